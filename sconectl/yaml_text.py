@@ -1,0 +1,96 @@
+"""Writes plain values as YAML text: the same value gives the same bytes, in a form that people like to review.
+
+Strings are quoted unless every YAML 1.1 and 1.2 reader would take them for the same string; multi-line strings
+become literal blocks where that is exact, and double-quoted text otherwise. Keys keep the order they are given in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_SAFE_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*\Z")
+_AMBIGUOUS = frozenset("y n yes no true false on off null nan inf none".split())
+_BLOCK_TEXT = re.compile(r"[\t\n\x20-\x7e\xa0-\ud7ff]+\Z")
+
+
+def dump(value: Any, *, comment: str = "") -> str:
+    """Return `value` (mappings, sequences, str, int, bool, None) as one YAML document.
+
+    `comment` is written above it, each of its lines behind `# `. Raises `TypeError` for other types.
+    """
+    head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    if not _is_collection(value) or not value:
+        return head + _scalar(value) + "\n"
+    lines: list[str] = []
+    _block(value, 0, lines)
+    return head + "\n".join(lines) + "\n"
+
+
+def _is_collection(value: Any) -> bool:
+    return isinstance(value, (Mapping, Sequence)) and not isinstance(value, (str, bytes))
+
+
+def _block(value: Any, indent: int, lines: list[str]) -> None:
+    pad = " " * indent
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _entry(f"{pad}{_scalar(str(key))}:", item, indent, lines)
+        return
+    for item in value:
+        if _is_collection(item) and item:
+            start = len(lines)
+            _block(item, indent + 2, lines)
+            lines[start] = f"{pad}- {lines[start][indent + 2 :]}"
+        else:
+            _entry(f"{pad}-", item, indent, lines)
+
+
+def _entry(head: str, item: Any, indent: int, lines: list[str]) -> None:
+    if _is_collection(item) and item:
+        lines.append(head)
+        _block(item, indent + 2, lines)
+    elif isinstance(item, str) and "\n" in item and _fits_block(item):
+        lines.extend(_literal(head, item, indent))
+    else:
+        lines.append(f"{head} {_scalar(item)}")
+
+
+def _fits_block(text: str) -> bool:
+    return bool(_BLOCK_TEXT.match(text)) and text.strip("\n ") != "" and not text.startswith("\n")
+
+
+def _literal(head: str, text: str, indent: int) -> list[str]:
+    body = text[:-1] if text.endswith("\n") else text
+    chomp = "-" if body == text else ("+" if body.endswith("\n") else "")
+    hint = "2" if text.startswith((" ", "\t")) else ""
+    pad = " " * (indent + 2)
+    return [f"{head} |{hint}{chomp}", *(pad + line if line else "" for line in body.split("\n"))]
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        if _SAFE_PLAIN.match(value) and value.lower() not in _AMBIGUOUS:
+            return value
+        return _quoted(value)
+    if isinstance(value, Mapping) and not value:
+        return "{}"
+    if isinstance(value, Sequence) and not isinstance(value, bytes) and not value:
+        return "[]"
+    raise TypeError(f"cannot write {type(value).__name__} as YAML")
+
+
+def _quoted(text: str) -> str:
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(
+        c if c.isprintable() or c == " " else (f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}")
+        for c in quoted
+    )
