@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,52 @@ class SessionStore(Protocol):
         The CAS either takes the session whole or leaves everything as it was. Raises `CasRefused` (invalid,
         not permitted, name taken, stale predecessor) and other `CasError`s.
         """
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the engine or a registry says about an image; `config` is its OCI configuration (`Env`, `User`, …)."""
+
+    id: str
+    architecture: str
+    config: Mapping[str, Any]
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels of the image."""
+        return dict(self.config.get("Labels") or {})
+
+
+Progress = Callable[[str], None]
+"""Told what is going on, in words for the user; called often."""
+
+
+class ImageEngine(Protocol):
+    """A container engine."""
+
+    def inspect(self, reference: str) -> ImageInfo | None:
+        """Return the local image, or None. Raises `EngineUnreachable`."""
+
+    def pull(self, reference: str, progress: Progress) -> ImageInfo:
+        """Fetch an image from its registry. Raises `BuildFailed`."""
+
+    def build(self, context: BinaryIO, tag: str, progress: Progress) -> str:
+        """Build the tar `context` (it holds a Dockerfile) as `tag` and return the image's id.
+
+        Raises `BuildFailed` with the output of the failing step.
+        """
+
+    def export(self, reference: str) -> AbstractContextManager[BinaryIO]:
+        """Stream the flat root file system of an image as a tar. Raises `BuildFailed`."""
+
+    def read_directory(self, reference: str, path: str) -> AbstractContextManager[BinaryIO]:
+        """Stream one directory of an image as a tar whose names begin with its last part. Raises `BuildFailed`."""
+
+    def load(self, archive: Iterator[bytes]) -> None:
+        """Load images in the docker-archive form. Raises `BuildFailed`."""
+
+    def remove(self, reference: str) -> None:
+        """Remove a tag, and the image if it was its last; nothing happens if it does not exist."""
+
+    def push(self, reference: str, progress: Progress) -> str:
+        """Push an image and return the digest that the registry gave it. Raises `BuildFailed`."""

@@ -74,7 +74,7 @@ def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None
         line = decoded[: decoded.index("\0")].count("\n") + 1
         raise _invalid(Position(file, line, 1), "the file contains a NUL character")
     try:
-        root = YAML(typ="safe").compose(decoded)
+        root = _compose(decoded)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Position(file, mark.line + 1, mark.column + 1) if mark else start
@@ -90,6 +90,19 @@ def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None
         raise InvalidInput(reader.findings)
     reader.positions.setdefault((), start)
     return Document(file, value, reader.positions, reader.key_positions, reader.tags)
+
+
+def _compose(text: str) -> Node | None:
+    """Compose with the fast C parser; where that fails, the slower one decides.
+
+    The C parser refuses a colon inside a plain scalar in flow style (`{A: $$SCONE::b$$}`), which YAML 1.2 allows.
+    """
+    root: Node | None
+    try:
+        root = YAML(typ="safe").compose(text)
+    except MarkedYAMLError:
+        root = YAML(typ="safe", pure=True).compose(text)
+    return root
 
 
 def _invalid(position: Position, message: str) -> InvalidInput:

@@ -1,0 +1,38 @@
+"""The measurement of a simulated enclave: one value for launcher, protected root and enclave parameters.
+
+It stands where MRENCLAVE stands on hardware: 32 bytes, written as 64 lower-case hex digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from sconectl.protect.index import Index, scan
+
+LAUNCHER_ROOT = "/scone"
+IMAGE_DIR = "image"
+"""Below /scone: what belongs to one image (index, parameters, sealed files); the rest is the launcher."""
+
+
+def measurement(*, launcher: str, root: str, parameters: Mapping[str, str]) -> str:
+    """Return the measurement of an enclave.
+
+    `launcher` and `root` are the digests of the launcher's files and of the file index; `parameters` are the
+    enclave parameters (mode, heap, stack, dlopen, …) as text.
+    """
+    document = {
+        "format": "sconectl-sim-measurement-1",
+        "launcher": launcher,
+        "root": root,
+        "parameters": dict(parameters),
+    }
+    text = json.dumps(document, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def launcher_index(directory: str) -> Index:
+    """Index the launcher's own files in `directory` (in an image: /scone) without what belongs to the image."""
+    nothing_expected = Index(outside=(f"/{IMAGE_DIR}",), sealed=(), entries={})
+    return scan(directory, nothing_expected)

@@ -1,0 +1,98 @@
+"""Measures the simulated enclave: the launcher's own files, the protected root and the parameters.
+
+In: the root directory of the container. Out: an `Enclave` whose measurement is what was found, not what was
+expected. Files that a program left behind in the container's own layer are removed first, as on hardware, where
+they would never have reached the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sconectl.protect.index import Difference, Index, differences, is_below, scan
+from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, launcher_index, measurement
+from sconectl.runtime import log
+from sconectl.runtime.log import LaunchRefused
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How /proc/self/mountinfo writes blanks, tabs, newlines and backslashes."""
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """What was measured: `found` from the live files, `expected` from the index that the image carries."""
+
+    found: str
+    expected: str
+    parameters: Mapping[str, str]
+    index: Index
+    changes: tuple[Difference, ...]
+
+    @property
+    def debug(self) -> bool:
+        """Tell whether the image was built with `--mode debug`."""
+        return self.parameters.get("mode") != "production"
+
+
+def measure(root: str = "/") -> Enclave:
+    """Measure the enclave in `root`. Raises `LaunchRefused` if the image's own description cannot be read."""
+    image = Path(root, LAUNCHER_ROOT.lstrip("/"), IMAGE_DIR)
+    try:
+        expected = Index.from_bytes((image / "index.json").read_bytes())
+        description = json.loads((image / "enclave.json").read_bytes())
+        parameters = {str(key): str(value) for key, value in description["parameters"].items()}
+        launcher_expected = str(description["launcher"])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise LaunchRefused("the image does not describe a simulated enclave", causes=(str(error),)) from error
+    launcher_found = launcher_index(f"{root.rstrip('/')}{LAUNCHER_ROOT}").digest()
+    _refuse_mounts(expected)
+    found = scan(root, expected)
+    changes = differences(expected, found)
+    if _remove_leftovers(root, changes):
+        found = scan(root, expected)
+        changes = differences(expected, found)
+    if launcher_found != launcher_expected:
+        changes.insert(0, Difference("changed", f"{LAUNCHER_ROOT} (the launcher itself)"))
+    return Enclave(
+        found=measurement(launcher=launcher_found, root=found.digest(), parameters=parameters),
+        expected=measurement(launcher=launcher_expected, root=expected.digest(), parameters=parameters),
+        parameters=parameters,
+        index=expected,
+        changes=tuple(changes),
+    )
+
+
+def _refuse_mounts(expected: Index) -> None:
+    """Refuse what is mounted over protected paths: its content is not the image's."""
+    outside = frozenset(expected.outside)
+    with contextlib.suppress(FileNotFoundError):
+        for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+            point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+            if point != "/" and not is_below(point, outside):
+                raise LaunchRefused(
+                    f"something is mounted at {point}, which belongs to the protected files of the image",
+                    causes=("remove the mount, or name the path in host_paths or volumes of the service manifest",),
+                )
+
+
+def _remove_leftovers(root: str, changes: list[Difference]) -> bool:
+    """Remove files that are not in the index; children first. Return whether anything was removed."""
+    added = sorted((c.path for c in changes if c.kind == "added"), key=len, reverse=True)
+    removed = 0
+    for path in added:
+        full = Path(root, path.lstrip("/"))
+        with contextlib.suppress(OSError):  # what cannot be removed stays a difference, and is refused
+            if stat.S_ISDIR(full.lstat().st_mode):
+                full.rmdir()
+            else:
+                full.unlink()
+            removed += 1
+    if removed:
+        log.write("INFO", f"removed {removed} files that are not part of the measured image")
+    return removed > 0

@@ -1,0 +1,39 @@
+"""What the launcher takes from the (untrusted) environment of its container; everything else is dropped at once.
+
+Imported before anything that reads the environment on its own (OpenSSL, locale), so that it cannot be steered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
+_LOADER_VARIABLES = ("LD_AUDIT", "LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's settings, as text. None of them reaches the program."""
+
+    config_id: str
+    cas_address: str
+    las_address: str
+    cas_key: str
+    log_level: str
+    timeout: str
+    loader_variables: tuple[str, ...]
+
+
+def take_settings(environ: MutableMapping[str, str]) -> Settings:
+    """Read the settings from `environ` and empty it."""
+    settings = Settings(
+        config_id=environ.get("SCONE_CONFIG_ID", ""),
+        cas_address=environ.get("SCONE_CAS_ADDR", ""),
+        las_address=environ.get("SCONE_LAS_ADDR", ""),
+        cas_key=environ.get("SCONE_CAS_KEY", ""),
+        log_level=environ.get("SCONE_LOG", ""),
+        timeout=environ.get("SCONE_ATTEST_TIMEOUT", ""),
+        loader_variables=tuple(name for name in _LOADER_VARIABLES if environ.get(name)),
+    )
+    environ.clear()
+    return settings
