@@ -23,15 +23,17 @@ from sconectl.findings import Finding
 class SconectlError(Exception):
     """Base of all errors that are shown to the user as a message instead of a traceback.
 
-    `message` says what happened and never holds a secret value; `hint` says what to do about it.
+    `message` says what happened and never holds a secret value; `hint` says what to do about it; `findings` are
+    the places in the user's files that it is about.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", findings: Iterable[Finding] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.findings = tuple(findings)
 
 
 class UsageError(SconectlError):
@@ -46,9 +48,9 @@ class InvalidInput(SconectlError):
     exit_code = 3
 
     def __init__(self, findings: Iterable[Finding], *, summary: str = "") -> None:
-        self.findings = tuple(findings)
-        count = sum(f.severity == "error" for f in self.findings)
-        super().__init__(summary or f"{count} {'error' if count == 1 else 'errors'} found")
+        found = tuple(findings)
+        count = sum(f.severity == "error" for f in found)
+        super().__init__(summary or f"{count} {'error' if count == 1 else 'errors'} found", findings=found)
 
 
 class PlanImpossible(SconectlError):

@@ -84,3 +84,30 @@ class ImageEngine(Protocol):
 
     def push(self, reference: str, progress: Progress) -> str:
         """Push an image and return the digest that the registry gave it. Raises `BuildFailed`."""
+
+
+class Registry(Protocol):
+    """Image registries, read only."""
+
+    def inspect(self, reference: str) -> ImageInfo | None:
+        """Return what the registry says about an image, or None. Raises `BuildFailed`."""
+
+
+class Workspace(Protocol):
+    """The target directory."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file, or None."""
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Return the paths of all files below `folder`, sorted."""
+
+    def write(self, files: Mapping[str, bytes], *, replaces: tuple[str, ...] = (), private: bool = False) -> int:
+        """Write what changed, remove other files below `replaces`, return how many files changed."""
+
+
+class Keys(Protocol):
+    """The local key store."""
+
+    def image_key(self, image_name: str) -> bytes:
+        """Return the 32-byte key of an image, drawing it once."""

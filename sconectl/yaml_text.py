@@ -7,21 +7,25 @@ become literal blocks where that is exact, and double-quoted text otherwise. Key
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SAFE_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*\Z")
 _AMBIGUOUS = frozenset("y n yes no true false on off null nan inf none".split())
-_BLOCK_TEXT = re.compile(r"[\t\n\x20-\x7e\xa0-\ud7ff]+\Z")
+# Without U+2028 and U+2029: YAML 1.1 takes them for line breaks.
+_BLOCK_TEXT = re.compile(r"[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff]+\Z")
+_LONG_KEY = 1000  # readers look at most 1024 characters ahead for the colon that makes a text a key
 
 
 def dump(value: Any, *, comment: str = "") -> str:
-    """Return `value` (mappings, sequences, str, int, bool, None) as one YAML document.
+    """Return `value` (mappings, sequences, str, int, finite float, bool, None) as one YAML document.
 
     `comment` is written above it, each of its lines behind `# `. Raises `TypeError` for other types.
     """
-    head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in comment)
+    head = "".join(f"# {line}".rstrip() + "\n" for line in visible.splitlines())
     if not _is_collection(value) or not value:
         return head + _scalar(value) + "\n"
     lines: list[str] = []
@@ -37,7 +41,11 @@ def _block(value: Any, indent: int, lines: list[str]) -> None:
     pad = " " * indent
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _entry(f"{pad}{_scalar(str(key))}:", item, indent, lines)
+            text = _scalar(str(key))
+            if len(text) > _LONG_KEY:
+                lines.append(f"{pad}? {text}")
+                text = ""
+            _entry(f"{pad}{text}:", item, indent, lines)
         return
     for item in value:
         if _is_collection(item) and item:
@@ -77,6 +85,9 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        text = repr(value)
+        return text if "." in text else text.replace("e", ".0e")  # YAML 1.1 takes 1e-07 for a text
     if isinstance(value, str):
         if _SAFE_PLAIN.match(value) and value.lower() not in _AMBIGUOUS:
             return value

@@ -74,7 +74,6 @@ def obtain_bundle(
     """
     tag = bundle_tag(info)
     if engine.inspect(tag) is None:
-        progress("building the launcher (once per version)")
         _build(engine, tag, base, environment, progress)
     with engine.export(tag) as stream:
         return _to_layer(stream, work / "launcher.tar")

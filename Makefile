@@ -1,0 +1,38 @@
+# One line per thing a newcomer may want. The work is done in scripts/, one idea per file.
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit e2e lint fmt clean venv
+
+BIN := .venv/bin
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## set everything up and show an attested service that got its password from a CAS
+	@scripts/demo.sh
+
+test: lint unit e2e ## set everything up and run every check and test
+
+unit: venv ## run the tests that need no container engine
+	$(BIN)/pytest -x -q tests --ignore=tests/e2e
+
+e2e: venv ## run the tests that build images and start containers
+	@scripts/engine.sh
+	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
+	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e
+
+lint: venv ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fmt: venv ## put the sources into the project's style
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## undo what demo and test started and made
+	@scripts/clean.sh
+
+venv:
+	@scripts/venv.sh

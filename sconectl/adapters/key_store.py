@@ -1,0 +1,53 @@
+"""The local key store: one key per image name, drawn once, in files that only their owner can read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+from sconectl.errors import Refused
+
+KEY_BYTES = 32
+
+
+class KeyStore:
+    """Keys of encrypted paths below one directory (0700)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def image_key(self, image_name: str) -> bytes:
+        """Return the key of an image (its name without tag), drawing it if there is none.
+
+        Raises `Refused` if the file is readable by others or damaged: its key must not be replaced silently.
+        """
+        path = self._directory / self._file_name(image_name)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except FileExistsError:
+            return self._read(path)
+        key = secrets.token_bytes(KEY_BYTES)
+        with os.fdopen(handle, "w") as file:
+            file.write(key.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+
+    def _file_name(self, image_name: str) -> str:
+        readable = re.sub(r"[^A-Za-z0-9_.-]", "~", image_name)[:80]
+        return f"{readable}-{hashlib.sha256(image_name.encode()).hexdigest()[:12]}.key"
+
+    def _read(self, path: Path) -> bytes:
+        if path.stat().st_mode & 0o077:
+            raise Refused(f"the key file {path} can be read by others", hint=f"chmod 600 {path}")
+        try:
+            key = bytes.fromhex(path.read_text().strip())
+        except ValueError:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise Refused(f"the key file {path} is damaged", hint="restore it, or remove it to draw a new key")
+        return key

@@ -1,0 +1,82 @@
+"""The target directory on disk: written as a whole, atomically file by file, and only where something changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from sconectl.errors import BuildFailed
+
+
+class DiskWorkspace:
+    """Implements `ports.Workspace` below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file, or None if it does not exist."""
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Return the paths of all files below `folder`, sorted."""
+        base = self.root / folder
+        if not base.is_dir():
+            return ()
+        return tuple(sorted(p.relative_to(self.root).as_posix() for p in base.rglob("*") if not p.is_dir()))
+
+    def write(self, files: Mapping[str, bytes], *, replaces: tuple[str, ...] = (), private: bool = False) -> int:
+        """Write `files`, and remove every other file below the folders in `replaces`.
+
+        All new content is on disk under temporary names before the first file is replaced. `private` files get
+        mode 0600. Returns the number of files that changed. Raises `BuildFailed` if the disk does not take them.
+        """
+        mode = 0o600 if private else 0o644
+        changed = {path: content for path, content in files.items() if self._differs(path, content, mode)}
+        stale = [path for folder in replaces for path in self.files(folder) if path not in files]
+        if not changed and not stale:
+            return 0
+        try:
+            self._replace(changed, stale, mode)
+        except OSError as error:
+            raise BuildFailed(
+                f"{self.root} cannot be written: {error.strerror}", hint="check space and rights"
+            ) from error
+        return len(changed) + len(stale)
+
+    def _differs(self, path: str, content: bytes, mode: int) -> bool:
+        if self.read(path) != content:
+            return True
+        return (self.root / path).stat().st_mode & 0o777 & ~mode != 0
+
+    def _replace(self, changed: Mapping[str, bytes], stale: list[str], mode: int) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".sconectl-", dir=self.root))
+        try:
+            for number, content in enumerate(changed.values()):
+                handle = os.open(staging / str(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for number, path in enumerate(changed):
+                target = self.root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (staging / str(number)).replace(target)
+            for path in stale:
+                (self.root / path).unlink()
+                self._remove_empty(self.root / path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _remove_empty(self, path: Path) -> None:
+        for parent in path.parents:
+            if parent == self.root or any(parent.iterdir()):
+                return
+            parent.rmdir()

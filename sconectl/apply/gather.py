@@ -1,0 +1,129 @@
+"""Learns the facts of the images that a mesh names: from files, or from the CAS, checked against the image's label.
+
+In: image references. Out: `ImageFacts` by service. Never pulls a layer.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sconectl.apply.image_sessions import read_facts
+from sconectl.errors import BuildFailed, CasError, PlanImpossible, UsageError
+from sconectl.findings import Finding
+from sconectl.manifest.mesh import Mesh, MeshService
+from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts
+from sconectl.plan.naming import with_tag
+from sconectl.ports import ImageEngine, Registry, SessionStore
+from sconectl.yaml_tree import Document, show_path
+
+
+@dataclass(frozen=True)
+class FactSources:
+    """Where facts may come from. The functions are called only if they are needed.
+
+    `given` are the records of `--facts`: they are taken as they are, so that a mesh compiles offline; `built` are
+    those of target/images, which have to agree with the label of the image.
+    """
+
+    given: tuple[BuildRecord, ...]
+    built: tuple[BuildRecord, ...]
+    engine: Callable[[], ImageEngine]
+    registry: Callable[[], Registry]
+    image_store: Callable[[], SessionStore]
+
+
+def read_records(path: Path) -> tuple[BuildRecord, ...]:
+    """Read the record in a file, or all in a directory. Raises `UsageError` if one cannot be read."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    records = []
+    for file in files:
+        try:
+            records.append(BuildRecord.model_validate_json(file.read_bytes()))
+        except OSError as error:
+            raise UsageError(f"{file}: {error.strerror}") from error
+        except ValidationError as error:
+            hint = "write it again with `sconectl apply -f <service manifest>`"
+            raise UsageError(f"{file} does not hold the facts of an image", hint=hint) from error
+    return tuple(records)
+
+
+def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[str, ImageFacts]:
+    """Return the facts of each service's image. Raises `PlanImpossible` naming every image without facts."""
+    facts: dict[str, ImageFacts] = {}
+    findings = []
+    for number, service in enumerate(mesh.services):
+        found = _of_image(service, sources)
+        if isinstance(found, ImageFacts):
+            facts[service.name] = found
+            continue
+        path = ("services", number, "image")
+        findings.append(Finding("error", "SC2008", document.position(path), show_path(path), *found))
+    if findings:
+        raise PlanImpossible("not every image of the mesh is known", findings=findings)
+    return facts
+
+
+def _of_image(service: MeshService, sources: FactSources) -> ImageFacts | tuple[str, str]:
+    """Return the facts, or a message and a hint."""
+    image = with_tag(service.image)
+    for record in sources.given:
+        if record.facts.image == image:
+            return record.facts
+    label = _label(image, sources)
+    if label is None:
+        hint = "build it with `sconectl apply -f <service manifest>`, or give its facts with --facts"
+        return f"the image {image} is neither in the container engine nor in its registry", hint
+    if "facts_digest" not in label:
+        hint = "build it with `sconectl apply -f <service manifest>`"
+        return f"the image {image} was not made by sconectl: it has no label {LABEL}", hint
+    for record in sources.built:
+        if record.facts.image == image and _belong(record.facts, label):
+            return record.facts
+    return _from_session(image, label, sources)
+
+
+def _from_session(image: str, label: dict[str, Any], sources: FactSources) -> ImageFacts | tuple[str, str]:
+    name = str(label.get("image_session", ""))
+    hint = "apply its service manifest again, or give its facts with --facts"
+    try:
+        store = sources.image_store()
+        facts = read_facts(store, name)
+    except CasError as error:
+        return f"the facts of {image} are not in target/images, and not to be had from the CAS: {error.message}", hint
+    if facts is None:
+        return f"the facts of {image} are neither in target/images nor in session {name} of CAS {store.address}", hint
+    if not _belong(facts, label):
+        return f"session {name} describes another build of {image} than the image that has this name now", hint
+    return facts
+
+
+def _label(image: str, sources: FactSources) -> dict[str, Any] | None:
+    """Return the public facts on the image, {} if it has none, or None if there is no such image."""
+    unreachable: BuildFailed | None = None
+    for place in (sources.engine, sources.registry):
+        try:
+            info = place().inspect(image)
+        except BuildFailed as error:
+            unreachable = error
+            continue
+        if info is not None:
+            try:
+                label = json.loads(info.labels.get(LABEL, "{}"))
+            except ValueError:
+                label = {}
+            return label if isinstance(label, dict) else {}
+    if unreachable is not None:
+        unreachable.hint = unreachable.hint or "start it, or compile offline with --facts target/images"
+        raise unreachable
+    return None
+
+
+def _belong(facts: ImageFacts, label: dict[str, Any]) -> bool:
+    return hmac.compare_digest(facts.digest(), str(label["facts_digest"]))

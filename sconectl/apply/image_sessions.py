@@ -1,0 +1,54 @@
+"""The image session: full facts of an image in a CAS, and the key of its encrypted files for who may have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from sconectl.apply.sessions import Uploaded, put_session
+from sconectl.artefacts.session import image_session
+from sconectl.plan.facts import ImageFacts
+from sconectl.plan.mesh import IMAGE_KEY_SECRET, KeyShare
+from sconectl.plan.naming import without_tag
+from sconectl.policy.model import Session, parse_session
+from sconectl.ports import Keys, SessionStore
+
+
+def publish_facts(store: SessionStore, facts: ImageFacts, key: bytes | None) -> Uploaded:
+    """Put the facts of an image into its session; exports that meshes added are kept. Raises `CasError`."""
+    exports = _exports(_read(store, facts.image_session))
+    return put_session(store, image_session(facts, key, exports))
+
+
+def share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
+    """Let the service session of a mesh import the key of an image's encrypted files. Raises `CasError`."""
+    session = _read(store, share.facts.image_session)
+    held = session.secret(IMAGE_KEY_SECRET) if session else None
+    key = bytes.fromhex(held.value) if held and held.value else keys.image_key(without_tag(share.facts.image))
+    exports = _exports(session)
+    if {"session": share.session} not in exports:
+        exports.append({"session": share.session})
+    return put_session(store, image_session(share.facts, key, exports))
+
+
+def read_facts(store: SessionStore, name: str) -> ImageFacts | None:
+    """Return the facts that the session called `name` holds, or None. Raises `CasError`."""
+    session = _read(store, name)
+    secret = session.secret("facts") if session else None
+    if secret is None or secret.value is None:
+        return None
+    try:
+        return ImageFacts.model_validate_json(secret.value)
+    except ValidationError:
+        return None
+
+
+def _read(store: SessionStore, name: str) -> Session | None:
+    stored = store.read(name)
+    return parse_session(stored.text, file=name) if stored else None
+
+
+def _exports(session: Session | None) -> list[dict[str, Any]]:
+    secret = session.secret(IMAGE_KEY_SECRET) if session else None
+    return [{"session": export.session} for export in secret.export if export.session] if secret else []

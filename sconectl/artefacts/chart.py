@@ -1,0 +1,242 @@
+"""Writes the Helm chart of a mesh: an umbrella with one subchart for each service.
+
+In: a `ChartPlan`. Out: the content of each file below target/helm. Templates are copied as they are; everything
+that differs between two meshes stands in Chart.yaml and values.yaml, where Helm reads it as data only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sconectl import assets, yaml_text
+from sconectl.errors import PlanImpossible, Refused
+from sconectl.plan.chart_plan import ChartPlan, ChartService
+
+CHART_VERSION = "0.1.0"
+SGX_RESOURCE = "sgx.intel.com/enclave"
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
+# Helm gives this section of the values to every subchart, so no subchart can be called so.
+_RESERVED = "global"
+_WRITTEN_BY = "Written by sconectl from the mesh manifest; the next `sconectl apply` writes it again."
+_UMBRELLA_COMMENT = f"""{_WRITTEN_BY}
+
+One section for each service. What stands here wins over charts/<service>/values.yaml; README.md says what each
+value means. Better keep your own values in a file of your own: helm install RELEASE target/helm -f my-values.yaml"""
+_SERVICE_COMMENT = f"""{_WRITTEN_BY}
+
+README.md of the umbrella chart says what each value means. No value may hold a secret: secrets come from the CAS."""
+
+
+def render_chart(plan: ChartPlan) -> dict[str, bytes]:
+    """Return the files of the umbrella chart by their POSIX paths relative to target/helm.
+
+    The same plan gives the same bytes. Raises `PlanImpossible` for names that no chart can have and for extra
+    values that the chart does not know, and `Refused` for extra values that would hide how an image is protected.
+    """
+    service_files = assets.read_tree("charts_templates/service")
+    schema = json.loads(service_files["values.schema.json"])
+    _check_names(plan)
+    values = {service.name: _values(service) for service in plan.services}
+    _check_values(plan, values, schema)
+    icon = "data:image/svg+xml;base64," + base64.b64encode(assets.read("charts_templates/icon.svg")).decode()
+    files = {
+        "Chart.yaml": _yaml(_umbrella_chart(plan, icon), _WRITTEN_BY),
+        "values.yaml": _yaml(_umbrella_values(plan), _UMBRELLA_COMMENT),
+        "values.schema.json": _umbrella_schema(plan),
+        **assets.read_tree("charts_templates/umbrella"),
+    }
+    for service in plan.services:
+        folder = f"charts/{service.name}/"
+        files[f"{folder}Chart.yaml"] = _yaml(_service_chart(plan, service, icon), _WRITTEN_BY)
+        files[f"{folder}values.yaml"] = _yaml(values[service.name], _SERVICE_COMMENT)
+        files.update({folder + name: content for name, content in service_files.items()})
+    return files
+
+
+def _yaml(value: Mapping[str, Any], comment: str) -> bytes:
+    return yaml_text.dump(value, comment=comment).encode()
+
+
+def _umbrella_chart(plan: ChartPlan, icon: str) -> dict[str, Any]:
+    simulated = any(service.toolchain == "sim" for service in plan.services)
+    return {
+        "apiVersion": "v2",
+        "name": plan.name,
+        "description": "Confidential services that attest themselves before they get secrets",
+        "type": "application",
+        "version": CHART_VERSION,
+        "icon": icon,
+        "annotations": {
+            "sconectl.io/version": plan.version,
+            **({"sconectl.io/simulation": "true"} if simulated else {}),
+        },
+        # Without a repository Helm takes a dependency from charts/, where it already is.
+        "dependencies": [{"name": service.name, "version": CHART_VERSION} for service in plan.services],
+    }
+
+
+def _umbrella_values(plan: ChartPlan) -> dict[str, Any]:
+    return {"global": {}, **{service.name: {} for service in plan.services}}
+
+
+def _umbrella_schema(plan: ChartPlan) -> bytes:
+    """Close the sections: without this, Helm silently ignores values for a service whose name is misspelt."""
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the mesh: one section for each service",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: {"type": "object"} for name in _umbrella_values(plan)},
+    }
+    return (json.dumps(schema, indent=2) + "\n").encode()
+
+
+def _service_chart(plan: ChartPlan, service: ChartService, icon: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v2",
+        "name": service.name,
+        "description": f"The confidential service {service.name}",
+        "type": "application",
+        "version": CHART_VERSION,
+        "appVersion": _tag(service.image) or CHART_VERSION,
+        "icon": icon,
+        "annotations": {
+            "sconectl.io/version": plan.version,
+            "sconectl.io/mesh": plan.name,
+            "sconectl.io/toolchain": service.toolchain,
+            **({"sconectl.io/simulation": "true"} if service.toolchain == "sim" else {}),
+        },
+    }
+
+
+def _tag(image: str) -> str:
+    """Return the tag of an image reference if it has one that Kubernetes accepts as a label, else ""."""
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    return tag if _LABEL_VALUE.match(tag) else ""
+
+
+def _values(service: ChartService) -> dict[str, Any]:
+    hardware = service.toolchain == "scone"
+    values: dict[str, Any] = {
+        "replicaCount": 1,
+        "image": service.image,
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": service.pull_secret}] if service.pull_secret else [],
+        "nameOverride": "",
+        "fullnameOverride": "",
+        "scone": {
+            "configId": service.config_id,
+            "cas": service.cas_address,
+            "casKey": service.cas_key,
+            "las": "",
+            "log": service.log_level,
+            "toolchain": service.toolchain,
+            "measurement": service.measurement,
+            **({"edmm": "auto"} if hardware else {}),
+        },
+        "service": {
+            "enabled": service.port is not None,
+            "type": "ClusterIP",
+            **({} if service.port is None else {"port": service.port}),
+        },
+        "serviceAccount": {"create": True, "name": "", "annotations": {}},
+        "podAnnotations": {},
+        # Programs that need root, or write beside their data, are common; both can be tightened here.
+        "podSecurityContext": {"runAsNonRoot": False},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "memory": {"sizeLimit": "256Mi"},
+        "resources": {"limits": {SGX_RESOURCE: 1}} if hardware else {},
+        "nodeSelector": {"las.scontain.com/ok": "true"} if hardware else {},
+        "tolerations": [],
+        "affinity": {},
+        "startupProbe": {},
+        "livenessProbe": {},
+        "readinessProbe": {},
+        "persistence": {
+            "enabled": False,
+            "existingClaim": "",
+            "mountPath": "",
+            "size": "1Gi",
+            "accessModes": ["ReadWriteOnce"],
+            "storageClass": "",
+            "annotations": {},
+        },
+        "extraVolumes": [],
+        "extraVolumeMounts": [],
+        "extraEnv": [],
+    }
+    return _merged(values, service.extra_values)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge as Helm merges values: mappings by key, anything else is replaced, and None removes a key."""
+    result = dict(base)
+    for key, item in over.items():
+        if item is None:
+            result.pop(key, None)
+        elif isinstance(item, Mapping):
+            below = result.get(key)
+            result[key] = _merged(below if isinstance(below, Mapping) else {}, item)
+        else:
+            result[key] = item
+    return result
+
+
+def _check_names(plan: ChartPlan) -> None:
+    """Names become folders of target/helm, so they are checked here again, whatever the plan has checked."""
+    names = [service.name for service in plan.services]
+    wrong = [name for name in (plan.name, *names) if not _DNS_LABEL.match(name)]
+    if wrong:
+        raise PlanImpossible(
+            f"a chart cannot be called {', '.join(map(repr, wrong))}",
+            hint="use at most 63 lower-case letters, digits and inner hyphens",
+        )
+    if _RESERVED in names:
+        raise PlanImpossible(
+            f"a service cannot be called {_RESERVED}: Helm gives values of this name to every service",
+            hint="choose another name",
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise PlanImpossible(f"services have the same name: {', '.join(twice)}", hint="rename one of them")
+
+
+def _check_values(plan: ChartPlan, values: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    for service in plan.services:
+        scone = values[service.name].get("scone")
+        if not isinstance(scone, Mapping) or scone.get("toolchain") != service.toolchain:
+            raise Refused(
+                f"the extra Helm values of {service.name} change scone.toolchain, which says how the image was built",
+                hint="remove the value; to use another toolchain, build the image with it",
+            )
+    unknown = [f"{service.name}.{path}" for service in plan.services for path in _unknown(schema, values[service.name])]
+    if unknown:
+        known = ", ".join(sorted(schema["properties"]))
+        raise PlanImpossible(
+            f"the chart does not know these extra Helm values: {', '.join(unknown)}",
+            hint=f"a service has the values {known}; docs/chart.md explains them",
+        )
+
+
+def _unknown(schema: Mapping[str, Any], value: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of keys in `value` that a closed object of the schema does not have."""
+    if not isinstance(value, Mapping):
+        return
+    properties = schema.get("properties", {})
+    for key, item in value.items():
+        if key in properties:
+            yield from _unknown(properties[key], item, f"{path}{key}.")
+        elif schema.get("additionalProperties") is False:
+            yield f"{path}{key}"

@@ -1,0 +1,42 @@
+"""Session documents as text: what is reviewed in target/policies, and what is uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sconectl import yaml_text
+from sconectl.plan.facts import ImageFacts
+from sconectl.plan.mesh import IMAGE_KEY_SECRET, SESSION_VERSION, MeshPlan
+
+_COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor`. Do not edit."
+
+
+def session_text(document: Mapping[str, Any], *, predecessor: str = "") -> str:
+    """Return a session as YAML; `predecessor` is the hash of the version that it replaces."""
+    head = {"name": document["name"], "version": document["version"]}
+    if predecessor:
+        head["predecessor"] = predecessor
+    return yaml_text.dump({**head, **{key: value for key, value in document.items() if key not in head}})
+
+
+def policy_files(plan: MeshPlan) -> dict[str, bytes]:
+    """Return the files of target/policies."""
+    return {
+        f"{session.file}.yaml": yaml_text.dump(session.document, comment=_COMMENT).encode() for session in plan.sessions
+    }
+
+
+def image_session(facts: ImageFacts, key: bytes | None, exports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the session that keeps the full facts of an image, and the key of its encrypted files if there are any.
+
+    `exports` names the service sessions that may import the key.
+    """
+    secrets: list[dict[str, Any]] = [{"name": "facts", "kind": "ascii", "value": facts.to_json()}]
+    if key is not None:
+        secret: dict[str, Any] = {"name": IMAGE_KEY_SECRET, "kind": "binary", "value": key.hex()}
+        if exports:
+            secret["export"] = exports
+        secrets.append(secret)
+    owner = {"read": ["CREATOR"], "update": ["CREATOR"]}
+    return {"name": facts.image_session, "version": SESSION_VERSION, "access_policy": owner, "secrets": secrets}

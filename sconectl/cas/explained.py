@@ -1,0 +1,45 @@
+"""What a refusal of a CAS means for the user.
+
+In: HTTP status and causes, from the embedded CAS or from an answer. Out: `CasRefused` with a hint that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sconectl.errors import CasRefused
+
+_TAKEN = "specify predecessor hash"
+
+
+def refused(address: str, status: int, causes: Sequence[str]) -> CasRefused:
+    """Return the error for a refusal with HTTP `status` and `causes`, outermost first."""
+    shown = "".join(f"\n  caused by: {cause}" for cause in causes[1:])
+    first = causes[0] if causes else f"it answered with HTTP status {status}"
+    return CasRefused(
+        f"CAS {address} refused: {first}{shown}", status=status, causes=causes, hint=_hint(status, causes)
+    )
+
+
+def _hint(status: int, causes: Sequence[str]) -> str:
+    text = " ".join(causes)
+    if status == 409 and _TAKEN in text:
+        return "a session of this name exists; read it and name its hash as predecessor, or choose another name"
+    if status == 409:
+        return "somebody else updated the session in between; read it again and repeat the change"
+    if status == 403 and "create_sessions" in text:
+        return (
+            "the namespace belongs to somebody else; choose a namespace of your own, or ask its owner to add your key"
+            " hash (it is named above) to create_sessions"
+        )
+    if status == 403:
+        return "the session belongs to another identity; use its --cas-config, or ask its owner for access"
+    if status == 404 and "Namespace not found" in text:
+        return "create the session of the namespace first"
+    if status == 404:
+        return "check the name; a predecessor can only be given for a session that exists"
+    if status == 401:
+        return "the CAS got no client certificate; check the cas-config directory"
+    if status == 400:
+        return "correct the session"
+    return ""

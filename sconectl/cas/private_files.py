@@ -1,0 +1,73 @@
+"""Files and directories that only their owner may read.
+
+In: paths and bytes. Out: directories with mode 0700 and files with mode 0600, written atomically.
+Raises `CasError` with a remedy where the system does not let us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from sconectl.errors import CasError
+
+
+def private_directory(path: Path) -> Path:
+    """Make sure that `path` is a directory of mode 0700 and return it; raises `CasError` if that is impossible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise CasError(
+            f"cannot use the directory {path}: {error.strerror}", hint="choose another directory, or fix its owner"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise CasError(f"cannot write to the directory {path}", hint="choose another directory, or fix its owner")
+    return path
+
+
+def read_private(path: Path) -> bytes | None:
+    """Return the content of `path` after taking it away from everyone else, or None if there is no such file."""
+    try:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CasError(f"cannot read {path}: {error.strerror}", hint="fix the owner of the file") from error
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace `path` atomically by a file of mode 0600 that holds `content`."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise CasError(f"cannot write {path}: {error.strerror}", hint="fix the owner of the directory") from error
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of `directory` against other processes and threads that change its files."""
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

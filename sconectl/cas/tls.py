@@ -1,0 +1,168 @@
+"""TLS for the server: any client certificate is accepted, also a self-signed one, and shown to the application.
+
+In: the server's key and chain. Out: an `ssl.SSLContext` for asyncio, and a uvicorn protocol that puts the peer's
+certificate into the ASGI scope. The handshake proves that the client owns the key, and keys are what counts here;
+Python's own ssl module cannot leave out the check of the issuer, so pyOpenSSL does the work behind its interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+from OpenSSL import SSL
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sconectl.cas.certificates import Holder
+
+PEER_CERTIFICATE = "sconectl.peer_certificate"
+"""The key of the ASGI scope with the client's certificate (DER), or None."""
+
+_CHUNK = 1 << 16
+
+
+def server_context(served: Holder, issuer: Holder) -> ssl.SSLContext:
+    """Return a context that serves `served` with `issuer` as its chain."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.use_certificate(served.certificate)
+    context.add_extra_chain_cert(issuer.certificate)
+    context.use_privatekey(served.key)
+    context.check_privatekey()
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    # A resumed session would carry the certificate of the first one along; every connection proves its key anew.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"sconectl-cas")
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    adapter = _Context(ssl.PROTOCOL_TLS_SERVER)
+    adapter.openssl = context
+    return adapter
+
+
+class _Context(ssl.SSLContext):
+    """What asyncio takes for an SSL context; only `wrap_bio` is used by it."""
+
+    openssl: SSL.Context
+
+    def wrap_bio(  # type: ignore[override]  # the result is not an ssl.SSLObject, but behaves like one
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> TlsObject:
+        """Return the TLS state machine between two byte buffers."""
+        return TlsObject(self, incoming, outgoing)
+
+
+class TlsObject:
+    """The part of `ssl.SSLObject` that asyncio uses, on a pyOpenSSL connection."""
+
+    def __init__(self, context: _Context, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self.context = context
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._connection = SSL.Connection(context.openssl, None)
+        self._connection.set_accept_state()
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake; raises `ssl.SSLWantReadError` until the peer has sent enough."""
+        self._run(self._connection.do_handshake)
+
+    def read(self, size: int = 1024, buffer: Any = None) -> Any:
+        """Return decrypted bytes, or their number if they are put into `buffer`; nothing at the end of the stream."""
+        try:
+            data = self._run(lambda: self._connection.recv(size))
+        except ssl.SSLZeroReturnError:
+            data = b""
+        if buffer is None:
+            return data
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        """Encrypt `data` and return how much of it was taken."""
+        taken = self._run(lambda: self._connection.send(bytes(data[:_CHUNK])))
+        return int(taken)
+
+    def unwrap(self) -> None:
+        """Say goodbye; raises `ssl.SSLWantReadError` until the peer has done so, too."""
+        if not self._run(self._connection.shutdown) and not self._incoming.eof:
+            self._run(self._connection.shutdown)
+
+    def pending(self) -> int:
+        """Return how many decrypted bytes wait."""
+        return self._connection.pending()
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """Return the client's certificate as DER; None without one. The parsed form is always empty."""
+        if not binary_form:
+            return {}
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None:
+            return None
+        from sconectl.cas.certificates import certificate_der
+
+        return certificate_der(certificate)
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        """Return name, protocol and strength of the cipher in use."""
+        name, protocol = self._connection.get_cipher_name(), self._connection.get_cipher_version()
+        return (name, protocol or "", self._connection.get_cipher_bits() or 0) if name else None
+
+    def compression(self) -> None:
+        """TLS compression is off."""
+
+    def version(self) -> str:
+        """Return the protocol version."""
+        return self._connection.get_protocol_version_name()
+
+    def _run(self, step: Any) -> Any:
+        """Feed what arrived, do one step, hand on what is to be sent; speak the errors of the ssl module."""
+        self._feed()
+        try:
+            return step()
+        except SSL.WantReadError as error:
+            if self._incoming.eof:
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer hung up") from error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more bytes are needed") from error
+        except SSL.WantWriteError as error:
+            raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "bytes must be sent first") from error
+        except SSL.ZeroReturnError as error:
+            raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "the peer said goodbye") from error
+        except SSL.SysCallError as error:
+            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer hung up") from error
+        except SSL.Error as error:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer broke the TLS protocol") from error
+        finally:
+            self._drain()
+
+    def _feed(self) -> None:
+        data = self._incoming.read()
+        while data:
+            written = self._connection.bio_write(data)
+            data = data[written:]
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._outgoing.write(self._connection.bio_read(_CHUNK))
+            except SSL.WantReadError:
+                return
+
+
+class PeerCertificateProtocol(H11Protocol):
+    """HTTP/1.1 on one TLS connection, whose client certificate each request carries in its scope."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take over a connection after its handshake."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("ssl_object").getpeercert(True)
+        application = self.app
+
+        async def with_peer(scope: Any, receive: Any, send: Any) -> None:
+            await application({**scope, PEER_CERTIFICATE: peer}, receive, send)
+
+        self.app = with_peer

@@ -1,0 +1,204 @@
+"""`sconectl apply`: a service manifest becomes an image, a mesh becomes sessions and a chart."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sconectl
+from sconectl.cli.config import ProjectConfig
+from sconectl.cli.console import Console, note, result, show_findings
+from sconectl.cli.wiring import Wiring, build_environment
+from sconectl.errors import PlanImpossible, Refused, UsageError
+from sconectl.manifest.genservice import GenService
+from sconectl.manifest.placeholders import chain_variables
+from sconectl.manifest.reader import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sconectl.apply.sessions import Uploaded
+    from sconectl.manifest.fields import Secret
+    from sconectl.manifest.mesh import Mesh
+    from sconectl.plan.facts import ImageFacts
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """The options of `apply`, as given."""
+
+    file: Path
+    target: Path
+    config: ProjectConfig
+    variables: Mapping[str, str] = field(default_factory=dict)
+    env_files: tuple[Path, ...] = ()
+    dry_run: bool = False
+    no_push: bool = False
+    mode: str = "production"
+    toolchain: str = "sim"
+    release: str = ""
+    namespace: str = ""
+    facts: Path | None = None
+    cas: str = ""
+    cas_config: Path | None = None
+    base_images: Mapping[str, str] = field(default_factory=dict)
+
+
+def apply(options: ApplyOptions, console: Console) -> None:
+    """Apply one manifest. Raises `SconectlError`."""
+    _check_toolchain(options.toolchain)
+    manifest = _read(options)
+    show_findings(manifest.warnings)
+    note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
+    wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
+    with console.working():
+        if isinstance(manifest.model, GenService):
+            _apply_service(manifest, options, wiring, console)
+        else:
+            _apply_mesh(manifest, options, wiring, console)
+
+
+def _check_toolchain(toolchain: str) -> None:
+    if os.environ.get("SCONECTL_REQUIRE") == "hardware" and toolchain == "sim":
+        raise Refused("SCONECTL_REQUIRE=hardware forbids the toolchain sim", hint="use a toolchain with hardware")
+    if toolchain == "scone":
+        raise PlanImpossible("the toolchain scone is not available in this version", hint="use --toolchain sim")
+    if toolchain != "sim":
+        raise UsageError(f"{toolchain} is not a toolchain", hint="known are sim and scone")
+
+
+def _read(options: ApplyOptions) -> Manifest:
+    file = str(options.file)
+    text = sys.stdin.buffer.read() if file == "-" else _bytes(options.file)
+    sources = [options.variables, *(_env_file(path) for path in options.env_files)]
+    if file.endswith(".template"):
+        sources.append(dict(os.environ))
+    return read_manifest(text, "<stdin>" if file == "-" else file, chain_variables(sources))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="give the manifest with -f FILE") from error
+
+
+def _env_file(path: Path) -> dict[str, str]:
+    values = {}
+    for number, line in enumerate(_bytes(path).decode("utf-8", "replace").splitlines(), 1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip().isidentifier():
+            raise UsageError(f"{path}:{number}: expected NAME=VALUE")
+        value = value.strip()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        values[name.strip()] = value[1:-1] if quoted else value
+    return values
+
+
+def _directory(options: ApplyOptions) -> Path:
+    return Path.cwd() if str(options.file) == "-" else options.file.parent
+
+
+def _apply_service(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
+    from sconectl.apply.genservice import ServiceWorld, apply_service
+    from sconectl.apply.sources import copied_files
+    from sconectl.plan.service import DEFAULT_BASES, plan_service
+
+    model, directory = manifest.model, _directory(options)
+    assert isinstance(model, GenService)  # noqa: S101 - narrows the type
+    bases = {**options.config.base_images, **options.base_images}
+    plan = plan_service(model, manifest.document, bases=bases, mode=options.mode)
+    files = copied_files(plan, directory, manifest.document)
+    requirements = (directory / plan.requirements).read_bytes() if plan.requirements else None
+    store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local", None)
+    world = ServiceWorld(
+        engine=wiring.engine,
+        keys=wiring.keys,
+        workspace=wiring.workspace,
+        store=store,
+        environment=build_environment(options.config.ca_bundle),
+        launcher_base=options.config.launcher_base or bases.get("python") or DEFAULT_BASES["python"],
+        push=not (options.no_push or options.dry_run),
+        progress=console.step,
+        detail=console.detail,
+    )
+    done = apply_service(plan, files, requirements, world)
+    result(f"image {plan.image}: {'built' if done.built else 'unchanged'}{', pushed' if done.pushed else ''}")
+    result(f"measurement {done.facts.measurement}")
+    _show_sessions([done.session] if done.session else [], store.address if store else "")
+    _show_files(done.files_changed, options.target)
+
+
+def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
+    from sconectl.apply.gather import FactSources, gather_facts, read_records
+    from sconectl.apply.mesh import MeshWorld, apply_mesh
+    from sconectl.manifest.mesh import Mesh
+    from sconectl.plan.availability import require_available
+    from sconectl.plan.mesh import MeshInput, image_cas, main_cas, plan_mesh
+
+    mesh = manifest.model
+    assert isinstance(mesh, Mesh)  # noqa: S101 - narrows the type
+    if options.namespace:
+        mesh = mesh.model_copy(update={"policy": mesh.policy.model_copy(update={"namespace": options.namespace})})
+    require_available(mesh, manifest.document)
+    main, for_images = main_cas(mesh), image_cas(mesh)
+    images = options.target / "images"
+    sources = FactSources(
+        given=read_records(options.facts) if options.facts else (),
+        built=read_records(images) if images.is_dir() else (),
+        engine=lambda: wiring.engine,
+        registry=lambda: wiring.registry,
+        image_store=lambda: wiring.store(for_images.cas_url, for_images.cas_key),
+    )
+    console.step("learning the facts of the images")
+    facts = gather_facts(mesh, manifest.document, sources)
+    replaced = _replaced_secrets(mesh, facts, options)
+    plan = plan_mesh(MeshInput(mesh, manifest.document, facts, replaced, options.release, sconectl.__version__))
+    upload = plan.upload and not options.dry_run
+    world = MeshWorld(
+        store=wiring.store(main.cas_url, main.cas_key) if upload else None,
+        image_store=wiring.store(for_images.cas_url, for_images.cas_key) if upload and plan.shares else None,
+        keys=wiring.keys,
+        workspace=wiring.workspace,
+        progress=console.step,
+    )
+    done = apply_mesh(plan, world)
+    _show_sessions(done.sessions, main.cas_url)
+    _show_files(done.files_changed, options.target)
+    if upload:
+        note(f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}")
+    else:
+        note("nothing was uploaded to a CAS; the services cannot start before their sessions are there")
+
+
+def _replaced_secrets(
+    mesh: Mesh, facts: Mapping[str, ImageFacts], options: ApplyOptions
+) -> dict[str, tuple[Secret, ...]]:
+    from sconectl.apply.image_secrets import read_image_secrets
+    from sconectl.plan.environment import mesh_values
+    from sconectl.plan.mesh import builtin_names
+
+    replaced = {}
+    for service in mesh.services:
+        if service.image_secrets is not None:
+            path = _directory(options) / service.image_secrets
+            builtin = builtin_names(mesh, options.release, service, facts[service.name])
+            names = {**mesh_values(mesh, service.name), **builtin}
+            replaced[service.name] = read_image_secrets(_bytes(path), str(path), names.get)
+    return replaced
+
+
+def _show_sessions(sessions: Iterable[Uploaded], address: str) -> None:
+    for entry in sessions:
+        result(f"session {entry.name}: {entry.outcome} (CAS {address})")
+
+
+def _show_files(changed: int, target: Path) -> None:
+    result(f"{target}: {f'{changed} files written' if changed else 'unchanged'}")

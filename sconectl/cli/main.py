@@ -1,0 +1,133 @@
+"""The commands, and the one boundary where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import sconectl
+from sconectl.cli.cas_cmd import cas_app
+from sconectl.cli.console import Console, note, show_error
+from sconectl.errors import SconectlError, UsageError
+
+app = typer.Typer(
+    name="sconectl",
+    help="Turns two manifests into confidential images, CAS policies and a Helm chart.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 80, "help_option_names": ["--help"]},
+)
+app.add_typer(cas_app, name="cas")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sconectl {sconectl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn two manifests into confidential images, CAS policies and a Helm chart.
+
+    sconectl apply -f service.yaml   builds one confidential image
+
+    sconectl apply -f mesh.yaml      one policy per service, and target/helm
+    """
+
+
+@app.command("apply")
+def apply_command(
+    file: Annotated[Path, typer.Option("--filename", "-f", metavar="FILE", help="The manifest; - reads stdin.")],
+    target: Annotated[Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where results go.")] = Path(
+        "target"
+    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-d", help="Write results, but nothing to CAS or registry.")
+    ] = False,
+    no_push: Annotated[
+        bool, typer.Option("--no-push", "-n", "--no-pull", help="Service: keep the image local, do not push it.")
+    ] = False,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="Service: production or debug.")] = "production",
+    base_image: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=IMAGE", help="Service: base image of a kind, like python=IMAGE.")
+    ] = None,
+    cas: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Service: CAS for the image session.", show_default="local")
+    ] = "",
+    release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = "",
+    policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = "",
+    facts: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory), to compile offline.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
+    env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
+    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = "sim",
+    cas_config: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
+    ] = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show what tools print.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")] = False,
+) -> None:
+    """Apply a manifest: a service becomes an image, a mesh becomes policies and a chart.
+
+    In files named *.template, $VAR takes its value from --set, --env-file and the
+    environment; in other files from --set and --env-file only.
+    """
+    from sconectl.cli.apply_cmd import ApplyOptions, apply
+    from sconectl.cli.config import load_config
+
+    if mode not in ("production", "debug"):
+        raise UsageError(f"{mode} is not a mode", hint="give --mode production or --mode debug")
+    options = ApplyOptions(
+        file=file,
+        target=target,
+        config=load_config(Path.cwd()),
+        variables=_pairs("--set", set_ or []),
+        env_files=tuple(env_file or ()),
+        dry_run=dry_run,
+        no_push=no_push,
+        mode=mode,
+        toolchain=toolchain,
+        release=release,
+        namespace=policy_namespace,
+        facts=facts,
+        cas=cas,
+        cas_config=cas_config,
+        base_images=_pairs("--base-image", base_image or []),
+    )
+    apply(options, Console(-1 if quiet else verbose))
+
+
+def _pairs(option: str, values: list[str]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, sign, text = value.partition("=")
+        if not sign or not name:
+            raise UsageError(f"{option} takes NAME=VALUE")
+        pairs[name] = text
+    return pairs
+
+
+def run() -> None:
+    """Run the command line; exit with the code of the error, if there is one."""
+    try:
+        app()
+    except SconectlError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        note("interrupted; run the command again to finish")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

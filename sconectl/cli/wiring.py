@@ -1,0 +1,87 @@
+"""Production wiring: the only place that constructs adapters. Everything is made when it is first needed."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sconectl.errors import UsageError
+from sconectl.toolchains.native_build import BuildEnvironment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
+
+_CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+
+
+def data_directory() -> Path:
+    """Return where sconectl keeps its own data ($XDG_DATA_HOME/sconectl)."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "sconectl"
+
+
+class Wiring:
+    """The adapters of one run."""
+
+    def __init__(self, *, target: Path, cas_config: Path | None, notify: Callable[[str], None]) -> None:
+        self._target = target
+        self._cas_config = cas_config or Path.home() / ".cas"
+        self._notify = notify
+        self._stores: dict[tuple[str, str | None], SessionStore] = {}
+
+    @cached_property
+    def engine(self) -> ImageEngine:
+        """The container engine."""
+        from sconectl.adapters.docker_engine import DockerEngine
+
+        return DockerEngine()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The image registries."""
+        from sconectl.adapters.registry import HttpRegistry
+
+        return HttpRegistry()
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The local key store."""
+        from sconectl.adapters.key_store import KeyStore
+
+        return KeyStore(data_directory() / "keys")
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The target directory."""
+        from sconectl.adapters.workspace_disk import DiskWorkspace
+
+        return DiskWorkspace(self._target)
+
+    def store(self, cas_url: str, cas_key: str | None) -> SessionStore:
+        """Return a connection to a CAS; `local` is the embedded one."""
+        if (cas_url, cas_key) not in self._stores:
+            from sconectl.cas.connect import connect
+
+            self._stores[cas_url, cas_key] = connect(
+                cas_url,
+                config_dir=self._cas_config,
+                data_dir=data_directory() / "cas",
+                cas_key=cas_key,
+                notify=self._notify,
+            )
+        return self._stores[cas_url, cas_key]
+
+
+def build_environment(ca_bundle: str) -> BuildEnvironment:
+    """Return what build steps need: the configured CA bundle, else the one this machine's tools are told to use."""
+    path = ca_bundle or next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), "")
+    if not path or (not ca_bundle and not Path(path).is_file()):
+        return BuildEnvironment()
+    try:
+        return BuildEnvironment(Path(path).read_bytes())
+    except OSError as error:
+        raise UsageError(f"the CA bundle {path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Stage 2: validated manifests and facts about images become plans. Pure."""

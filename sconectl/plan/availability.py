@@ -1,0 +1,58 @@
+"""What a manifest may ask for but this version does not do yet: refused as a whole, never silently dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sconectl.errors import PlanImpossible
+from sconectl.findings import Finding
+from sconectl.manifest.genservice import GenService
+from sconectl.manifest.mesh import Mesh
+from sconectl.yaml_tree import Document, Path, show_path
+
+KINDS = ("python", "sconify_image")
+MODES = (None, "Upload", "NoUpload")
+
+
+def require_available(model: GenService | Mesh, document: Document) -> None:
+    """Raise `PlanImpossible` with a finding for every part of the manifest that has no effect yet."""
+    missing = _of_service(model) if isinstance(model, GenService) else _of_mesh(model)
+    findings = [
+        Finding("error", "SC2001", document.position(path), show_path(path), f"{what} is not available in this version")
+        for path, what in missing
+    ]
+    if findings:
+        raise PlanImpossible("the manifest asks for something that this version does not do yet", findings=findings)
+
+
+def _of_service(model: GenService) -> Iterator[tuple[Path, str]]:
+    build = model.build
+    if build.kind not in KINDS:
+        yield ("build", "kind"), f"kind {build.kind}"
+    if build.volumes:
+        yield ("build", "volumes"), "protecting volumes"
+    if build.stable:
+        yield ("build", "stable"), "a second measurement for rolling updates"
+    if build.gen_policy:
+        yield ("build", "gen_policy"), "replacing the policy template"
+    if build.signature and build.signature.key:
+        yield ("build", "signature", "key"), "signing with a key of your own"
+
+
+def _of_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
+    for number, cas in enumerate(model.cas):
+        if cas.mode not in MODES:
+            yield ("cas", number, "mode"), f"mode {cas.mode}"
+    for field in ("maa", "access_policy_name", "attestation_policy_name", "security_policy_name"):
+        if getattr(model.policy, field):
+            yield ("policy", field), field
+    for number, service in enumerate(model.services):
+        for field in ("image_policy", "env", "helm_chart", "helm_extra_values"):
+            if getattr(service, field):
+                yield ("services", number, field), f"{field} of a service"
+    if model.helm_extra_values:
+        yield ("helm_extra_values",), "helm_extra_values"
+    if model.repo:
+        yield ("repo",), "copying the images to another repository"
+    if model.extra_policies:
+        yield ("extra_policies",), "extra_policies"

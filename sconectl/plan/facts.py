@@ -1,0 +1,126 @@
+"""Facts about a confidential image: what a mesh has to know, and what anybody may know.
+
+Full facts travel in target/images/<service>.json and in the image session; the image itself carries a label with
+the public part and the digest of the full one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LABEL = "io.sconectl.image"
+"""Name of the label on confidential images."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+
+class Variable(_Part):
+    """A variable of the image; `value` is its default or fixed value."""
+
+    name: str
+    value: str | None = Field(None, repr=False)
+
+
+class Variables(_Part):
+    """The variables of an image: those of the native image, the fixed ones, and those that the mesh sets."""
+
+    image: tuple[Variable, ...] = ()
+    local: tuple[Variable, ...] = ()
+    global_: tuple[Variable, ...] = Field((), alias="global")
+
+
+class Injected(_Part):
+    """A file that the policy injects."""
+
+    path: str
+    content: str = Field(repr=False)
+
+
+class SecretFacts(_Part):
+    """The secrets that an image defines (as the manifest gives them) and imports."""
+
+    global_: tuple[dict[str, Any], ...] = Field((), alias="global", repr=False)
+    import_: tuple[str, ...] = Field((), alias="import")
+
+
+class Protected(_Part):
+    """The protected root: digest of its index, encrypted and unprotected paths."""
+
+    root: str
+    encrypted: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+class Fspf(_Part):
+    """The state of the encrypted files: where their index is in the image, and its tag."""
+
+    path: str
+    tag: str
+
+
+class ImageFacts(_Part):
+    """Everything that a mesh needs to know about an image."""
+
+    format: Literal[1] = 1
+    toolchain: Literal["sim", "scone"]
+    name: str
+    image: str
+    measurement: str = Field(pattern=r"^[0-9a-f]{64}$")
+    parameters: dict[str, str]
+    command: str = Field(repr=False)
+    pwd: str
+    environment: Variables = Variables()
+    injection_files: tuple[Injected, ...] = ()
+    secrets: SecretFacts = SecretFacts()
+    protected: Protected
+    fspf: Fspf | None = None
+    image_session: str
+    salt: str = Field(repr=False)
+
+    def to_json(self) -> str:
+        """Return the canonical text: the same facts give the same bytes."""
+        return json.dumps(self.model_dump(by_alias=True, mode="json"), separators=(",", ":"), sort_keys=True)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical text; `salt` keeps it from revealing guessable values."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def label(self) -> str:
+        """Return the public facts as the text of the image's label."""
+        public = {
+            "format": self.format,
+            "toolchain": self.toolchain,
+            "simulation": self.toolchain == "sim",
+            "name": self.name,
+            "measurement": self.measurement,
+            "parameters": self.parameters,
+            "protected": self.protected.model_dump(mode="json"),
+            "variables": {
+                "local": [variable.name for variable in self.environment.local],
+                "global": [variable.name for variable in self.environment.global_],
+            },
+            "secrets": [str(secret["name"]) for secret in self.secrets.global_],
+            "imports": list(self.secrets.import_),
+            "image_session": self.image_session,
+            "facts_digest": self.digest(),
+        }
+        return json.dumps(public, separators=(",", ":"), sort_keys=True)
+
+
+class BuildRecord(_Part):
+    """What target/images/<service>.json holds: the facts, and what is needed to see that nothing changed."""
+
+    image_id: str
+    inputs: str
+    pushed: str = ""
+    facts: ImageFacts
+
+    def to_text(self) -> str:
+        """Return the file's text."""
+        return json.dumps(self.model_dump(by_alias=True, mode="json"), indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,45 @@
+"""Names that are derived from other names, in one place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_SEGMENT_LIMIT = 128
+
+
+def session_name(namespace: str, service: str) -> str:
+    """Return the name of a service's session."""
+    return f"{namespace}/{service}"
+
+
+def image_session_name(image: str) -> str:
+    """Return the name of the session that holds the facts of an image: the same for everybody who names it so."""
+    text = "image~" + re.sub(r"[^A-Za-z0-9_.-]", "~", image)
+    if len(text) <= _SEGMENT_LIMIT:
+        return text
+    digest = hashlib.sha256(image.encode()).hexdigest()[:16]
+    return f"{text[: _SEGMENT_LIMIT - 17]}~{digest}"
+
+
+def with_tag(image: str) -> str:
+    """Return the reference with its tag spelled out."""
+    last = image.rsplit("/", 1)[-1]
+    return image if ":" in last or "@" in last else f"{image}:latest"
+
+
+def without_tag(image: str) -> str:
+    """Return the name of an image without tag and digest: keys belong to it."""
+    name = image.split("@", 1)[0]
+    head, colon, tail = name.rpartition(":")
+    return head if colon and "/" not in tail else name
+
+
+def native_image_name(build_name: str) -> str:
+    """Return the local name of the unprotected image that a build leaves as the engine's cache."""
+    return f"sconectl-native/{re.sub(r'[^a-z0-9]+', '-', build_name.lower()).strip('-') or 'image'}:latest"
+
+
+def program_name(command_words: list[str]) -> str:
+    """Return the name of the service inside a session: the program's file name."""
+    return re.sub(r"[^A-Za-z0-9_.~-]", "-", command_words[0].rsplit("/", 1)[-1]) or "service"

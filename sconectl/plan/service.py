@@ -1,0 +1,153 @@
+"""The plan for one confidential image: a validated service manifest, with every decision made but no file read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sconectl.errors import InvalidInput
+from sconectl.findings import Finding
+from sconectl.manifest.genservice import GenService
+from sconectl.plan.availability import require_available
+from sconectl.plan.facts import Fspf, ImageFacts, Injected, Protected, SecretFacts, Variable, Variables
+from sconectl.plan.naming import image_session_name, with_tag
+from sconectl.plan.parameters import enclave_parameters
+from sconectl.yaml_tree import Document
+
+DEFAULT_BASES = {"python": "python:3.12-slim-bookworm"}
+"""The official image of each kind of program."""
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """What to build. Paths in `copied` and `requirements` are relative to the manifest's directory."""
+
+    name: str
+    image: str
+    native: str
+    base: str
+    pwd: str
+    command: str
+    copied: tuple[str, ...]
+    requirements: str | None
+    run: tuple[str, ...]
+    sealed: tuple[str, ...]
+    outside: tuple[str, ...]
+    injected: tuple[str, ...]
+    parameters: Mapping[str, str]
+    model: GenService
+
+    @property
+    def image_session(self) -> str:
+        """The session that will hold the facts of the image."""
+        return image_session_name(self.image)
+
+
+def plan_service(model: GenService, document: Document, *, bases: Mapping[str, str], mode: str) -> ServicePlan:
+    """Plan the image of a service.
+
+    `bases` gives the base image of each kind, `mode` is `production` or `debug`. Raises `InvalidInput` and
+    `PlanImpossible` with findings.
+    """
+    require_available(model, document)
+    parameters, problems = enclave_parameters(model.environment.local, mode=mode)
+    findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
+    findings += _conflicts(model, document)
+    if findings:
+        raise InvalidInput(sorted(findings, key=lambda finding: finding.position))
+    build = model.build
+    existing = build.kind == "sconify_image"
+    return ServicePlan(
+        name=build.name,
+        image=with_tag(build.to),
+        native=build.base or "" if existing else "",
+        base="" if existing else build.base or bases.get(build.kind) or DEFAULT_BASES[build.kind],
+        pwd=build.pwd,
+        command=build.command,
+        copied=build.copied,
+        requirements=build.requirements,
+        run=tuple(step.strip().replace("\n", " ") for step in build.run),
+        sealed=tuple(sorted(set(build.dirs))),
+        outside=tuple(sorted({*build.plains, *build.plain_files, *build.host_paths})),
+        injected=tuple(sorted({file.path for file in model.injection_files})),
+        parameters=parameters,
+        model=model,
+    )
+
+
+def _where(model: GenService, variable: str) -> tuple[str | int, ...]:
+    names = [entry.name for entry in model.environment.local]
+    return ("environment", "local", names.index(variable), "value")
+
+
+def _finding(document: Document, *path_and_message: str | int) -> Finding:
+    *path, message = path_and_message
+    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    return Finding("error", "SC1004", document.position(tuple(path)), shown, str(message))
+
+
+def _conflicts(model: GenService, document: Document) -> list[Finding]:
+    """Find combinations that cannot be meant."""
+    build, findings = model.build, []
+    if build.kind == "sconify_image":
+        if not build.base:
+            findings.append(
+                _finding(document, "build", "kind", "kind sconify_image needs `from`, the image to convert")
+            )
+        for field, alias in (("copied", "copy"), ("requirements", "requirements"), ("run", "run")):
+            if getattr(build, field):
+                findings.append(_finding(document, "build", alias, "an existing image is converted as it is"))
+    unprotected = {*build.plains, *build.plain_files, *build.host_paths}
+    for number, path in enumerate(build.dirs):
+        if path == "/":
+            findings.append(_finding(document, "build", "dirs", number, "the root directory cannot be encrypted"))
+        others = [*unprotected, *(other for other in build.dirs if other != path)]
+        if any(path == other or path.startswith(other.rstrip("/") + "/") for other in others):
+            findings.append(_finding(document, "build", "dirs", number, "lies in a directory of another class"))
+    for section, names in (
+        ("local", [variable.name for variable in model.environment.local]),
+        ("global", [variable.name for variable in model.environment.global_]),
+    ):
+        findings += [
+            _finding(document, "environment", section, number, "name", "the variable is given twice")
+            for number, name in enumerate(names)
+            if name in names[:number]
+        ]
+    return findings
+
+
+def image_facts(
+    plan: ServicePlan,
+    *,
+    measurement: str,
+    root: str,
+    outside: tuple[str, ...],
+    fspf: Fspf | None,
+    image_environment: Mapping[str, str],
+    salt: str,
+) -> ImageFacts:
+    """Return the full facts of the image that was built from `plan`."""
+    model = plan.model
+    return ImageFacts(
+        toolchain="sim",
+        name=plan.name,
+        image=plan.image,
+        measurement=measurement,
+        parameters=dict(plan.parameters),
+        command=plan.command,
+        pwd=plan.pwd,
+        environment=Variables(
+            image=tuple(Variable(name=name, value=value) for name, value in sorted(image_environment.items())),
+            local=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.local),
+            global_=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.global_),
+        ),
+        injection_files=tuple(Injected(path=file.path, content=file.content) for file in model.injection_files),
+        secrets=SecretFacts(
+            global_=tuple(secret.model_dump(exclude_none=True, mode="json") for secret in model.secrets.global_),
+            import_=model.secrets.import_,
+        ),
+        protected=Protected(root=root, encrypted=plan.sealed, outside=outside),
+        fspf=fspf,
+        image_session=plan.image_session,
+        salt=salt,
+    )

@@ -1,0 +1,86 @@
+"""Which service gets which secret: definitions by name over the whole mesh, and exports to exactly the importers.
+
+In: the secrets of each service, resolved. Out: the secrets section of each session.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_PRIVATE_USE = r"\$\$SCONE::{name}(?:\.key|:privatekey[a-z0-9:]*|:pkcs12-with-private-key)(?:\|[^$]*)?\$\$"
+
+
+@dataclass
+class ServiceSecrets:
+    """What one service defines and imports; `texts` are all places where it may use a secret."""
+
+    session: str
+    defined: dict[str, dict[str, Any]]
+    imported: Sequence[str]
+    texts: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class WiringFault:
+    """A secret that cannot be wired; `candidates` are names that may have been meant."""
+
+    service: str
+    secret: str
+    message: str
+    candidates: tuple[str, ...] = ()
+
+
+def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[str, Any]]], list[WiringFault]]:
+    """Return the secrets of each service's session, and what is wrong."""
+    faults: list[WiringFault] = []
+    owners: dict[str, str] = {}
+    for service, secrets in services.items():
+        for name in secrets.defined:
+            if name in owners:
+                message = f"is also defined by service {owners[name]}; names are unique in a mesh"
+                faults.append(WiringFault(service, name, message))
+            owners.setdefault(name, service)
+    importers: dict[str, list[str]] = {name: [] for name in owners}
+    sections: dict[str, list[dict[str, Any]]] = {service: [] for service in services}
+    for service, secrets in services.items():
+        for name in dict.fromkeys(secrets.imported):
+            if name in secrets.defined:
+                continue
+            if name not in owners:
+                faults.append(WiringFault(service, name, "is imported, but no service defines it", tuple(owners)))
+                continue
+            sections[service].append(_import(services[owners[name]].session, name))
+            importers[name].append(secrets.session)
+            key = _private_key(services[owners[name]].defined[name], secrets, name)
+            if key in importers:
+                importers[key].append(secrets.session)
+    for service, secrets in services.items():
+        own = [
+            _definition(entry, importers[name]) for name, entry in secrets.defined.items() if owners[name] == service
+        ]
+        sections[service] = [*own, *sections[service]]
+    return sections, faults
+
+
+def _import(session: str, name: str) -> dict[str, Any]:
+    return {"name": name, "import": {"session": session, "secret": name}}
+
+
+def _private_key(definition: Mapping[str, Any], importer: ServiceSecrets, name: str) -> str:
+    """Return the key that has to travel with a certificate: only if the importer uses it."""
+    pattern = re.compile(_PRIVATE_USE.format(name=re.escape(name)))
+    used = any(pattern.search(text) for text in importer.texts)
+    return str(definition.get("private_key", "")) if used else ""
+
+
+def _definition(entry: Mapping[str, Any], importers: Sequence[str]) -> dict[str, Any]:
+    secret = {key: value for key, value in entry.items() if key != "export"}
+    given = entry.get("export")
+    exports = list(given) if isinstance(given, (list, tuple)) else ([given] if given else [])
+    exports += [{"session": session} for session in sorted(set(importers))]
+    if exports:
+        secret["export"] = exports
+    return secret

@@ -1,0 +1,35 @@
+"""What holds for every test: a clean environment, and no network in tests/unit."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+UNIT = Path(__file__).parent / "unit"
+KEPT_PREFIX = "SCONECTL_TEST_"  # what make tells the tests, like SCONECTL_TEST_BASE_IMAGE
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the SCONE… variables of whoever runs the tests (SCONECTL… included)."""
+    for name in list(os.environ):
+        if name.startswith("SCONE") and not name.startswith(KEPT_PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbid connections and listeners in tests/unit, but for those marked `sockets`."""
+    if UNIT not in request.path.parents or request.node.get_closest_marker("sockets"):
+        return
+
+    def refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+        pytest.fail("a unit test used the network; give it a fake, or mark it with @pytest.mark.sockets")
+
+    for method in ("bind", "connect", "connect_ex", "listen", "sendto"):
+        monkeypatch.setattr(socket.socket, method, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

@@ -1,0 +1,1 @@
+"""The house rules, checked from the sources."""

@@ -1,0 +1,57 @@
+"""What is released agrees with itself and tells nothing about the place it was made at."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import sconectl
+
+from .sources import ROOT
+
+SKIPPED = frozenset({"target", "dist", "build", "__pycache__", "node_modules"})
+WORKPLACE = re.compile(
+    r"/work/(?:main|shared)\b"  # absolute paths of a checkout
+    r"|/(?:home|Users)/(?!nonroot\b|app\b|user\b)[a-z][\w.-]*/"
+    r"|/opt/(?:wheels|pypi)\b"  # package mirrors of one machine
+    r"|\bdisabled-by-[a-z]"
+)
+
+
+def project_files() -> Iterator[tuple[Path, str]]:
+    """Yield every text file of the checkout, generated folders and hidden tool folders left out."""
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        generated = any(p in SKIPPED or (p.startswith(".") and p != ".ci") for p in parts[:-1])
+        if generated or not path.is_file() or path.stat().st_size > 1 << 20:
+            continue
+        try:
+            yield path, path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+
+
+def test_versions_agree() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    top = re.search(r"^## \[([^\]]+)\]", changelog, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert top
+    assert top.group(1) == sconectl.__version__ == project["version"]
+
+
+def test_nothing_names_the_workplace() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match.group()}"
+        for path, text in project_files()
+        for number, line in enumerate(text.splitlines(), 1)
+        if (match := WORKPLACE.search(line))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_ci_runs_the_documented_test_command() -> None:
+    last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    assert last == "exec make test"
+    assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,400 @@
+"""The chart as the real Helm engine and the schemas of Kubernetes see it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+from ruamel.yaml import YAML
+
+from sconectl import assets
+from sconectl.artefacts.chart import SGX_RESOURCE, render_chart
+from sconectl.errors import PlanImpossible, Refused, SconectlError
+from sconectl.plan.chart_plan import ChartPlan, ChartService
+
+MEASUREMENT = "1e" + "0" * 62  # YAML would take it for a number if it were not quoted
+SIM_ENV = ["SCONE_CONFIG_ID", "SCONE_CAS_ADDR", "SCONE_LOG"]
+HARDWARE_ENV = ["SCONE_LAS_ADDR", "SCONE_VERSION", "SCONE_EDMM_MODE"]
+FACTS: dict[str, Any] = {"config_id": "shop-1/web/main", "cas_address": "cas.scone-system:8081", "cas_key": ""}
+FACTS |= {"measurement": MEASUREMENT, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
+WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain="sim", **FACTS)
+HARDWARE = replace(WEB, toolchain="scone")
+BARE = replace(WEB, name="worker", port=None)
+FULL = replace(HARDWARE, name="db", cas_key="5Kq", pull_secret="sconeapps", extra_values={"replicaCount": 3})
+MANY = tuple(
+    replace((WEB, HARDWARE, BARE, FULL)[index % 4], name=f"service-{index:02}", port=(8080, None)[index % 3 == 0])
+    for index in range(30)
+)
+HOSTILE = [
+    "{{ .Values.scone.cas }}",
+    '{{ fail "rendered" }}',
+    "a\"b'c\\d",
+    "a\nb: c\n---\nkind: Secret\n",
+    "a # b",
+    "{{- /* -}} \t\u2028\x85\x1b é😀",
+    "*a: &b !c | > %",
+    "$(HOME) ${HOME} `id`",
+]
+
+
+def plan(*services: ChartService) -> ChartPlan:
+    return ChartPlan(name="shop", version="0.1.0", services=services)
+
+
+def load(text: str | bytes | Path) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def write(tmp_path: Path, chart: ChartPlan) -> Path:
+    root = tmp_path / "target" / "helm"
+    for name, content in render_chart(chart).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def render(root: Path, values: dict[str, Any] | None = None, release: str = "demo") -> dict[str, str]:
+    with helm.Chart.load(str(root)) as chart:
+        return dict(chart.render(values, name=release, namespace="prod"))
+
+
+def objects(root: Path, values: dict[str, Any] | None = None, release: str = "demo") -> dict[tuple[str, str], Any]:
+    """Return the rendered objects by kind and name, after validating each of them strictly."""
+    found: dict[tuple[str, str], Any] = {}
+    for path, text in render(root, values, release).items():
+        for item in filter(None, YAML(typ="safe").load_all(text) if path.endswith(".yaml") else ()):
+            kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
+            key = (item["kind"], item["metadata"]["name"])
+            assert key not in found
+            found[key] = item
+    return found
+
+
+def pod(found: dict[tuple[str, str], Any], name: str = "demo-web") -> dict[str, Any]:
+    return dict(found["Deployment", name]["spec"]["template"]["spec"])
+
+
+def deployed(tmp_path: Path, service: ChartService) -> Any:
+    return objects(write(tmp_path, plan(service)))["Deployment", f"demo-{service.name}"]
+
+
+@pytest.mark.parametrize(
+    "services", [(WEB,), (HARDWARE,), (BARE,), (FULL,), (WEB, FULL), (BARE, HARDWARE), MANY, ()], ids=len
+)
+def test_helm_and_kubernetes_have_nothing_to_say(tmp_path: Path, services: tuple[ChartService, ...]) -> None:
+    root = write(tmp_path, plan(*services))
+    for chart in [root, *(root / "charts" / service.name for service in services)]:
+        report = helm.lint(str(chart), strict=True, with_subcharts=True)
+        assert (report["messages"], report["errors"]) == ([], [])
+    expected = {(kind, f"demo-{item.name}") for item in services for kind in ("Deployment", "ServiceAccount")}
+    expected |= {("Service", f"demo-{service.name}") for service in services if service.port}
+    assert objects(root).keys() == expected
+
+
+def test_helm_packages_the_chart_whole(tmp_path: Path) -> None:
+    archive = helm.package(str(write(tmp_path, plan(WEB, FULL))), destination=str(tmp_path))
+    assert objects(Path(archive)).keys() == objects(tmp_path / "target" / "helm").keys()
+
+
+def test_the_files_are_the_promised_ones() -> None:
+    own = {"Chart.yaml", "values.yaml", "values.schema.json", ".helmignore"}
+    templates = "_helpers.tpl deployment.yaml persistentvolumeclaim.yaml service.yaml serviceaccount.yaml".split()
+    expected = own | {"README.md", "templates/NOTES.txt"} | {f"charts/web/{name}" for name in own}
+    expected |= {f"charts/web/templates/{name}" for name in templates}
+    assert render_chart(plan(WEB)).keys() == expected
+
+
+def test_templates_are_copied_as_they_are() -> None:
+    files = render_chart(plan(replace(WEB, image=HOSTILE[0]), FULL))
+    for name, content in assets.read_tree("charts_templates/service").items():
+        assert files[f"charts/web/{name}"] == files[f"charts/db/{name}"] == content
+    for name, content in assets.read_tree("charts_templates/umbrella").items():
+        assert files[name] == content
+
+
+def test_the_same_plan_gives_the_same_bytes_in_the_same_order() -> None:
+    first, second = render_chart(plan(*MANY)), render_chart(plan(*MANY))
+    assert list(first.items()) == list(second.items())
+    names = [service.name for service in MANY]
+    assert [item["name"] for item in load(first["Chart.yaml"])["dependencies"]] == names
+    assert list(load(first["values.yaml"])) == ["global", *names]
+
+
+@pytest.mark.parametrize(
+    ("service", "names"),
+    [
+        (WEB, SIM_ENV),
+        (replace(WEB, log_level=""), SIM_ENV[:2]),
+        (replace(WEB, cas_key="5Kq"), [*SIM_ENV, "SCONE_CAS_KEY"]),
+        (HARDWARE, [*SIM_ENV, *HARDWARE_ENV]),
+        (replace(HARDWARE, cas_key="5Kq"), [*SIM_ENV, *HARDWARE_ENV, "SCONE_CAS_KEY"]),
+    ],
+)
+def test_the_environment_is_exactly_this(tmp_path: Path, service: ChartService, names: list[str]) -> None:
+    (container,) = deployed(tmp_path, service)["spec"]["template"]["spec"]["containers"]
+    env = {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+    assert len(env) == len(container["env"])
+    known: dict[str, Any] = {
+        **{"SCONE_CONFIG_ID": "shop-1/web/main", "SCONE_CAS_ADDR": "cas.scone-system:8081"},
+        **{"SCONE_LOG": "error", "SCONE_CAS_KEY": "5Kq", "SCONE_VERSION": "1", "SCONE_EDMM_MODE": "auto"},
+        "SCONE_LAS_ADDR": {"fieldRef": {"fieldPath": "status.hostIP"}},
+    }
+    assert env == {name: known[name] for name in names}
+    assert not container.keys() & {"command", "args", "envFrom", "lifecycle"}
+
+
+@pytest.mark.parametrize("service", [WEB, HARDWARE])
+def test_another_quoting_service(tmp_path: Path, service: ChartService) -> None:
+    env = pod(objects(write(tmp_path, plan(service)), {"web": {"scone": {"las": "h:1"}}}))["containers"][0]["env"]
+    assert [item for item in env if item["name"] == "SCONE_LAS_ADDR"] == [{"name": "SCONE_LAS_ADDR", "value": "h:1"}]
+
+
+def test_the_container_is_attested_and_has_least_privilege(tmp_path: Path) -> None:
+    found = objects(write(tmp_path, plan(WEB)))
+    spec = pod(found)
+    (container,) = spec["containers"]
+    assert (container["name"], container["image"]) == ("api", WEB.image)
+    assert container["imagePullPolicy"] == "Always"
+    assert container["ports"] == [{"name": "api", "containerPort": 8080, "protocol": "TCP"}]
+    root = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == {**root, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert spec["securityContext"] == {"runAsNonRoot": False}
+    assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
+    assert spec["serviceAccountName"] == "demo-web"
+    assert found["ServiceAccount", "demo-web"]["automountServiceAccountToken"] is False
+    assert spec["restartPolicy"] == "Always"
+    assert spec["volumes"] == [{"name": "sconectl-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}]
+    assert container["volumeMounts"] == [{"name": "sconectl-memory", "mountPath": "/dev/shm"}]
+    assert not any("Probe" in key for key in container)
+    service = found["Service", "demo-web"]["spec"]
+    assert service["ports"] == [{"name": "api", "port": 8080, "targetPort": "api", "protocol": "TCP"}]
+    assert service["type"] == "ClusterIP"
+
+
+def test_labels_and_selectors(tmp_path: Path) -> None:
+    found = objects(write(tmp_path, plan(WEB)))
+    selector = {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "demo"}
+    labels = {**selector, "app.kubernetes.io/version": "1.4", "app.kubernetes.io/managed-by": "Helm"}
+    labels |= {"app.kubernetes.io/part-of": "shop", "helm.sh/chart": "web-0.1.0"}
+    deployment = found["Deployment", "demo-web"]
+    assert deployment["spec"]["selector"] == {"matchLabels": selector}
+    assert found["Service", "demo-web"]["spec"]["selector"] == selector
+    assert deployment["spec"]["template"]["metadata"]["labels"] == labels
+    assert all(item["metadata"]["labels"] == labels for item in found.values())
+
+
+def test_an_update_keeps_the_selector_and_only_a_new_image_replaces_the_pods(tmp_path: Path) -> None:
+    assert objects(write(tmp_path, replace(plan(WEB), version="9+x"))) == objects(write(tmp_path, plan(WEB)))
+    before = deployed(tmp_path, WEB)["spec"]
+    after = deployed(tmp_path, replace(WEB, measurement="b" * 64, image=f"{WEB.image}.1@sha256:{'0' * 64}"))["spec"]
+    assert before["selector"] == after["selector"]
+    annotation = "sconectl.io/measurement"
+    assert before["template"]["metadata"]["annotations"][annotation] == MEASUREMENT
+    assert after["template"]["metadata"]["annotations"][annotation] == "b" * 64
+    assert after["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "1.4.1"
+
+
+def test_only_the_hardware_toolchain_asks_for_hardware(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(WEB, replace(HARDWARE, name="db")))
+    found = objects(root)
+    real, simulated = pod(found, "demo-db"), pod(found)
+    assert real["containers"][0]["resources"] == {"limits": {SGX_RESOURCE: 1}}
+    assert real["nodeSelector"] == {"las.scontain.com/ok": "true"}
+    assert "resources" not in simulated["containers"][0]
+    assert "nodeSelector" not in simulated
+    assert "sgx" not in json.dumps(simulated).lower()
+
+
+def test_a_simulation_says_so_everywhere(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(WEB, replace(HARDWARE, name="db")))
+    found = objects(root)
+    mark = {"sconectl.io/simulation": "true"}
+    charts = [load(root / "Chart.yaml"), load(root / "charts/web/Chart.yaml")]
+    deployment = found["Deployment", "demo-web"]
+    for place in (*charts, deployment["metadata"], deployment["spec"]["template"]["metadata"]):
+        assert place["annotations"].items() >= mark.items()
+    notes = render(root)["shop/templates/NOTES.txt"]
+    assert "SIMULATION: NO HARDWARE PROTECTION" in notes
+    assert "  - web\n" in notes
+    assert "  - db\n" not in notes
+
+
+def test_hardware_is_never_called_a_simulation(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(HARDWARE))
+    texts = [*render(root).values(), *(path.read_text() for path in root.rglob("Chart.yaml"))]
+    assert not any("simulation" in text.lower() for text in texts)
+
+
+@pytest.mark.parametrize(("built", "claimed"), [("sim", "scone"), ("scone", "sim")])
+def test_no_value_changes_the_toolchain(tmp_path: Path, built: str, claimed: str) -> None:
+    service = replace(WEB, toolchain=built)
+    with pytest.raises(helm.HelmRenderError, match="build the image again"):
+        render(write(tmp_path, plan(service)), {"web": {"scone": {"toolchain": claimed}}})
+    for extra in ({"scone": {"toolchain": claimed}}, {"scone": None}, {"scone": {"toolchain": None}}):
+        with pytest.raises(Refused):
+            render_chart(plan(replace(service, extra_values=extra)))
+
+
+def test_user_annotations_do_not_hide_ours(tmp_path: Path) -> None:
+    values = {"podAnnotations": {"sconectl.io/simulation": "false", "sconectl.io/measurement": "x", "mine": "1"}}
+    metadata = deployed(tmp_path, replace(WEB, extra_values=values))["spec"]["template"]["metadata"]
+    ours = {"sconectl.io/simulation": "true", "sconectl.io/measurement": MEASUREMENT}
+    assert metadata["annotations"] == {**ours, "mine": "1"}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_stay_data(tmp_path: Path, text: str) -> None:
+    extra = {"podAnnotations": {"note": text}, "persistence": {"storageClass": text}}
+    fields = dict.fromkeys(("image", "config_id", "cas_address", "cas_key", "log_level", "pull_secret"), text)
+    service = replace(HARDWARE, extra_values=extra, **fields)  # type: ignore[arg-type]
+    root = write(tmp_path, replace(plan(service), version=text))
+    assert helm.lint(str(root), strict=True, with_subcharts=True)["messages"] == []
+    found = objects(root)
+    assert len(found) == 3
+    spec = pod(found)
+    env = {item["name"]: item.get("value") for item in spec["containers"][0]["env"]}
+    assert spec["containers"][0]["image"] == text
+    assert spec["imagePullSecrets"] == [{"name": text}]
+    assert (env["SCONE_CONFIG_ID"], env["SCONE_CAS_ADDR"]) == (text, text)
+    assert (env["SCONE_CAS_KEY"], env["SCONE_LOG"]) == (text, text)
+    template = found["Deployment", "demo-web"]["spec"]["template"]["metadata"]
+    assert template["annotations"]["note"] == text
+    assert template["labels"]["app.kubernetes.io/version"] == "0.1.0"
+
+
+@pytest.mark.parametrize("name", ["1", "01-01", "1e3", "no", "null", "true", "y", "tags", "a" * 63])
+def test_any_dns_label_is_a_service_name(tmp_path: Path, name: str) -> None:
+    found = objects(write(tmp_path, plan(replace(WEB, name=name))), release="2024")
+    ((_, full),) = (key for key in found if key[0] == "Deployment")
+    assert full == f"2024-{name}" or (len(name) > 58 and len(full) <= 63)
+    assert found["Deployment", full]["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == name
+
+
+def test_long_names_stay_legal_and_distinct(tmp_path: Path) -> None:
+    services = [replace(WEB, name="s" * 62 + end) for end in "ab"]
+    names = [name for kind, name in objects(write(tmp_path, plan(*services)), release="r" * 53) if kind == "Service"]
+    assert len(set(names)) == 2
+    assert all(len(name) <= 63 and name.startswith("r" * 53) for name in names)
+
+
+@pytest.mark.parametrize("name", ["", "Web", "a.b", "../x", "a_b", "-a", "a-", "a" * 64, "a\n", "{{x}}"])
+def test_other_names_are_refused(name: str) -> None:
+    for bad in (plan(replace(WEB, name=name)), replace(plan(WEB), name=name)):
+        with pytest.raises(PlanImpossible, match="cannot be called"):
+            render_chart(bad)
+
+
+@pytest.mark.parametrize(("names", "message"), [(["global"], "global"), (["web", "a", "web"], "same name: web")])
+def test_names_that_helm_or_a_folder_cannot_tell_apart_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(PlanImpossible, match=message):
+        render_chart(plan(*(replace(WEB, name=name) for name in names)))
+
+
+def test_extra_values_are_merged_deeply_and_last(tmp_path: Path) -> None:
+    extra = {
+        "resources": {"limits": {"sgx.intel.com/epc": "5Mi", SGX_RESOURCE: None, "cpu": 0.5}},
+        "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}, "readOnlyRootFilesystem": True},
+        "memory": {"sizeLimit": "1Gi"},
+        "nodeSelector": None,
+        "livenessProbe": {"tcpSocket": {"port": "api"}},
+        "extraEnv": [{"name": "SCONE_HEAP", "value": "1G"}],
+        "service": {"type": "NodePort", "nodePort": 30080},
+    }
+    found = objects(write(tmp_path, plan(replace(HARDWARE, extra_values=extra))))
+    spec = pod(found)
+    (container,) = spec["containers"]
+    assert container["resources"] == {"limits": {"sgx.intel.com/epc": "5Mi", "cpu": 0.5}}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["livenessProbe"] == {"tcpSocket": {"port": "api"}}
+    assert container["env"][-1] == {"name": "SCONE_HEAP", "value": "1G"}
+    assert spec["volumes"][0]["emptyDir"]["sizeLimit"] == "1Gi"
+    assert "nodeSelector" not in spec
+    assert found["Service", "demo-web"]["spec"]["ports"][0]["nodePort"] == 30080
+
+
+def test_volumes_of_a_database(tmp_path: Path) -> None:
+    extra = {
+        "persistence": {"enabled": True, "size": "2Gi", "mountPath": "/var/lib/data", "storageClass": "fast"},
+        "extraVolumes": [{"name": "tmp", "persistentVolumeClaim": {"claimName": "scratch"}}],
+        "extraVolumeMounts": [{"name": "tmp", "mountPath": "/var/tmp"}],
+    }
+    found = objects(write(tmp_path, plan(replace(WEB, extra_values=extra))))
+    claim = found["PersistentVolumeClaim", "demo-web"]["spec"]
+    assert claim["resources"] == {"requests": {"storage": "2Gi"}}
+    assert (claim["accessModes"], claim["storageClassName"]) == (["ReadWriteOnce"], "fast")
+    assert found["Deployment", "demo-web"]["spec"]["strategy"] == {"type": "Recreate"}
+    spec = pod(found)
+    assert spec["volumes"][1]["persistentVolumeClaim"] == {"claimName": "demo-web"}
+    paths = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
+    assert paths == ["/dev/shm", "/var/lib/data", "/var/tmp"]
+    existing = {**extra, "persistence": {**extra["persistence"], "existingClaim": "mine"}}  # type: ignore[dict-item]
+    found = objects(write(tmp_path, plan(replace(WEB, extra_values=existing))))
+    assert ("PersistentVolumeClaim", "demo-web") not in found
+    assert pod(found)["volumes"][1]["persistentVolumeClaim"] == {"claimName": "mine"}
+
+
+def test_unknown_extra_values_are_all_named_at_once() -> None:
+    extra = {"ingress": {"enabled": True}, "service": {"prot": 1}}
+    with pytest.raises(PlanImpossible) as caught:
+        render_chart(plan(replace(WEB, extra_values=extra), replace(BARE, extra_values={"comand": 1})))
+    assert "web.service.prot, web.ingress, worker.comand" in caught.value.message
+    assert "persistence" in caught.value.hint
+
+
+def test_values_given_to_helm(tmp_path: Path) -> None:
+    values = {
+        "global": {"imagePullSecrets": [{"name": "all"}, {"name": "sconeapps"}]},
+        "db": {"resources": {"limits": {SGX_RESOURCE: None, "sgx.k8s.io/sgx": 2}}, "replicaCount": 0},
+    }
+    found = objects(write(tmp_path, plan(FULL)), values)
+    spec = pod(found, "demo-db")
+    assert spec["imagePullSecrets"] == [{"name": "sconeapps"}, {"name": "all"}]
+    assert spec["containers"][0]["resources"] == {"limits": {"sgx.k8s.io/sgx": 2}}
+    assert found["Deployment", "demo-db"]["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize(
+    "web",
+    [
+        {"replicas": 1},
+        {"replicaCount": "1"},
+        {"image": None},
+        {"service": {"port": 70000}},
+        {"service": {"port": None}},
+        {"memory": {"sizeLimit": "lots"}},
+        {"scone": {"measurement": "x", "toolchain": "other"}},
+        {"persistence": {"enabled": True}},
+        {"extraEnv": [{"name": "PASSWORD", "value": "x"}]},
+        {"extraEnv": [{"name": "SCONE_CONFIG_ID", "value": "x"}]},
+        {"podAnnotations": {"a": 1}},
+    ],
+)
+def test_the_schemas_refuse_wrong_values(tmp_path: Path, web: dict[str, Any]) -> None:
+    root = write(tmp_path, plan(WEB))
+    for values in [{"web": web}, {"wbe": dict[str, Any]()}]:
+        with pytest.raises(helm.HelmValuesError, match="schema"):
+            render(root, values)
+
+
+def test_every_value_is_in_the_schema_and_in_the_readme() -> None:
+    files = render_chart(plan(FULL))
+    schema = json.loads(files["charts/db/values.schema.json"])
+    values = load(files["charts/db/values.yaml"])
+    assert values.keys() == schema["properties"].keys() - {"global"}
+    readme = files["README.md"].decode()
+    for key in values:
+        assert f"`{key}" in readme
+
+
+def test_a_missing_asset_is_a_broken_installation() -> None:
+    for lookup, name in ((assets.read, "charts_templates"), (assets.read_tree, "charts_templates/icon.svg")):
+        for missing in (name, "charts_templates/nothing"):
+            with pytest.raises(SconectlError, match=f"lacks {missing}"):
+                lookup(missing)

@@ -1,0 +1,258 @@
+"""Reading sessions: positions, normalisation, the canonical form, and that no value shows in a message."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sconectl.errors import InvalidInput
+from sconectl.key_hash import decode_base58check, encode_base58check, is_key_hash
+from sconectl.policy.canonical import read_back, same_content, session_hash
+from sconectl.policy.model import examine, parse_session
+from sconectl.yaml_text import dump
+from sconectl.yaml_tree import parse
+
+H, T = "0a" * 32, "0b" * 16
+
+FULL = f"""
+name: acme/web
+version: 0.3.11
+predecessor: ~
+access_policy:
+  read: [CREATOR, 4hxbfBB9G1hyrLotptsrDejMXHWSUfknwG9x6q2VU8gLejZMU3]
+  update: CREATOR
+security: {{attestation: {{mode: hardware, tolerate: [debug-mode, outdated-tcb], ignore_advisories: INTEL-SA-00615}}}}
+services:
+  - name: app
+    image_name: image
+    command: app "two words" --x=$$SCONE::password$$ 'a\\b'
+    environment: {{RETRIES: 3, MODE: on, EMPTY: "", KEY: $$SCONE::key:hex$$}}
+    pwd: /srv
+    mrenclaves: [{H.upper()}]
+    fspf_path: /main.fspf
+    fspf_key: $$SCONE::fs$$
+    fspf_tag: {T}
+    persistency: None
+images:
+  - name: image
+    injection_files:
+      - path: /etc/app.json
+        permission: 0o400
+        content: |
+          {{"password": "$$SCONE::password|escape(json)$$"}}
+      - {{path: /etc/key, content: $$SCONE::key.hex$$, permission: 0444}}
+      - {{path: /etc/raw, content: $$SCONE::key:bin$$}}
+secrets:
+  - {{name: password, kind: ascii, size: 12, export: [{{session: ../db}}, {{session: ./child}}, {{namespace: ..}}]}}
+  - {{name: key, kind: binary, value: DEADBEEF, export: /session=partner/x, export_public: true}}
+  - {{name: fs, import: {{session: ../keys, secret: fs}}}}
+"""
+
+
+def test_a_full_session_is_normalised() -> None:
+    session = parse_session(FULL)
+    service = session.services[0]
+    assert service.command == ("app", "two words", "--x=$$SCONE::password$$", "a\\b")
+    assert service.environment == {"RETRIES": "3", "MODE": "on", "EMPTY": "", "KEY": "$$SCONE::key:hex$$"}
+    assert service.measurements == (H,)
+    assert [file.permission for file in session.images[0].injection_files] == [0o400, 0o444, 0o700]
+    password, key, fs = session.secrets
+    assert [(export.session, export.namespace) for export in password.export] == [
+        ("acme/db", None),
+        ("acme/web/child", None),
+        (None, "acme"),
+    ]
+    assert key.export[0].session == "partner/x"
+    assert fs.import_ is not None
+    assert (fs.import_.session, fs.import_.secret) == ("acme/keys", "fs")
+    assert session.access_policy.allowed("create_sessions") == ("CREATOR",)
+    assert session.access_policy.allowed("list_sessions") == session.access_policy.read
+
+
+def test_deprecated_spellings_are_told_but_taken() -> None:
+    examined = examine(FULL)
+    assert examined.session is not None
+    assert {(finding.severity, finding.path) for finding in examined.findings} == {
+        ("deprecation", "services[0].mrenclaves"),
+        ("deprecation", "images[0].injection_files[1].content"),
+    }
+
+
+def test_read_back_reads_back() -> None:
+    session = parse_session(FULL)
+    text = read_back(session)
+    again = parse_session(text)
+    assert again == session
+    assert session_hash(again) == session_hash(session)
+    assert "predecessor: null" in text
+    assert 'persistency: "None"' in text
+
+
+SAME = [
+    '{"version": "0.3.11", "name": "a", "services": []}',
+    "---\n# a comment\nname: 'a'\nversion: 0.3.11\naccess_policy: {read: [CREATOR], update: CREATOR}\n",
+    "name: a\nversion: 0.3.11\naccess_policy: {create_sessions: [CREATOR], list_sessions: CREATOR}\nsecrets: ~\n",
+    "name: a\nversion: 0.3.11\nsecurity: {attestation: {mode: hardware, tolerate: []}}\npredecessor: null\n",
+]
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_spelling_makes_no_difference_to_the_hash(text: str) -> None:
+    assert session_hash(parse_session(text)) == session_hash(parse_session("name: a\nversion: 0.3.11\n"))
+
+
+DIFFERENT = [
+    "name: b\nversion: 0.3.11\n",
+    "name: a\nversion: 0.3.10\n",
+    f"name: a\nversion: 0.3.11\npredecessor: {H}\n",
+    "name: a\nversion: 0.3.11\naccess_policy: {list_sessions: ANY}\n",
+    "name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii}]\n",
+    "name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii, size: 21}]\n",
+    'name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii, value: ""}]\n',
+    "name: a\nversion: 0.3.11\nsecurity: {attestation: {mode: none}}\n",
+]
+
+
+def test_every_difference_shows_in_the_hash() -> None:
+    texts = ["name: a\nversion: 0.3.11\n", *DIFFERENT]
+    assert len({session_hash(parse_session(text)) for text in texts}) == len(texts)
+
+
+def test_same_content_ignores_predecessor_and_creator_only() -> None:
+    plain = parse_session("name: a\nversion: 0.3.11\n")
+    successor = parse_session(f"name: a\nversion: 0.3.11\npredecessor: {H}\n")
+    assert same_content(plain, successor.model_copy(update={"creator": "somebody"}))
+    assert not same_content(plain, parse_session("name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii}]\n"))
+
+
+def test_command_string_and_list_are_the_same() -> None:
+    service = (
+        "name: a\nversion: 0.3.11\nsecurity: {{attestation: {{mode: none}}}}\nservices: [{{name: a, command: {}}}]"
+    )
+    text = parse_session(service.format("""'app "-q all" --once'"""))
+    as_list = parse_session(service.format('[app, "-q all", --once]'))
+    assert session_hash(text) == session_hash(as_list)
+
+
+def test_all_faults_at_once_with_positions() -> None:
+    text = (
+        "name: my session\n"
+        "version: 0.9\n"
+        "services:\n"
+        "  - name: app\n"
+        "    command: app $$SCONE::nope$$\n"
+        "    image_name: ghost\n"
+        "  - name: app\n"
+        f"    attestation: {{mrenclave: {H}}}\n"
+        "    colour: red\n"
+        "secrets:\n"
+        "  - {name: x, kind: password}\n"
+    )
+    with pytest.raises(InvalidInput) as caught:
+        parse_session(text, file="p.yaml")
+    found = {(finding.position.line, finding.position.column, finding.path) for finding in caught.value.findings}
+    assert found == {
+        (1, 7, "name"),
+        (2, 10, "version"),
+        (4, 5, "services[0]"),
+        (5, 14, "services[0].command[1]"),
+        (6, 17, "services[0].image_name"),
+        (7, 11, "services[1].name"),
+        (9, 5, "services[1].colour"),
+        (11, 21, "secrets[0].kind"),
+    }
+
+
+SECRET = "Tr0ub4dor-visible"
+LEAKS = [
+    f"secrets: [{{name: x, kind: binary, value: {SECRET}}}]",
+    f'secrets: [{{name: x, kind: ascii, value: "{SECRET}\\0"}}]',
+    f"secrets: [{{name: x, kind: ascii, value: [{SECRET}]}}]",
+    f"secrets: [{{name: x, kind: ascii, size: {SECRET}}}]",
+    f"services: [{{name: a, fspf_path: /f, fspf_key: {SECRET}, fspf_tag: {SECRET}}}]",
+    f'services: [{{name: a, environment: {{A: "{SECRET}\\0"}}, command: "a {SECRET}\\0"}}]',
+    f"services: [{{name: a, environment: {{A: {{B: {SECRET}}}}}, command: 'a \"{SECRET}'}}]",
+    f"images: [{{name: i, injection_files: [{{path: /a, content: [{SECRET}]}}]}}]",
+    f"access_policy: {{read: [{SECRET}]}}",
+    f"creator: {SECRET}",
+    f"salt: {SECRET}",
+]
+
+
+@pytest.mark.parametrize("body", LEAKS)
+def test_messages_hold_no_values(body: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_session(f"name: a\nversion: 0.3.11\n{body}\n")
+    assert SECRET not in "".join(str(finding) for finding in caught.value.findings) + str(caught.value)
+
+
+def test_representations_hold_no_values() -> None:
+    session = parse_session(FULL.replace("DEADBEEF", "c0ffee77"))
+    assert "c0ffee77" not in repr(session) + repr(session.secrets[1])
+
+
+def test_a_session_is_a_mapping_and_nothing_executes_on_garbage() -> None:
+    for text in ("[]", "", "just text", "name: [", b"\xff\xfe", "a: &a [*a]"):
+        with pytest.raises(InvalidInput):
+            parse_session(text)
+
+
+def test_key_hash_vectors() -> None:
+    zeros, ones = (encode_base58check(1, bytes([value]) * 32) for value in (0, 255))
+    assert zeros == "2wkBET2rRgE8pahuaczxKbmv7ciehqsne57F9gtzf1PVdr2VP3"
+    assert ones == "4tVMTu4hrMTGeAQpAEzueCYqEESJQgkaH9DVJNnzK1mzCNiNFw"
+    assert encode_base58check(10, bytes(32)) == "LSSmKVKXFmGMCp44oCzYCzkA9ABW3RksPi5SVsxwZ4swEBHVSf"
+    assert is_key_hash(zeros)
+    assert not is_key_hash(zeros[:-1] + "4")
+    assert not is_key_hash(encode_base58check(1, bytes(31)))
+    assert not is_key_hash("")
+
+
+@given(st.integers(0, 255), st.binary(max_size=40))
+def test_base58check_round_trip(version: int, payload: bytes) -> None:
+    assert decode_base58check(encode_base58check(version, payload)) == (version, payload)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60))
+def test_any_value_survives_the_read_back_form(value: str) -> None:
+    text = json.dumps(
+        {"name": "a", "version": "0.3", "secrets": [{"name": "x", "kind": "ascii", "value": value}]}, ensure_ascii=False
+    )
+    examined = examine(text)
+    if examined.session is not None:  # YAML does not allow every character
+        again = parse_session(read_back(examined.session))
+        assert again.secrets[0].value == examined.session.secrets[0].value
+
+
+GARBAGE = st.recursive(
+    st.none()
+    | st.sampled_from(["", "$$SCONE::x$$", "$$SCONE::", "..", "/", "/session=a,session=b", "x\0", "NONE", "0"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["name", "signer", "session", "x"]), inner)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_text_makes_the_reader_fail(data: st.DataObject) -> None:
+    """Whatever stands wherever: the answer is a session or findings, never another exception."""
+    document = parse(FULL, "f").value
+    parent: Any = document
+    while True:
+        keys = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(parent[key], (dict, list)) and parent[key] and data.draw(st.booleans()):
+            parent = parent[key]
+            continue
+        parent[key] = data.draw(GARBAGE)
+        break
+    examined = examine(dump(document))
+    assert examined.session is not None or examined.findings
+    if examined.session is not None:
+        assert session_hash(parse_session(read_back(examined.session))) == session_hash(examined.session)
