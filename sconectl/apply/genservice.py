@@ -164,8 +164,18 @@ def _build(
         protection = Protection(plan.sealed, outside, plan.injected, plan.parameters)
         with world.engine.export(native) as stream:
             protected = protect(stream, protection, key, bundle, Path(work, "root.tar"))
+        _require_binaries(plan, protected)
         facts = _facts(plan, protected, base, key)
         return facts, _load(plan, facts, base, bundle, protected.layer, world)
+
+
+def _require_binaries(plan: ServicePlan, protected: ProtectedRoot) -> None:
+    """Refuse a build whose `binaries` are not files of the image; all files are measured, named or not."""
+    missing = [
+        path for path in plan.model.build.binaries if path.startswith("/") and path not in protected.index.entries
+    ]
+    if missing:
+        raise BuildFailed(f"not in the image: {', '.join(missing)}", hint="check binaries (--binary)")
 
 
 def _build_native(

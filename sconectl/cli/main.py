@@ -11,6 +11,7 @@ import typer
 import sconectl
 from sconectl.cli.cas_cmd import cas_app
 from sconectl.cli.console import Console, note, show_error
+from sconectl.cli.sconify_cmd import sconify_image
 from sconectl.errors import SconectlError, UsageError
 
 app = typer.Typer(
@@ -107,6 +108,9 @@ def apply_command(
     apply(options, Console(-1 if quiet else verbose))
 
 
+app.command("sconify-image")(sconify_image)
+
+
 def _pairs(option: str, values: list[str]) -> dict[str, str]:
     pairs = {}
     for value in values:
@@ -119,8 +123,19 @@ def _pairs(option: str, values: list[str]) -> dict[str, str]:
 
 def run() -> None:
     """Run the command line; exit with the code of the error, if there is one."""
+    _bounded(app)
+
+
+def run_sconify_image() -> None:
+    """Run `sconify_image`: the one command as a program of its own."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command("sconify_image", no_args_is_help=True)(sconify_image)
+    _bounded(single)
+
+
+def _bounded(command: typer.Typer) -> None:
     try:
-        app()
+        command()
     except SconectlError as error:
         show_error(error)
         sys.exit(error.exit_code)

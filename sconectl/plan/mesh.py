@@ -68,6 +68,8 @@ class MeshInput:
     replaced_secrets: Mapping[str, Sequence[Secret]]
     release: str
     version: str
+    service_name: str = ""
+    """What services are called inside their sessions; the file name of the program if empty."""
 
 
 def plan_mesh(given: MeshInput) -> MeshPlan:
@@ -161,7 +163,7 @@ class _Service:
         self.name = service.name
         self.facts = given.facts[service.name]
         self.session_name = session_name(given.mesh.policy.namespace, service.name)
-        self.program = program_name(shlex.split(self.facts.command))
+        self.program = given.service_name or program_name(shlex.split(self.facts.command))
         self._findings = findings
         others = [facts for name, facts in given.facts.items() if name != service.name]
         self._values = service_values(given.mesh, service.name, self.facts, others)

@@ -77,7 +77,8 @@ def _private_key(definition: Mapping[str, Any], importer: ServiceSecrets, name: 
 
 
 def _definition(entry: Mapping[str, Any], importers: Sequence[str]) -> dict[str, Any]:
-    secret = {key: value for key, value in entry.items() if key != "export"}
+    secret = {key: entry[key] for key in ("name", "kind") if key in entry}
+    secret |= {key: value for key, value in entry.items() if key not in (*secret, "export")}
     given = entry.get("export")
     exports = list(given) if isinstance(given, (list, tuple)) else ([given] if given else [])
     exports += [{"session": session} for session in sorted(set(importers))]

@@ -1,0 +1,66 @@
+"""Pushing to a real registry, and a mesh that learns its facts without the image being on the machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .world import GREETING, World, docker, free_port, must, snapshot
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    program = shutil.which("docker-registry") or shutil.which("registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed; `make test` installs it on Debian")
+    port = free_port("127.0.0.1")
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    log = (tmp_path / "registry.log").open("w")
+    process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/v2/")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+        log.close()
+
+
+def test_push_and_learn_from_the_registry(world: World, registry: str) -> None:
+    project = world.hello()
+    image = f"{registry}/team/hello:1"
+    for file in ("service.yaml", "mesh.yaml"):
+        path = project / file
+        path.write_text(path.read_text().replace(world.image(), image))
+    try:
+        pushed = must(world.sconectl("apply", "-f", project / "service.yaml", "--cas", world.address))
+        assert "built, pushed" in pushed.out
+        again = must(world.sconectl("apply", "-f", project / "service.yaml", "--cas", world.address))
+        assert "unchanged" in again.out and "pushed" not in again.out
+        must(world.apply_mesh(project / "mesh.yaml"))
+        before = snapshot(world.target / "policies"), snapshot(world.target / "helm")
+        must(docker("rmi", "-f", image))
+        shutil.rmtree(world.target / "images")  # as on another machine: label and image session have to do
+        done = must(world.apply_mesh(project / "mesh.yaml"))
+        assert done.out.count("unchanged") == 3
+        assert (snapshot(world.target / "policies"), snapshot(world.target / "helm")) == before
+        assert docker("inspect", image).code != 0  # never pulled
+        assert GREETING in world.log_with(world.start(image), GREETING)  # pulled by `docker run`
+    finally:
+        world.remove_containers()
+        docker("rmi", "-f", image)

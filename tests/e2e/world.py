@@ -1,0 +1,220 @@
+"""One workspace with its own CAS, keys and target directory, driven through the installed command."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLE = REPOSITORY / "examples" / "hello-user"
+SCONECTL = Path(sys.executable).with_name("sconectl")
+CONFIG_ID = "hello-user/pythonservice/python3"
+GREETING = "Hello, 'myself' - thanks for passing along the API_PASSWORD"
+CHECKSUM = "The checksum of the original API_PASSWORD is '"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Outcome:
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, env=env, cwd=cwd, check=False, timeout=540
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def docker(*words: str | Path) -> Outcome:
+    return run(["docker", *words], env={**os.environ, "DOCKER_BUILDKIT": "0"})
+
+
+def logs(container: str) -> str:
+    """Return stdout and stderr of a container in the order in which they were written."""
+    return run(["sh", "-c", 'docker logs "$1" 2>&1', "sh", container]).out
+
+
+def must(outcome: Outcome) -> Outcome:
+    assert outcome.code == 0, outcome.text
+    return outcome
+
+
+def gateway() -> str:
+    """Return the host's address as containers see it."""
+    [network] = json.loads(must(docker("network", "inspect", "bridge")).out)
+    config = network["IPAM"]["Config"][0]
+    return str(config.get("Gateway") or next(ipaddress.ip_network(config["Subnet"]).hosts()))
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class World:
+    """A user's machine as far as sconectl sees it: data directory, identity, CAS, target."""
+
+    root: Path
+    base_image: str
+    ca_bundle: str
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    address: str = ""
+    containers: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Path:
+        return self.root / "target"
+
+    @property
+    def cas_directory(self) -> Path:
+        return self.root / "data" / "sconectl" / "cas"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SCONE")}
+        return {**kept, "XDG_DATA_HOME": str(self.root / "data"), "HOME": str(self.root)}
+
+    def image(self, name: str = "hello") -> str:
+        return f"sconectl-test/{self.name}-{name}:1"
+
+    def sconectl(self, *words: str | Path, cwd: Path | None = None, **variables: str) -> Outcome:
+        return run([SCONECTL, *words], env={**self.environment, **variables}, cwd=cwd or self.root)
+
+    def start_cas(self) -> None:
+        host = gateway()
+        self.address = f"{host}:{free_port(host)}"
+        must(self.sconectl("cas", "serve", "--dir", self.cas_directory, "--listen", self.address, "--detach"))
+
+    def stop_cas(self) -> None:
+        self.sconectl("cas", "stop", "--dir", self.cas_directory)
+
+    def configure(self) -> None:
+        """Write the project configuration that this machine needs."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        text = f'[base_images]\npython = "{self.base_image}"\n'
+        if self.ca_bundle:
+            text += f'[build]\nca_bundle = "{self.ca_bundle}"\n'
+        (self.root / "sconectl.toml").write_text(text)
+
+    def hello(self, folder: str = "hello") -> Path:
+        """Copy the example into the workspace, with an image name of its own."""
+        project = self.root / folder
+        shutil.copytree(EXAMPLE, project, dirs_exist_ok=True)
+        for file in ("service.yaml", "mesh.yaml"):
+            text = (project / file).read_text()
+            (project / file).write_text(text.replace("sconectl-demo/python_hello_user:1", self.image()))
+        return project
+
+    def apply_service(self, file: Path, *words: str) -> Outcome:
+        return self.sconectl("apply", "-f", file, "-n", "--cas", self.address or "local", *words)
+
+    def apply_mesh(self, file: Path, *words: str) -> Outcome:
+        cas = f"CAS_URL={self.address or 'local'}"
+        return self.sconectl("apply", "-f", file, "--release", "hello", "--set", cas, *words)
+
+    def start(
+        self, image: str, *arguments: str, config_id: str = CONFIG_ID, options: Sequence[str] = (), **variables: str
+    ) -> str:
+        """Start a container the way an operator does and return its name."""
+        name = f"sconectl-test-{uuid.uuid4().hex[:10]}"
+        settings = {"SCONE_CONFIG_ID": config_id, "SCONE_CAS_ADDR": self.address, **variables}
+        words = [word for key, value in settings.items() if value for word in ("-e", f"{key}={value}")]
+        self.containers.append(name)
+        must(docker("run", "-d", "--name", name, *words, *options, image, *arguments))
+        return name
+
+    def log_with(self, container: str, awaited: str, *, seconds: float = 60) -> str:
+        """Wait until `awaited` is in the container's log; return the log."""
+        deadline = time.monotonic() + seconds
+        while True:
+            log = logs(container)
+            if awaited in log:
+                return log
+            state = must(docker("inspect", "-f", "{{.State.Running}}", container)).out.strip()
+            assert state == "true" and time.monotonic() < deadline, f"{awaited!r} did not appear in:\n{log}"
+            time.sleep(0.2)
+
+    def finish(self, container: str, *, seconds: float = 90) -> tuple[int, str]:
+        """Wait for the container to end; return exit code and log."""
+        done = run(["timeout", str(seconds), "docker", "wait", container])
+        log = logs(container)
+        assert done.code == 0, f"the container did not end:\n{log}"
+        return int(done.out), log
+
+    def remove_containers(self) -> None:
+        for name in self.containers:
+            docker("rm", "-f", name)
+        self.containers.clear()
+
+    def close(self) -> None:
+        self.remove_containers()
+        if self.address:
+            self.stop_cas()
+        for image in must(docker("images", "--format", "{{.Repository}}:{{.Tag}}")).out.split():
+            if f"/{self.name}-" in image:
+                docker("rmi", "-f", image)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return content and modification time of every file below `folder`."""
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def saved_bytes(image: str, folder: Path) -> bytes:
+    """Return everything that `docker save` gives out, every layer unpacked."""
+    import gzip
+    import tarfile
+
+    archive = folder / "saved.tar"
+    must(docker("save", "-o", str(archive), image))
+    content = b""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isfile() else None
+            data = file.read() if file else b""
+            content += gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    archive.unlink()
+    return content
+
+
+def stored_rows(directory: Path) -> list[str]:
+    """Return everything that the store of an embedded CAS holds, as SQL."""
+    rows: list[str] = []
+    for file in sorted(directory.rglob("*.db")) + sorted(directory.rglob("*.sqlite*")):
+        if file.suffix in (".db", ".sqlite", ".sqlite3"):
+            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+                rows += database.iterdump()
+    assert rows
+    return rows
+
+
+def inspected(image: str) -> dict[str, Any]:
+    result: list[dict[str, Any]] = json.loads(must(docker("inspect", image)).out)
+    return result[0]
