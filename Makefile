@@ -19,6 +19,7 @@ unit: venv ## run the tests that need no container engine
 
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
+	@scripts/e2e-tools.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e
 

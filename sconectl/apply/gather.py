@@ -77,9 +77,9 @@ def _of_image(service: MeshService, sources: FactSources) -> ImageFacts | tuple[
         if record.facts.image == image:
             return record.facts
     label = _label(image, sources)
-    if label is None:
+    if isinstance(label, str):
         hint = "build it with `sconectl apply -f <service manifest>`, or give its facts with --facts"
-        return f"the image {image} is neither in the container engine nor in its registry", hint
+        return f"the image {image} was not found: {label}", hint
     if "facts_digest" not in label:
         hint = "build it with `sconectl apply -f <service manifest>`"
         return f"the image {image} was not made by sconectl: it has no label {LABEL}", hint
@@ -104,25 +104,27 @@ def _from_session(image: str, label: dict[str, Any], sources: FactSources) -> Im
     return facts
 
 
-def _label(image: str, sources: FactSources) -> dict[str, Any] | None:
-    """Return the public facts on the image, {} if it has none, or None if there is no such image."""
-    unreachable: BuildFailed | None = None
-    for place in (sources.engine, sources.registry):
+def _label(image: str, sources: FactSources) -> dict[str, Any] | str:
+    """Return the public facts on the image ({} if it carries none), or why the image was not found."""
+    reasons = []
+    for name, place in (("container engine", sources.engine), ("registry", sources.registry)):
         try:
             info = place().inspect(image)
         except BuildFailed as error:
-            unreachable = error
+            reasons.append(error.message)
             continue
         if info is not None:
-            try:
-                label = json.loads(info.labels.get(LABEL, "{}"))
-            except ValueError:
-                label = {}
-            return label if isinstance(label, dict) else {}
-    if unreachable is not None:
-        unreachable.hint = unreachable.hint or "start it, or compile offline with --facts target/images"
-        raise unreachable
-    return None
+            return _parsed(info.labels.get(LABEL, "{}"))
+        reasons.append(f"the {name} has no image of this name")
+    return "; ".join(reasons)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        label = json.loads(text)
+    except ValueError:
+        return {}
+    return label if isinstance(label, dict) else {}
 
 
 def _belong(facts: ImageFacts, label: dict[str, Any]) -> bool:

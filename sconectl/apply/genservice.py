@@ -80,15 +80,21 @@ def apply_service(
         record = BuildRecord(image_id=image, inputs=inputs, facts=facts)
     else:
         record = old
+    # Each step is recorded when it is done: after a failed one, the next run goes on from there.
+    changed = _write(world, path, record)
     pushed = world.push and not record.pushed
     if pushed:
         world.progress(f"pushing {plan.image}")
         record = record.model_copy(update={"pushed": world.engine.push(plan.image, world.detail)})
+        changed = max(changed, _write(world, path, record))
     session = None
     if world.store is not None:
         session = publish_facts(world.store, record.facts, key if plan.sealed else None)
-    changed = world.workspace.write({path: record.to_text().encode()}, private=True)
     return ServiceResult(record.facts, built, pushed, session, changed)
+
+
+def _write(world: ServiceWorld, path: str, record: BuildRecord) -> int:
+    return world.workspace.write({path: record.to_text().encode()}, private=True)
 
 
 def _old_record(workspace: Workspace, path: str) -> BuildRecord | None:

@@ -55,11 +55,13 @@ def apply(options: ApplyOptions, console: Console) -> None:
     show_findings(manifest.warnings)
     note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
     wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
+    run = _apply_service if isinstance(manifest.model, GenService) else _apply_mesh
     with console.working():
-        if isinstance(manifest.model, GenService):
-            _apply_service(manifest, options, wiring, console)
-        else:
-            _apply_mesh(manifest, options, wiring, console)
+        lines, remark = run(manifest, options, wiring, console)
+    for line in lines:
+        result(line)
+    if remark:
+        note(remark)
 
 
 def _check_toolchain(toolchain: str) -> None:
@@ -106,7 +108,10 @@ def _directory(options: ApplyOptions) -> Path:
     return Path.cwd() if str(options.file) == "-" else options.file.parent
 
 
-def _apply_service(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
+def _apply_service(
+    manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console
+) -> tuple[list[str], str]:
+    """Return the lines for stdout and a remark for stderr."""
     from sconectl.apply.genservice import ServiceWorld, apply_service
     from sconectl.apply.sources import copied_files
     from sconectl.plan.service import DEFAULT_BASES, plan_service
@@ -130,13 +135,18 @@ def _apply_service(manifest: Manifest, options: ApplyOptions, wiring: Wiring, co
         detail=console.detail,
     )
     done = apply_service(plan, files, requirements, world)
-    result(f"image {plan.image}: {'built' if done.built else 'unchanged'}{', pushed' if done.pushed else ''}")
-    result(f"measurement {done.facts.measurement}")
-    _show_sessions([done.session] if done.session else [], store.address if store else "")
-    _show_files(done.files_changed, options.target)
+    sessions = [done.session] if done.session else []
+    lines = [
+        f"image {plan.image}: {'built' if done.built else 'unchanged'}{', pushed' if done.pushed else ''}",
+        f"measurement {done.facts.measurement}",
+        *_session_lines(sessions, store.address if store else ""),
+        _files_line(done.files_changed, options.target),
+    ]
+    return lines, ""
 
 
-def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
+def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[list[str], str]:
+    """Return the lines for stdout and a remark for stderr."""
     from sconectl.apply.gather import FactSources, gather_facts, read_records
     from sconectl.apply.mesh import MeshWorld, apply_mesh
     from sconectl.manifest.mesh import Mesh
@@ -170,12 +180,10 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
         progress=console.step,
     )
     done = apply_mesh(plan, world)
-    _show_sessions(done.sessions, main.cas_url)
-    _show_files(done.files_changed, options.target)
-    if upload:
-        note(f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}")
-    else:
-        note("nothing was uploaded to a CAS; the services cannot start before their sessions are there")
+    lines = [*_session_lines(done.sessions, main.cas_url), _files_line(done.files_changed, options.target)]
+    if not upload:
+        return lines, "nothing was uploaded to a CAS; the services cannot start before their sessions are there"
+    return lines, f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}"
 
 
 def _replaced_secrets(
@@ -195,10 +203,9 @@ def _replaced_secrets(
     return replaced
 
 
-def _show_sessions(sessions: Iterable[Uploaded], address: str) -> None:
-    for entry in sessions:
-        result(f"session {entry.name}: {entry.outcome} (CAS {address})")
+def _session_lines(sessions: Iterable[Uploaded], address: str) -> list[str]:
+    return [f"session {entry.name}: {entry.outcome} (CAS {address})" for entry in sessions]
 
 
-def _show_files(changed: int, target: Path) -> None:
-    result(f"{target}: {f'{changed} files written' if changed else 'unchanged'}")
+def _files_line(changed: int, target: Path) -> str:
+    return f"{target}: {f'{changed} files written' if changed else 'unchanged'}"

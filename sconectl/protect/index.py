@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 Entry = tuple[str, ...]
@@ -34,6 +34,9 @@ RUNTIME_PATHS = (
     "/var/tmp",  # noqa: S108
 )
 """Paths that container runtimes fill or mount over, and scratch space: never protected. /scone is measured apart."""
+
+UNREADABLE: Entry = ("unreadable",)
+"""What stands in a scanned index for a file that could not be measured."""
 
 _CHUNK = 1 << 20
 
@@ -67,13 +70,13 @@ class Index:
     @classmethod
     def from_bytes(cls, data: bytes) -> Index:
         """Read the canonical form. Raises `ValueError` if `data` is not an index."""
-        document = json.loads(data)
         try:
+            document = json.loads(data)
             if document["format"] != "sconectl-index-1":
                 raise ValueError("unknown index format")
             entries = {str(path): tuple(map(str, entry)) for path, entry in document["entries"].items()}
             return cls(tuple(document["outside"]), tuple(document["sealed"]), entries)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("not an index") from error
 
 
@@ -105,7 +108,7 @@ def link_entry(target: str) -> Entry:
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which a live file system is not the measured one; `kind` is added, changed or missing."""
+    """One way in which a live file system is not the measured one; `kind` is added, changed, missing or unreadable."""
 
     kind: str
     path: str
@@ -117,89 +120,102 @@ class Difference:
 def scan(root: str, expected: Index) -> Index:
     """Index the live file system below `root` with the same unprotected paths as `expected`.
 
-    What the caller may not read cannot be read by the program that it starts either, so the expected entry
-    stands in for it. Special files become an entry of their own kind, which no expected index contains.
+    What the caller can neither read nor run nor enter, the program that it starts cannot either: there the expected
+    entry stands in. Everything else that cannot be read, and special files, become entries of their own kinds, which
+    no expected index contains.
     """
-    outside = frozenset(expected.outside)
+    base, outside = root.rstrip("/"), frozenset(expected.outside)
     entries: dict[str, Entry] = {}
-    for path, full, status in _walk(root, outside):
-        kind = status.st_mode
-        try:
-            if stat.S_ISDIR(kind):
-                entries[path] = directory_entry(kind)
-            elif stat.S_ISLNK(kind):
-                entries[path] = link_entry(os.readlink(full))  # noqa: PTH115
-            elif stat.S_ISREG(kind):
-                entries[path] = file_entry(kind, status.st_size, _sha256(full))
-            else:
-                entries[path] = ("special", f"{kind:o}")
-        except PermissionError:
-            if path in expected.entries:
-                entries[path] = expected.entries[path]
-        except FileNotFoundError:
-            continue  # gone since it was listed: missing
-    for path in _unreadable_below(root, expected, entries):
-        entries[path] = expected.entries[path]
-    return Index(expected.outside, expected.sealed, entries)
-
-
-def _walk(root: str, outside: frozenset[str]) -> Iterator[tuple[str, str, os.stat_result]]:
+    closed: set[str] = set()
     pending = [""]
     while pending:
         parent = pending.pop()
-        try:
-            with os.scandir(root.rstrip("/") + (parent or "/")) as listing:
-                items = sorted(listing, key=lambda item: item.name)
-        except PermissionError:
+        directory = base + (parent or "/")
+        if parent and _out_of_reach(directory):
+            closed.add(parent)
             continue
-        for item in items:
-            path = f"{parent}/{item.name}"
+        try:
+            names = os.listdir(directory)  # noqa: PTH208 - names are all that is needed, and there are many
+        except FileNotFoundError:
+            continue  # gone since it was listed: its content is missing
+        except OSError:
+            entries[parent or "/"] = UNREADABLE
+            continue
+        for name in names:
+            path = f"{parent}/{name}"
             if path in outside:
                 continue
-            status = item.stat(follow_symlinks=False)
-            yield path, item.path, status
-            if stat.S_ISDIR(status.st_mode):
-                pending.append(path)
+            entry = _live_entry(base + path, expected.entries.get(path))
+            if entry is not None:
+                entries[path] = entry
+                if entry[0] == "d":
+                    pending.append(path)
+    if closed:
+        behind = ((path, entry) for path, entry in expected.entries.items() if path not in entries)
+        entries.update((path, entry) for path, entry in behind if is_below(path, frozenset(closed)))
+    return Index(expected.outside, expected.sealed, entries)
 
 
-def _unreadable_below(root: str, expected: Index, found: Mapping[str, Entry]) -> Iterator[str]:
-    """Yield the expected paths that are hidden by a directory that the caller may not enter."""
-    closed: dict[str, bool] = {}
-    for path in expected.entries:
-        if path in found:
-            continue
-        parent = path.rsplit("/", 1)[0] or "/"
-        if parent not in closed:
-            full = root.rstrip("/") + parent
-            closed[parent] = _is_closed(full)
-        if closed[parent]:
-            yield path
-
-
-def _is_closed(directory: str) -> bool:
+def _live_entry(path: str, known: Entry | None) -> Entry | None:
+    """Return the entry of a live file, or None if it is gone; `known` stands in for it where that is safe."""
     try:
-        with os.scandir(directory):
-            return False
-    except PermissionError:
-        return True
+        status = os.lstat(path)
+        kind = status.st_mode
+        if stat.S_ISDIR(kind):
+            return directory_entry(kind)
+        if stat.S_ISLNK(kind):
+            return link_entry(os.readlink(path))  # noqa: PTH115
+        if not stat.S_ISREG(kind):
+            return ("special", f"{kind:o}")
+    except FileNotFoundError:
+        return None
     except OSError:
-        return False
+        return UNREADABLE
+    try:
+        return _read_entry(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        same = known is not None and known[:3] == file_entry(kind, status.st_size, "")[:3]
+        return known if same and _out_of_reach(path) else UNREADABLE
 
 
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - Path costs as much as hashing a small file
+def _read_entry(path: str) -> Entry:
+    """Return the entry of a regular file. It must still be one: a FIFO would block, a link leads elsewhere."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} was replaced while it was measured")
+        digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+        return file_entry(status.st_mode, status.st_size, digest.hexdigest())
+
+
+def _out_of_reach(path: str) -> bool:
+    """Tell whether the caller may neither run (a file) nor enter (a directory) what it cannot read.
+
+    Its owner may make it readable at any time.
+    """
+    try:
+        return not os.access(path, os.X_OK) and os.lstat(path).st_uid != os.geteuid()
+    except OSError:
+        return False
 
 
 def differences(expected: Index, found: Index) -> list[Difference]:
     """List how `found` differs from `expected`, sorted by path."""
     result = [
-        Difference("missing" if path not in found.entries else "changed", path)
+        Difference(_kind(found.entries.get(path)), path)
         for path, entry in expected.entries.items()
         if found.entries.get(path) != entry
     ]
     result += [Difference("added", path) for path in found.entries if path not in expected.entries]
     return sorted(result, key=lambda d: d.path)
+
+
+def _kind(found: Entry | None) -> str:
+    if found is None:
+        return "missing"
+    return "unreadable" if found == UNREADABLE else "changed"

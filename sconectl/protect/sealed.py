@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 MAGIC = b"sconectl-sealed-1\n"
 CHUNK = 1 << 16
 TAG = 16
+_NONCE = 12
 
 
 class SealBroken(Exception):
@@ -95,7 +96,7 @@ def seal_index(key: bytes, files: list[SealedFile]) -> tuple[bytes, str]:
     """Return the encrypted index and its tag (32 hex digits), which stands for the state of all sealed files."""
     rows = [[f.path, f.kind, f.mode, f.target, f.size, f.digest, f.blob] for f in sorted(files, key=_by_path)]
     plain = json.dumps(rows, separators=(",", ":")).encode("ascii")
-    nonce = _derive(key, "index-nonce", plain)[:12]
+    nonce = _derive(key, "index-nonce", plain)[:_NONCE]
     sealed = AESGCM(_derive(key, "index")).encrypt(nonce, plain, MAGIC)
     return MAGIC + nonce + sealed, sealed[-TAG:].hex()
 
@@ -106,11 +107,12 @@ def _by_path(file: SealedFile) -> str:
 
 def open_index(key: bytes, tag: str, data: bytes) -> list[SealedFile]:
     """Read an encrypted index. Raises `SealBroken` if it is not the one that `key` and `tag` belong to."""
-    if not data.startswith(MAGIC) or not hmac.compare_digest(data[-TAG:].hex(), tag.lower()):
+    start, right = len(MAGIC), hmac.compare_digest(data[-TAG:].hex().encode(), tag.lower().encode())
+    if not right or not data.startswith(MAGIC) or len(data) < start + _NONCE + TAG:
         raise SealBroken("the index of the encrypted files is not the one that the policy names (its tag differs)")
-    start = len(MAGIC)
+    nonce, sealed = data[start : start + _NONCE], data[start + _NONCE :]
     try:
-        plain = AESGCM(_derive(key, "index")).decrypt(data[start : start + 12], data[start + 12 :], MAGIC)
+        plain = AESGCM(_derive(key, "index")).decrypt(nonce, sealed, MAGIC)
     except InvalidTag as error:
         raise SealBroken("the index of the encrypted files does not open with the key of the policy") from error
     return [SealedFile(*row) for row in json.loads(plain)]

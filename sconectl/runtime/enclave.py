@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,7 @@ from sconectl.protect.index import Difference, Index, differences, is_below, sca
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, launcher_index, measurement
 from sconectl.runtime import log
 from sconectl.runtime.log import LaunchRefused
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
-"""How /proc/self/mountinfo writes blanks, tabs, newlines and backslashes."""
+from sconectl.runtime.mounts import mounts
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ def measure(root: str = "/") -> Enclave:
         description = json.loads((image / "enclave.json").read_bytes())
         parameters = {str(key): str(value) for key, value in description["parameters"].items()}
         launcher_expected = str(description["launcher"])
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LaunchRefused("the image does not describe a simulated enclave", causes=(str(error),)) from error
     launcher_found = launcher_index(f"{root.rstrip('/')}{LAUNCHER_ROOT}").digest()
-    _refuse_mounts(expected)
+    _refuse_mounts(root, expected)
     found = scan(root, expected)
     changes = differences(expected, found)
     if _remove_leftovers(root, changes):
@@ -68,17 +66,16 @@ def measure(root: str = "/") -> Enclave:
     )
 
 
-def _refuse_mounts(expected: Index) -> None:
+def _refuse_mounts(root: str, expected: Index) -> None:
     """Refuse what is mounted over protected paths: its content is not the image's."""
-    outside = frozenset(expected.outside)
-    with contextlib.suppress(FileNotFoundError):
-        for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
-            point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4])
-            if point != "/" and not is_below(point, outside):
-                raise LaunchRefused(
-                    f"something is mounted at {point}, which belongs to the protected files of the image",
-                    causes=("remove the mount, or name the path in host_paths or volumes of the service manifest",),
-                )
+    base, outside = root.rstrip("/") + "/", frozenset(expected.outside)
+    for mount in mounts():
+        inside = "/" + mount.point.removeprefix(base)
+        if mount.point.startswith(base) and inside != "/" and not is_below(inside, outside):
+            raise LaunchRefused(
+                f"something is mounted at {inside}, which belongs to the protected files of the image",
+                causes=("remove the mount, or name the path in host_paths or volumes of the service manifest",),
+            )
 
 
 def _remove_leftovers(root: str, changes: list[Difference]) -> bool:
@@ -86,13 +83,29 @@ def _remove_leftovers(root: str, changes: list[Difference]) -> bool:
     added = sorted((c.path for c in changes if c.kind == "added"), key=len, reverse=True)
     removed = 0
     for path in added:
-        full = Path(root, path.lstrip("/"))
         with contextlib.suppress(OSError):  # what cannot be removed stays a difference, and is refused
-            if stat.S_ISDIR(full.lstat().st_mode):
-                full.rmdir()
-            else:
-                full.unlink()
+            _remove(root, path)
             removed += 1
     if removed:
         log.write("INFO", f"removed {removed} files that are not part of the measured image")
     return removed > 0
+
+
+def _remove(root: str, path: str) -> None:
+    """Remove a file or an empty directory. Raises `OSError` if the way there leads through a link or another mount."""
+    *parents, name = path.lstrip("/").split("/")
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        device = os.fstat(folder).st_dev
+        for parent in parents:
+            inner = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        if os.fstat(folder).st_dev != device:
+            raise OSError("on another file system")
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            os.rmdir(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)

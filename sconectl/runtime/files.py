@@ -7,21 +7,25 @@ only; where that is not possible the start is refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from sconectl.protect.index import Index
+from sconectl.protect.index import Index, is_below
 from sconectl.protect.sealed import SealBroken, SealedFile, open_content, open_index
 from sconectl.runtime.attest import Configuration
 from sconectl.runtime.log import LaunchRefused
+from sconectl.runtime.mounts import mounts
 
-MEMORY = "/dev/shm/scone"  # noqa: S108 - checked to be memory, created 0700
+MEMORY = "/dev/shm/scone"  # noqa: S108 - checked to be memory
 BLOBS = "/scone/image/blobs"
 IN_PLACE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Container runtimes mount these; they are written where they are."""
+_ENTER_ONLY = 0o711
 
 
 def sealed_target(path: str) -> str:
@@ -38,34 +42,61 @@ def bring_in(config: Configuration, index: Index) -> None:
     """Decrypt the sealed directories and write the injected files. Raises `LaunchRefused`."""
     if not (config.files or index.sealed):
         return
-    _prepare_memory()
     try:
+        _prepare_memory()
         if index.sealed:
             _open_sealed(config, index)
         for path, permission, content in config.files:
             _inject(path, permission, content)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.ENOMEM)
+        hint = "make /dev/shm larger (docker run --shm-size, memory.sizeLimit of the chart)"
         raise LaunchRefused(
-            "the files of the policy cannot be written",
-            causes=(
-                str(error),
-                "is /dev/shm large enough? (docker run --shm-size, memory.sizeLimit of the chart)",
-            ),
+            "the files of the policy cannot be written", causes=(str(error), *([hint] if full else []))
         ) from error
 
 
 def _prepare_memory() -> None:
-    parent = str(Path(MEMORY).parent)
-    mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
-    kinds = [line.split(" - ")[-1].split(" ")[0] for line in mounts if line.split(" ")[4] == parent]
-    if not kinds or kinds[-1] not in ("tmpfs", "ramfs"):
-        raise LaunchRefused(
-            f"{parent} is not in memory; decrypted files would reach the disk",
-            causes=(f"mount a tmpfs at {parent}",),
-        )
+    """Make a new, empty folder in memory."""
+    folder = Path(MEMORY)
+    _require_memory(str(folder.parent))
+    where = os.path.realpath(MEMORY)
+    for mount in mounts():
+        if f"{mount.point}/".startswith(f"{where}/"):
+            raise LaunchRefused(f"something is mounted at {mount.point}, where decrypted files are to be written")
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(MEMORY)  # of an earlier start in the same container
-    Path(MEMORY).mkdir(mode=0o700)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise LaunchRefused(
+                f"{MEMORY} is already there and does not belong to this container",
+                causes=("do not share /dev/shm with the host or with other containers",),
+            )
+        shutil.rmtree(folder)  # of an earlier start in the same container
+    _make_folder(folder)
+
+
+def _require_memory(folder: str) -> None:
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    except FileNotFoundError:
+        device = ""
+    if device not in {mount.device for mount in mounts() if mount.kind in ("tmpfs", "ramfs")}:
+        raise LaunchRefused(
+            f"{folder} is not in memory; decrypted files would reach the disk", causes=(f"mount a tmpfs at {folder}",)
+        )
+
+
+def _make_folder(folder: Path, mode: int = _ENTER_ONLY) -> None:
+    """Create a folder and those above it; the umask of the container does not matter.
+
+    Programs may change their user, so it is the mode of each file that decides who reads it.
+    """
+    if not folder.parent.is_dir():
+        _make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    folder.chmod(mode | 0o700)
 
 
 def _open_sealed(config: Configuration, index: Index) -> None:
@@ -76,8 +107,11 @@ def _open_sealed(config: Configuration, index: Index) -> None:
         )
     path, key, tag = config.fspf
     try:
-        files = open_index(key, tag, Path(path).read_bytes())
-        for file in files:
+        if not Path(path).is_file():
+            raise SealBroken(f"{path} is missing")
+        for file in open_index(key, tag, Path(path).read_bytes()):
+            if os.path.normpath(file.path) != file.path or not is_below(file.path, index.sealed):
+                raise SealBroken(f"{file.path} does not belong to the encrypted directories")
             _write_sealed(key, file)
     except (SealBroken, FileNotFoundError) as error:
         raise LaunchRefused("the encrypted files of the image were changed", causes=(str(error),)) from error
@@ -85,10 +119,10 @@ def _open_sealed(config: Configuration, index: Index) -> None:
 
 def _write_sealed(key: bytes, file: SealedFile) -> None:
     target = Path(sealed_target(file.path))
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if file.kind == "d":
-        target.mkdir(exist_ok=True, mode=file.mode | 0o700)
+        _make_folder(target, file.mode & 0o777)
         return
+    _make_folder_above(target)
     if file.kind == "l":
         target.symlink_to(file.target)
         return
@@ -104,21 +138,36 @@ def _write_sealed(key: bytes, file: SealedFile) -> None:
 def _inject(path: str, permission: int, content: bytes) -> None:
     target = injected_target(path)
     if path in IN_PLACE:
-        with Path(path).open("r+b") as file:
-            file.truncate()
-            file.write(content)
+        _overwrite(path, content)
         return
     if not os.path.islink(path) or os.readlink(path) != target:  # noqa: PTH114, PTH115
         raise LaunchRefused(
             f"the policy injects {path}, but the image was not built for that",
             causes=("name the path in injection_files of the service manifest and build the image again",),
         )
-    Path(target).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder_above(Path(target))
     with _create(Path(target), permission) as file:
         file.write(content)
 
 
+def _make_folder_above(path: Path) -> None:
+    if not path.parent.is_dir():
+        _make_folder(path.parent)
+    if os.path.realpath(path.parent) != os.path.realpath(MEMORY) + str(path.parent).removeprefix(MEMORY):
+        raise SealBroken(f"the way to {path} leads through a link")
+
+
+def _overwrite(path: str, content: bytes) -> None:
+    """Write a file that the container runtime keeps, on its disk; it is never replaced and never followed."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b") as file:
+        if file.read() == content:
+            return  # also where it cannot be written to: nothing is to be done
+        file.seek(0)
+        file.truncate()
+        file.write(content)
+
+
 def _create(path: Path, mode: int) -> BinaryIO:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     os.fchmod(handle, mode & 0o777)
     return os.fdopen(handle, "wb")

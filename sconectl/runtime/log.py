@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import os
 
 LEVELS = ("FATAL", "ERROR", "WARNING", "INFO", "DEBUG", "TRACE")
 _threshold = LEVELS.index("WARNING")
+_SHOWN_CAUSES = 30
+_MAX_LINE = 2000
 
 
 class LaunchRefused(Exception):
@@ -23,27 +26,36 @@ def configure(level: str) -> None:
     name = level.strip().upper()
     if name in LEVELS:
         _threshold = LEVELS.index(name)
-    elif name.isdigit():
-        _threshold = min(int(name), len(LEVELS) - 1)
+    elif name.isdecimal():
+        _threshold = min(int(name[:9]), len(LEVELS) - 1)
 
 
 def write(level: str, text: str) -> None:
     """Print `text` if `level` (a name of `LEVELS`) is shown."""
     if LEVELS.index(level) <= _threshold:
-        for line in text.splitlines() or [""]:
-            print(f"[SCONE|{level}] {line}", file=sys.stderr, flush=True)
+        _print(f"[SCONE|{level}] {text}")
 
 
 def always(text: str) -> None:
     """Print a line that no log level hides."""
-    print(f"[SCONE|NOTE] {text}", file=sys.stderr, flush=True)
+    _print(f"[SCONE|NOTE] {text}")
 
 
 def refused(error: LaunchRefused) -> None:
     """Print why the program is not started."""
     write("FATAL", f"The program is not started: {error.message}")
     if error.causes:
-        print("Caused by:", file=sys.stderr)
-        for cause in error.causes:
-            print(f"    {cause}", file=sys.stderr)
-    sys.stderr.flush()
+        _print("Caused by:")
+    for cause in error.causes[:_SHOWN_CAUSES]:
+        _print(f"    {cause}")
+    if len(error.causes) > _SHOWN_CAUSES:
+        _print(f"    … and {len(error.causes) - _SHOWN_CAUSES} more")
+
+
+def _print(text: str) -> None:
+    """Print one line. File names and foreign messages cannot begin another one, nor steer a terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_MAX_LINE])
+    if len(text) > _MAX_LINE:
+        shown += "…"
+    with contextlib.suppress(OSError):  # nobody reads; what was decided is not changed by that
+        os.write(2, f"{shown}\n".encode("utf-8", "backslashreplace"))
