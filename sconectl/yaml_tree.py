@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sconectl.errors import InvalidInput
@@ -22,6 +23,7 @@ Path = tuple[str | int, ...]
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
+MAX_CHARACTERS = 4 << 20
 MAX_NODES = 200_000  # aliases count every time they are used, so a billion-laughs file runs into this
 
 
@@ -74,12 +76,11 @@ def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None
         line = decoded[: decoded.index("\0")].count("\n") + 1
         raise _invalid(Position(file, line, 1), "the file contains a NUL character")
     try:
-        root = _compose(decoded)
+        root = _compose(decoded, file)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Position(file, mark.line + 1, mark.column + 1) if mark else start
-        problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise _invalid(where, f"not valid YAML: {problem}") from error
+        raise _invalid(where, f"not valid YAML: {_problem(error)}") from error
     except YAMLError as error:
         raise _invalid(start, f"not valid YAML: {error}") from error
     except RecursionError as error:
@@ -92,13 +93,33 @@ def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None
     return Document(file, value, reader.positions, reader.key_positions, reader.tags)
 
 
-def _compose(text: str) -> Node | None:
+def _problem(error: MarkedYAMLError) -> str:
+    """Say what the parser found, without the text that it found it in: it may be a secret that lacks its quotes."""
+    if "undefined alias" in (error.problem or ""):
+        return "an alias that is not defined (put text that begins with * in quotes)"
+    if "tag" in (error.problem or "") or "tag" in (error.context or ""):
+        return "a broken tag (put text that begins with ! in quotes)"
+    return " ".join(part for part in (error.context, error.problem) if part)
+
+
+def _compose(text: str, file: str) -> Node | None:
     """Compose with the fast C parser; where that fails, the slower one decides.
 
     The C parser refuses a colon inside a plain scalar in flow style (`{A: $$SCONE::b$$}`), which YAML 1.2 allows.
+    Its composer calls itself for every level and would end the process, so depth is checked on its events.
     """
     root: Node | None
+    depth = 0
     try:
+        for event in YAML(typ="safe").parse(text):
+            if isinstance(event, CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    mark = event.start_mark
+                    where = Position(file, mark.line + 1, mark.column + 1)
+                    raise _invalid(where, f"nested deeper than {MAX_DEPTH} levels")
+            elif isinstance(event, CollectionEndEvent):
+                depth -= 1
         root = YAML(typ="safe").compose(text)
     except MarkedYAMLError:
         root = YAML(typ="safe", pure=True).compose(text)
@@ -124,6 +145,7 @@ class _Reader:
         self.tags: dict[Path, str] = {}
         self.findings: list[Finding] = []
         self.nodes = 0
+        self.characters = 0
 
     def position(self, node: Node) -> Position:
         return Position(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
@@ -142,8 +164,11 @@ class _Reader:
             if tag in self.allowed_tags:
                 self.tags[path] = tag
             else:
-                self.fault(node, path, f"the tag {tag} is not known here")
+                self.fault(node, path, "a tag that is not known here", "put text that begins with ! in quotes")
         if isinstance(node, ScalarNode):
+            self.characters += len(node.value)
+            if self.characters > MAX_CHARACTERS:
+                raise _invalid(self.position(node), f"more than {MAX_CHARACTERS} characters after expanding aliases")
             plain = not node.style
             return None if plain and node.value in _PLAIN_NULLS else str(node.value)
         if isinstance(node, SequenceNode):

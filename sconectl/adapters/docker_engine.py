@@ -102,7 +102,8 @@ class DockerEngine:
                     if text.strip():
                         progress(text.strip())
         if failure:
-            raise BuildFailed(f"a build step failed: {failure}", output=_last_step("".join(output)))
+            hint = "correct `requirements` or `run`; -v shows the whole build"
+            raise BuildFailed(f"a build step failed: {failure}", hint=hint, output=_last_step("".join(output)))
         info = self.inspect(tag)
         if info is None:
             raise BuildFailed(f"the engine built {tag} but does not show it")
@@ -179,6 +180,10 @@ def _follow(records: Any, progress: Progress) -> str:
 
 
 def _split(reference: str) -> tuple[str, str]:
+    name, at, digest = reference.partition("@")
+    if at:
+        head, _, tag = name.rpartition(":")
+        return (head if head and "/" not in tag else name), digest
     name, _, tag = reference.rpartition(":")
     return (name, tag) if name and "/" not in tag else (reference, "latest")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 from docker import auth as docker_auth
+from docker.errors import DockerException
 
 from sconectl.errors import BuildFailed
 from sconectl.ports import ImageInfo
@@ -36,7 +38,7 @@ class HttpRegistry:
         local = registry.split(":")[0] in ("localhost", "127.0.0.1", "[::1]")
         base = f"{'http' if local else 'https'}://{registry}/v2/{name}"
         try:
-            with httpx.Client(timeout=20, follow_redirects=True) as client:
+            with httpx.Client(timeout=20, follow_redirects=True, trust_env=not local) as client:
                 manifest = self._get(client, f"{base}/manifests/{version}", registry, name)
                 if manifest is not None and "manifests" in manifest:
                     digest = _for_linux(manifest["manifests"])
@@ -45,11 +47,14 @@ class HttpRegistry:
                     return None
                 digest = str(manifest["config"]["digest"])
                 config = self._get(client, f"{base}/blobs/{digest}", registry, name) or {}
+                return _image(digest, config)
         except httpx.HTTPError as error:
             raise BuildFailed(f"the registry {registry} does not answer: {error}") from error
-        except (KeyError, ValueError) as error:
+        except DockerException as error:
+            hint = "correct the docker configuration (~/.docker/config.json)"
+            raise BuildFailed(f"there are no credentials for the registry {registry}: {error}", hint=hint) from error
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError, httpx.InvalidURL) as error:
             raise BuildFailed(f"the registry {registry} answers with something unexpected about {name}") from error
-        return ImageInfo(digest, str(config.get("architecture", "")), config.get("config") or {})
 
     def _get(self, client: httpx.Client, url: str, registry: str, name: str) -> dict[str, Any] | None:
         headers = {"Accept": _MANIFESTS}
@@ -68,7 +73,9 @@ class HttpRegistry:
         return document
 
     def _authorise(self, client: httpx.Client, challenge: str, registry: str, name: str) -> dict[str, str]:
-        login = docker_auth.load_config().resolve_authconfig("" if registry == _HUB else registry) or {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a missing credential helper is an error of ours
+            login = docker_auth.load_config().resolve_authconfig("" if registry == _HUB else registry) or {}
         basic = httpx.BasicAuth(login["username"], login["password"]) if login.get("username") else None
         if challenge.lower().startswith("basic"):
             if basic is None:
@@ -95,6 +102,13 @@ def split_reference(reference: str) -> tuple[str, str, str]:
     if slash and ("." in first or ":" in first or first == "localhost"):
         return first, rest, digest if at else tag
     return _HUB, name if slash else f"library/{name}", digest if at else tag
+
+
+def _image(digest: str, document: dict[str, Any]) -> ImageInfo:
+    """Return what a configuration blob says. Raises one of the exceptions of a wrong shape."""
+    config = dict(document.get("config") or {})
+    config["Labels"] = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
+    return ImageInfo(digest, str(document.get("architecture", "")), config)
 
 
 def _for_linux(manifests: list[dict[str, Any]]) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sconectl.errors import BuildFailed
 
+_REMEDY = "check space and rights"
+
 
 class DiskWorkspace:
     """Implements `ports.Workspace` below one directory."""
@@ -18,11 +20,13 @@ class DiskWorkspace:
         self.root = root
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file, or None if it does not exist."""
+        """Return the content of a file, or None if it does not exist. Raises `BuildFailed` if it may not be read."""
         try:
             return (self.root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise BuildFailed(f"{self.root / path} cannot be read: {error.strerror}", hint=_REMEDY) from error
 
     def files(self, folder: str) -> tuple[str, ...]:
         """Return the paths of all files below `folder`, sorted."""
@@ -45,9 +49,7 @@ class DiskWorkspace:
         try:
             self._replace(changed, stale, mode)
         except OSError as error:
-            raise BuildFailed(
-                f"{self.root} cannot be written: {error.strerror}", hint="check space and rights"
-            ) from error
+            raise BuildFailed(f"{self.root} cannot be written: {error.strerror}", hint=_REMEDY) from error
         return len(changed) + len(stale)
 
     def _differs(self, path: str, content: bytes, mode: int) -> bool:

@@ -122,10 +122,10 @@ def _label(image: str, sources: FactSources) -> dict[str, Any] | str:
 def _parsed(text: str) -> dict[str, Any]:
     try:
         label = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return label if isinstance(label, dict) else {}
 
 
 def _belong(facts: ImageFacts, label: dict[str, Any]) -> bool:
-    return hmac.compare_digest(facts.digest(), str(label["facts_digest"]))
+    return hmac.compare_digest(facts.digest().encode(), str(label["facts_digest"]).encode("utf-8", "replace"))

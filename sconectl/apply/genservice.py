@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 from pydantic import ValidationError
 
 import sconectl
-from sconectl.apply.image_sessions import publish_facts
+from sconectl.apply.image_sessions import publish_facts, salt_of
 from sconectl.apply.sessions import Uploaded
 from sconectl.errors import BuildFailed
 from sconectl.plan.facts import LABEL, BuildRecord, Fspf, ImageFacts
@@ -215,8 +215,7 @@ def _facts(plan: ServicePlan, protected: ProtectedRoot, base: ImageInfo, key: by
         image_environment=variables,
         salt="",
     )
-    salt = hmac.new(key, b"facts\0" + facts.to_json().encode(), hashlib.sha256).hexdigest()
-    return facts.model_copy(update={"salt": salt})
+    return facts.model_copy(update={"salt": salt_of(facts, key)})
 
 
 def _load(

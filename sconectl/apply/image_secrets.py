@@ -17,10 +17,7 @@ from sconectl.findings import Finding, Position
 from sconectl.manifest.faults import findings_of
 from sconectl.manifest.fields import Secret
 from sconectl.manifest.placeholders import bind_mesh
-from sconectl.yaml_tree import parse
-
-_MARK = "sconectl-mark-{}-"
-_MARKED = re.compile(r"sconectl-mark-([0-9]+)-")
+from sconectl.yaml_tree import Path, parse, show_path
 
 
 class _Secrets(BaseModel):
@@ -31,35 +28,48 @@ class _Secrets(BaseModel):
 
 def read_image_secrets(raw: bytes, file: str, lookup: Callable[[str], str | None]) -> tuple[Secret, ...]:
     """Return the secrets in the text `raw`. Raises `InvalidInput` with every fault, positions in `file`."""
-    names: list[str] = []
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fault = Finding("error", "SC1001", Position(file, 1, 1), "", "the file is not UTF-8 text")
         raise InvalidInput([fault]) from error
+    mark = "sconectl-mark"
+    while mark in text:
+        mark += "-x"
+    names: list[str] = []
 
-    def mark(name: str) -> str:
+    def place(name: str) -> str:
         names.append(name)
-        return _MARK.format(len(names) - 1)
+        return f"{mark}-{len(names) - 1}-"
 
-    marked, _ = bind_mesh(text, mark)
+    marked, _ = bind_mesh(text, place)
     document = parse(marked, file)
-    missing = sorted({name for name in names if lookup(name) is None})
-    if missing:
-        where = document.position(())
-        raise InvalidInput([Finding("error", "SC2006", where, "", f"{{{{{name}}}}} has no value") for name in missing])
+    pattern = re.compile(rf"{mark}-([0-9]+)-")
+    faults: list[Finding] = []
 
-    def unmark(value: Any) -> Any:
+    def unmark(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
-            return {key: unmark(item) for key, item in value.items()}
+            for key in filter(pattern.search, value):
+                where, hint = document.key_position((*path, key)), "{{name}} may only stand in values"
+                faults.append(Finding("error", "SC1001", where, show_path(path), "a key must be plain text", hint))
+            return {key: unmark(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
-            return [unmark(item) for item in value]
-        if isinstance(value, str):
-            return _MARKED.sub(lambda match: lookup(names[int(match[1])]) or "", value)
-        return value
+            return [unmark(item, (*path, number)) for number, item in enumerate(value)]
+        return pattern.sub(lambda match: bound(names[int(match[1])], path), value) if isinstance(value, str) else value
 
+    def bound(name: str, path: Path) -> str:
+        value = lookup(name)
+        if value is None:
+            hint = f"give {name} a value in the section `global` of env"
+            message = f"{{{{{name}}}}} has no value"
+            faults.append(Finding("error", "SC2006", document.position(path), show_path(path), message, hint))
+        return value or ""
+
+    secrets = unmark(document.value, ())
+    if faults:
+        raise InvalidInput(faults)
     try:
-        return _Secrets.model_validate({"secrets": unmark(document.value)}).secrets
+        return _Secrets.model_validate({"secrets": secrets}).secrets
     except ValidationError as error:
         shifted = type(document)(
             file,

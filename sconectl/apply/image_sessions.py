@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import Any
 
 from pydantic import ValidationError
 
 from sconectl.apply.sessions import Uploaded, put_session
 from sconectl.artefacts.session import image_session
+from sconectl.errors import PlanImpossible
 from sconectl.plan.facts import ImageFacts
 from sconectl.plan.mesh import IMAGE_KEY_SECRET, KeyShare
 from sconectl.plan.naming import without_tag
@@ -22,10 +25,21 @@ def publish_facts(store: SessionStore, facts: ImageFacts, key: bytes | None) -> 
 
 
 def share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
-    """Let the service session of a mesh import the key of an image's encrypted files. Raises `CasError`."""
+    """Let the service session of a mesh import the key of an image's encrypted files.
+
+    Raises `CasError`, and `PlanImpossible` if the key that the image was made with is not to be had.
+    """
     session = _read(store, share.facts.image_session)
     held = session.secret(IMAGE_KEY_SECRET) if session else None
-    key = bytes.fromhex(held.value) if held and held.value else keys.image_key(without_tag(share.facts.image))
+    key = bytes.fromhex(held.value) if held and held.value else b""
+    if not _made_with(share.facts, key):
+        key = keys.image_key(without_tag(share.facts.image))
+    if not _made_with(share.facts, key):
+        raise PlanImpossible(
+            f"the key of the encrypted files of {share.facts.image} is neither in session "
+            f"{share.facts.image_session} of CAS {store.address} nor on this machine",
+            hint="apply its service manifest again, with --cas if the mesh uses another CAS",
+        )
     exports = _exports(session)
     if {"session": share.session} not in exports:
         exports.append({"session": share.session})
@@ -42,6 +56,16 @@ def read_facts(store: SessionStore, name: str) -> ImageFacts | None:
         return ImageFacts.model_validate_json(secret.value)
     except ValidationError:
         return None
+
+
+def salt_of(facts: ImageFacts, key: bytes) -> str:
+    """Return the salt of facts: it is derived from the key, so that a rebuild is byte-identical."""
+    text = facts.model_copy(update={"salt": ""}).to_json()
+    return hmac.new(key, b"facts\0" + text.encode(), hashlib.sha256).hexdigest()
+
+
+def _made_with(facts: ImageFacts, key: bytes) -> bool:
+    return bool(key) and hmac.compare_digest(salt_of(facts, key).encode(), facts.salt.encode("utf-8", "replace"))
 
 
 def _read(store: SessionStore, name: str) -> Session | None:

@@ -12,7 +12,7 @@ from sconectl.apply.image_sessions import share_key
 from sconectl.apply.sessions import Uploaded, put_session
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.session import policy_files, session_text
-from sconectl.errors import CasError, InvalidInput
+from sconectl.errors import CasError, InvalidInput, PlanImpossible
 from sconectl.findings import Finding
 from sconectl.plan.mesh import MeshPlan
 from sconectl.policy.model import parse_session
@@ -51,7 +51,7 @@ def check_sessions(plan: MeshPlan) -> None:
 
 
 def apply_mesh(plan: MeshPlan, world: MeshWorld) -> MeshResult:
-    """Upload what changed and write what changed. Raises `CasError`, `BuildFailed` and `InvalidInput`."""
+    """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`."""
     check_sessions(plan)
     chart = {f"helm/{path}": content for path, content in render_chart(plan.chart).items()}
     policies = {f"policies/{path}": content for path, content in policy_files(plan).items()}
@@ -76,7 +76,7 @@ def _upload(plan: MeshPlan, world: MeshWorld) -> list[Uploaded]:
         for session in sessions:
             world.progress(f"session {session.name}")
             done.append(put_session(store, session.document))
-    except CasError as error:
+    except (CasError, PlanImpossible) as error:
         written = [entry.name for entry in done if entry.outcome != "unchanged"]
         if written:
             note = f"written before that: {', '.join(written)}; run the command again to finish"

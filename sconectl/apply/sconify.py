@@ -102,6 +102,9 @@ def convert(request: SconifyRequest, world: ServiceWorld, *, create_namespace: b
 
     Raises `InvalidInput`, `PlanImpossible`, `BuildFailed` and `CasError`.
     """
+    if world.store is not None and not create_namespace and world.store.read(request.namespace) is None:
+        message = f"the namespace {request.namespace} does not exist"
+        raise CasRefused(message, status=404, hint="add --create-namespace")
     native = world.engine.inspect(request.source) or world.engine.pull(request.source, world.detail)
     plan = plan_service(service_manifest(request, native), COMMAND_LINE, bases={}, mode="production")
     facts = apply_service(plan, (), None, world).facts
@@ -113,9 +116,6 @@ def convert(request: SconifyRequest, world: ServiceWorld, *, create_namespace: b
         namespace, session = compiled.sessions
         if create_namespace:
             put_session(world.store, namespace.document)
-        elif world.store.read(request.namespace) is None:
-            message = f"the namespace {request.namespace} does not exist"
-            raise CasRefused(message, status=404, hint="add --create-namespace")
         for share in compiled.shares:
             share_key(world.store, share, world.keys)
         put_session(world.store, session.document)

@@ -17,6 +17,7 @@ from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.placeholders import chain_variables
 from sconectl.manifest.reader import Manifest, read_manifest
+from sconectl.plan.availability import remarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,9 +51,9 @@ class ApplyOptions:
 
 def apply(options: ApplyOptions, console: Console) -> None:
     """Apply one manifest. Raises `SconectlError`."""
-    _check_toolchain(options.toolchain)
+    check_toolchain(options.toolchain)
     manifest = _read(options)
-    show_findings(manifest.warnings)
+    show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
     note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
     wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
     run = _apply_service if isinstance(manifest.model, GenService) else _apply_mesh
@@ -64,7 +65,8 @@ def apply(options: ApplyOptions, console: Console) -> None:
         note(remark)
 
 
-def _check_toolchain(toolchain: str) -> None:
+def check_toolchain(toolchain: str) -> None:
+    """Refuse a toolchain that does not exist, or that SCONECTL_REQUIRE forbids."""
     if os.environ.get("SCONECTL_REQUIRE") == "hardware" and toolchain == "sim":
         raise Refused("SCONECTL_REQUIRE=hardware forbids the toolchain sim", hint="use a toolchain with hardware")
     if toolchain == "scone":
@@ -114,12 +116,14 @@ def _apply_service(
     """Return the lines for stdout and a remark for stderr."""
     from sconectl.apply.genservice import ServiceWorld, apply_service
     from sconectl.apply.sources import copied_files
+    from sconectl.plan.secret_use import check_placeholders
     from sconectl.plan.service import DEFAULT_BASES, plan_service
 
     model, directory = manifest.model, _directory(options)
     assert isinstance(model, GenService)  # noqa: S101 - narrows the type
     bases = {**options.config.base_images, **options.base_images}
     plan = plan_service(model, manifest.document, bases=bases, mode=options.mode)
+    show_findings(f for f in check_placeholders(model, manifest.document) if f.severity == "warning")
     files = copied_files(plan, directory, manifest.document)
     requirements = (directory / plan.requirements).read_bytes() if plan.requirements else None
     store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local", None)
@@ -156,7 +160,7 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
     mesh = manifest.model
     assert isinstance(mesh, Mesh)  # noqa: S101 - narrows the type
     if options.namespace:
-        mesh = mesh.model_copy(update={"policy": mesh.policy.model_copy(update={"namespace": options.namespace})})
+        mesh = _in_namespace(mesh, options.namespace)
     require_available(mesh, manifest.document)
     main, for_images = main_cas(mesh), image_cas(mesh)
     images = options.target / "images"
@@ -186,11 +190,22 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
     return lines, f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}"
 
 
+def _in_namespace(mesh: Mesh, namespace: str) -> Mesh:
+    from pydantic import ValidationError
+
+    try:
+        policy = type(mesh.policy).model_validate({**mesh.policy.model_dump(), "namespace": namespace})
+    except ValidationError:
+        hint = "letters, digits and _ - . ~, parts separated by /"
+        raise UsageError("--policy-namespace is not a CAS namespace", hint=hint) from None
+    return mesh.model_copy(update={"policy": policy})
+
+
 def _replaced_secrets(
     mesh: Mesh, facts: Mapping[str, ImageFacts], options: ApplyOptions
 ) -> dict[str, tuple[Secret, ...]]:
     from sconectl.apply.image_secrets import read_image_secrets
-    from sconectl.plan.environment import mesh_values
+    from sconectl.plan.environment import service_values
     from sconectl.plan.mesh import builtin_names
 
     replaced = {}
@@ -198,7 +213,8 @@ def _replaced_secrets(
         if service.image_secrets is not None:
             path = _directory(options) / service.image_secrets
             builtin = builtin_names(mesh, options.release, service, facts[service.name])
-            names = {**mesh_values(mesh, service.name), **builtin}
+            others = [known for name, known in facts.items() if name != service.name]
+            names = {**service_values(mesh, service.name, facts[service.name], others), **builtin}
             replaced[service.name] = read_image_secrets(_bytes(path), str(path), names.get)
     return replaced
 

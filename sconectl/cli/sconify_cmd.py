@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from sconectl.cli.apply_cmd import check_toolchain
 from sconectl.cli.config import load_config
 from sconectl.cli.console import Console, note, result
 from sconectl.cli.wiring import Wiring, build_environment
@@ -66,6 +67,7 @@ def sconify_image(
     from sconectl.apply.sconify import SconifyRequest, convert, default_name
     from sconectl.plan.service import DEFAULT_BASES
 
+    check_toolchain("sim")
     config = load_config(Path.cwd())
     request = SconifyRequest(
         source=source,

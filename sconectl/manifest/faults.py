@@ -29,6 +29,8 @@ def findings_of(error: ValidationError, document: Document, model: type[BaseMode
     for fault in error.errors(include_url=False, include_input=False):
         path = _document_path(fault["loc"], document)
         kind = fault["type"]
+        if kind == "too_short" and (*path, 0) in document.positions:
+            continue  # its entries are there, but faulty
         position = document.key_position(path) if kind == "extra_forbidden" else document.position(path)
         message, hint = _explain(kind, fault, path, model)
         findings.append(Finding("error", "SC1002", position, show_path(path), message, hint))

@@ -24,7 +24,7 @@ _PATH = re.compile(r"/[A-Za-z0-9_./+@%,=~-]*\Z")
 class Part(BaseModel):
     """Base of all manifest parts: unknown fields are errors, values cannot change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _matching(pattern: re.Pattern[str], expected: str):  # type: ignore[no-untyped-def]
@@ -37,7 +37,7 @@ def _matching(pattern: re.Pattern[str], expected: str):  # type: ignore[no-untyp
 
 
 def _version(value: str) -> str:
-    match = re.match(r"scone/(\d+(?:\.\d+)*)\Z", value)
+    match = re.match(r"scone/([0-9]{1,9}(?:\.[0-9]{1,9})*)\Z", value)
     if not match or tuple(int(part) for part in match[1].split(".")) < (5, 8):
         raise ValueError("expected scone/VERSION with a version of at least 5.8, like scone/5.8")
     return value
@@ -53,7 +53,7 @@ def _inner_path(value: str) -> str:
     if "\0" in value or not value or posixpath.isabs(value):
         raise ValueError("expected a path relative to the manifest's directory")
     path = posixpath.normpath(value)
-    if path.startswith(".."):
+    if path == ".." or path.startswith("../"):
         raise ValueError("the path leads out of the manifest's directory")
     return path
 

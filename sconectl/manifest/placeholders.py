@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 _SHELL = re.compile(
     r"\$\$SCONE::.*?\$\$"  # a run-time placeholder, left alone
+    r"|\{\{[^{}]*\}\}"  # a name of the mesh, left alone
     r"|\$\$"  # not a variable
-    r"|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
+    r"|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:\{\{[^{}]*\}\}|[^}])*))?\}"
     r"|\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)",
     re.DOTALL,
 )

@@ -57,9 +57,10 @@ def read_manifest(text: str | bytes, file: str, variables: Mapping[str, str]) ->
 
 def _model_of(value: Any, document: Document) -> type[GenService] | type[Mesh]:
     kind = value.get("kind")
-    if kind in _KINDS:
+    if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind]
-    hint = did_you_mean(str(kind), _KINDS) or "expected one of: " + ", ".join(sorted(_KINDS))
+    near = did_you_mean(kind, _KINDS) if isinstance(kind, str) else ""
+    hint = near or "expected one of: " + ", ".join(sorted(_KINDS))
     message = "this field is missing" if kind is None else "not a kind of manifest"
     raise InvalidInput([Finding("error", "SC1002", document.position(("kind",)), "kind", message, hint)])
 

@@ -25,6 +25,31 @@ def require_available(model: GenService | Mesh, document: Document) -> None:
         raise PlanImpossible("the manifest asks for something that this version does not do yet", findings=findings)
 
 
+def remarks(model: GenService | Mesh, document: Document) -> list[Finding]:
+    """Return a warning for every field that is accepted, but has no effect with the toolchain and CAS of today."""
+    unused: Iterator[tuple[Path, str]]
+    unused = _unused_in_service(model) if isinstance(model, GenService) else _unused_in_mesh(model)
+    return [
+        Finding("warning", "SC2010", document.position(path), show_path(path), f"has no effect in this version: {why}")
+        for path, why in unused
+    ]
+
+
+def _unused_in_service(model: GenService) -> Iterator[tuple[Path, str]]:
+    if model.build.signature and model.build.signature.sign:
+        yield ("build", "signature", "sign"), "images of the toolchain sim are measured, not signed"
+
+
+def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
+    for number, cas in enumerate(model.cas):
+        if cas.tolerance:
+            yield ("cas", number, "tolerance"), "the embedded CAS is trusted by its key, not by hardware attestation"
+        if cas.cas_encryption_key:
+            yield ("cas", number, "cas_encryption_key"), "sessions are uploaded over TLS, not as encrypted files"
+    if model.policy.image_policy_namespace:
+        yield ("policy", "image_policy_namespace"), "image sessions are named after their images"
+
+
 def _of_service(model: GenService) -> Iterator[tuple[Path, str]]:
     build = model.build
     if build.kind not in KINDS:

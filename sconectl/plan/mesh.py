@@ -18,7 +18,7 @@ from sconectl.manifest.fields import Secret
 from sconectl.manifest.mesh import Cas, Mesh, MeshService
 from sconectl.manifest.placeholders import bind_mesh
 from sconectl.plan.chart_plan import ChartPlan, ChartService
-from sconectl.plan.environment import missing_globals, service_values
+from sconectl.plan.environment import SHARED_SECTIONS, missing_globals, service_values
 from sconectl.plan.facts import ImageFacts
 from sconectl.plan.naming import program_name, session_name
 from sconectl.plan.parameters import log_level
@@ -28,6 +28,9 @@ from sconectl.yaml_tree import Document, Path, show_path
 SESSION_VERSION = "0.3.10"
 FSPF_SECRET = "sconectl-fspf-key"  # noqa: S105 - a name
 IMAGE_KEY_SECRET = "fspf-key"  # noqa: S105
+NAMESPACE_FILE = "namespace"
+RESERVED_NAMES = frozenset({*SHARED_SECTIONS, NAMESPACE_FILE})
+"""Sections of env, and the file of the namespace session: a service of this name would be mixed up with them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class MeshPlan:
 
 @dataclass(frozen=True)
 class MeshInput:
-    """What a mesh is compiled from. `replaced_secrets` holds the secrets of `image_secrets` files by service."""
+    """What a mesh is compiled from.
+
+    `replaced_secrets` holds the secrets of `image_secrets` files by service; names in them are bound already.
+    """
 
     mesh: Mesh
     document: Document
@@ -77,6 +83,7 @@ def plan_mesh(given: MeshInput) -> MeshPlan:
     findings: list[Finding] = []
     bound = [_Service(given, number, service, findings).bind() for number, service in enumerate(given.mesh.services)]
     findings += _duplicates(given)
+    findings += _unreachable_keys(given)
     wired, faults = wire({service.name: service.secrets for service in bound})
     for fault in faults:
         number = [service.name for service in bound].index(fault.service)
@@ -85,7 +92,9 @@ def plan_mesh(given: MeshInput) -> MeshPlan:
         findings.append(_at(given, ("services", number), "SC2004", message, hint))
     if findings:
         raise PlanImpossible("the mesh cannot be compiled", findings=sorted(findings, key=lambda f: f.position))
-    namespace = SessionPlan(given.mesh.policy.namespace, "namespace", _namespace_session(given.mesh.policy.namespace))
+    namespace = SessionPlan(
+        given.mesh.policy.namespace, NAMESPACE_FILE, _namespace_session(given.mesh.policy.namespace)
+    )
     sessions = [service.session(wired[service.name]) for service in bound]
     shares = tuple(KeyShare(s.facts, s.session_name) for s in bound if s.facts.fspf)
     chart = ChartPlan(_chart_name(given), given.version, tuple(service.chart() for service in bound))
@@ -134,12 +143,29 @@ def _duplicates(given: MeshInput) -> list[Finding]:
         for number, name in enumerate(names)
         if name in names[:number]
     ]
-    known = {*names, "global", "helm"}
+    findings += [
+        _at(given, ("services", number, "name"), "SC2002", "this name is reserved", "give the service another name")
+        for number, name in enumerate(names)
+        if name in RESERVED_NAMES
+    ]
+    known = {*names, *SHARED_SECTIONS}
     for number, section in enumerate(given.mesh.env):
         if section.service not in known:
             hint = did_you_mean(section.service, known)
             findings.append(_at(given, ("env", number, "service"), "SC2003", "no service has this name", hint))
     return findings
+
+
+def _unreachable_keys(given: MeshInput) -> list[Finding]:
+    """Find services whose key would have to come from another CAS: sessions import from their own CAS only."""
+    if image_cas(given.mesh).cas_url == main_cas(given.mesh).cas_url:
+        return []
+    message = "its image has encrypted directories, so the roles cas and image have to be played by one CAS"
+    return [
+        _at(given, ("services", number, "image"), "SC2009", message, "give both roles to one entry of cas")
+        for number, service in enumerate(given.mesh.services)
+        if given.facts[service.name].fspf
+    ]
 
 
 def _namespace_session(name: str) -> dict[str, Any]:
@@ -195,10 +221,13 @@ class _Service:
         return [self._bind(name, "an imported secret") for name in self.facts.secrets.import_]
 
     def _defined(self) -> dict[str, dict[str, Any]]:
-        entries = [dict(entry) for entry in self.facts.secrets.global_]
-        replaced = [secret.model_dump(exclude_none=True) for secret in self.given.replaced_secrets.get(self.name, ())]
-        merged = {str(entry["name"]): entry for entry in [*entries, *replaced]}
-        return {name: self._bind_all(entry, f"the secret {name}") for name, entry in merged.items()}
+        replaced = {secret.name: secret for secret in self.given.replaced_secrets.get(self.name, ())}
+        entries = {str(entry["name"]): entry for entry in self.facts.secrets.global_}
+        bound = {
+            name: self._bind_all(entry, f"the secret {name}") for name, entry in entries.items() if name not in replaced
+        }
+        given = {name: secret.model_dump(exclude_none=True) for name, secret in replaced.items()}  # bound already
+        return {name: given.get(name) or bound[name] for name in dict.fromkeys([*entries, *given])}
 
     def _bind_all(self, value: Any, what: str) -> Any:
         if isinstance(value, str):

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
+from sconectl.findings import Finding, errors_of
 from sconectl.manifest.genservice import GenService
 from sconectl.plan.availability import require_available
 from sconectl.plan.facts import Fspf, ImageFacts, Injected, Protected, SecretFacts, Variable, Variables
 from sconectl.plan.naming import image_session_name, with_tag
 from sconectl.plan.parameters import enclave_parameters
+from sconectl.plan.secret_use import check_placeholders
 from sconectl.yaml_tree import Document
 
 DEFAULT_BASES = {"python": "python:3.12-slim-bookworm"}
@@ -53,6 +54,7 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
     parameters, problems = enclave_parameters(model.environment.local, mode=mode)
     findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
     findings += _conflicts(model, document)
+    findings += errors_of(check_placeholders(model, document))
     if findings:
         raise InvalidInput(sorted(findings, key=lambda finding: finding.position))
     build = model.build

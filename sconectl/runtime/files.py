@@ -96,6 +96,8 @@ def _make_folder(folder: Path, mode: int = _ENTER_ONLY) -> None:
         _make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
+    if folder.is_symlink():
+        raise LaunchRefused(f"the way to {folder} leads through a link")
     folder.chmod(mode | 0o700)
 
 
@@ -119,10 +121,10 @@ def _open_sealed(config: Configuration, index: Index) -> None:
 
 def _write_sealed(key: bytes, file: SealedFile) -> None:
     target = Path(sealed_target(file.path))
+    _make_folder_above(target)
     if file.kind == "d":
         _make_folder(target, file.mode & 0o777)
         return
-    _make_folder_above(target)
     if file.kind == "l":
         target.symlink_to(file.target)
         return
@@ -154,16 +156,19 @@ def _make_folder_above(path: Path) -> None:
     if not path.parent.is_dir():
         _make_folder(path.parent)
     if os.path.realpath(path.parent) != os.path.realpath(MEMORY) + str(path.parent).removeprefix(MEMORY):
-        raise SealBroken(f"the way to {path} leads through a link")
+        raise LaunchRefused(f"the way to {path} leads through a link")
 
 
 def _overwrite(path: str, content: bytes) -> None:
     """Write a file that the container runtime keeps, on its disk; it is never replaced and never followed."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "r+b") as file:
-        if file.read() == content:
-            return  # also where it cannot be written to: nothing is to be done
-        file.seek(0)
-        file.truncate()
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LaunchRefused(
+            f"the policy injects {path}, which the container runtime provides and cannot be written",
+            causes=(str(error), "that needs root and a root file system that is not read-only"),
+        ) from error
+    with os.fdopen(handle, "wb") as file:
         file.write(content)
 
 

@@ -6,7 +6,12 @@ ignored. Exits with 125 if it refuses.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import signal
+import traceback
+from collections.abc import Iterator
 from typing import NoReturn
 
 from sconectl.runtime import log
@@ -20,6 +25,7 @@ from sconectl.runtime.start import find_program, start
 EXIT_REFUSED = 125
 DEFAULT_CAS = "cas"
 DEFAULT_PATIENCE = 60.0
+_MAX_PATIENCE = 86400.0
 _CALL_TIMEOUT = 20.0
 _SHOWN_CHANGES = 20
 
@@ -29,14 +35,32 @@ def main(settings: Settings) -> NoReturn:
     log.configure(settings.log_level)
     log.always("SIMULATION: this enclave is not protected by hardware; see docs/simulation.md of sconectl")
     try:
+        _prepare_process()
         _run(settings)
     except LaunchRefused as error:
         log.refused(error)
+    except Exception as error:
+        log.write("FATAL", f"The program is not started: {_place_of(error)}; this is a bug of sconectl")
     os._exit(EXIT_REFUSED)
+
+
+def _prepare_process() -> None:
+    """End at once when told to, and never write memory to disk: what is to come holds secrets, also in the program."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: os._exit(128 + received))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o022)
+
+
+def _place_of(error: Exception) -> str:
+    """Say what happened where, without the message: it might hold a value."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {place.filename}:{place.lineno}"
 
 
 def _run(settings: Settings) -> NoReturn:
     _check(settings)
+    patience = _patience(settings.timeout)
     enclave = measure()
     log.write("INFO", f"Enclave hash: {enclave.found}")
     _refuse_changes(enclave)
@@ -45,19 +69,35 @@ def _run(settings: Settings) -> NoReturn:
     cas = CasLink(address, settings.cas_key, channel, timeout=_CALL_TIMEOUT)
     las = CasLink(settings.las_address, "", channel, timeout=_CALL_TIMEOUT) if settings.las_address else cas
     log.write("INFO", f"Connecting to CAS at {address} using service ID {settings.config_id}")
-    config = fetch_configuration(
-        cas,
-        las,
-        channel,
-        config_id=settings.config_id,
-        measurement=enclave.found,
-        debug=enclave.debug,
-        patience=_patience(settings.timeout),
-    )
+    with _at_most(patience + _CALL_TIMEOUT):
+        config = fetch_configuration(
+            cas,
+            las,
+            channel,
+            config_id=settings.config_id,
+            measurement=enclave.found,
+            debug=enclave.debug,
+            patience=patience,
+        )
     bring_in(config, enclave.index)
     program = find_program(config, enclave.index)
     log.write("INFO", f"attested as service {config.service} of session {config.session}")
     start(config, program)
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Bound what the timeouts of single reads do not: a CAS that sends one byte now and then."""
+
+    def expired(_number: int, _frame: object) -> NoReturn:
+        raise LaunchRefused(f"the CAS did not finish its answer within {seconds:g} seconds")
+
+    signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _check(settings: Settings) -> None:
@@ -75,9 +115,12 @@ def _check(settings: Settings) -> None:
 
 def _patience(text: str) -> float:
     try:
-        return max(0.0, float(text)) if text else DEFAULT_PATIENCE
-    except ValueError as error:
-        raise LaunchRefused(f"SCONE_ATTEST_TIMEOUT is not a number of seconds: {text!r}") from error
+        seconds = float(text) if text else DEFAULT_PATIENCE
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _MAX_PATIENCE:
+        raise LaunchRefused(f"SCONE_ATTEST_TIMEOUT is not a number of seconds (at most a day): {text!r}")
+    return seconds
 
 
 def _refuse_changes(enclave: Enclave) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 
-_LOADER_VARIABLES = ("LD_AUDIT", "LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES")
+_LOADER_VARIABLES = ("GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH")
+"""These, and all that begin with LD_, steer the C library before the launcher can drop them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ def take_settings(environ: MutableMapping[str, str]) -> Settings:
         cas_key=environ.get("SCONE_CAS_KEY", ""),
         log_level=environ.get("SCONE_LOG", ""),
         timeout=environ.get("SCONE_ATTEST_TIMEOUT", ""),
-        loader_variables=tuple(name for name in _LOADER_VARIABLES if environ.get(name)),
+        loader_variables=tuple(
+            name for name, value in sorted(environ.items()) if value and name.startswith(("LD_", *_LOADER_VARIABLES))
+        ),
     )
     environ.clear()
     return settings

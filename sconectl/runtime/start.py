@@ -9,45 +9,95 @@ import contextlib
 import errno
 import os
 import signal
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from sconectl.protect.index import Index, is_below
+from sconectl.runtime import log
 from sconectl.runtime.attest import Configuration
 from sconectl.runtime.files import sealed_target
 from sconectl.runtime.log import LaunchRefused
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MAX_LINKS = 40
+_MAX_SCRIPTS = 5
+_MAX_LINE = 256
+"""The kernel's own limits."""
 _NOT_FORWARDED = frozenset({signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 def find_program(config: Configuration, index: Index) -> str:
     """Return the path of the program that the policy names.
 
-    Raises `LaunchRefused` unless it is a protected file of the image (measured, or in an encrypted directory).
+    Raises `LaunchRefused` unless it is a protected file of the image (measured, or in an encrypted directory), and
+    so are the links on the way to it and the interpreter of a script.
     """
     if not config.argv or not config.argv[0]:
         raise LaunchRefused(f"the policy gives no command for service {config.service}")
     name = config.argv[0]
-    if "/" in name:
-        candidates = [os.path.join(config.pwd, name)]  # noqa: PTH118 - argv semantics, not a Path
-    else:
-        folders = config.environment.get("PATH", DEFAULT_PATH).split(":")
-        candidates = [os.path.join(folder or config.pwd, name) for folder in folders]  # noqa: PTH118
-    for candidate in candidates:
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113
-            real = os.path.realpath(candidate)
-            if not _is_protected(real, index):
-                raise LaunchRefused(f"the program {candidate} is not among the protected files of the image")
+    folders = [""] if "/" in name else config.environment.get("PATH", DEFAULT_PATH).split(":")
+    present = ""
+    for candidate in (os.path.join(config.pwd, folder, name) for folder in folders):  # noqa: PTH118 - not a Path
+        if not os.path.isfile(candidate):  # noqa: PTH113
+            continue
+        if os.access(candidate, os.X_OK):
+            _require_protected(candidate, config.pwd, index)
             return candidate
+        present = candidate
+    if present:
+        raise LaunchRefused(
+            f"the program {present} of the policy cannot be executed",
+            causes=("its mode does not allow it, or it is in an encrypted directory and /dev/shm is mounted noexec",),
+        )
     raise LaunchRefused(f"the program {name} of the policy was not found in the image")
 
 
-def _is_protected(real: str, index: Index) -> bool:
-    if index.entries.get(real, ("",))[0] == "f":
-        return True
+def _require_protected(program: str, pwd: str, index: Index, depth: int = 0) -> None:
+    """Refuse a program that is not protected, or whose links or script interpreter are not."""
+    real = _follow(program, index)
+    if index.entries.get(real, ("",))[0] != "f" and not _is_sealed(real, index):
+        raise LaunchRefused(f"the program {program} is not among the protected files of the image")
+    interpreter = _interpreter(real)
+    if interpreter and depth < _MAX_SCRIPTS:
+        _require_protected(os.path.join(pwd, interpreter), pwd, index, depth + 1)  # noqa: PTH118
+
+
+def _follow(path: str, index: Index) -> str:
+    """Return where `path` leads to, like `os.path.realpath`. Raises `LaunchRefused` at a link that is not protected."""
+    real, left, links = "", path.split("/")[::-1], 0
+    while left:
+        part = left.pop()
+        step = f"{real}/{part}"
+        if part in ("", "."):
+            continue
+        if part == "..":
+            real = real.rpartition("/")[0]
+        elif os.path.islink(step):  # noqa: PTH114
+            links += 1
+            if links > _MAX_LINKS or not (index.entries.get(step, ("",))[0] == "l" or _is_sealed(step, index)):
+                raise LaunchRefused(f"the way to the program {path} leads through {step}, which is not protected")
+            target = os.readlink(step)  # noqa: PTH115
+            real = "" if target.startswith("/") else real
+            left += target.split("/")[::-1]
+        else:
+            real = step
+    return real
+
+
+def _is_sealed(real: str, index: Index) -> bool:
     return is_below(real, tuple(sealed_target(path) for path in index.sealed))
+
+
+def _interpreter(script: str) -> str:
+    """Return the interpreter that the first line of a script names, or nothing."""
+    try:
+        with Path(script).open("rb") as file:
+            line = file.read(_MAX_LINE).split(b"\n")[0]
+    except OSError:  # may be run, but not read: not a script
+        return ""
+    words = line[2:].replace(b"\t", b" ").strip(b" ").split(b" ")
+    return os.fsdecode(words[0]) if line.startswith(b"#!") else ""
 
 
 def start(config: Configuration, program: str) -> NoReturn:
@@ -73,15 +123,14 @@ def _execute(config: Configuration, program: str) -> NoReturn:
         os.execve(program, list(config.argv), config.environment)  # noqa: S606
     except OSError as error:
         hint = " (is its interpreter in the image?)" if error.errno == errno.ENOENT else ""
-        print(f"[SCONE|FATAL] {program}: {error.strerror}{hint}", file=sys.stderr, flush=True)
+        log.write("FATAL", f"{program}: {error.strerror}{hint}")
         os._exit(126 if error.errno != errno.ENOENT else 127)
 
 
 def _supervise(execute: Callable[[], NoReturn]) -> NoReturn:
     """Fork the program, forward signals to it, reap orphans, and exit with its status (128 + n after signal n)."""
-    forwarded = [s for s in signal.valid_signals() if s not in _NOT_FORWARDED and s < signal.SIGRTMIN]
+    forwarded = [s for s in signal.valid_signals() if s not in _NOT_FORWARDED]
     signal.pthread_sigmask(signal.SIG_BLOCK, [*forwarded, signal.SIGCHLD])
-    sys.stderr.flush()
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 _CHUNK = 1 << 20
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -98,6 +98,15 @@ class LayerWriter:
 
     def finish(self) -> Layer:
         """Close the tar and return the layer."""
+        self._close()
+        return Layer(self._path, self._digest.hexdigest())
+
+    def _close(self) -> None:
         self.tar.close()
         self._raw.close()
-        return Layer(self._path, self._digest.hexdigest())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._close()

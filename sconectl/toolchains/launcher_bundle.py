@@ -113,9 +113,8 @@ def _build(engine: ImageEngine, tag: str, base: str, environment: BuildEnvironme
 
 def _to_layer(stream: BinaryIO, file: Path) -> Bundle:
     """Copy the members below `scone/` with normalised metadata, sorted as they come, and index them."""
-    writer = LayerWriter(file)
     entries: dict[str, Entry] = {}
-    with tarfile.open(fileobj=stream, mode="r|") as source:
+    with LayerWriter(file) as writer, tarfile.open(fileobj=stream, mode="r|") as source:
         for member in source:
             name = member.name.removeprefix("./").rstrip("/")
             if name != "scone" and not name.startswith("scone/"):
@@ -134,5 +133,5 @@ def _to_layer(stream: BinaryIO, file: Path) -> Bundle:
             elif member.isdir() and path:
                 entries[path] = directory_entry(member.mode)
             writer.tar.addfile(clean, content)
-    index = Index(outside=("/image",), sealed=(), entries=entries)
-    return Bundle(writer.finish(), index.digest())
+        index = Index(outside=("/image",), sealed=(), entries=entries)
+        return Bundle(writer.finish(), index.digest())

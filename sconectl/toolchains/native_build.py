@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from sconectl.errors import BuildFailed
 
 SCRATCH = ".sconectl"
 """Folder below / that build steps may use; it never reaches a final image."""
@@ -53,11 +56,17 @@ class CopiedFile:
 
 def dockerfile_head(base: str, environment: BuildEnvironment) -> str:
     """Return the first lines of a Dockerfile: base image, build-only variables, and the inner tar unpacked."""
+    _require_word(base)
     variables = dict(_FIXED)
     if environment.ca_bundle:
         variables.update(dict.fromkeys(_CA_VARIABLES, f"/{SCRATCH}/ca.pem"))
     arguments = "".join(f"ARG {name}={value}\n" for name, value in sorted(variables.items()))
     return f"FROM {base}\nUSER 0\n{arguments}ADD files.tar /\n"
+
+
+def _require_word(text: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_./+@%,:=~-]+", text):
+        raise BuildFailed(f"{text!r} cannot be used in a Dockerfile")
 
 
 def native_context(
@@ -72,8 +81,9 @@ def native_context(
 ) -> None:
     """Write the build context of a Python service's native image to `context`.
 
-    `base` and `pwd` must have been checked; `run` holds shell commands, one build step each.
+    `run` holds shell commands, one build step each. Raises `BuildFailed` if `base` or `pwd` is not a plain word.
     """
+    _require_word(pwd)
     lines = [dockerfile_head(base, environment).rstrip("\n"), f"WORKDIR {pwd}"]
     if requirements is not None:
         install = ["python3", "-m", "pip", "install", "--no-compile", "-r", f"/{SCRATCH}/requirements.txt"]

@@ -63,11 +63,19 @@ def protect(stream: BinaryIO, protection: Protection, key: bytes, bundle: Bundle
 
     `key` (32 bytes) encrypts the sealed directories. Raises `BuildFailed` for what cannot be protected.
     """
-    writer = LayerWriter(file)
-    walk = _Walk(protection, key, writer)
-    with tarfile.open(fileobj=stream, mode="r|") as source:
-        for member in source:
-            walk.take(member, source)
+    _check_places(protection)
+    try:
+        with LayerWriter(file) as writer:
+            walk = _Walk(protection, key, writer)
+            with tarfile.open(fileobj=stream, mode="r|") as source:
+                for member in source:
+                    walk.take(member, source)
+            return _finish(walk, protection, writer, bundle)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise BuildFailed(f"the root file system of the native image cannot be copied: {error}") from error
+
+
+def _finish(walk: _Walk, protection: Protection, writer: LayerWriter, bundle: Bundle) -> ProtectedRoot:
     walk.check_sealed()
     walk.place_links()
     tag = walk.write_sealed_index()
@@ -77,6 +85,28 @@ def protect(stream: BinaryIO, protection: Protection, key: bytes, bundle: Bundle
     writer.add_bytes("scone/image/enclave.json", json.dumps(enclave, indent=1, sort_keys=True).encode())
     found = measurement(launcher=bundle.digest, root=index.digest(), parameters=protection.parameters)
     return ProtectedRoot(writer.finish(), index, found, tag)
+
+
+def _check_places(protection: Protection) -> None:
+    """Refuse places where what is asked for would not hold."""
+    outside = (*RUNTIME_PATHS, *protection.outside)
+    for path in (*protection.sealed, *protection.outside, *protection.injected):
+        if path == "/" or is_below(path, ("/scone",)):
+            raise BuildFailed(f"{path} can be neither encrypted nor unprotected nor injected")
+    for path in protection.injected:
+        if is_below(path, _TRANSIENT):
+            raise BuildFailed(f"{path} cannot be injected: container runtimes fill {'/'.join(path.split('/')[:2])}")
+    for path in protection.sealed:
+        for other in (*outside, *(other for other in protection.sealed if other != path)):
+            if is_below(path, (other,)) or is_below(other, (path,)):
+                raise BuildFailed(
+                    f"{path} cannot be encrypted together with {other}",
+                    hint="encrypt directories that neither contain nor lie in an unprotected or encrypted one",
+                )
+
+
+def _path_of(name: str) -> str:
+    return posixpath.normpath("/" + name.lstrip("/"))
 
 
 class _Walk:
@@ -90,61 +120,77 @@ class _Walk:
         self._writer = writer
         self._outside = frozenset(self.outside)
         self._sealed_roots = frozenset(protection.sealed)
-        self._sealed: list[SealedFile] = []
+        self._sealed: dict[str, SealedFile] = {}
+        self._placed: dict[str, tarfile.TarInfo] = {}  # files of the layer, protected or not
         self._links = {path: sealed_target(path) for path in protection.sealed}
         self._links |= {path: injected_target(path) for path in protection.injected if path not in IN_PLACE}
 
     def take(self, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
-        path = "/" + posixpath.normpath(member.name).lstrip("/")
-        if path in ("/", "/.") or is_below(path, (f"/{SCRATCH}", "/.dockerenv")):
+        path = _path_of(member.name)
+        if path == "/" or is_below(path, (f"/{SCRATCH}", "/.dockerenv")):
             return
         if is_below(path, ("/scone",)):
             raise BuildFailed("the native image already has /scone: it is a confidential image itself")
+        if path in self._links and path not in self._sealed_roots:
+            if member.isdir():
+                raise BuildFailed(f"{path} is to be injected, but the image has a directory there")
+            return  # the injected file takes its place
         if is_below(path, self._sealed_roots):
             self._seal(path, member, source)
-        elif path in self._links and not member.isdir():
-            return  # the injected file takes its place
         elif is_below(path, self._outside):
             if not (is_below(path, _TRANSIENT) and path not in _TRANSIENT):
-                self._copy(member, source)
+                self._make_parents(path)
+                self._copy(path, member, source)
         else:
             self._protect(path, member, source)
 
     def _protect(self, path: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
+        self._make_parents(path)
+        digest = self._copy(path, member, source)
         if member.isdir():
             self.entries[path] = directory_entry(member.mode)
-            self._copy(member, source)
         elif member.issym():
             self.entries[path] = link_entry(member.linkname)
-            self._copy(member, source)
         elif member.isreg():
-            digest = self._copy(member, source)
             self.entries[path] = file_entry(member.mode, member.size, digest)
         elif member.islnk():
-            target = "/" + posixpath.normpath(member.linkname).lstrip("/")
+            target = _path_of(member.linkname)
             if target not in self.entries:
                 raise BuildFailed(f"{path} is a hard link to {target}, which is protected in another way")
             self.entries[path] = self.entries[target]
-            self._copy(member, source)
         else:
             raise BuildFailed(
                 f"{path} is a device, socket or FIFO, which cannot be protected",
                 hint="remove it in a `run` step, or name its directory in host_paths",
             )
 
-    def _copy(self, member: tarfile.TarInfo, source: tarfile.TarFile) -> str:
+    def _copy(self, path: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> str:
+        clean = tarfile.TarInfo(path[1:])
+        clean.type, clean.mode, clean.uid, clean.gid = member.type, member.mode, member.uid, member.gid
+        clean.mtime = int(member.mtime)
+        clean.linkname, clean.devmajor, clean.devminor = member.linkname, member.devmajor, member.devminor
+        kept = {key: value for key, value in member.pax_headers.items() if key.startswith("SCHILY.xattr.")}
+        clean.pax_headers = kept  # the others would override what is set here
+        if member.islnk():
+            target = self._placed.get(_path_of(member.linkname))
+            if target is None:
+                raise BuildFailed(f"{path} is a hard link to {member.linkname}, which is protected in another way")
+            clean.linkname, clean.mode, clean.uid, clean.gid = target.name, target.mode, target.uid, target.gid
+        if not member.isdir():
+            self._placed[path] = clean
         if not member.isreg():
-            self._writer.tar.addfile(member)
+            self._writer.tar.addfile(clean)
             return ""
+        clean.type, clean.size = tarfile.REGTYPE, member.size
         reader = _Hashing(cast(IO[bytes], source.extractfile(member)))
-        self._writer.tar.addfile(member, reader)
+        self._writer.tar.addfile(clean, reader)
         return reader.digest.hexdigest()
 
     def _seal(self, path: str, member: tarfile.TarInfo, source: tarfile.TarFile) -> None:
         if member.isdir():
-            self._sealed.append(SealedFile(path, "d", member.mode))
+            self._sealed[path] = SealedFile(path, "d", member.mode)
         elif member.issym():
-            self._sealed.append(SealedFile(path, "l", 0o777, target=member.linkname))
+            self._sealed[path] = SealedFile(path, "l", 0o777, target=member.linkname)
         elif member.isreg():
             with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
                 reader = _Hashing(cast(IO[bytes], source.extractfile(member)))
@@ -157,13 +203,16 @@ class _Walk:
                 sealed.size, sealed.mode = sealed_size(member.size), 0o644
                 chunks = seal_content(self._key, path, digest, cast(BinaryIO, spool))
                 self._writer.tar.addfile(sealed, _Chunks(chunks))
-            self._sealed.append(SealedFile(path, "f", member.mode, size=member.size, digest=digest, blob=blob))
+            self._sealed[path] = SealedFile(path, "f", member.mode, size=member.size, digest=digest, blob=blob)
         else:
-            raise BuildFailed(f"{path} is a hard link or special file, which cannot be encrypted")
+            raise BuildFailed(
+                f"{path} is a hard link or special file, which cannot be encrypted",
+                hint="remove it in a `run` step, or copy it there",
+            )
 
     def check_sealed(self) -> None:
         """Refuse encrypted directories that are not in the image: nothing would be protected."""
-        found = {file.path for file in self._sealed if file.kind == "d"}
+        found = {file.path for file in self._sealed.values() if file.kind == "d"}
         missing = sorted(self._sealed_roots - found)
         if missing:
             raise BuildFailed(
@@ -172,35 +221,57 @@ class _Walk:
             )
 
     def place_links(self) -> None:
-        """Put links where decrypted and injected files will appear."""
+        """Put links where decrypted and injected files will appear, and make way for what runtimes mount."""
         for path, target in sorted(self._links.items()):
+            self._require_directory(posixpath.dirname(path), path)
             if path not in self._sealed_roots and is_below(path, self._sealed_roots):
-                self._sealed.append(SealedFile(path, "l", 0o777, target=target))
+                self._sealed[path] = SealedFile(path, "l", 0o777, target=target)
                 continue
             self._make_parents(path)
-            if self.entries.get(path, ("l",))[0] != "l":
-                raise BuildFailed(f"{path} is to be injected, but the image has a directory there")
             member = tarfile.TarInfo(path.lstrip("/"))
             member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
             self._writer.tar.addfile(member)
             if not is_below(path, self._outside):
                 self.entries[path] = link_entry(target)
+        for path in self.outside:  # runtimes create what is missing above a mount; that would be a change
+            self._make_parents(path)
+
+    def _require_directory(self, parent: str, path: str) -> None:
+        """Refuse a place that the image reaches in another way, or not at all: its link would never be found."""
+        while parent != "/":
+            sealed = self._sealed.get(parent)
+            kind = sealed.kind if sealed else self.entries.get(parent, ("d",))[0]
+            if kind != "d":
+                raise BuildFailed(
+                    f"{path} cannot be injected: {parent} is {'a link' if kind == 'l' else 'a file'} in the image",
+                    hint="name the path without links",
+                )
+            parent = posixpath.dirname(parent)
 
     def _make_parents(self, path: str) -> None:
         parent = posixpath.dirname(path)
         if parent == "/" or parent in self.entries or is_below(parent, self._outside):
             return
         self._make_parents(parent)
+        if self._below_link(parent):
+            return
         member = tarfile.TarInfo(parent.lstrip("/"))
         member.type, member.mode = tarfile.DIRTYPE, 0o755
         self._writer.tar.addfile(member)
         self.entries[parent] = directory_entry(0o755)
 
+    def _below_link(self, path: str) -> bool:
+        """Tell whether `path` leads through something that is not a directory."""
+        while (path := posixpath.dirname(path)) != "/":
+            if self.entries.get(path, ("d",))[0] != "d":
+                return True
+        return False
+
     def write_sealed_index(self) -> str:
         """Write the encrypted index and return its tag, or nothing if no directory is encrypted."""
         if not self._sealed_roots:
             return ""
-        data, tag = seal_index(self._key, self._sealed)
+        data, tag = seal_index(self._key, list(self._sealed.values()))
         self._writer.add_bytes(FSPF_PATH.lstrip("/"), data)
         return tag
 

@@ -1,0 +1,112 @@
+"""Whatever holds sessions: the fake, the embedded CAS in-process, and the same over TLS."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+
+import pytest
+
+from sconectl.errors import CasError, CasRefused
+from sconectl.policy.model import parse_session
+from sconectl.ports import SessionStore
+
+from .conftest import Stores
+
+OWNER = "access_policy: {read: [CREATOR], update: [CREATOR], create_sessions: [CREATOR]}\n"
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"ns-{next(_numbers)}-{uuid.uuid4().hex[:8]}"
+
+
+def text(name: str, *, value: str = "1", predecessor: str = "") -> str:
+    before = f"predecessor: {predecessor}\n" if predecessor else ""
+    return f"name: {name}\nversion: 0.3.10\n{before}{OWNER}secrets: [{{name: s, kind: ascii, value: '{value}'}}]\n"
+
+
+def held(store: SessionStore, name: str) -> tuple[str | None, str]:
+    found = store.read(name)
+    assert found is not None
+    secret = parse_session(found.text).secret("s")
+    assert secret is not None
+    return secret.value, found.hash
+
+
+def test_it_has_an_address(stores: Stores) -> None:
+    assert stores("me").address
+
+
+def test_what_is_not_there_is_none(stores: Stores, name: str) -> None:
+    assert stores("me").read(name) is None
+    assert stores("me").read(f"{name}/child") is None
+
+
+def test_what_was_put_is_read_back(stores: Stores, name: str) -> None:
+    store = stores("me")
+    hash_ = store.put(text(name))
+    assert held(store, name) == ("1", hash_)
+    assert len(hash_) == 64
+    assert held(stores("me"), name) == ("1", hash_)
+
+
+@pytest.mark.parametrize("value", ["é 日本", "a: b # c", "line\\nbreak", "{{x}} $X", "!#what!$#"])
+def test_values_survive(stores: Stores, name: str, value: str) -> None:
+    store = stores("me")
+    store.put(text(name, value=value))
+    assert held(store, name)[0] == value
+
+
+def test_an_update_names_the_active_version(stores: Stores, name: str) -> None:
+    store = stores("me")
+    first = store.put(text(name))
+    second = store.put(text(name, value="2", predecessor=first))
+    assert second != first
+    assert held(store, name) == ("2", second)
+    for predecessor, status in ((first, 409), ("", 409), ("0" * 64, 409)):
+        with pytest.raises(CasRefused) as caught:
+            store.put(text(name, value="3", predecessor=predecessor))
+        assert caught.value.status == status
+        assert caught.value.hint
+        assert caught.value.exit_code == 6
+    assert held(store, name) == ("2", second)
+
+
+def test_refusals_leave_everything_as_it_was(stores: Stores, name: str) -> None:
+    mine, theirs = stores("me"), stores("somebody")
+    hash_ = mine.put(text(name))
+    refused = [
+        (theirs, text(name, value="2", predecessor=hash_), 403),
+        (theirs, text(f"{name}/child"), 403),
+        (mine, text(f"{name}/a/b"), 404),
+        (mine, text(f"{name}-other", predecessor="0" * 64), 404),
+    ]
+    for store, session, status in refused:
+        with pytest.raises(CasRefused) as caught:
+            store.put(session)
+        assert caught.value.status == status
+        assert caught.value.causes
+    with pytest.raises(CasRefused) as caught:
+        theirs.read(name)
+    assert caught.value.status == 403
+    assert held(mine, name) == ("1", hash_)
+    assert mine.read(f"{name}/child") is None
+    assert mine.read(f"{name}-other") is None
+
+
+def test_invalid_sessions_are_refused(stores: Stores, name: str) -> None:
+    from sconectl.errors import InvalidInput
+
+    with pytest.raises((CasError, InvalidInput)):
+        stores("me").put(f"name: {name}\nversion: 0.3.10\nunknown: x\n")
+    assert stores("me").read(name) is None
+
+
+def test_children_belong_to_who_owns_the_namespace(stores: Stores, name: str) -> None:
+    store = stores("me")
+    store.put(text(name))
+    assert held(store, name)[0] == "1"
+    store.put(text(f"{name}/child", value="c"))
+    assert held(store, f"{name}/child")[0] == "c"

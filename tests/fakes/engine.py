@@ -1,0 +1,225 @@
+"""A container engine in memory: it builds, stores, loads, exports and pushes images by the rules of a real one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import posixpath
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from sconectl.errors import BuildFailed, EngineUnreachable
+from sconectl.ports import ImageInfo, Progress
+
+Root = dict[str, tuple[int, bytes | str | None]]
+"""Path -> mode, and content of a file, target of a link, or None for a directory."""
+
+
+def tar_of(root: Root) -> bytes:
+    """Return a root file system as a tar, in a fixed order."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, (mode, content) in sorted(root.items()):
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.mode = mode
+            if content is None:
+                member.type = tarfile.DIRTYPE
+            elif isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+            else:
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return buffer.getvalue()
+
+
+def with_parents(root: Root) -> Root:
+    """Return the root file system with the directories that its paths need, as every engine makes them."""
+    full = dict(root)
+    for path in root:
+        while (path := posixpath.dirname(path)) != "/":
+            full.setdefault(path, (0o755, None))
+    return full
+
+
+def root_of(tar_file: bytes) -> Root:
+    """Return the members of a tar by their normalised path."""
+    root: Root = {}
+    with tarfile.open(fileobj=io.BytesIO(tar_file)) as tar:
+        for member in tar:
+            path = posixpath.normpath("/" + member.name)
+            if member.issym():
+                root[path] = (member.mode, member.linkname)
+            elif member.isdir():
+                root[path] = (member.mode, None)
+            else:
+                reader = tar.extractfile(member)
+                assert reader is not None
+                root[path] = (member.mode, reader.read())
+    return root
+
+
+@dataclass
+class Image:
+    """An image: what inspecting it shows, and its flat root file system."""
+
+    info: ImageInfo
+    root: Root
+
+
+def image(root: Mapping[str, bytes], *, env: tuple[str, ...] = (), **config: Any) -> Image:
+    """Return an image with these files; its id follows from its content."""
+    full: Root = {path: (0o644, content) for path, content in root.items()}
+    settings = {"Env": list(env), **config}
+    digest = hashlib.sha256(tar_of(full) + json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return Image(ImageInfo(f"sha256:{digest}", "amd64", settings), full)
+
+
+PYTHON = image({"/usr/bin/python3": b"an interpreter", "/etc/os-release": b"ID=fake\n"}, env=("PATH=/usr/bin",))
+
+
+@dataclass
+class FakeEngine:
+    """Implements `ports.ImageEngine`. `remote` are the images of its registries; `refuse_push` breaks those."""
+
+    images: dict[str, Image] = field(default_factory=dict)
+    remote: dict[str, Image] = field(default_factory=dict)
+    refuse_push: bool = False
+    down: bool = False
+    calls: list[str] = field(default_factory=list)
+    archives: list[bytes] = field(default_factory=list)
+    contexts: list[bytes] = field(default_factory=list)
+
+    def _called(self, what: str) -> None:
+        self.calls.append(what)
+        if self.down:
+            raise EngineUnreachable("no container engine can be reached", hint="start it")
+
+    def count(self, what: str) -> int:
+        """Return how often an operation was asked for."""
+        return sum(call.split()[0] == what for call in self.calls)
+
+    def inspect(self, reference: str) -> ImageInfo | None:
+        self._called(f"inspect {reference}")
+        found = self.images.get(reference)
+        return found.info if found else None
+
+    def pull(self, reference: str, progress: Progress) -> ImageInfo:
+        self._called(f"pull {reference}")
+        if reference not in self.remote:
+            raise BuildFailed(f"{reference} could not be pulled: not found")
+        progress(f"pulled {reference}")
+        self.images[reference] = self.remote[reference]
+        return self.images[reference].info
+
+    def build(self, context: BinaryIO, tag: str, progress: Progress) -> str:
+        self._called(f"build {tag}")
+        raw = context.read()
+        self.contexts.append(raw)
+        files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
+        root: Root = {}
+        info = None
+        for line in files["/Dockerfile"].decode().splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "FROM":
+                if rest not in self.images:
+                    self.pull(rest, progress)
+                info, root = self.images[rest].info, dict(self.images[rest].root)
+            elif word == "ADD":
+                root.update(root_of(files[f"/{rest.split()[0]}"]))
+            elif word == "RUN":
+                _run(json.loads(rest), root, progress)
+        assert info is not None
+        self.images[tag] = Image(ImageInfo(_digest(tar_of(root)), "amd64", info.config), root)
+        return self.images[tag].info.id
+
+    @contextmanager
+    def export(self, reference: str) -> Iterator[BinaryIO]:
+        self._called(f"export {reference}")
+        yield io.BytesIO(tar_of(with_parents(self._existing(reference).root)))
+
+    @contextmanager
+    def read_directory(self, reference: str, path: str) -> Iterator[BinaryIO]:
+        self._called(f"read_directory {reference}")
+        parent = posixpath.dirname(path)
+        below = {
+            name.removeprefix(parent): entry
+            for name, entry in self._existing(reference).root.items()
+            if name == path or name.startswith(path + "/")
+        }
+        if not below:
+            raise BuildFailed(f"{path} is not in {reference}")
+        yield io.BytesIO(tar_of(below))
+
+    def load(self, archive: Iterator[bytes]) -> None:
+        self._called("load")
+        raw = b"".join(archive)
+        self.archives.append(raw)
+        files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
+        for entry in json.loads(files["/manifest.json"]):
+            blob = files["/" + entry["Config"]]
+            document = json.loads(blob)
+            root: Root = {}
+            layers = [files["/" + name] for name in entry["Layers"]]
+            assert document["rootfs"]["diff_ids"] == [_digest(layer) for layer in layers]
+            for layer in layers:
+                root.update(root_of(layer))
+            for tag in entry["RepoTags"]:
+                self.images[tag] = Image(ImageInfo(_digest(blob), document["architecture"], document["config"]), root)
+
+    def remove(self, reference: str) -> None:
+        self._called(f"remove {reference}")
+        self.images.pop(reference, None)
+
+    def push(self, reference: str, progress: Progress) -> str:
+        self._called(f"push {reference}")
+        if self.refuse_push:
+            raise BuildFailed(f"{reference} could not be pushed: denied", hint="`docker login`")
+        self.remote[reference] = self._existing(reference)
+        progress(f"pushed {reference}")
+        return _digest(reference.encode() + self.remote[reference].info.id.encode())
+
+    def _existing(self, reference: str) -> Image:
+        if reference not in self.images:
+            raise BuildFailed(f"no such image: {reference}")
+        return self.images[reference]
+
+
+def _run(command: list[str], root: Root, progress: Progress) -> None:
+    """Follow the few commands that tests need: `exit N`, `write PATH TEXT`, and the collector of the launcher."""
+    if any(word.endswith("collect_launcher.py") for word in command):
+        out = command[-1]
+        root[out] = (0o755, None)
+        root[f"{out}/runtime"] = (0o644, b"the launcher")
+        return
+    if command[:2] != ["/bin/sh", "-c"]:
+        return
+    words = command[2].split()
+    progress(command[2])
+    if words[0] == "exit":
+        raise BuildFailed(f"a build step failed: it returned {words[1]}", output=f"Step: {command[2]}")
+    if words[0] == "write":
+        root[words[1]] = (0o644, " ".join(words[2:]).encode())
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@dataclass
+class FakeRegistry:
+    """Implements `ports.Registry` over the images that an engine has pushed."""
+
+    images: Mapping[str, Image]
+    failure: Callable[[], BuildFailed] | None = None
+    calls: list[str] = field(default_factory=list)
+
+    def inspect(self, reference: str) -> ImageInfo | None:
+        self.calls.append(reference)
+        if self.failure is not None:
+            raise self.failure()
+        found = self.images.get(reference)
+        return found.info if found else None

@@ -1,0 +1,47 @@
+"""A session store that keeps every rule of a CAS (it is the embedded one), and can be made to fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sconectl.cas.identity import CasConfig
+from sconectl.cas.local import LocalCas
+from sconectl.errors import CasUnreachable
+from sconectl.policy.model import parse_session
+from sconectl.ports import StoredSession
+
+
+class MemorySessionStore:
+    """Implements `ports.SessionStore` for one identity.
+
+    `fail_on` names sessions whose upload finds no CAS; `lost_answers` names those that the CAS takes although its
+    answer is lost. `read_log` and `put_log` say what was asked.
+    """
+
+    address = "fake"
+
+    def __init__(self, directory: Path, identity: str = "me") -> None:
+        self._cas = LocalCas(directory / "cas", CasConfig(directory / "identities" / identity).identity())
+        self.fail_on: set[str] = set()
+        self.lost_answers: set[str] = set()
+        self.unreachable = False
+        self.read_log: list[str] = []
+        self.put_log: list[str] = []
+        self.texts: list[str] = []
+
+    def read(self, name: str) -> StoredSession | None:
+        self.read_log.append(name)
+        if self.unreachable:
+            raise CasUnreachable("no CAS answers at fake", hint="start one")
+        return self._cas.read(name)
+
+    def put(self, text: str) -> str:
+        name = parse_session(text).name
+        if self.unreachable or name in self.fail_on:
+            raise CasUnreachable("the CAS fake gave no answer", hint="repeat the command")
+        self.put_log.append(name)
+        self.texts.append(text)
+        hash_ = self._cas.put(text)
+        if name in self.lost_answers:
+            raise CasUnreachable("the CAS fake gave no answer", hint="repeat the command")
+        return hash_

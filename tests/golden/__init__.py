@@ -1,0 +1,1 @@
+"""Manifests and the exact files that come of them."""

@@ -1,0 +1,299 @@
+"""Reading manifests: every fault at once, each with its place and remedy, and never a value in a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes.builders import mesh_text, service_text
+
+from sconectl.errors import InvalidInput
+from sconectl.findings import Finding
+from sconectl.manifest.genservice import GenService
+from sconectl.manifest.mesh import Mesh
+from sconectl.manifest.reader import read_manifest
+
+SECRET = "hunter2-Zx9"
+
+
+def faults(text: str, file: str = "m.yaml", **variables: str) -> tuple[Finding, ...]:
+    with pytest.raises(InvalidInput) as caught:
+        read_manifest(text, file, variables)
+    assert caught.value.exit_code == 3
+    return caught.value.findings
+
+
+def service(text: str, file: str = "m.yaml", **variables: str) -> GenService:
+    model = read_manifest(text, file, variables).model
+    assert isinstance(model, GenService)
+    return model
+
+
+def mesh(text: str, **variables: str) -> Mesh:
+    model = read_manifest(text, "m.yaml", variables).model
+    assert isinstance(model, Mesh)
+    return model
+
+
+BROKEN = f"""\
+apiVersion: scone/5.7
+kind: genservice
+build:
+  name: web
+  kind: pyton
+  to: UPPER CASE
+  comand: python3
+  copy: main.py
+  dirs: [relative, /a/../b]
+environment:
+  local:
+    - name: 1-bad
+      value: {SECRET}
+    - name: GOOD
+      value: [{SECRET}]
+    - {{name: X, valeu: {SECRET}}}
+secrets:
+  global:
+    - name: password
+      size: {SECRET}
+      value: {{deep: {SECRET}}}
+    - name: "bad name"
+      migrate: {SECRET}
+injection_files:
+  - path: etc/x
+    content: {{a: {SECRET}}}
+"""
+
+
+def test_all_faults_at_once_with_place_path_and_hint_but_no_value() -> None:
+    found = faults(BROKEN)
+    assert {f.code for f in found} == {"SC1002"}
+    assert list(found) == sorted(found, key=lambda f: f.position)
+    by_path = {f.path: f for f in found}
+    expected = {
+        "apiVersion": (1, 13, "at least 5.8", ""),
+        "build.kind": (5, 9, "'python'", ""),
+        "build.to": (6, 7, "image reference", ""),
+        "build.comand": (7, 3, "unknown field", "did you mean command?"),
+        "build.command": (4, 3, "missing", "add command"),
+        "build.copy": (8, 9, "a list", ""),
+        "build.dirs[0]": (9, 10, "absolute path", ""),
+        "build.dirs[1]": (9, 20, "without ..", ""),
+        "environment.local[0].name": (12, 13, "variable name", ""),
+        "environment.local[1].value": (15, 14, "text", ""),
+        "environment.local[2].valeu": (16, 17, "unknown field", "did you mean value?"),
+        "secrets.global[0].size": (20, 13, "whole number", ""),
+        "secrets.global[0].value": (21, 14, "text", ""),
+        "secrets.global[1].name": (22, 13, "secret name", ""),
+        "secrets.global[1].migrate": (23, 16, "true or false", ""),
+        "injection_files[0].path": (25, 11, "absolute path", ""),
+        "injection_files[0].content": (26, 14, "text", ""),
+    }
+    assert set(by_path) == set(expected)
+    for path, (line, column, message, hint) in expected.items():
+        finding = by_path[path]
+        assert (finding.position.line, finding.position.column) == (line, column), path
+        assert message in finding.message, path
+        assert finding.hint == hint, path
+    assert not any(SECRET in str(f) for f in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "a manifest is a mapping", ""),
+        ("- a\n", "a manifest is a mapping", ""),
+        ("text", "a manifest is a mapping", ""),
+        ("a: 1\n", "missing", "genservice, mesh"),
+        ("kind:\n", "missing", "genservice, mesh"),
+        ("kind: gensrvice\n", "not a kind", "did you mean genservice?"),
+        ("kind: Deployment\n", "not a kind", "genservice, mesh"),
+        ("kind: [mesh]\n", "not a kind", "genservice, mesh"),
+        ("kind: {mesh: 1}\n", "not a kind", "genservice, mesh"),
+    ],
+)
+def test_what_is_no_manifest(text: str, message: str, hint: str) -> None:
+    (finding,) = faults(text)
+    assert finding.code == "SC1002"
+    assert message in finding.message
+    assert hint in finding.hint
+
+
+def test_python_names_of_fields_are_not_manifest_fields() -> None:
+    found = faults(service_text(copied=["a"], base="b", from_="c"))
+    assert {f.path for f in found} == {"build.copied", "build.base"}
+
+
+@pytest.mark.parametrize("version", ["scone/5.8", "scone/5.8.0", "scone/5.10", "scone/6"])
+def test_versions_that_are_taken(version: str) -> None:
+    assert service(service_text().replace("scone/5.8", version)).api_version == version
+
+
+@pytest.mark.parametrize(
+    "version", ["5.8", "scone/", "scone/5", "scone/5.7.9", "scone/5.8.", "scone/" + "9" * 5000, "v1"]
+)
+def test_versions_that_are_refused(version: str) -> None:
+    (finding,) = faults(service_text().replace("scone/5.8", version))
+    assert finding.path == "apiVersion"
+    assert "at least 5.8" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [("a/b.py", True), ("./a", True), ("..data", True), ("a/../b", True), ("../a", False), ("..", False)]
+    + [("a/../../b", False), ("/etc/passwd", False), ("", False)],
+)
+def test_copied_paths_stay_inside(path: str, good: bool) -> None:
+    text = service_text(copy=[path])
+    if good:
+        service(text)
+    else:
+        assert [f.path for f in faults(text)] == ["build.copy[0]"]
+
+
+@pytest.mark.parametrize("command", ["", "   ", "sh -c 'open"])
+def test_command_lines_that_are_none(command: str) -> None:
+    (finding,) = faults(service_text(command=command))
+    assert finding.path == "build.command"
+
+
+@pytest.mark.parametrize("section", ["environment", "secrets", "injection_files"])
+def test_empty_sections_are_nothing(section: str) -> None:
+    assert service(service_text(**{section: None})).secrets.import_ == ()
+
+
+def test_a_mesh_needs_a_cas_and_a_service() -> None:
+    found = faults("apiVersion: scone/5.8\nkind: mesh\ncas: []\npolicy: {}\nenv:\nservices: []\n")
+    assert {f.path: f.message for f in found} == {
+        "cas": "expected at least one entry",
+        "policy.namespace": "this field is missing",
+        "services": "expected at least one entry",
+    }
+
+
+def test_the_older_flat_environment_of_a_mesh() -> None:
+    text = mesh_text().replace("env: []", "env: [{name: A, value: 1}, {service: web, env: [{name: A, value: 2}]}]")
+    assert [(section.service, section.env[0].value) for section in mesh(text).env] == [("global", "1"), ("web", "2")]
+
+
+def test_spellings_reach_the_model() -> None:
+    spellings = ["0760", "1e3", "true", "1_000", "0x1F", "2024-01-01"]
+    local = "".join(f"\n    - {{name: V{n}, value: {text}}}" for n, text in enumerate(spellings))
+    block = '\n    - name: B\n      value: |+2\n          deep\n\n    - name: W\n      value: "!#what!$#"'
+    model = service(service_text().replace("environment: {}", f"environment:\n  local:{local}{block}"))
+    assert [v.value for v in model.environment.local] == [*spellings, "  deep\n\n", "!#what!$#"]
+
+
+# --- variables ------------------------------------------------------------------------------------------------------
+
+
+def test_variables_fill_fields_but_not_structure() -> None:
+    hostile = "x\n  injected: yes # {a: [b"
+    text = service_text(to="$REPO/web:1", environment={"local": [{"name": "A", "value": "${B}"}]})
+    model = service(text, REPO="registry.example.org", B=hostile)
+    assert model.build.to == "registry.example.org/web:1"
+    assert model.environment.local[0].value == hostile
+
+
+def test_what_is_untouched() -> None:
+    values = ["$$SCONE::p$$", "{{RELEASE}}", "!#what!$#", "$$RELEASE"]
+    text = service_text(environment={"local": [{"name": f"V{n}", "value": v} for n, v in enumerate(values)]})
+    manifest = read_manifest(text, "m.yaml", {"RELEASE": "r", "SCONE": "s"})
+    assert isinstance(manifest.model, GenService)
+    assert [v.value for v in manifest.model.environment.local] == values
+    assert manifest.warnings == ()
+
+
+def test_unresolved_in_a_needed_field_is_an_error_and_in_free_text_a_warning() -> None:
+    text = service_text(
+        to="$REPO/web:1",
+        run=["echo $HOME_OF_BUILD"],
+        command="sh -c 'echo $HOME'",
+        environment={"local": [{"name": "A", "value": "5$X"}]},
+        injection_files=[{"path": "/f", "content": "$Y"}],
+    )
+    (error,) = (f for f in faults(text) if f.severity == "error")
+    assert (error.code, error.path, error.severity) == ("SC1003", "build.to", "error")
+    assert "--set REPO=VALUE" in error.hint
+    assert "environment" not in error.hint
+    manifest = read_manifest(text, "m.yaml", {"REPO": "r"})
+    assert [(w.code, w.severity, w.path) for w in manifest.warnings] == [
+        ("SC1003", "warning", "build.command"),
+        ("SC1003", "warning", "build.run[0]"),
+        ("SC1003", "warning", "environment.local[0].value"),
+        ("SC1003", "warning", "injection_files[0].content"),
+    ]
+    assert isinstance(manifest.model, GenService)
+    assert manifest.model.environment.local[0].value == "5$X"
+
+
+def test_a_template_hints_at_the_environment() -> None:
+    (error,) = faults(service_text(to="$REPO"), "service.yaml.template")
+    assert "or in the environment" in error.hint
+    assert str(error.position).startswith("service.yaml.template:6:7")
+
+
+def test_unresolved_variables_and_other_faults_come_together_once_each() -> None:
+    found = faults(service_text(to="$REPO", from_="$BASE", kind="pyton"))
+    assert [(f.code, f.path) for f in found] == [
+        ("SC1002", "build.kind"),
+        ("SC1003", "build.to"),
+        ("SC1003", "build.from"),
+    ]
+
+
+def test_an_empty_variable_leaves_an_optional_field_empty() -> None:
+    text = mesh_text().replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    cas_key: $K\n    mode: $M")
+    assert [f.path for f in faults(text)] == ["cas[0].cas_key", "cas[0].mode"]
+    model = mesh(text, K="", M="")
+    assert model.cas[0].cas_key is None
+    assert model.cas[0].mode is None
+
+
+def test_values_of_variables_are_in_no_message() -> None:
+    found = faults(
+        service_text(to="$V", name="$V", dirs=["$V"], kind="$V", secrets={"global": [{"name": "$V", "size": "$V"}]}),
+        V=f"{SECRET} !",
+    )
+    assert len(found) >= 5
+    assert not any(SECRET in str(f) for f in found)
+
+
+def test_repr_of_the_model_hides_values() -> None:
+    model = service(
+        service_text(
+            environment={"local": [{"name": "A", "value": SECRET}], "global": [{"name": "B", "value": SECRET}]},
+            secrets={"global": [{"name": "s", "value": SECRET}]},
+            injection_files=[{"path": "/f", "content": SECRET}],
+        )
+    )
+    assert SECRET not in repr(model)
+
+
+# --- upstream's own manifests ---------------------------------------------------------------------------------------
+
+CORPUS = Path(__file__).parents[4] / "shared" / "corpus"
+VARIABLES = dict.fromkeys(
+    [
+        *("APP_IMAGE_REPO", "RELEASE", "APP_NAMESPACE", "NAMESPACE", "CAS_URL", "CAS_KEY", "SCONECTL_REPO", "VERSION"),
+        *("JAVA_VERSION", "CAS_SESSION_ENCRYPTION_KEY"),
+    ],
+    "x1",
+) | {"UPLOAD_MODE": "Upload", "JAVA_VERSION": "java21"}
+
+
+@pytest.mark.parametrize("name", ["hello", "java", "secure-documents", "flask-redis"])
+def test_upstream_manifests_are_valid(name: str) -> None:
+    files = sorted((CORPUS / name).glob("*.yaml.template"))
+    if not files:
+        pytest.skip(f"upstream's manifests are not in {CORPUS.parent.name}/{CORPUS.name} beside this checkout")
+    for file in files:
+        manifest = read_manifest(file.read_bytes(), file.name, VARIABLES)
+        assert isinstance(manifest.model, Mesh if file.name.startswith("mesh") else GenService)
+        assert not [w for w in manifest.warnings if w.code != "SC1003"]
+
+
+def test_upstream_manifests_are_nine() -> None:
+    if not CORPUS.is_dir():
+        pytest.skip("upstream's manifests are not beside this checkout")
+    assert len(list(CORPUS.rglob("*.yaml.template"))) == 9

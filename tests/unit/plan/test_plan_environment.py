@@ -1,0 +1,181 @@
+"""Which value a variable has for a service: the table of precedence, missing ones, and `{{…}}`."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from fakes.builders import compiled, environment, facts, read_mesh, session
+
+from sconectl.errors import PlanImpossible
+
+LAYERS = ("default", "global", "helm", "web")
+
+
+def variables(*names: str, **defaults: str) -> dict[str, Any]:
+    entries = [{"name": name} for name in names]
+    return {"environment": {"global": [*entries, *({"name": n, "value": v} for n, v in defaults.items())]}}
+
+
+def problems(*images: Any, **options: Any) -> list[tuple[str, str, str, str]]:
+    with pytest.raises(PlanImpossible) as caught:
+        compiled(*images, **options)
+    assert caught.value.exit_code == 4
+    return [(f.code, f.path, f.message, f.hint) for f in caught.value.findings]
+
+
+@pytest.mark.parametrize("given", [c for n in range(1, 5) for c in itertools.combinations(LAYERS, n)])
+def test_the_highest_layer_wins(given: tuple[str, ...]) -> None:
+    image = facts(**(variables(X="default") if "default" in given else variables("X")))
+    sections = [layer for layer in given if layer != "default"]
+    for order in itertools.permutations(sections):
+        plan = compiled(image, env={layer: {"X": layer} for layer in order})
+        assert environment(plan, "web")["X"] == given[-1]
+
+
+def test_later_sections_of_one_name_override_earlier_ones() -> None:
+    text = """
+        apiVersion: scone/5.8
+        kind: mesh
+        cas: [{cas_url: c}]
+        policy: {namespace: shop}
+        env:
+          - {service: global, env: [{name: X, value: 1}, {name: Y, value: 1}]}
+          - {service: web, env: [{name: Z, value: 1}]}
+          - {service: global, env: [{name: X, value: 2}, {name: X, value: 3}]}
+          - {service: web, env: [{name: Z, value: 2}]}
+        services: [{name: web, image: "registry.example.org/web:1"}]
+        """
+    mesh, _ = read_mesh(text)
+    assert len(mesh.env) == 4
+    got = environment(compiled(facts(**variables("X", "Y", "Z")), text=text), "web")
+    assert (got["X"], got["Y"], got["Z"]) == ("3", "1", "2")
+
+
+def test_a_section_of_a_service_is_for_it_alone() -> None:
+    web, db = facts("web", **variables(X="default")), facts("db", **variables(X="default"))
+    plan = compiled(web, db, env={"web": {"X": "web"}})
+    assert environment(plan, "web")["X"] == "web"
+    assert environment(plan, "db")["X"] == "default"
+
+
+def test_another_service_may_give_the_default_but_nothing_higher() -> None:
+    web, db = facts("web", **variables("X")), facts("db", **variables(X="of db"))
+    assert environment(compiled(web, db), "web")["X"] == "of db"
+    assert environment(compiled(web, db, env={"global": {"X": "mesh"}}), "web")["X"] == "mesh"
+    own = facts("web", **variables(X="own"))
+    assert environment(compiled(own, db), "web")["X"] == "own"
+    assert [p[0] for p in problems(web, facts("db"), env={"db": {"X": "for db"}})] == ["SC2005"]
+
+
+def test_local_variables_are_never_overridden() -> None:
+    section = {"local": [{"name": "X", "value": "fixed"}], "global": [{"name": "X", "value": "default"}]}
+    plan = compiled(facts(environment=section), env={name: {"X": name} for name in ("global", "helm", "web")})
+    assert environment(plan, "web")["X"] == "fixed"
+
+
+def test_the_image_comes_below_everything() -> None:
+    assert environment(compiled(facts()), "web")["PATH"] == "/usr/bin"
+    plan = compiled(facts(**variables(PATH="/mine")))
+    assert environment(plan, "web")["PATH"] == "/mine"
+
+
+def test_only_declared_variables_reach_the_session() -> None:
+    plan = compiled(facts(), env={"global": {"OTHER": "x"}})
+    assert set(environment(plan, "web")) == {"PATH"}
+
+
+def test_an_empty_default_is_a_value() -> None:
+    assert environment(compiled(facts(**variables(X=""))), "web")["X"] == ""
+
+
+def test_every_missing_variable_is_named_with_its_service_at_once() -> None:
+    found = problems(facts("web", **variables("A", "B")), facts("db", **variables("C")))
+    assert [(code, path) for code, path, _, _ in found] == [
+        ("SC2005", "services[0]"),
+        ("SC2005", "services[0]"),
+        ("SC2005", "services[1]"),
+    ]
+    for (_, _, message, hint), (service, name) in zip(found, [("web", "A"), ("web", "B"), ("db", "C")], strict=True):
+        assert f"service {service} needs the variable {name}," in message
+        assert f"`{service}`" in hint
+
+
+def test_built_in_names() -> None:
+    names = [
+        "chartname",
+        "image_name",
+        "session",
+        "namespace",
+        "cas_service_name",
+        "command",
+        "release",
+        "service_name",
+    ]
+    names += ["cas.cas.cas_url", "cas_cas_cas_url", "cas.image.cas_url", "cas_image_cas_url"]
+    local = [{"name": f"V{n}", "value": f"<{{{{{name}}}}}>"} for n, name in enumerate(names)]
+    image = facts("web", command="/usr/bin/python3 -u main.py", environment={"local": local})
+    text = """
+        apiVersion: scone/5.8
+        kind: mesh
+        cas: [{name: cas, alias: [image], cas_url: cas.example.org}]
+        policy: {namespace: acme/shop}
+        env: [{service: global, env: [{name: session, value: not this}]}]
+        services: [{name: web, image: "registry.example.org/web:1"}]
+        """
+    got = environment(compiled(image, text=text, release="blue"), "web")
+    assert [got[f"V{n}"] for n in range(len(names))] == [
+        f"<{value}>"
+        for value in ("web", "registry.example.org/web:1", "acme/shop/web", "acme/shop", "python3", "/usr/bin/python3")
+        + ("blue", "blue-web", *["cas.example.org"] * 4)
+    ]
+
+
+def test_names_are_bound_in_command_files_and_secrets_too() -> None:
+    image = facts(
+        command="python3 main.py --to={{TO}}",
+        injection_files=[{"path": "/etc/x", "content": "to {{TO}}\n"}],
+        secrets={"global": [{"name": "s", "kind": "ascii", "value": "{{TO}}!"}]},
+    )
+    document = session(compiled(image, env={"global": {"TO": "you and me"}}), "web")
+    assert document["services"][0]["command"] == ["python3", "main.py", "--to=you and me"]
+    assert document["images"][0]["injection_files"][0]["content"] == "to you and me\n"
+    assert document["secrets"][0]["value"] == "you and me!"
+
+
+def test_values_are_not_scanned_again() -> None:
+    image = facts(environment={"local": [{"name": "A", "value": "{{B}}"}]})
+    assert environment(compiled(image, env={"global": {"B": "{{C}}", "C": "no"}}), "web")["A"] == "{{C}}"
+
+
+def test_run_time_placeholders_stay() -> None:
+    image = facts(
+        environment={"local": [{"name": "A", "value": "$$SCONE::s$$"}]},
+        secrets={"global": [{"name": "s", "kind": "ascii"}]},
+    )
+    assert environment(compiled(image), "web")["A"] == "$$SCONE::s$$"
+
+
+def test_unknown_names_are_reported_with_a_remedy_and_without_values() -> None:
+    image = facts(
+        environment={"local": [{"name": "A", "value": "{{namespac}} hunter2"}, {"name": "B", "value": "{{release}}"}]},
+        command="python3 {{nowhere}}",
+    )
+    found = problems(image)
+    assert [(code, path) for code, path, _, _ in found] == [("SC2006", "services[0]")] * 3
+    hints = {hint for _, _, _, hint in found}
+    assert "did you mean namespace?" in hints
+    assert "give the release with --release" in hints
+    assert not any("hunter2" in message for _, _, message, _ in found)
+
+
+def test_a_missing_variable_that_is_used_is_said_once() -> None:
+    image = facts(environment={"global": [{"name": "X"}], "local": [{"name": "A", "value": "{{X}}"}]})
+    assert [p[0] for p in problems(image)] == ["SC2005"]
+
+
+def test_values_of_the_mesh_are_in_no_message() -> None:
+    image = facts(environment={"global": [{"name": "X"}], "local": [{"name": "A", "value": "{{Y}} {{gone}}"}]})
+    found = problems(image, env={"global": {"Y": "hunter2"}})
+    assert not any("hunter2" in text for finding in found for text in finding)

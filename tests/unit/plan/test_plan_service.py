@@ -1,0 +1,150 @@
+"""The plan of one image: parameters, conflicts, names, and what the label may say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes.builders import facts, service_plan, service_text
+
+from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.plan import naming
+from sconectl.plan.facts import BuildRecord, ImageFacts
+
+
+def faults(text: str) -> list[tuple[str, str, str]]:
+    with pytest.raises(InvalidInput) as caught:
+        service_plan(text)
+    assert all(f.position.line > 1 for f in caught.value.findings)
+    return [(f.code, f.path, f.message) for f in caught.value.findings]
+
+
+def local(**values: str) -> dict[str, object]:
+    return {"local": [{"name": name, "value": value} for name, value in values.items()]}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "parameter"),
+    [
+        ("SCONE_HEAP", "64M", str(64 << 20)),
+        ("SCONE_HEAP", "1g", str(1 << 30)),
+        ("SCONE_HEAP", "4096", "4096"),
+        ("SCONE_STACK", " 8K ", "8192"),
+        ("SCONE_ALLOW_DLOPEN", "2", "2"),
+    ],
+)
+def test_parameters_are_normalised(variable: str, value: str, parameter: str) -> None:
+    plan = service_plan(service_text(environment=local(**{variable: value})))
+    assert plan.parameters[variable.removeprefix("SCONE_").lower()] == parameter
+
+
+def test_bad_parameters_and_conflicts_are_all_named_without_their_values() -> None:
+    text = service_text(
+        dirs=["/", "/data/x", "/app"],
+        plains=["/data"],
+        environment={
+            "local": [
+                {"name": "SCONE_HEAP", "value": "hunter2"},
+                {"name": "SCONE_FORK", "value": "hunter2"},
+                {"name": "A", "value": "hunter2"},
+                {"name": "A", "value": "hunter2"},
+            ],
+            "global": [{"name": "G"}, {"name": "G"}],
+        },
+    )
+    found = faults(text)
+    assert {code for code, _, _ in found} == {"SC1004"}
+    assert {path for _, path, _ in found} == {
+        *(
+            "build.dirs[0]",
+            "build.dirs[1]",
+            "build.dirs[2]",
+            "environment.local[0].value",
+            "environment.local[1].value",
+        ),
+        *("environment.local[3].name", "environment.global[1].name"),
+    }
+    assert "hunter2" not in repr(found)
+
+
+def test_an_existing_image_is_converted_as_it_is() -> None:
+    found = faults(service_text(kind="sconify_image", copy=["a"], run=["b"], requirements="c"))
+    assert {path for _, path, _ in found} == {"build.kind", "build.copy", "build.requirements", "build.run"}
+    plan = service_plan(service_text(kind="sconify_image", from_="native:2"))
+    assert (plan.native, plan.base) == ("native:2", "")
+
+
+def test_what_is_not_available_is_refused() -> None:
+    text = service_text(
+        kind="java17", stable="x", gen_policy={"policy": "x"}, signature={"key": "k"}, volumes=[{"a": 1}]
+    )
+    with pytest.raises(PlanImpossible) as caught:
+        service_plan(text)
+    assert {(f.code, f.path) for f in caught.value.findings} == {
+        ("SC2001", f"build.{field}") for field in ("kind", "stable", "gen_policy", "signature.key", "volumes")
+    }
+
+
+def test_base_images() -> None:
+    assert service_plan(service_text()).base == "base:1"
+    assert service_plan(service_text(from_="mine:2")).base == "mine:2"
+
+
+def test_folded_run_steps_are_one_line() -> None:
+    plan = service_plan(service_text(run=["a\n  && b\n", "c"]))
+    assert plan.run == ("a   && b", "c")
+
+
+@pytest.mark.parametrize(
+    ("image", "tagged", "untagged"),
+    [
+        ("app", "app:latest", "app"),
+        ("app:1", "app:1", "app"),
+        ("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app"),
+        ("localhost:5000/app:1", "localhost:5000/app:1", "localhost:5000/app"),
+        ("app@sha256:" + "0" * 64, "app@sha256:" + "0" * 64, "app"),
+        ("h:1/app:2@sha256:" + "0" * 64, "h:1/app:2@sha256:" + "0" * 64, "h:1/app"),
+    ],
+)
+def test_references(image: str, tagged: str, untagged: str) -> None:
+    assert naming.with_tag(image) == tagged
+    assert naming.without_tag(image) == untagged
+
+
+def test_names_of_image_sessions_are_short_and_stay_different() -> None:
+    long = "registry.example.org/" + "a" * 200
+    assert len(naming.image_session_name(f"{long}:1")) <= 128
+    assert naming.image_session_name(f"{long}:1") != naming.image_session_name(f"{long}:2")
+    assert naming.image_session_name("a/b:1") == "image~a~b~1"
+
+
+def test_program_names() -> None:
+    assert naming.program_name(["/usr/bin/python3", "-u"]) == "python3"
+    assert naming.program_name(["we ird/pro gram"]) == "pro-gram"
+    assert naming.program_name(["/bin/"]) == "service"
+
+
+FULL = facts(
+    environment={"local": [{"name": "A", "value": "hunter2"}], "global": [{"name": "G", "value": "hunter3"}]},
+    secrets={"global": [{"name": "s", "kind": "ascii", "value": "hunter4"}], "import": ["t"]},
+    injection_files=[{"path": "/f", "content": "hunter5"}],
+    command="python3 hunter6",
+)
+
+
+def test_the_label_names_things_and_has_no_values() -> None:
+    label = json.loads(FULL.label())
+    assert label["variables"] == {"local": ["A"], "global": ["G"]}
+    assert (label["secrets"], label["imports"]) == (["s"], ["t"])
+    assert label["simulation"] is True
+    assert label["facts_digest"] == FULL.digest()
+    assert "hunter" not in FULL.label()
+    assert FULL.salt not in FULL.label()
+
+
+def test_facts_survive_their_text_and_keep_their_digest() -> None:
+    read = ImageFacts.model_validate_json(FULL.to_json())
+    assert read.digest() == FULL.digest()
+    kept = BuildRecord.model_validate_json(BuildRecord(image_id="i", inputs="x", facts=FULL).to_text())
+    assert kept.facts.digest() == FULL.digest()
+    assert "hunter" not in repr(FULL)

@@ -1,0 +1,50 @@
+"""The launcher's layer: its digest is what the launcher will measure of itself, and its tag names its sources."""
+
+from __future__ import annotations
+
+import ast
+import tarfile
+from pathlib import Path
+
+from sconectl.ports import ImageInfo
+from sconectl.protect.measure import launcher_index
+from sconectl.toolchains import launcher_bundle
+from sconectl.toolchains.launcher_bundle import _runtime_sources, _to_layer, bundle_tag
+
+from .root_tars import extract, file, folder, link, tar_of
+
+
+def test_the_digest_is_what_the_launcher_measures(tmp_path: Path) -> None:
+    members = [
+        folder("./"), file("etc/hosts"), folder("scone"), folder("scone/bin"),
+        file("scone/bin/python3", b"x" * 5000, 0o755),
+        link("scone/lib", "bin"), file("sconex", b"not ours", mtime=7), file("scone/größe\n", uid=5, mtime=9),
+    ]  # fmt: skip
+    bundle = _to_layer(tar_of(members), tmp_path / "layer.tar")
+    extract(bundle.layer.file, tmp_path / "root")
+    assert bundle.digest == launcher_index(f"{tmp_path}/root/scone").digest()
+    with tarfile.open(bundle.layer.file) as tar:
+        found = {info.name: (info.uid, info.mtime) for info in tar}
+    assert found == dict.fromkeys(["scone", "scone/bin", "scone/bin/python3", "scone/lib", "scone/größe\n"], (0, 0))
+
+
+def test_the_tag_depends_on_base_and_sources() -> None:
+    one, two = ImageInfo("sha256:1", "amd64", {}), ImageInfo("sha256:2", "amd64", {})
+    assert bundle_tag(one) == bundle_tag(one) != bundle_tag(two)
+    repository, _, tag = bundle_tag(one).partition(":")
+    assert repository == launcher_bundle.REPOSITORY and len(tag) <= 128
+
+
+def test_the_sources_are_complete() -> None:
+    """Whatever a source of the launcher imports of ours is a source, too."""
+    names = {name for name, _ in _runtime_sources()}
+    assert "__main__.py" in names and "collect_launcher.py" in names and "sconectl/runtime/__main__.py" not in names
+    for name, content in _runtime_sources():
+        for node in ast.walk(ast.parse(content)):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            for module in modules:
+                if module.split(".")[0] == "sconectl":
+                    path = module.replace(".", "/")
+                    assert f"{path}.py" in names or f"{path}/__init__.py" in names, f"{name} imports {module}"
