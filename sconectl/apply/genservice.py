@@ -187,8 +187,8 @@ def _require_binaries(plan: ServicePlan, protected: ProtectedRoot) -> None:
 def _build_native(
     plan: ServicePlan, files: Sequence[CopiedFile], requirements: bytes | None, world: ServiceWorld
 ) -> str:
+    """Build the native image and return its id; the tag only keeps it as the engine's cache."""
     world.progress("building the native image")
-    name = native_image_name(plan.name)
     with tempfile.TemporaryFile() as context:
         native_context(
             plan.base,
@@ -200,8 +200,7 @@ def _build_native(
             context=context,
         )
         context.seek(0)
-        world.engine.build(cast(BinaryIO, context), name, world.detail)
-    return name
+        return world.engine.build(cast(BinaryIO, context), native_image_name(plan.name), world.detail)
 
 
 def _facts(plan: ServicePlan, protected: ProtectedRoot, base: ImageInfo, key: bytes) -> ImageFacts:

@@ -244,10 +244,12 @@ class _Service:
             if any(v.name == name for v in self.facts.environment.global_):
                 continue  # said already, as a missing value
             message = f"{what} of service {self.name} uses {{{{{name}}}}}, which has no value"
-            hint = did_you_mean(name, self._names)
-            if not hint and name in ("release", "service_name"):
-                hint = "give the release with --release"
-            hint = hint or f"give it a value in the section `global` or `{self.name}` of env"
+            release = "give the release with --release" if name in ("release", "service_name") else ""
+            hint = (
+                release
+                or did_you_mean(name, self._names)
+                or f"give it a value in the section `global` or `{self.name}` of env"
+            )
             self._findings.append(_at(self.given, ("services", self.number), "SC2006", message, hint))
         return bound
 

@@ -47,6 +47,20 @@ def interpreter_of(binary: Path) -> str:
     raise SystemExit(f"{binary} is statically linked")
 
 
+PRELOAD = b"/etc/ld.so.preload\0"
+NO_PRELOAD = b"/scone/.no-preload\0"
+
+
+def without_preload(loader: bytes) -> bytes:
+    """Return the loader with another place for its preload file: the image's own would run before anything is measured.
+
+    The new place is among the measured files of the launcher, where nothing is.
+    """
+    if loader.count(PRELOAD) != 1:
+        raise SystemExit("the dynamic loader is not of the known kind: it has no single preload path")
+    return loader.replace(PRELOAD, NO_PRELOAD)
+
+
 def libraries_of(loader: str, file: Path) -> dict[str, str]:
     """Return the shared libraries that the loader would map for `file`, by name."""
     result = subprocess.run([loader, "--list", str(file)], capture_output=True, text=True, check=False)  # noqa: S603
@@ -80,7 +94,7 @@ def collect(site: Path, out: Path) -> None:
     shutil.copytree(site, out / "runtime", ignore=wanted)
     (out / "bin").mkdir()
     shutil.copy2(python, out / "bin" / "python3")
-    shutil.copy2(os.path.realpath(loader), libraries / "ld.so")
+    (libraries / "ld.so").write_bytes(without_preload(Path(loader).read_bytes()))
     needed: dict[str, str] = {}
     for file in [out / "bin" / "python3", *out.rglob("*.so"), *out.rglob("*.so.*")]:
         needed.update(libraries_of(loader, file))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def obtain_bundle(
 
 
 def _build(engine: ImageEngine, tag: str, base: str, environment: BuildEnvironment, progress: Progress) -> None:
-    temporary = f"{tag}-build"
+    temporary = f"{tag}-build-{secrets.token_hex(4)}"  # of this run alone: it is removed at its end
     head = dockerfile_head(base, environment)
     dockerfile = (
         f"{head}"

@@ -82,10 +82,11 @@ def test_added_files_never_take_effect(hello: World, tampered: Callable[[str], s
     script = (
         "d=$(/usr/bin/python3 -c 'import site; print(site.getsitepackages()[0])'); "
         "echo 'import sys; sys.stdout.write(\"pwned\")' > $d/evil.pth; echo 'print(\"pwned\")' > /python/hashlib.py; "
-        "mkdir -p /python/__pycache__; cp /lib/*/libz.so.1 /evil.so; echo /evil.so > /etc/ld.so.preload"
+        "mkdir -p /python/__pycache__; echo /evil.so > /etc/ld.so.preload"
     )
     log = hello.log_with(hello.start(tampered(script)), CHECKSUM)
     assert GREETING in log and "pwned" not in log
+    assert "preload" not in log  # not even looked at by the launcher's own loader
 
 
 def test_another_image_under_the_same_tag_is_refused(world: World) -> None:

@@ -25,6 +25,7 @@ from sconectl.plan.naming import without_tag
 from sconectl.plan.service import image_facts, plan_service
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
+KEPT_AS = ".expected"  # at the end of names that only Helm asks for, like _helpers.tpl
 VERSION = "0.0.0"  # the chart names the version that wrote it; releases must not change every case
 
 
@@ -77,7 +78,13 @@ def result(case: Path) -> dict[str, bytes]:
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix().removesuffix(KEPT_AS): path.read_bytes() for path in files}
+
+
+def kept_as(path: str) -> str:
+    """Return the name of an expected file in this folder."""
+    return path + KEPT_AS if path.rpartition("/")[2].startswith("_") else path
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -86,7 +93,7 @@ def test_golden(case: Path, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--update-golden", default=False):
         shutil.rmtree(expected, ignore_errors=True)
         for path, content in found.items():
-            file = expected / path
+            file = expected / kept_as(path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
     wanted = files_below(expected)

@@ -158,6 +158,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &x [*x]\n", f"{MAX_DEPTH} levels"),
         ("[" * 5000, f"{MAX_DEPTH} levels"),
         ("[" * 5000 + "]" * 5000, f"{MAX_DEPTH} levels"),
+        ("- {A: $$S::b$$}\n- " + "[" * 500_000, f"{MAX_DEPTH} levels"),  # the slower parser has to stop, too
         ("\n".join(" " * n + "a:" for n in range(MAX_DEPTH + 5)), f"{MAX_DEPTH} levels"),
         ("a: " + "x" * MAX_BYTES, str(MAX_BYTES)),
     ],

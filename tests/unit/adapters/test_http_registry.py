@@ -140,7 +140,11 @@ def test_the_token_flow(server: Server, docker_config: Path) -> None:
 
     def demand(header: str) -> str:
         right = "Bearer T-repository:me/app:pull"
-        return "" if header == right else f'Bearer realm="http://{server.address}/token",service="s",scope="repository:me/app:pull"'
+        return (
+            ""
+            if header == right
+            else f'Bearer realm="http://{server.address}/token",service="s",scope="repository:me/app:pull"'
+        )
 
     server.authorise = demand
     assert HttpRegistry().inspect(f"{server.address}/me/app:1") is not None
@@ -218,7 +222,8 @@ def test_garbage_instead_of_a_manifest(server: Server, garbage: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"[]", b"5", b"null", {"config": []}, {"config": "x"}, {"config": {"Labels": ["x"]}}, {"config": 7}]
+    "garbage",
+    [b"", b"[]", b"5", b"null", {"config": []}, {"config": "x"}, {"config": {"Labels": ["x"]}}, {"config": 7}],
 )
 def test_garbage_instead_of_a_configuration(server: Server, garbage: object) -> None:
     server.files["/v2/me/app/blobs/sha256:c0"] = garbage

@@ -40,9 +40,7 @@ class World:
 
     def gather(self, services: tuple[str, ...] = ("web",), **changes: Any) -> dict[str, ImageFacts]:
         mesh, manifest = read_mesh(mesh_text(services))
-        sources = FactSources(
-            self.given, self.built, lambda: self.engine, lambda: self.registry, lambda: self.store
-        )
+        sources = FactSources(self.given, self.built, lambda: self.engine, lambda: self.registry, lambda: self.store)
         return gather_facts(mesh, manifest.document, replace(sources, **changes))
 
     def refused(self, services: tuple[str, ...] = ("web",), **changes: Any) -> str:
@@ -157,7 +155,8 @@ def test_a_session_that_holds_something_else_is_no_traceback(world: World) -> No
         stored = world.store.read(WEB.image_session)
         predecessor = f"predecessor: {stored.hash}\n" if stored else ""
         world.store.put(
-            f"name: {WEB.image_session}\nversion: 0.3.10\n{predecessor}access_policy: {{read: [CREATOR], update: [CREATOR]}}\n"
+            f"name: {WEB.image_session}\nversion: 0.3.10\n{predecessor}"
+            "access_policy: {read: [CREATOR], update: [CREATOR]}\n"
             f"secrets: [{{name: facts, kind: ascii, value: '{value}'}}]\n"
         )
         assert "neither in target/images nor in session" in world.refused()

@@ -15,7 +15,7 @@ NAMES = {
     "namespace": "acme/shop",
     "yaml": "x\n  - name: injected\n    kind: ascii",
     "flow": "}, {name: injected}",
-    "quote": '" \' # &a *a !b',
+    "quote": "\" ' # &a *a !b",
     "empty": "",
     "again": "{{namespace}}",
 }
@@ -32,7 +32,9 @@ def faults(text: str | bytes) -> tuple[Finding, ...]:
 
 
 def test_an_unquoted_name_below_an_indented_list() -> None:
-    (secret,) = read("  - name: password\n    kind: ascii\n    size: 10\n    export:\n      - namespace: {{namespace}}\n")
+    (secret,) = read(
+        "  - name: password\n    kind: ascii\n    size: 10\n    export:\n      - namespace: {{namespace}}\n"
+    )
     assert secret == Secret(name="password", kind="ascii", size=10, export=(ExportTarget(namespace="acme/shop"),))
 
 

@@ -261,7 +261,7 @@ def test_the_key_is_shared_with_each_mesh_that_uses_the_image(
     assert _exports(store) == ["shop/web", "other/web"]
 
 
-def MeshPlanOf(namespace: str) -> MeshPlan:  # noqa: N802
+def MeshPlanOf(namespace: str) -> MeshPlan:
     from fakes.builders import mesh_text
 
     text = mesh_text(["web", "db"], env={"global": {"X": "1"}}).replace("namespace: shop", f"namespace: {namespace}")

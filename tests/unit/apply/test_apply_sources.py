@@ -61,7 +61,9 @@ def test_a_directory_with_everything(project: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("mode", "expected"), [(0o600, 0o644), (0o664, 0o644), (0o700, 0o755), (0o775, 0o755), (0o4755, 0o755)])
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o600, 0o644), (0o664, 0o644), (0o700, 0o755), (0o775, 0o755), (0o4755, 0o755)]
+)
 def test_the_umask_of_a_checkout_makes_no_difference(project: Path, mode: int, expected: int) -> None:
     (project / "f").write_text("x")
     (project / "f").chmod(mode)

@@ -127,8 +127,10 @@ def test_built_in_names() -> None:
     got = environment(compiled(image, text=text, release="blue"), "web")
     assert [got[f"V{n}"] for n in range(len(names))] == [
         f"<{value}>"
-        for value in ("web", "registry.example.org/web:1", "acme/shop/web", "acme/shop", "python3", "/usr/bin/python3")
-        + ("blue", "blue-web", *["cas.example.org"] * 4)
+        for value in [
+            *("web", "registry.example.org/web:1", "acme/shop/web", "acme/shop", "python3", "/usr/bin/python3"),
+            *("blue", "blue-web", *["cas.example.org"] * 4),
+        ]
     ]
 
 
@@ -160,13 +162,13 @@ def test_run_time_placeholders_stay() -> None:
 def test_unknown_names_are_reported_with_a_remedy_and_without_values() -> None:
     image = facts(
         environment={"local": [{"name": "A", "value": "{{namespac}} hunter2"}, {"name": "B", "value": "{{release}}"}]},
-        command="python3 {{nowhere}}",
+        command="python3 {{nowhere}} {{service_name}}",
     )
     found = problems(image)
-    assert [(code, path) for code, path, _, _ in found] == [("SC2006", "services[0]")] * 3
+    assert [(code, path) for code, path, _, _ in found] == [("SC2006", "services[0]")] * 4
     hints = {hint for _, _, _, hint in found}
     assert "did you mean namespace?" in hints
-    assert "give the release with --release" in hints
+    assert [hint for _, _, _, hint in found].count("give the release with --release") == 2
     assert not any("hunter2" in message for _, _, message, _ in found)
 
 

@@ -139,8 +139,10 @@ def test_everything_that_is_not_available_yet_is_refused_together() -> None:
         require_available(mesh, manifest.document)
     assert {(f.code, f.path) for f in caught.value.findings} == {
         ("SC2001", path)
-        for path in ("cas[0].mode", "policy.maa", "policy.access_policy_name", "services[0].helm_chart")
-        + ("helm_extra_values", "repo")
+        for path in [
+            *("cas[0].mode", "policy.maa", "policy.access_policy_name", "services[0].helm_chart"),
+            *("helm_extra_values", "repo"),
+        ]
     }
     require_available(*_parts(mesh_text()))
 
