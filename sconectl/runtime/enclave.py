@@ -74,7 +74,7 @@ def _refuse_mounts(root: str, expected: Index) -> None:
         if mount.point.startswith(base) and inside != "/" and not is_below(inside, outside):
             raise LaunchRefused(
                 f"something is mounted at {inside}, which belongs to the protected files of the image",
-                causes=("remove the mount, or name the path in host_paths or volumes of the service manifest",),
+                causes=("remove the mount, or name the path in host_paths of the service manifest",),
             )
 
 

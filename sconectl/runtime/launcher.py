@@ -109,7 +109,7 @@ def _check(settings: Settings) -> None:
     if config_id.count("/") < 1 or config_id.startswith("/") or config_id.endswith("/"):
         raise LaunchRefused(
             f"SCONE_CONFIG_ID is malformed: {config_id!r}" if config_id else "SCONE_CONFIG_ID is missing",
-            causes=("set it to <namespace>/<session>/<service>, as the generated chart does",),
+            causes=("set it to <namespace>/<service>/<program>, as the generated chart does",),
         )
 
 

@@ -104,7 +104,7 @@ class FakeEngine:
 
     def inspect(self, reference: str) -> ImageInfo | None:
         self._called(f"inspect {reference}")
-        found = self.images.get(reference)
+        found = self._found(reference)
         return found.info if found else None
 
     def pull(self, reference: str, progress: Progress) -> ImageInfo:
@@ -125,9 +125,9 @@ class FakeEngine:
         for line in files["/Dockerfile"].decode().splitlines():
             word, _, rest = line.partition(" ")
             if word == "FROM":
-                if rest not in self.images:
+                if self._found(rest) is None:
                     self.pull(rest, progress)
-                info, root = self.images[rest].info, dict(self.images[rest].root)
+                info, root = self._existing(rest).info, dict(self._existing(rest).root)
             elif word == "ADD":
                 root.update(root_of(files[f"/{rest.split()[0]}"]))
             elif word == "RUN":
@@ -183,9 +183,15 @@ class FakeEngine:
         return _digest(reference.encode() + self.remote[reference].info.id.encode())
 
     def _existing(self, reference: str) -> Image:
-        if reference not in self.images:
+        found = self._found(reference)
+        if found is None:
             raise BuildFailed(f"no such image: {reference}")
-        return self.images[reference]
+        return found
+
+    def _found(self, reference: str) -> Image | None:
+        """Return the image with this tag or id."""
+        by_id = (image for image in self.images.values() if image.info.id == reference)
+        return self.images.get(reference) or next(by_id, None)
 
 
 def _run(command: list[str], root: Root, progress: Progress) -> None:

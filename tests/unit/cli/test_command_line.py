@@ -130,7 +130,7 @@ def test_every_error_has_its_exit_code_and_shows_all_it_knows(
 
 
 def test_every_class_of_the_tree_is_tried() -> None:
-    def family(cls: type) -> set[type]:
+    def family(cls: type[errors.SconectlError]) -> set[type[errors.SconectlError]]:
         return {cls, *(member for child in cls.__subclasses__() for member in family(child))}
 
     ours = {cls for cls in family(errors.SconectlError) if cls.__module__ == "sconectl.errors"}
@@ -329,7 +329,7 @@ def test_the_configuration_is_found_above_and_options_win(
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    found = [(path, command)]
+    found: list[tuple[tuple[str, ...], Any]] = [(path, command)]
     for name, child in getattr(command, "commands", {}).items():
         found += commands(child, (*path, name))
     return found
