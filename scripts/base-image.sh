@@ -52,7 +52,7 @@ make_archive() {
     mkdir -p "$cache"
     work=$(mktemp -d "${TMPDIR:-/var/tmp}/sconectl-base.XXXXXX")
     # shellcheck disable=SC2064 # the directory's name must be fixed now
-    trap "umount -q '$work/root/proc' '$work/root/sys' 2>/dev/null; rm -rf --one-file-system '$work'" EXIT
+    trap "umount -q '$work/root/proc' '$work/root/sys' 2>/dev/null || true; rm -rf --one-file-system '$work'" EXIT
     root=$work/root
     log=$cache/debootstrap.log
     echo "making a Python base image from Debian packages of $(mirror) (about a minute, once)" >&2

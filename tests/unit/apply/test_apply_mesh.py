@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.builders import compiled, facts
+from fakes.builders import compiled, facts, mesh_text
 from fakes.stores import MemorySessionStore
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
-from sconectl.apply.image_sessions import publish_facts
+from sconectl.apply.image_sessions import publish_facts, salt_of
 from sconectl.apply.mesh import MeshResult, MeshWorld, apply_mesh
 from sconectl.errors import BuildFailed, CasError, InvalidInput, PlanImpossible
 from sconectl.plan.mesh import MeshPlan
+from sconectl.plan.naming import without_tag
 from sconectl.policy.model import parse_session
 from sconectl.ports import SessionStore, Workspace
 
@@ -119,9 +120,6 @@ def changed_everywhere() -> MeshPlan:
 
 
 def _resalted(image: Any) -> Any:
-    from sconectl.apply.image_sessions import salt_of
-    from sconectl.plan.naming import without_tag
-
     return image.model_copy(update={"salt": salt_of(image, FakeKeys().image_key(without_tag(image.image)))})
 
 
@@ -254,16 +252,13 @@ def test_the_key_is_shared_with_each_mesh_that_uses_the_image(
 ) -> None:
     publish_facts(store, WEB, FakeKeys().image_key("registry.example.org/web"))
     apply(plan(), store, workspace)
-    mesh_two = MeshPlanOf("other")
-    apply(mesh_two, store, workspace)
+    apply(plan_in("other"), store, workspace)
     assert _exports(store) == ["shop/web", "other/web"]
     assert publish_facts(store, WEB, FakeKeys().image_key("registry.example.org/web")).outcome == "unchanged"
     assert _exports(store) == ["shop/web", "other/web"]
 
 
-def MeshPlanOf(namespace: str) -> MeshPlan:
-    from fakes.builders import mesh_text
-
+def plan_in(namespace: str) -> MeshPlan:
     text = mesh_text(["web", "db"], env={"global": {"X": "1"}}).replace("namespace: shop", f"namespace: {namespace}")
     return compiled(WEB, DB, text=text)
 
