@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.errors import PlanImpossible
 from sconectl.findings import Finding
 from sconectl.manifest.faults import did_you_mean
 from sconectl.manifest.fields import Secret
@@ -207,6 +207,7 @@ class _Service:
             for file in self.facts.injection_files
         ]
         texts = [*self.command, *self.environment.values(), *(file["content"] for file in self.files)]
+        self.port = self._port()
         self.secrets = ServiceSecrets(self.session_name, self._defined(), self._imported(), texts)
         return self
 
@@ -320,10 +321,19 @@ class _Service:
         text = self._values.get("APP_SERVICE_PORT", "").strip()
         if not text:
             return None
-        if not text.isdecimal() or not 0 < int(text) < 65536:
-            finding = _at(self.given, ("env",), "SC2007", "APP_SERVICE_PORT: expected a port number from 1 to 65535")
-            raise InvalidInput([finding])
-        return int(text)
+        if text.isascii() and text.isdecimal() and 0 < int(text) < 65536:
+            return int(text)
+        places: list[Path] = [
+            ("env", section, "env", entry, "value")
+            for section, part in enumerate(self.given.mesh.env)
+            for entry, variable in enumerate(part.env)
+            if variable.name == "APP_SERVICE_PORT"
+        ]
+        message = "APP_SERVICE_PORT: expected a port number from 1 to 65535"
+        finding = _at(self.given, places[-1] if places else ("services", self.number), "SC2007", message)
+        if finding not in self._findings:
+            self._findings.append(finding)
+        return None
 
 
 def _comma_list(text: str | None) -> list[str]:

@@ -14,8 +14,11 @@ def session_name(namespace: str, service: str) -> str:
 
 
 def image_session_name(image: str) -> str:
-    """Return the name of the session that holds the facts of an image: the same for everybody who names it so."""
-    text = "image~" + re.sub(r"[^A-Za-z0-9_.-]", "~", image)
+    """Return the name of the session that holds the facts of an image: the same for everybody who names it so.
+
+    No two references share a name: `~` is not in a reference, and `/`, `:` and `@` never stand beside each other.
+    """
+    text = "image~" + image.replace("/", "~").replace(":", "~~").replace("@", "~~~")
     if len(text) <= _SEGMENT_LIMIT:
         return text
     digest = hashlib.sha256(image.encode()).hexdigest()[:16]

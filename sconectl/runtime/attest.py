@@ -201,7 +201,9 @@ def fetch_configuration(
         "debug": debug,
         "report_data": channel.report_data(),
     }
-    status, content = _patiently(las, "/v1/sim/quote", {"report": report}, "CAS" if las is cas else "LAS (quoting)", deadline, patience)
+    status, content = _patiently(
+        las, "/v1/sim/quote", {"report": report}, "CAS" if las is cas else "LAS (quoting)", deadline, patience
+    )
     if status != 200:
         raise LaunchRefused("no quote could be had", causes=_reasons(status, content))
     request = {"config_id": config_id, "quote": _json(content).get("quote")}

@@ -54,7 +54,7 @@ def test_service_and_mesh_and_again(run: Run, service: Path, mesh: Path, engine:
     done = run("apply", "-f", service, *BASE)
     assert done.code == 0, done.err
     assert "image registry.example.org/web:1: built, pushed" in done.out
-    assert "session image~registry.example.org~web~1: created (CAS local)" in done.out
+    assert "session image~registry.example.org~web~~1: created (CAS local)" in done.out
     assert "target: 1 files written" in done.out
     assert "toolchain sim" in done.err
     done = run("apply", "-f", mesh, "--release", "blue")

@@ -115,7 +115,7 @@ def test_names_of_image_sessions_are_short_and_stay_different() -> None:
     long = "registry.example.org/" + "a" * 200
     assert len(naming.image_session_name(f"{long}:1")) <= 128
     assert naming.image_session_name(f"{long}:1") != naming.image_session_name(f"{long}:2")
-    assert naming.image_session_name("a/b:1") == "image~a~b~1"
+    assert naming.image_session_name("a/b:1") == "image~a~b~~1"
 
 
 def test_program_names() -> None:
