@@ -134,9 +134,10 @@ def test_the_program_gets_what_the_policy_says_and_nothing_else(tmp_path: Path, 
     assert found["umask"] == "0022"
     assert found["fds"][:3] == [0, 1, 2] and len(found["fds"]) == 4  # and the listing itself
     assert int(found["blocked"], 16) == 0
-    assert (
-        int(found["ignored"], 16) & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
-    )  # these are Python's own
+    # SIGPIPE and SIGXFSZ are ignored by the Python that reports; 32 and 33 belong to the C library, whose callers
+    # cannot change them: they are as whoever runs the tests left them.
+    not_ours = sum(1 << number - 1 for number in (signal.SIGPIPE, signal.SIGXFSZ, 32, 33))
+    assert int(found["ignored"], 16) & ~not_ours == 0
     assert found["group"] is init
 
 
