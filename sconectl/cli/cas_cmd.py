@@ -5,12 +5,12 @@ In: command line options. Out: results on stdout, everything else on stderr. Fai
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.wiring import data_directory, default_cas_config
 from sconectl.errors import CasUnreachable, UsageError
 
 if TYPE_CHECKING:
@@ -26,15 +26,7 @@ cas_app = typer.Typer(
 
 def default_directory() -> Path:
     """Return where the embedded CAS lives unless told otherwise."""
-    base = os.environ.get("XDG_DATA_HOME") or ""
-    # The XDG specification says to ignore relative paths.
-    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "share"
-    return root / "sconectl" / "cas"
-
-
-def default_cas_config() -> Path:
-    """Return where the client identity lives unless told otherwise."""
-    return Path.home() / ".cas"
+    return data_directory() / "cas"
 
 
 Directory = Annotated[

@@ -21,7 +21,13 @@ _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUN
 def data_directory() -> Path:
     """Return where sconectl keeps its own data ($XDG_DATA_HOME/sconectl)."""
     base = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG specification says to ignore relative paths.
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "sconectl"
+
+
+def default_cas_config() -> Path:
+    """Return where the client identity lives unless told otherwise."""
+    return Path.home() / ".cas"
 
 
 class Wiring:
@@ -29,7 +35,7 @@ class Wiring:
 
     def __init__(self, *, target: Path, cas_config: Path | None, notify: Callable[[str], None]) -> None:
         self._target = target
-        self._cas_config = cas_config or Path.home() / ".cas"
+        self._cas_config = cas_config or default_cas_config()
         self._notify = notify
         self._stores: dict[tuple[str, str | None], SessionStore] = {}
 

@@ -27,7 +27,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _matching(pattern: re.Pattern[str], expected: str):  # type: ignore[no-untyped-def]
+def _matching(pattern: re.Pattern[str], expected: str) -> AfterValidator:
     def check(value: str) -> str:
         if not pattern.match(value):
             raise ValueError(f"expected {expected}")
