@@ -14,10 +14,12 @@ from sconectl.cli.config import ProjectConfig
 from sconectl.cli.console import Console, note, result, show_findings
 from sconectl.cli.wiring import Wiring, build_environment
 from sconectl.errors import PlanImpossible, Refused, UsageError
+from sconectl.findings import Finding
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.placeholders import chain_variables
 from sconectl.manifest.reader import Manifest, read_manifest
 from sconectl.plan.availability import remarks
+from sconectl.yaml_tree import Document, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,7 +175,7 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
     )
     console.step("learning the facts of the images")
     facts = gather_facts(mesh, manifest.document, sources)
-    replaced = _replaced_secrets(mesh, facts, options)
+    replaced = _replaced_secrets(mesh, manifest.document, facts, options)
     plan = plan_mesh(MeshInput(mesh, manifest.document, facts, replaced, options.release, sconectl.__version__))
     upload = plan.upload and not options.dry_run
     world = MeshWorld(
@@ -202,20 +204,29 @@ def _in_namespace(mesh: Mesh, namespace: str) -> Mesh:
 
 
 def _replaced_secrets(
-    mesh: Mesh, facts: Mapping[str, ImageFacts], options: ApplyOptions
+    mesh: Mesh, document: Document, facts: Mapping[str, ImageFacts], options: ApplyOptions
 ) -> dict[str, tuple[Secret, ...]]:
     from sconectl.apply.image_secrets import read_image_secrets
     from sconectl.plan.environment import service_values
     from sconectl.plan.mesh import builtin_names
 
     replaced = {}
-    for service in mesh.services:
+    for number, service in enumerate(mesh.services):
         if service.image_secrets is not None:
             path = _directory(options) / service.image_secrets
+            try:
+                text = path.read_bytes()
+            except OSError as error:
+                field = ("services", number, "image_secrets")
+                hint = "the path is relative to the manifest's directory"
+                fault = Finding(
+                    "error", "SC1005", document.position(field), show_path(field), str(error.strerror), hint
+                )
+                raise PlanImpossible("a file that the manifest names cannot be used", findings=[fault]) from error
             builtin = builtin_names(mesh, options.release, service, facts[service.name])
             others = [known for name, known in facts.items() if name != service.name]
             names = {**service_values(mesh, service.name, facts[service.name], others), **builtin}
-            replaced[service.name] = read_image_secrets(_bytes(path), str(path), names.get)
+            replaced[service.name] = read_image_secrets(text, str(path), names.get)
     return replaced
 
 

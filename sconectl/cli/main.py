@@ -12,7 +12,7 @@ import sconectl
 from sconectl.cli.cas_cmd import cas_app
 from sconectl.cli.console import Console, note, show_error
 from sconectl.cli.sconify_cmd import sconify_image
-from sconectl.errors import SconectlError, UsageError
+from sconectl.errors import BuildFailed, SconectlError, UsageError
 
 app = typer.Typer(
     name="sconectl",
@@ -139,6 +139,10 @@ def _bounded(command: typer.Typer) -> None:
     except SconectlError as error:
         show_error(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, missing rights: nothing that a traceback would explain better
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        show_error(BuildFailed(what, hint="check free space and rights, then run the command again to finish"))
+        sys.exit(BuildFailed.exit_code)
     except KeyboardInterrupt:
         note("interrupted; run the command again to finish")
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -146,6 +147,16 @@ def test_an_interruption(run: Run, service: Path, monkeypatch: pytest.MonkeyPatc
     assert done.code == 130
 
 
+def test_a_full_disk(run: Run, service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/layer.tar")
+
+    monkeypatch.setattr(apply_cmd, "apply", full)
+    done = run("apply", "-f", service)
+    assert done.code == 5
+    assert "/tmp/layer.tar: No space left on device" in done.err and "Traceback" not in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -284,7 +295,9 @@ def test_image_secrets_know_every_name_that_the_service_knows(run: Run, project:
     assert done.code == 0, done.err
     assert "own default, of other, shop/web" in Path("target/policies/web.yaml").read_text()
     (project / "s.yaml").unlink()
-    assert run("apply", "-f", "mesh.yaml", "--facts", "facts", "-d").code == 2
+    gone = run("apply", "-f", "mesh.yaml", "--facts", "facts", "-d")
+    assert gone.code == 4
+    assert re.search(r"mesh\.yaml:\d+:\d+: error SC1005: services\[0\]\.image_secrets: No such file", gone.err)
 
 
 # --- sconectl.toml --------------------------------------------------------------------------------------------------
