@@ -2,7 +2,7 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e lint fmt clean venv
+.PHONY: help demo test unit e2e nightly bench lint fmt clean venv
 
 BIN := .venv/bin
 
@@ -22,6 +22,16 @@ e2e: venv ## run the tests that build images and start containers
 	@scripts/e2e-tools.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e
+
+nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, generated requests
+	@scripts/e2e-tools.sh
+	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
+	$(BIN)/python tests/nightly/kill_loop.py --kills 200
+	SCONECTL_TEST_EXAMPLES=200 $(BIN)/pytest -q tests/e2e/test_cas_openapi.py
+
+bench: venv ## measure speed as ratios (see bench/README.md)
+	$(BIN)/python bench/certificates.py
+	$(BIN)/python bench/rest.py
 
 lint: venv ## check style and types
 	$(BIN)/ruff check

@@ -32,9 +32,13 @@ class SessionStore(Protocol):
     def put(self, text: str) -> str:
         """Create the session in `text`, or update it if `predecessor` names the active version; return its hash.
 
-        The CAS either takes the session whole or leaves everything as it was. Raises `CasRefused` (invalid,
-        not permitted, name taken, stale predecessor) and other `CasError`s.
+        `text` is YAML, or a signed or encrypted session as JSON. The CAS either takes the session whole or leaves
+        everything as it was. Raises `CasRefused` (invalid, not permitted, name taken, stale predecessor) and other
+        `CasError`s.
         """
+
+    def encryption_key(self) -> str:
+        """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _SAFE_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*\Z")
@@ -19,10 +20,19 @@ _BLOCK_TEXT = re.compile(r"[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff]+\Z")
 _LONG_KEY = 1000  # readers look at most 1024 characters ahead for the colon that makes a text a key
 
 
+@dataclass(frozen=True)
+class Tagged:
+    """A collection that is written behind a tag of its own, like `!akv`."""
+
+    tag: str
+    value: Mapping[str, Any] | Sequence[Any]
+
+
 def dump(value: Any, *, comment: str = "") -> str:
     """Return `value` (mappings, sequences, str, int, finite float, bool, None) as one YAML document.
 
-    `comment` is written above it, each of its lines behind `# `. Raises `TypeError` for other types.
+    Entries of mappings may be `Tagged`. `comment` is written above it, each of its lines behind `# `. Raises
+    `TypeError` for other types.
     """
     visible = "".join(c if c.isprintable() or c == "\n" else " " for c in comment)
     head = "".join(f"# {line}".rstrip() + "\n" for line in visible.splitlines())
@@ -57,7 +67,9 @@ def _block(value: Any, indent: int, lines: list[str]) -> None:
 
 
 def _entry(head: str, item: Any, indent: int, lines: list[str]) -> None:
-    if _is_collection(item) and item:
+    if isinstance(item, Tagged):
+        _entry(f"{head} {item.tag}", item.value, indent, lines)
+    elif _is_collection(item) and item:
         lines.append(head)
         _block(item, indent + 2, lines)
     elif isinstance(item, str) and "\n" in item and _fits_block(item):

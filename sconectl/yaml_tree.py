@@ -6,11 +6,14 @@ interpreted: `0760`, `1e3` and `true` arrive as they were written. Shared by man
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -23,6 +26,7 @@ Path = tuple[str | int, ...]
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
+SAFE_DEPTH = 400  # levels that the stack of any thread has room for
 MAX_CHARACTERS = 4 << 20
 MAX_NODES = 200_000  # aliases count every time they are used, so a billion-laughs file runs into this
 
@@ -33,9 +37,10 @@ class Document:
 
     file: str
     value: Value
-    positions: dict[Path, Position]
-    key_positions: dict[Path, Position] = field(default_factory=dict)
+    positions: Mapping[Path, Position]
+    key_positions: Mapping[Path, Position] = field(default_factory=dict)
     tags: dict[Path, str] = field(default_factory=dict)
+    quoted: Mapping[Path, bool] = field(default_factory=dict)
 
     def position(self, path: Path) -> Position:
         """Return where `path` stands, or where its nearest existing parent does."""
@@ -46,6 +51,10 @@ class Document:
     def key_position(self, path: Path) -> Position:
         """Return where the key of `path` stands (for messages about the key itself)."""
         return self.key_positions.get(path) or self.position(path)
+
+    def is_plain(self, path: Path) -> bool:
+        """Say whether the text at `path` is written without quotes, so that YAML may take it for a number."""
+        return not self.quoted.get(path, True)
 
 
 def show_path(path: Path) -> str:
@@ -86,11 +95,11 @@ def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None
     except RecursionError as error:
         raise _invalid(start, f"nested deeper than {MAX_DEPTH} levels") from error
     reader = _Reader(file, tags or {})
-    value = reader.read(root, ()) if root is not None else None
+    value = reader.read(root) if root is not None else None
     if reader.findings:
         raise InvalidInput(reader.findings)
-    reader.positions.setdefault((), start)
-    return Document(file, value, reader.positions, reader.key_positions, reader.tags)
+    places = _Places(file, root)
+    return Document(file, value, places.view(0), places.view(1), reader.tags, places.view(2))
 
 
 def _problem(error: MarkedYAMLError) -> str:
@@ -102,28 +111,59 @@ def _problem(error: MarkedYAMLError) -> str:
     return " ".join(part for part in (error.context, error.problem) if part)
 
 
+class _Parser(CParser):  # type: ignore[misc]
+    """The C parser without the resolver of implicit types: scalars stay text anyway."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        return ""
+
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        pass
+
+    def ascend_resolver(self) -> None:
+        pass
+
+
+def _may_be_deep(text: str) -> bool:
+    """Say whether collections might be nested so deep that composing them endangers the stack; quick, never too low.
+
+    Nested block collections begin at growing columns, in front of the first text of a line; at each, a list may stand
+    in a mapping without indentation. Everything else begins with a bracket.
+    """
+    if text.count("\r") != text.count("\r\n") or any(rare in text for rare in "\x85\u2028\u2029"):
+        return True  # lines that end otherwise than the pattern below knows
+    columns = (SAFE_DEPTH - text.count("[") - text.count("{")) // 2 - 2
+    return columns <= 0 or re.search(rf"\n[ \t?:-]{{{columns}}}", "\n" + text) is not None
+
+
 def _compose(text: str, file: str) -> Node | None:
     """Compose with the fast C parser; where that fails, the slower one decides.
 
     The C parser refuses a colon inside a plain scalar in flow style (`{A: $$SCONE::b$$}`), which YAML 1.2 allows.
-    Its composer calls itself for every level and would end the process, so depth is checked on its events.
+    Its composer calls itself for every level and would end the process, so the depth of a text that looks deep is
+    checked on its events first.
     """
     root: Node | None
-    depth = 0
     try:
-        for event in YAML(typ="safe").parse(text):
-            if isinstance(event, CollectionStartEvent):
-                depth += 1
-                if depth > MAX_DEPTH:
-                    mark = event.start_mark
-                    where = Position(file, mark.line + 1, mark.column + 1)
-                    raise _invalid(where, f"nested deeper than {MAX_DEPTH} levels")
-            elif isinstance(event, CollectionEndEvent):
-                depth -= 1
-        root = YAML(typ="safe").compose(text)
+        if _may_be_deep(text):
+            _check_depth(text, file)
+        root = _Parser(text).get_single_node()
     except MarkedYAMLError:
         root = YAML(typ="safe", pure=True).compose(text)
     return root
+
+
+def _check_depth(text: str, file: str) -> None:
+    depth = 0
+    for event in YAML(typ="safe").parse(text):
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                mark = event.start_mark
+                where = Position(file, mark.line + 1, mark.column + 1)
+                raise _invalid(where, f"nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
 
 
 def _invalid(position: Position, message: str) -> InvalidInput:
@@ -140,56 +180,131 @@ class _Reader:
     def __init__(self, file: str, tags: Mapping[str, str]) -> None:
         self.file = file
         self.allowed_tags = tags
-        self.positions: dict[Path, Position] = {}
-        self.key_positions: dict[Path, Position] = {}
         self.tags: dict[Path, str] = {}
         self.findings: list[Finding] = []
+        self.path: list[str | int] = []
         self.nodes = 0
         self.characters = 0
 
-    def position(self, node: Node) -> Position:
-        return Position(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
-
     def fault(self, node: Node, path: Path, message: str, hint: str = "") -> None:
-        self.findings.append(Finding("error", "SC1001", self.position(node), show_path(path), message, hint))
+        self.findings.append(Finding("error", "SC1001", _position(self.file, node), show_path(path), message, hint))
 
-    def read(self, node: Node, path: Path) -> Value:
+    def read(self, node: Node) -> Value:
         self.nodes += 1
-        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+        if self.nodes > MAX_NODES or len(self.path) > MAX_DEPTH:
             limit = f"{MAX_NODES} values" if self.nodes > MAX_NODES else f"{MAX_DEPTH} levels"
-            raise _invalid(self.position(node), f"larger than {limit} after expanding aliases")
-        self.positions[path] = self.position(node)
-        tag = str(node.tag or "")
-        if tag and not tag.startswith(_TAG):
-            if tag in self.allowed_tags:
-                self.tags[path] = tag
-            else:
-                self.fault(node, path, "a tag that is not known here", "put text that begins with ! in quotes")
+            raise _invalid(_position(self.file, node), f"larger than {limit} after expanding aliases")
+        if node.ctag.suffix:  # looked at first because the whole tag takes time to put together
+            self._tag(node, str(node.tag))
         if isinstance(node, ScalarNode):
-            self.characters += len(node.value)
+            text: str = node.value
+            self.characters += len(text)
             if self.characters > MAX_CHARACTERS:
-                raise _invalid(self.position(node), f"more than {MAX_CHARACTERS} characters after expanding aliases")
-            plain = not node.style
-            return None if plain and node.value in _PLAIN_NULLS else str(node.value)
+                raise _invalid(
+                    _position(self.file, node), f"more than {MAX_CHARACTERS} characters after expanding aliases"
+                )
+            return None if text in _PLAIN_NULLS and not node.style else text
         if isinstance(node, SequenceNode):
-            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
+            items: list[Any] = []
+            for index, item in enumerate(node.value):
+                self.path.append(index)
+                items.append(self.read(item))
+                self.path.pop()
+            return items
         if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        raise _invalid(self.position(node), "not a mapping, list or scalar")  # pragma: no cover
+            return self._mapping(node)
+        raise _invalid(_position(self.file, node), "not a mapping, list or scalar")  # pragma: no cover
 
-    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+    def _tag(self, node: Node, tag: str) -> None:
+        path = tuple(self.path)
+        if tag.startswith(_TAG):
+            return
+        if tag in self.allowed_tags:
+            self.tags[path] = tag
+        else:
+            self.fault(node, path, "a tag that is not known here", "put text that begins with ! in quotes")
+
+    def _mapping(self, node: MappingNode) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                self.fault(key_node, path, "a key must be plain text", "quote values that hold braces")
+                self.fault(key_node, tuple(self.path), "a key must be plain text", "quote values that hold braces")
                 continue
-            key = str(key_node.value)
+            key: str = key_node.value
             if key == "<<" and not key_node.style:
-                self.fault(key_node, path, "merge keys (<<) are not supported", "write the fields out")
+                hint = "write the fields out"
+                self.fault(key_node, tuple(self.path), "merge keys (<<) are not supported", hint)
                 continue
             if key in result:
-                self.fault(key_node, (*path, key), "the key is given twice", "remove one of them")
+                self.fault(key_node, (*self.path, key), "the key is given twice", "remove one of them")
                 continue
-            self.key_positions[(*path, key)] = self.position(key_node)
-            result[key] = self.read(value_node, (*path, key))
+            self.path.append(key)
+            result[key] = self.read(value_node)
+            self.path.pop()
         return result
+
+
+def _position(file: str, node: Node) -> Position:
+    return Position(file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+class _Places:
+    """Where everything stands: collected when somebody asks, since most documents have no fault to point at."""
+
+    def __init__(self, file: str, root: Node | None) -> None:
+        self._file = file
+        self._root = root
+
+    @cached_property
+    def _collected(self) -> tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]]:
+        found: tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]] = ({}, {}, {})
+        if self._root is not None:
+            self._collect(self._root, (), found)
+        found[0].setdefault((), Position(self._file, 1, 1))
+        return found
+
+    def _collect(
+        self,
+        node: Node,
+        path: Path,
+        found: tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]],
+    ) -> None:
+        found[0][path] = _position(self._file, node)
+        if isinstance(node, ScalarNode):
+            found[2][path] = bool(node.style)
+        elif isinstance(node, SequenceNode):
+            for index, item in enumerate(node.value):
+                self._collect(item, (*path, index), found)
+        else:
+            for key_node, value_node in node.value:
+                place = (*path, str(key_node.value))
+                found[1][place] = _position(self._file, key_node)
+                self._collect(value_node, place, found)
+
+    def view(self, part: int) -> Mapping[Path, Any]:
+        return _View(self, part)
+
+
+class _View(Mapping[Path, Any]):
+    """One of the collected mappings, made on first use."""
+
+    def __init__(self, places: _Places, part: int) -> None:
+        self._places = places
+        self._part = part
+
+    @property
+    def _mapping(self) -> dict[Path, Any]:
+        mapping: dict[Path, Any] = self._places._collected[self._part]
+        return mapping
+
+    def __getitem__(self, path: Path) -> Any:
+        return self._mapping[path]
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._mapping
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._mapping)
+
+    def __len__(self) -> int:
+        return len(self._mapping)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sconectl import yaml_text
 from sconectl.plan.facts import ImageFacts
-from sconectl.plan.mesh import IMAGE_KEY_SECRET, SESSION_VERSION, MeshPlan
+from sconectl.plan.mesh import IMAGE_KEY_SECRET, MeshPlan, with_version
 
 _COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor`. Do not edit."
 
@@ -39,4 +39,4 @@ def image_session(facts: ImageFacts, key: bytes | None, exports: list[dict[str, 
             secret["export"] = exports
         secrets.append(secret)
     owner = {"read": ["CREATOR"], "update": ["CREATOR"]}
-    return {"name": facts.image_session, "version": SESSION_VERSION, "access_policy": owner, "secrets": secrets}
+    return with_version({"name": facts.image_session, "access_policy": owner, "secrets": secrets})

@@ -1,17 +1,16 @@
-"""The simulated attestation: quotes over reports, and what a session demands of them.
+"""Reports and quotes of the simulated attestation: their form, their signature, and their bond to a connection.
 
-In: reports, quotes and the certificate of the channel. Out: signed quotes, or a refusal that says which requirement
-is not met. The protocol is real; the quoting key is a file, so a quote is as honest as the machine that asks.
+In: reports, quotes and the certificate of the channel. Out: signed quotes, or a refusal. The protocol is real; the
+quoting key is a file, so a quote is as honest as the machine that asks. What a session demands of the enclave behind
+a quote is in `enclave_rules`.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -20,13 +19,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sconectl.cas.certificates import Key
+from sconectl.cas.platform import Platform
 from sconectl.cas.refusal import CasRefusal
 from sconectl.key_hash import key_hash
-from sconectl.policy.model import Service, Session
 
 TOOLCHAIN = "sim"
-_DOMAIN = b"sconectl simulated quote v1\0"
+DOMAIN = b"sconectl simulated quote v2\0"
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
+
+_Hex32 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
+_Number = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Message(BaseModel):
@@ -34,18 +36,26 @@ class _Message(BaseModel):
 
 
 class Report(_Message):
-    """What a program claims to be, bound to its channel by `report_data` (SHA-512 of its TLS certificate)."""
+    """What a program claims to be, bound to its channel by `report_data` (SHA-512 of its TLS certificate).
+
+    The signer fields stand for those of an SGX report; `nonce` is a number of this CAS. Older launchers send neither.
+    """
 
     toolchain: Annotated[str, Field(pattern=r"\A[a-z0-9-]{1,32}\z")]
-    measurement: Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
+    measurement: _Hex32
     debug: bool
     report_data: Annotated[str, Field(pattern=r"\A[0-9a-f]{128}\z")]
+    mrsigner: _Hex32 | None = None
+    isvprodid: _Number | None = None
+    isvsvn: _Number | None = None
+    nonce: Annotated[str, Field(pattern=r"\A([0-9a-f]{2}){1,64}\z")] | None = None
 
 
 class Quote(_Message):
-    """A report signed by a quoting key."""
+    """A report, and the machine it was made on, signed by a quoting key."""
 
     report: Report
+    platform: Platform
     key: Annotated[str, Field(max_length=64)]
     signature: Annotated[str, Field(max_length=256)]
 
@@ -53,14 +63,12 @@ class Quote(_Message):
 _Received = TypeVar("_Received", bound=_Message)
 
 
-def sign_quote(report: Any, quoting_key: Key) -> dict[str, Any]:
+def sign_quote(report: Any, platform: Platform, quoting_key: Key) -> dict[str, Any]:
     """Return the quote over `report` (plain JSON values); raises `CasRefusal` 400 for a malformed one."""
     checked = _read(Report, report, "The report is malformed")
-    return Quote(
-        report=checked,
-        key=key_hash(quoting_key.public_key()),
-        signature=base64.b64encode(quoting_key.sign(_signed_bytes(checked), _ALGORITHM)).decode(),
-    ).model_dump()
+    quote = Quote(report=checked, platform=platform, key=key_hash(quoting_key.public_key()), signature="")
+    signature = base64.b64encode(quoting_key.sign(_signed_bytes(quote), _ALGORITHM)).decode()
+    return quote.model_copy(update={"signature": signature}).model_dump(mode="json", exclude_none=True)
 
 
 def read_quote(quote: Any) -> Quote:
@@ -93,31 +101,14 @@ def check_signature(quote: Quote, quoting_key: ec.EllipticCurvePublicKey) -> Non
             f"It names the quoting key {quote.key}, but this CAS trusts {expected} only",
         )
     try:
-        quoting_key.verify(base64.b64decode(quote.signature, validate=True), _signed_bytes(quote.report), _ALGORITHM)
-    except (InvalidSignature, binascii.Error) as error:
-        raise CasRefusal(403, "The quote is not genuine", "Its signature does not match its report") from error
+        quoting_key.verify(base64.b64decode(quote.signature, validate=True), _signed_bytes(quote), _ALGORITHM)
+    except (InvalidSignature, ValueError) as error:  # ValueError: not base64
+        raise CasRefusal(403, "The quote is not genuine", "Its signature does not match its content") from error
 
 
-def check_requirements(quote: Quote, session: Session, service: Service) -> None:
-    """Refuse a genuine quote of an enclave that the session does not accept; name all that is wrong."""
-    faults = list(_unmet(quote.report, session, service))
-    if faults:
-        numbered = (f"Error {number} of {len(faults)}: {text}" for number, text in enumerate(faults, 1))
-        raise CasRefusal(403, "The program enclave is not trustworthy", *numbered)
-
-
-def _unmet(report: Report, session: Session, service: Service) -> Iterator[str]:
-    if report.toolchain != TOOLCHAIN:
-        yield f"Unexpected toolchain {report.toolchain} - Expected {TOOLCHAIN}"
-    if report.measurement not in service.measurements:
-        wanted = " or ".join(service.measurements)
-        yield f"Unexpected enclave measurement (MRENCLAVE, {report.measurement}) - Expected {wanted}"
-    if report.debug and "debug-mode" not in session.security.attestation.tolerate:
-        yield "The enclave runs in debug mode - Expected production mode (debug-mode is not tolerated)"
-
-
-def _signed_bytes(report: Report) -> bytes:
-    return _DOMAIN + json.dumps(report.model_dump(), sort_keys=True, separators=(",", ":")).encode()
+def _signed_bytes(quote: Quote) -> bytes:
+    content = quote.model_dump(mode="json", exclude_none=True, exclude={"signature"})
+    return DOMAIN + json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _read(model: type[_Received], value: Any, summary: str) -> _Received:

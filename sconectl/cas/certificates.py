@@ -1,23 +1,36 @@
-"""X.509 certificates of the CAS and its clients (RFC 5280: key identifiers, key usage, basic constraints).
+"""X.509 certificates as RFC 5280 wants them: key identifiers, critical key usage and basic constraints.
 
-In: P-256 keys and names. Out: certificates and PEM text.
+In: keys, names and times. Out: certificates and PEM text, for the CAS and its clients (P-256 keys) and, through
+`issue`, for the certificates that policies ask for.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey
-_FAR_FUTURE = datetime.datetime(4096, 1, 1, tzinfo=datetime.UTC)
-_CLOCK_SKEW = datetime.timedelta(days=1)
+SigningKey = (
+    ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey
+)  # fmt: skip
+"""The private keys that can stand behind a certificate."""
+
+FAR_FUTURE = datetime.datetime(4096, 1, 1, tzinfo=datetime.UTC)
+"""The end of what is valid without a limit."""
+
+_NETSCAPE_COMMENT = x509.ObjectIdentifier("2.16.840.1.113730.1.13")
+"""Text that programs show and do not interpret."""
+
+CLOCK_SKEW = datetime.timedelta(days=1)
+"""How long before its issue a certificate is valid, for those whose clock is behind."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,76 @@ class Holder:
     certificate: x509.Certificate
 
 
+@dataclass(frozen=True)
+class Authority:
+    """What signs certificates: a key, and what its own certificate says that theirs must repeat."""
+
+    key: SigningKey = field(repr=False)
+    subject: x509.Name
+    identifier: x509.AuthorityKeyIdentifier
+    not_after: datetime.datetime
+
+    @classmethod
+    def of(cls, key: SigningKey, certificate: x509.Certificate) -> Authority:
+        """Return the authority with this certificate; its key identifier may have been made up by any method."""
+        try:
+            own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+        except x509.ExtensionNotFound:
+            identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        return cls(key, certificate.subject, identifier, certificate.not_valid_after_utc)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a certificate says, besides its key and who signed it.
+
+    `path_length` counts for authorities only; `comment` is at most 127 ASCII characters for human readers.
+    """
+
+    subject: x509.Name
+    not_before: datetime.datetime
+    not_after: datetime.datetime
+    ca: bool = False
+    path_length: int | None = None
+    usage: x509.ObjectIdentifier | None = None
+    names: tuple[x509.GeneralName, ...] = ()
+    comment: str | None = None
+
+
+def issue(content: Content, key: SigningKey, authority: Authority | None) -> x509.Certificate:
+    """Return a certificate for `key`, signed by `authority`, or by `key` itself if that is None.
+
+    Raises `ValueError` for content that no certificate can have, such as an end before the beginning.
+    """
+    public = key.public_key()
+    own_identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    if authority is None:
+        signer, issuer = key, content.subject
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own_identifier)
+    else:
+        signer, issuer, identifier = authority.key, authority.subject, authority.identifier
+    builder = (
+        _template(content.ca, content.path_length, content.usage, content.comment, isinstance(key, rsa.RSAPrivateKey))
+        .subject_name(content.subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(content.not_before)
+        .not_valid_after(content.not_after)
+        .add_extension(own_identifier, critical=False)
+        .add_extension(identifier, critical=False)
+    )
+    if content.names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(content.names), critical=False)
+    return builder.sign(signer, _hash(signer))
+
+
+def named(common_name: str) -> x509.Name:
+    """Return the name that consists of `common_name` alone; raises `ValueError` unless it has 1 to 64 characters."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
 def new_key() -> Key:
     """Return a fresh EC P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
@@ -35,27 +118,24 @@ def new_key() -> Key:
 
 def issue_root(key: Key, common_name: str) -> x509.Certificate:
     """Return a self-signed CA certificate."""
-    return _sign(_builder(key, common_name, common_name, ca=True, path_length=1), key, key)
+    return issue(_unlimited(common_name, ca=True, path_length=1), key, None)
 
 
 def issue_intermediate(key: Key, common_name: str, issuer: Holder) -> x509.Certificate:
     """Return a CA certificate below `issuer`."""
-    return _sign(_builder(key, common_name, _name_of(issuer), ca=True, path_length=0), key, issuer.key)
+    return issue(_unlimited(common_name, ca=True, path_length=0), key, Authority.of(issuer.key, issuer.certificate))
 
 
 def issue_server(key: Key, common_name: str, host_names: Iterable[str], issuer: Holder) -> x509.Certificate:
     """Return a server certificate for `host_names` (DNS names and IP addresses) below `issuer`."""
-    builder = _builder(key, common_name, _name_of(issuer), ca=False)
-    names = x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(host_names)])
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    return _sign(builder.add_extension(names, False).add_extension(usage, False), key, issuer.key)
+    names = tuple(_general_name(name) for name in dict.fromkeys(host_names))
+    content = _unlimited(common_name, usage=ExtendedKeyUsageOID.SERVER_AUTH, names=names)
+    return issue(content, key, Authority.of(issuer.key, issuer.certificate))
 
 
 def issue_client(key: Key, common_name: str) -> x509.Certificate:
     """Return a self-signed client certificate; what counts is its public key."""
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-    builder = _builder(key, common_name, common_name, ca=False).add_extension(usage, False)
-    return _sign(builder, key, key)
+    return issue(_unlimited(common_name, usage=ExtendedKeyUsageOID.CLIENT_AUTH), key, None)
 
 
 def key_pem(key: Key) -> str:
@@ -83,14 +163,6 @@ def certificate_der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def _name_of(holder: Holder) -> x509.Name:
-    return holder.certificate.subject
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
 def _general_name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
@@ -98,14 +170,28 @@ def _general_name(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
-def _builder(
-    key: Key, subject: str, issuer: str | x509.Name, *, ca: bool, path_length: int | None = None
-) -> x509.CertificateBuilder:
+def _unlimited(
+    common_name: str,
+    *,
+    ca: bool = False,
+    path_length: int | None = None,
+    usage: x509.ObjectIdentifier | None = None,
+    names: tuple[x509.GeneralName, ...] = (),
+) -> Content:
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    usage = x509.KeyUsage(
+    return Content(named(common_name), now - CLOCK_SKEW, FAR_FUTURE, ca, path_length, usage, names)
+
+
+@functools.cache
+def _template(
+    ca: bool, path_length: int | None, usage: x509.ObjectIdentifier | None, comment: str | None, rsa_key: bool
+) -> x509.CertificateBuilder:
+    """Return a builder with the extensions that do not depend on keys or names; builders never change."""
+    key_usage = x509.KeyUsage(
         digital_signature=not ca,
         content_commitment=False,
-        key_encipherment=False,
+        # TLS 1.2 with RSA key exchange encrypts to the key of the server.
+        key_encipherment=not ca and rsa_key,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=ca,
@@ -113,20 +199,24 @@ def _builder(
         encipher_only=False,
         decipher_only=False,
     )
-    return (
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(subject))
-        .issuer_name(issuer if isinstance(issuer, x509.Name) else _name(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(_FAR_FUTURE)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(key_usage, critical=True)
     )
+    if usage is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    if comment is not None:
+        text = comment.encode("ascii")
+        ia5_string = b"\x16" + bytes([len(text)]) + text
+        builder = builder.add_extension(x509.UnrecognizedExtension(_NETSCAPE_COMMENT, ia5_string), critical=False)
+    return builder
 
 
-def _sign(builder: x509.CertificateBuilder, key: Key, issuer_key: Key) -> x509.Certificate:
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    return builder.add_extension(authority, critical=False).sign(issuer_key, hashes.SHA256())
+def _hash(key: SigningKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
+    """Return the hash that is as strong as `key`; the Edwards curves bring their own."""
+    if isinstance(key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)):
+        return None
+    if isinstance(key, rsa.RSAPrivateKey) or key.curve.key_size <= 256:
+        return hashes.SHA256()
+    return hashes.SHA384() if key.curve.key_size <= 384 else hashes.SHA512()

@@ -6,33 +6,26 @@ In: an address, the client identity and the expected or pinned key. Out: a `Sess
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import secrets
-import socket
 import ssl
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
 from cryptography import x509
 
-from sconectl.cas import certificates
+from sconectl.cas import certificates, trust
+from sconectl.cas.connection import ATTEMPTS, Answer, Connection
 from sconectl.cas.explained import refused
 from sconectl.cas.identity import CasConfig
-from sconectl.errors import CasError, CasNotTrusted, CasUnreachable, UsageError
+from sconectl.cas.tolerance import Tolerance, judge
+from sconectl.errors import CasError, CasNotTrusted, UsageError
 from sconectl.key_hash import key_hash
 from sconectl.ports import StoredSession
 
 DEFAULT_PORT = 8081
 _CHAIN_PATH = "/v1/sim/certificate-chain"
-_MAX_ANSWER = 1 << 23
-_TIMEOUT = httpx.Timeout(30, connect=10)
-_READ_ATTEMPTS = 3
-_TRANSIENT = frozenset({502, 503, 504})
+_NONCE_BYTES = 32
 
 
 def normal_address(cas_url: str) -> str:
@@ -48,25 +41,6 @@ def normal_address(cas_url: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    body: bytes
-
-    def json(self) -> Any:
-        """Return the body as plain values, or None if it is not JSON."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-
-    def causes(self) -> list[str]:
-        """Return what the CAS gives as reasons of a refusal, outermost first."""
-        answer = self.json()
-        causes = answer.get("msg") if isinstance(answer, dict) else None
-        return [str(cause) for cause in causes] if isinstance(causes, list) else []
-
-
 class HttpCas:
     """A `SessionStore` that speaks to a CAS over mutual TLS."""
 
@@ -76,41 +50,102 @@ class HttpCas:
         config: CasConfig,
         *,
         cas_key: str | None = None,
+        tolerance: Tolerance | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self._address = normal_address(cas_url)
         self._config = config
-        self._identity = config.identity()
-        self.chain_pem = self._fetch_chain()
-        self.cas_key = self._trusted_key(cas_key)
-        self._context = self._trusting(self.chain_pem)
-        self._remember(cas_key, notify or (lambda _: None))
+        self._notify = notify or (lambda _: None)
+        tolerance = tolerance or Tolerance()
+        expected = cas_key or tolerance.cas_key
+        attempts = ATTEMPTS if tolerance.retries is None else tolerance.retries + 1
+        self.chain_pem = self._fetch_chain(attempts)
+        self.cas_key = self._trusted_key(expected)
+        self._connection = Connection(self._address, self._trusting(), attempts=attempts)
+        try:
+            self.evidence = self._attested(tolerance)
+        except BaseException:
+            self.close()
+            raise
+        self._remember(told=expected is not None)
 
     @property
     def address(self) -> str:
         """What messages call this CAS."""
         return self._address
 
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
     def read(self, name: str) -> StoredSession | None:
         """Return the active session, or None; raises `CasRefused` if it may not be read."""
-        response = self._request("GET", f"/v1/sessions/{quote(name, safe='/')}", attempts=_READ_ATTEMPTS)
-        if response.status == 404 and any("Session not found" in cause for cause in response.causes()):
+        answer = self._named("/v1/sessions/", name)
+        if answer is None:
             return None
-        answer = self._answer(response)
         return StoredSession(_text(answer, "session", self._address), _text(answer, "hash", self._address))
 
-    def put(self, text: str) -> str:
-        """Create or update the session in `text` and return its hash; raises `CasRefused`."""
-        # Never repeated: if an answer is lost, a repetition would be refused although the session was taken.
-        response = self._request("POST", "/v1/sessions", content=text.encode())
-        return _text(self._answer(response), "hash", self._address)
+    def hash_of(self, name: str) -> str | None:
+        """Return the hash of the active session, or None; raises `CasRefused` if it may not be known."""
+        answer = self._named("/v1/hashes/", name)
+        return None if answer is None else _text(answer, "hash", self._address)
 
-    def _fetch_chain(self) -> str:
+    def list_sessions(self, namespace: str = "/") -> tuple[tuple[str, str], ...]:
+        """Return name and hash of the sessions in a namespace, `/` for the top level; raises `CasRefused`."""
+        answer = self._answer(self._connection.get(f"/v1/sessions?namespace={quote(namespace, safe='/')}"))
+        found = answer.get("sessions")
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise _not_understood(self._address)
+        return tuple((_text(item, "name", self._address), _text(item, "hash", self._address)) for item in found)
+
+    def put(self, text: str) -> str:
+        """Create or update the session in `text` (YAML, or the JSON of a signed or encrypted one); return its hash.
+
+        Raises `CasRefused`. It is sent once at most: if an answer is lost, a repetition would be refused although the
+        session was taken.
+        """
+        answer = self._answer(self._connection.post("/v1/sessions", text.encode()))
+        for warning in answer.get("warnings") or ():
+            self._notify(f"warning: the CAS {self._address} says: {warning}")
+        return _text(answer, "hash", self._address)
+
+    def encryption_key(self) -> str:
+        """Return the key for which sessions are encrypted (64 hex digits), as the CAS has proved it."""
+        return self.evidence.encryption_key
+
+    def attest(self, nonce: str) -> Any:
+        """Return the report of the CAS for `nonce` as it came, to be verified elsewhere; raises `CasRefused`."""
+        return self._answer(self._connection.get(f"/v1/attest?nonce={nonce}"))
+
+    def version(self) -> str:
+        """Return the version of the CAS."""
+        return _text(self._answer(self._connection.get("/v1/version")), "version", self._address)
+
+    def _attested(self, tolerance: Tolerance) -> trust.Evidence:
+        nonce = secrets.token_hex(_NONCE_BYTES)
+        evidence = trust.verify_report(self.attest(nonce), nonce)
+        if evidence.cas_key != self.cas_key:
+            raise CasNotTrusted(
+                f"the report of the CAS {self._address} is signed for another CAS key, {evidence.cas_key}",
+                hint="somebody may be in between; do not go on before you know why",
+            )
+        if refusals := judge(tolerance, evidence):
+            raise CasNotTrusted(
+                f"the CAS {self._address} is not trustworthy: " + "; ".join(refusals),
+                hint="correct the attestation flags (`tolerance`), or use the CAS that they describe",
+            )
+        return evidence
+
+    def _fetch_chain(self, attempts: int) -> str:
         """Return the issuers that the CAS names; nothing is believed before their root matches the known key."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        response = self._request("GET", _CHAIN_PATH, attempts=_READ_ATTEMPTS, context=context)
+        stranger = Connection(self._address, context, attempts=attempts)
+        try:
+            response = stranger.get(_CHAIN_PATH)
+        finally:
+            stranger.close()
         if response.status != 200:
             raise CasNotTrusted(
                 f"what answers at {self._address} is not a CAS that sconectl can identify",
@@ -118,7 +153,7 @@ class HttpCas:
             )
         return response.body.decode("ascii", "replace")
 
-    def _trusted_key(self, cas_key: str | None) -> str:
+    def _trusted_key(self, expected: str | None) -> str:
         try:
             chain = x509.load_pem_x509_certificates(self.chain_pem.encode())
         except ValueError as error:
@@ -127,108 +162,49 @@ class HttpCas:
             ) from error
         self._root = chain[-1]
         found = key_hash(self._root.public_key())
-        expected = cas_key or self._config.pinned(self._address)
-        if expected is not None and found != expected:
-            known = "the expected key" if cas_key else "the key known from before"
+        known = expected or self._config.pinned(self._address)
+        if known is not None and found != known:
+            what = "the expected key" if expected else "the key known from before"
             raise CasNotTrusted(
-                f"the CAS {self._address} has the key {found}, which is not {known} {expected}",
+                f"the CAS {self._address} has the key {found}, which is not {what} {known}",
                 hint="somebody may be in between. If the CAS was set up anew, get its key hash on its machine with "
                 "`sconectl cas show-identification` and give it as cas_key, or remove the address from "
                 f"{self._config.directory / 'config.json'}",
             )
         return found
 
-    def _trusting(self, chain_pem: str) -> ssl.SSLContext:
+    def _trusting(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # The CAS is identified by its key; its names (`cas`, `localhost`) say nothing about where it runs.
         context.check_hostname = False
         context.load_verify_locations(cadata=certificates.certificate_pem(self._root))
-        context.load_cert_chain(self._identity.file)
+        context.load_cert_chain(self._config.identity().file)
         return context
 
-    def _remember(self, cas_key: str | None, notify: Callable[[str], None]) -> None:
+    def _remember(self, *, told: bool) -> None:
         if self._config.pinned(self._address) == self.cas_key:
             return
-        self._request("GET", "/health", attempts=_READ_ATTEMPTS)  # only a CAS that owns the key is remembered
         self._config.pin(self._address, self.cas_key)
-        if cas_key is None:
-            notify(
+        if not told:
+            self._notify(
                 f"First contact with the CAS {self._address}: its key {self.cas_key} is trusted from now on. "
                 "Compare it with what `sconectl cas show-identification` prints on the machine of the CAS."
             )
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        content: bytes | None = None,
-        attempts: int = 1,
-        context: ssl.SSLContext | None = None,
-    ) -> _Answer:
-        for attempt in range(1, attempts + 1):
-            try:
-                with httpx.Client(
-                    verify=context or self._context, timeout=_TIMEOUT, trust_env=not _is_here(self._address)
-                ) as client:
-                    response = self._exchange(client, method, path, content)
-            except httpx.TransportError as error:
-                failure = self._failure(error, sent=method != "GET")
-                if attempt == attempts or isinstance(failure, CasNotTrusted):
-                    raise failure from error
-            else:
-                if attempt == attempts or response.status not in _TRANSIENT:
-                    return response
-            time.sleep(0.2 * 2**attempt * secrets.SystemRandom().uniform(0.5, 1.5))
-        raise AssertionError("unreachable")  # pragma: no cover
+    def _named(self, path: str, name: str) -> dict[str, Any] | None:
+        response = self._connection.get(path + ("%2F" if name == "/" else quote(name, safe="/")))
+        if response.status == 404 and any("Session not found" in cause for cause in response.causes()):
+            return None
+        return self._answer(response)
 
-    def _failure(self, error: httpx.TransportError, *, sent: bool) -> CasError:
-        causes = list(_cause_chain(error))
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-            return CasNotTrusted(
-                f"the CAS {self._address} cannot prove that it owns the key {self.cas_key}",
-                hint="somebody may be in between; do not go on before you know why",
-            )
-        if any(isinstance(cause, ssl.SSLError) for cause in causes):
-            return CasUnreachable(f"{self._address} does not speak TLS as a CAS does", hint="check host and port")
-        if any(isinstance(cause, socket.gaierror) for cause in causes):
-            return CasUnreachable(f"the host of the CAS {self._address} is not known", hint="check the host name")
-        hint = "start one with `sconectl cas serve --detach`, or check host and port"
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return CasUnreachable(f"no CAS answers at {self._address}", hint=hint)
-        if sent:
-            return CasUnreachable(
-                f"the CAS {self._address} gave no answer, and whether it took the session is not known",
-                hint="repeat the command; it looks at what is stored first",
-            )
-        return CasUnreachable(f"the CAS {self._address} gave no answer", hint=hint)
-
-    def _exchange(self, client: httpx.Client, method: str, path: str, content: bytes | None) -> _Answer:
-        body = bytearray()
-        with client.stream(method, f"https://{self._address}{path}", content=content) as response:
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > _MAX_ANSWER:  # also what nobody has vouched for yet is read here
-                    raise CasError(f"the answer of the CAS {self._address} is too large", hint="check host and port")
-        return _Answer(response.status_code, bytes(body))
-
-    def _answer(self, response: _Answer) -> dict[str, Any]:
+    def _answer(self, response: Answer) -> dict[str, Any]:
         if response.status not in (200, 201):
             raise refused(self._address, response.status, response.causes())
         answer = response.json()
         if not isinstance(answer, dict):
-            raise CasError(f"the CAS {self._address} gave an answer that is not understood", hint="check its version")
+            raise _not_understood(self._address)
         return answer
-
-
-def _is_here(address: str) -> bool:
-    """Say whether an address is on this machine, where a proxy from the environment must not be asked."""
-    host = urlsplit(f"https://{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _text(answer: dict[str, Any], key: str, address: str) -> str:
@@ -238,10 +214,5 @@ def _text(answer: dict[str, Any], key: str, address: str) -> str:
     return value
 
 
-def _cause_chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
+def _not_understood(address: str) -> CasError:
+    return CasError(f"the CAS {address} gave an answer that is not understood", hint="check its version")

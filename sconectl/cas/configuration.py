@@ -1,52 +1,105 @@
-"""What an attested program gets: command, environment, files and keys, with the secrets filled in.
+"""What an attested program gets: command, environment, files, volumes and keys, with the secrets filled in.
 
 In: a session, one of its services, and the transaction that knows the values. Out: plain JSON values. Raises
-`CasRefusal` if a secret cannot be had or does not fit its place.
+`CasRefusal` if a secret or volume cannot be had or does not fit its place.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.secrets import Value, value_of
-from sconectl.cas.store import Transaction
-from sconectl.policy.model import Service, Session
-from sconectl.policy.placeholders import (
-    Placeholder,
-    PlaceholderError,
-    check,
-    find,
-    format_value,
-    is_reference,
-    substitute,
-    substitute_text,
-    target_of,
-)
+from sconectl.cas.secret_places import Filler, SecretValues, key_behind
+from sconectl.cas.tags import Subject, current_tag
+from sconectl.cas.volumes import opened_volumes
+from sconectl.policy.model import Image, Service, Session
+from sconectl.policy.placeholders import START, is_reference
 
-_KEY_BYTES = 32
+if TYPE_CHECKING:
+    from sconectl.cas.store import Transaction
+
+_HOST_ARGUMENT = re.compile(r"@@([0-9]{1,9})\Z")
+_HOST_VARIABLE = "\\@\\@"
+_MARK = START.encode()
 
 
-def configuration(transaction: Transaction, session: Session, session_hash: str, service: Service) -> dict[str, Any]:
-    """Return the whole configuration of `service`."""
-    filler = _Filler(transaction, session)
+def configuration(
+    transaction: Transaction,
+    values: SecretValues,
+    session: Session,
+    session_hash: str,
+    service: Service,
+    measurement: str,
+) -> dict[str, Any]:
+    """Return the whole configuration of `service` for the program with this measurement (64 hex digits).
+
+    What whoever runs the container may choose is named, not filled in: `{"host": N}` stands for the N-th argument of
+    the container, and `host_environment` lists variables to take over (LANG §18). `fs_files` are files that the
+    program's launcher reads itself, to have them filled in by `filled_files`.
+    """
+    filler = Filler(transaction, values, session, measurement)
+    image = _image(session, service)
+    own = {key: value for key, value in service.environment.items() if not key.startswith(_HOST_VARIABLE)}
+    host = (key.removeprefix(_HOST_VARIABLE) for key in service.environment if key.startswith(_HOST_VARIABLE))
     return {
         "session": session.name,
         "service": service.name,
         "session_hash": session_hash,
-        "argv": [filler.text(item, f"argument {number}") for number, item in enumerate(service.command)],
-        "environment": {
-            key: filler.text(value, f"environment variable {key}") for key, value in service.environment.items()
-        },
+        "argv": [_argument(filler, item, number) for number, item in enumerate(service.command)],
+        "environment": {key: filler.text(value, f"environment variable {key}") for key, value in own.items()},
+        "host_environment": [name for name in host if name not in own],  # what the policy says itself wins
         "pwd": service.pwd or "/",
-        "files": _files(filler, session, service),
-        "fspf": _fspf(filler, service),
+        "files": _files(filler, image),
+        "fs_files": [
+            {"path": file.path, "permission": file.permission}
+            for file in (image.injection_files if image else ())
+            if file.content is None
+        ],
+        "fspf": _fspf(transaction, values, session, service),
+        "volumes": [volume.to_dict() for volume in opened_volumes(transaction, values, session, session_hash, service)],
     }
 
 
-def _files(filler: _Filler, session: Session, service: Service) -> list[dict[str, Any]]:
-    image = session.image(service.image_name) if service.image_name is not None else None
+def fspf_subject(session: Session, service: Service) -> Subject | None:
+    """Return whose tag moves on when `service` writes to its main file system; None if it has none."""
+    if service.fspf_path is None:
+        return None
+    key = f"fspf:{service.name}:{service.fspf_tag or ''}"
+    return Subject(session.name, key, service.fspf_tag, service.fspf_update_policy)
+
+
+def filled_files(
+    transaction: Transaction, values: SecretValues, session: Session, service: Service, measurement: str, files: Any
+) -> list[dict[str, str]]:
+    """Return the files that a launcher has read, with placeholders replaced (LANG §9, §15).
+
+    `files` are `{"path", "content": base64}`, only of paths that the session lists without content. Raises
+    `CasRefusal`: 400 for another form, 403 for other paths and for secrets beyond `provide_secrets`.
+    """
+    image = _image(session, service)
+    listed = {file.path for file in (image.injection_files if image else ()) if file.content is None}
+    filler = Filler(transaction, values, session, measurement, only=image.provide_secrets if image else None)
+    result = []
+    for path, content in _received(files):
+        if path not in listed:
+            raise CasRefusal(403, f"The session does not inject {path} from the file system")
+        filled = _fill_in(filler, content, path)
+        result.append({"path": path, "content": base64.b64encode(filled).decode()})
+    return result
+
+
+def _image(session: Session, service: Service) -> Image | None:
+    return session.image(service.image_name) if service.image_name is not None else None
+
+
+def _argument(filler: Filler, item: str, number: int) -> str | dict[str, int]:
+    host = _HOST_ARGUMENT.match(item)
+    return {"host": int(host[1])} if host else filler.text(item, f"argument {number}")
+
+
+def _files(filler: Filler, image: Image | None) -> list[dict[str, Any]]:
     return [
         {
             "path": file.path,
@@ -54,56 +107,42 @@ def _files(filler: _Filler, session: Session, service: Service) -> list[dict[str
             "content": base64.b64encode(filler.content(file.content, f"file {file.path}")).decode(),
         }
         for file in (image.injection_files if image else ())
+        if file.content is not None
     ]
 
 
-def _fspf(filler: _Filler, service: Service) -> dict[str, Any] | None:
-    if service.fspf_path is None or service.fspf_key is None:
+def _fspf(transaction: Transaction, values: SecretValues, session: Session, service: Service) -> dict[str, Any] | None:
+    subject = fspf_subject(session, service)
+    if subject is None or service.fspf_key is None:
         return None
-    key = filler.key(service.fspf_key) if is_reference(service.fspf_key) else service.fspf_key
-    return {"path": service.fspf_path, "key": key, "tag": service.fspf_tag}
+    key = service.fspf_key
+    if is_reference(key):
+        key = key_behind(transaction, values, session, key, "the file system").hex()
+    return {
+        "path": service.fspf_path,
+        "key": key,
+        "tag": current_tag(transaction, subject),
+        "initial_tag": subject.initial,
+        "update_policy": subject.policy,
+    }
 
 
-class _Filler:
-    """Replaces placeholders; each secret is looked up once."""
-
-    def __init__(self, transaction: Transaction, session: Session) -> None:
-        self._transaction = transaction
-        self._session = session
-        self._kinds: dict[str, str | None] = {secret.name: secret.kind for secret in session.secrets}
-        self._values: dict[str, Value] = {}
-
-    def text(self, template: str, place: str) -> str:
-        try:
-            return substitute_text(template, lambda placeholder: self._fill(placeholder, text_only=True))
-        except PlaceholderError as error:
-            raise _unfit(place, error) from error
-
-    def content(self, template: str, place: str) -> bytes:
-        try:
-            return substitute(template, lambda placeholder: self._fill(placeholder, text_only=False))
-        except PlaceholderError as error:
-            raise _unfit(place, error) from error
-
-    def key(self, reference: str) -> str:
-        """Return the referenced file system key as hex."""
-        value = self._value(find(reference)[0].name)
-        if value.kind != "binary" or len(value.content) != _KEY_BYTES:
-            raise CasRefusal(403, "The secret that fspf_key refers to is not binary with 32 bytes")
-        return value.content.hex()
-
-    def _fill(self, placeholder: Placeholder, *, text_only: bool) -> bytes:
-        name = target_of(placeholder, self._kinds).secret
-        value = self._value(name)
-        # Only now the kind of an import that does not state one is known, so formats are checked again.
-        target = check(placeholder, self._kinds | {name: value.kind}, text_only=text_only)
-        return format_value(value.kind, target.format, value.content)
-
-    def _value(self, name: str) -> Value:
-        if name not in self._values:
-            self._values[name] = value_of(self._transaction, self._session, name)
-        return self._values[name]
+def _received(files: Any) -> list[tuple[str, bytes]]:
+    try:
+        if not isinstance(files, list) or not all(isinstance(file["path"], str) for file in files):
+            raise TypeError("not a list of files")
+        return [(file["path"], base64.b64decode(file["content"], validate=True)) for file in files]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CasRefusal(
+            400, "The files are malformed", "Expected a list of {path, content}, the content as base64"
+        ) from error
 
 
-def _unfit(place: str, error: PlaceholderError) -> CasRefusal:
-    return CasRefusal(403, f"Filling secrets into {place} failed", error.message)
+def _fill_in(filler: Filler, content: bytes, path: str) -> bytes:
+    if _MARK not in content:
+        return content
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise CasRefusal(403, f"Filling secrets into file {path} failed", "It is not UTF-8 text") from error
+    return filler.content(text, f"file {path}")

@@ -36,10 +36,18 @@ def _hint(status: int, causes: Sequence[str]) -> str:
         return "the session belongs to another identity; use its --cas-config, or ask its owner for access"
     if status == 404 and "Namespace not found" in text:
         return "create the session of the namespace first"
+    if status == 404 and "predecessor's hash" in text:
+        return "the predecessor is no version of this session; read it and name its hash"
     if status == 404:
         return "check the name; a predecessor can only be given for a session that exists"
     if status == 401:
         return "the CAS got no client certificate; check the cas-config directory"
     if status == 400:
         return "correct the session"
+    if status == 413:
+        return "make the session smaller, for example by splitting it"
+    if status == 507:
+        return "free space on the machine of the CAS"
+    if status in (500, 503):
+        return "the log of the CAS says more; try again later"
     return ""

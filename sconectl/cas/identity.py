@@ -1,7 +1,7 @@
 """Who we are towards a CAS, and which CASes we know: the cas-config directory.
 
-In: a directory (default `~/.cas`). Out: the client's key and certificate, created on first use, and the pinned key
-hash of each CAS address. `config.json` keeps the entries that other tools wrote into it.
+In: a directory (default `~/.cas`). Out: the client's key and certificate and the key that signs sessions, created on
+first use, and the pinned key hash of each CAS address. `config.json` keeps the entries that other tools wrote into it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sconectl.cas import certificates
 from sconectl.cas.private_files import locked, private_directory, read_private, write_private
-from sconectl.errors import CasError
+from sconectl.errors import CasError, UsageError
 from sconectl.key_hash import key_hash
 
 COMMON_NAME = "sconectl client"
 _PINS = "sconectl_cas_keys"
+_SIGNING_KEY = "session_signing_key"
 _KEY_TYPES = "PRIVATE KEY-----"
 
 
@@ -43,14 +48,23 @@ class ClientIdentity:
 
 
 class CasConfig:
-    """The cas-config directory (0700) with `config.json` and `identity.pem` (0600)."""
+    """The cas-config directory (0700) with `config.json` and `identity.pem` (0600).
 
-    def __init__(self, directory: Path) -> None:
+    With `identity_file` the client is who holds the key and certificate in that PEM file, and not the directory's.
+    """
+
+    def __init__(self, directory: Path, identity_file: Path | None = None) -> None:
         self.directory = directory
         self._file = directory / "config.json"
+        self._identity_file = identity_file
 
     def identity(self) -> ClientIdentity:
-        """Return the client identity, made on first use; raises `CasError` if the directory is not usable."""
+        """Return the client identity, made on first use.
+
+        Raises `CasError` if the directory is not usable, and `UsageError` for an unusable identity file.
+        """
+        if self._identity_file is not None:
+            return read_identity(self._identity_file)
         private_directory(self.directory)
         with locked(self.directory):
             config = self._load()
@@ -66,6 +80,23 @@ class CasConfig:
             if read_private(file) != content:
                 write_private(file, content)
         return ClientIdentity(certificate_text, file, key_text)
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """Return the key that signs sessions, made on first use; raises `CasError` if the directory is not usable."""
+        private_directory(self.directory)
+        with locked(self.directory):
+            config = self._load()
+            pem = config.get(_SIGNING_KEY)
+            if pem is None:
+                pem = _key_pem(Ed25519PrivateKey.generate())
+                self._save(config | {_SIGNING_KEY: pem})
+        try:
+            key = serialization.load_pem_private_key(str(pem).encode(), None)
+        except (ValueError, TypeError) as error:
+            raise self._broken(f"its entry `{_SIGNING_KEY}` holds no private key") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise self._broken(f"its entry `{_SIGNING_KEY}` holds no Ed25519 key")
+        return key
 
     def pinned(self, address: str) -> str | None:
         """Return the key hash that was pinned for a CAS address, or None."""
@@ -116,3 +147,30 @@ class CasConfig:
             f"cannot use {self._file}: {reason}",
             hint="restore it from a backup; without it you get a new identity, which owns none of your sessions",
         )
+
+
+def read_identity(file: Path) -> ClientIdentity:
+    """Return the identity in a PEM file with a private key and its certificate, in any order.
+
+    Raises `UsageError` if the file cannot be read or holds something else; messages show nothing of it.
+    """
+    hint = "give a PEM file that holds an unencrypted private key and its certificate"
+    try:
+        pem = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        key = serialization.load_pem_private_key(pem, None)
+        matches = key_hash(key.public_key()) == key_hash(certificate.public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{file} holds no usable private key with its certificate", hint=hint) from error
+    if not matches:
+        raise UsageError(f"the certificate in {file} belongs to another key", hint=hint)
+    return ClientIdentity(certificates.certificate_pem(certificate), file, _key_pem(key))
+
+
+def _key_pem(key: PrivateKeyTypes) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()

@@ -1,28 +1,41 @@
-"""The embedded CAS in this process (`cas_url: local`), for one client identity.
+"""The embedded CAS on this machine (`cas_url: local`), for one client identity.
 
-In: the directory of the CAS and the identity. Out: a `SessionStore`. A server on the same directory may run beside it.
+In: the directory of the CAS and the client's cas-config. Out: a `SessionStore`. One process writes to a directory at a
+time: if a server runs on it, requests go there; otherwise each operation holds the lock that a server would hold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+from sconectl.cas import daemon
 from sconectl.cas.access import Principal
+from sconectl.cas.client import HttpCas
+from sconectl.cas.exclusive import writer
 from sconectl.cas.explained import refused
-from sconectl.cas.identity import ClientIdentity
+from sconectl.cas.identity import CasConfig
+from sconectl.cas.keys import load_or_create
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.service import EmbeddedCas
 from sconectl.ports import StoredSession
 
 ADDRESS = "local"
+_PATIENCE = 30.0
+_Result = TypeVar("_Result")
 
 
 class LocalCas:
-    """A `SessionStore` on the embedded CAS, without a network."""
+    """A `SessionStore` on the embedded CAS of this machine."""
 
-    def __init__(self, directory: Path, identity: ClientIdentity) -> None:
-        self._cas = EmbeddedCas(directory)
-        self._principal = Principal.of(identity.certificate_pem.encode())
+    def __init__(self, directory: Path, config: CasConfig) -> None:
+        self._directory = directory
+        self._config = config
+        self._keys = load_or_create(directory)
+        self._principal = Principal.of(config.identity().certificate_pem.encode())
+        self._servers: dict[str, HttpCas] = {}
 
     @property
     def address(self) -> str:
@@ -32,12 +45,17 @@ class LocalCas:
     @property
     def cas_key(self) -> str:
         """The key hash that names this CAS."""
-        return self._cas.keys.cas_key_hash
+        return self._keys.cas_key_hash
+
+    @property
+    def chain_pem(self) -> str:
+        """The issuers of the certificate that its server shows, root last."""
+        return self._keys.chain_pem
 
     def read(self, name: str) -> StoredSession | None:
         """Return the active session, or None; raises `CasRefused` if it may not be read."""
         try:
-            return self._cas.read(name, self._principal)
+            return self._do(lambda cas: cas.read(name, self._principal), lambda server: server.read(name))
         except CasRefusal as refusal:
             if refusal.status == 404:
                 return None
@@ -46,6 +64,25 @@ class LocalCas:
     def put(self, text: str) -> str:
         """Create or update the session in `text` and return its hash; raises `CasRefused`."""
         try:
-            return self._cas.put(text, self._principal)
+            return self._do(lambda cas: cas.put(text, self._principal).hash, lambda server: server.put(text))
         except CasRefusal as refusal:
             raise refused(ADDRESS, refusal.status, refusal.causes) from refusal
+
+    def encryption_key(self) -> str:
+        """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""
+        return self._keys.encryption_key_hex
+
+    @cached_property
+    def _cas(self) -> EmbeddedCas:
+        return EmbeddedCas(self._directory)
+
+    def _do(self, here: Callable[[EmbeddedCas], _Result], there: Callable[[HttpCas], _Result]) -> _Result:
+        if (running := daemon.status(self._directory)) is not None:
+            return there(self._server(running.address))
+        with writer(self._directory, _PATIENCE):
+            return here(self._cas)
+
+    def _server(self, address: str) -> HttpCas:
+        if address not in self._servers:
+            self._servers[address] = HttpCas(daemon.reachable(address), self._config, cas_key=self.cas_key)
+        return self._servers[address]

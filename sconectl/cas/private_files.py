@@ -45,7 +45,7 @@ def read_private(path: Path) -> bytes | None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` atomically by a file of mode 0600 that holds `content`."""
+    """Replace `path` atomically and durably by a file of mode 0600 that holds `content`."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -55,11 +55,21 @@ def write_private(path: Path, content: bytes) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
+            sync_directory(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise CasError(f"cannot write {path}: {error.strerror}", hint="fix the owner of the directory") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed or removed in the directory `path` last over a power failure."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

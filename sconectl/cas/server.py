@@ -1,181 +1,105 @@
-"""The REST interface of the embedded CAS as an ASGI application.
+"""The REST interface of a CAS as an ASGI application.
 
-In: requests with the client's certificate in their scope (`tls`). Out: answers of `EmbeddedCas` as JSON; refusals as
-`{"msg": [cause, …]}`. Every answer says that this is a simulation. Bodies and values are never logged.
+In: requests whose state tells the client's certificates (`http_protocol`). Out: the answers of `endpoints`; refusals
+as `{"msg": [cause, …]}`; one line of the log for each request that changes something or is refused, without bodies,
+values and queries.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sconectl import __version__
-from sconectl.cas.access import Principal
+from sconectl.cas.answers import Answer, problem_answer
+from sconectl.cas.endpoints import Endpoints
+from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.service import EmbeddedCas
-from sconectl.cas.tls import PEER_CERTIFICATE
+from sconectl.cas.requests import Call
+from sconectl.cas.routes import ROWS
+from sconectl.cas.served import ServedCas
 from sconectl.errors import CasError
 
-MAX_BODY = 1 << 20
-SIMULATION_HEADER = (b"x-sconectl-simulation", b"true")
-_NO_CERTIFICATE = "This needs a TLS client certificate"
+_SHOWN_PATH = 200
+_HTTP_ERRORS = {404: "There is no such resource", 405: "This method is not allowed here"}
 
 _log = logging.getLogger(__name__)
+Handler = Callable[[Call], Awaitable[Answer]]
 
 
-def create_app(cas: EmbeddedCas) -> ASGIApp:
+def create_app(cas: ServedCas, limits: Limits = DEFAULT) -> ASGIApp:
     """Return the application that serves `cas`."""
-    endpoints = _Endpoints(cas)
-    values = Route("/v1/values/{selector:path}", endpoints.values, methods=["GET"])
-    values.methods = {"GET"}  # clients take 405 for HEAD as a proof of denial; Starlette would add HEAD
+    endpoints = Endpoints(cas, limits.writers)
     app = Starlette(
-        routes=[
-            Route("/v1/sessions", endpoints.create, methods=["POST"]),
-            Route("/session", endpoints.create, methods=["POST"]),
-            Route("/v1/sessions/{name:path}", endpoints.read, methods=["GET"]),
-            Route("/session/{name:path}", endpoints.read_text, methods=["GET"]),
-            values,
-            Route("/v1/version", endpoints.version, methods=["GET"]),
-            Route("/health", endpoints.health, methods=["GET"]),
-            Route("/v1/sim/certificate-chain", endpoints.certificate_chain, methods=["GET"]),
-            Route("/v1/sim/quote", endpoints.quote, methods=["POST"]),
-            Route("/v1/sim/attest", endpoints.attest, methods=["POST"]),
-        ],
-        exception_handlers={CasRefusal: _refused, HTTPException: _http_error, CasError: _failed, 500: _bug},
+        routes=list(_routes(endpoints, limits)),
+        exception_handlers={HTTPException: _http_error},
     )
-    return _SimulationHeader(app)
+    app.router.redirect_slashes = False  # a redirect would lead clients off the documented paths
+    return app
 
 
-class _Endpoints:
-    """One method for each row of the REST interface; blocking work runs in threads."""
-
-    def __init__(self, cas: EmbeddedCas) -> None:
-        self._cas = cas
-
-    async def create(self, request: Request) -> Response:
-        principal = _principal(request)
-        body = await _body(request)
-        hash_ = await run_in_threadpool(self._cas.put, body, principal)
-        return JSONResponse({"hash": hash_}, status_code=201)
-
-    async def read(self, request: Request) -> Response:
-        name, wanted = request.path_params["name"], request.query_params.get("hash")
-        stored = await run_in_threadpool(self._cas.read, name, _principal(request), wanted)
-        return JSONResponse({"session": stored.text, "hash": stored.hash})
-
-    async def read_text(self, request: Request) -> Response:
-        stored = await run_in_threadpool(self._cas.read, request.path_params["name"], _principal(request))
-        return PlainTextResponse(stored.text, media_type="application/yaml")
-
-    async def values(self, request: Request) -> Response:
-        session, secret = _selector(request.path_params["selector"])
-        if secret is not None:
-            return JSONResponse(await run_in_threadpool(self._cas.public_value, session, secret))
-        return JSONResponse({"values": await run_in_threadpool(self._cas.public_values, session)})
-
-    async def version(self, request: Request) -> Response:
-        return JSONResponse({"version": __version__, "simulation": True})
-
-    async def health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "simulation": True})
-
-    async def certificate_chain(self, request: Request) -> Response:
-        return PlainTextResponse(self._cas.keys.chain_pem, media_type="application/x-pem-file")
-
-    async def quote(self, request: Request) -> Response:
-        message = await _json(request, {"report"})
-        return JSONResponse({"quote": await run_in_threadpool(self._cas.quote, message["report"])})
-
-    async def attest(self, request: Request) -> Response:
-        certificate = request.scope.get(PEER_CERTIFICATE)
-        if certificate is None:
-            raise CasRefusal(401, _NO_CERTIFICATE)
-        message = await _json(request, {"config_id", "quote"})
-        if not isinstance(message["config_id"], str):
-            raise CasRefusal(400, "The request is malformed", "config_id is no text")
-        config = await run_in_threadpool(self._cas.attest, message["config_id"], message["quote"], certificate)
-        return JSONResponse({"config": config})
+def _routes(endpoints: Endpoints, limits: Limits) -> Iterable[Route]:
+    paths: dict[str, dict[str, Handler]] = {}
+    for row in ROWS:
+        paths.setdefault(row.matches, {})[row.method] = getattr(endpoints, row.handler)
+    for path, handlers in paths.items():
+        route = Route(path, _Endpoint(handlers, limits), methods=list(handlers))
+        # Clients take 405 for HEAD as a proof of denial (CAS API section 3); Starlette would add it to every GET.
+        route.methods = set(handlers)
+        yield route
 
 
-def _principal(request: Request) -> Principal:
-    certificate = request.scope.get(PEER_CERTIFICATE)
-    if certificate is None:
-        raise CasRefusal(401, _NO_CERTIFICATE)
+class _Endpoint:
+    """Everything that happens on one path."""
+
+    def __init__(self, handlers: dict[str, Handler], limits: Limits) -> None:
+        self._handlers = handlers
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(scope, receive, self._limits)
+        try:
+            answer = await self._handlers[scope["method"]](call)
+        except CasRefusal as refusal:
+            answer = problem_answer(refusal.status, *refusal.causes)
+        except CasError as error:
+            _log.error("%s failed: %s", _shown(scope), error.message)
+            answer = problem_answer(503, "The CAS cannot do this now", "Its log says why")
+        except Exception as bug:  # its text may hold what must not be logged or answered; where it happened does not
+            where = "".join(traceback.format_tb(bug.__traceback__))
+            _log.error("%s failed: %s, which is a bug\n%s", _shown(scope), type(bug).__name__, where)
+            answer = problem_answer(500, "The CAS failed", "Its log says why")
+        if answer.status_code >= 400 or scope["method"] != "GET":
+            _log.info("%d %s by %s", answer.status_code, _shown(scope), _client(call))
+        await answer(scope, receive, send)
+
+
+def _shown(scope: Scope) -> str:
+    """Return method and path; the raw path has no control characters."""
+    path = scope["raw_path"].decode("ascii", "replace")
+    return f"{scope['method']} {path[:_SHOWN_PATH]}{'…' if len(path) > _SHOWN_PATH else ''}"
+
+
+def _client(call: Call) -> str:
     try:
-        return Principal.of(certificate)
-    except ValueError as error:
-        raise CasRefusal(401, "The TLS client certificate cannot be used", str(error)) from error
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise CasRefusal(413, f"The body has more than {MAX_BODY} bytes")
-    return bytes(body)
-
-
-async def _json(request: Request, keys: set[str]) -> dict[str, Any]:
-    try:
-        message = json.loads(await _body(request))
-    except (ValueError, RecursionError) as error:
-        raise CasRefusal(400, "The request is malformed", "The body is not JSON") from error
-    if not isinstance(message, dict) or set(message) != keys:
-        raise CasRefusal(400, "The request is malformed", f"Expected a JSON object with {', '.join(sorted(keys))}")
-    return message
-
-
-def _selector(text: str) -> tuple[str, str | None]:
-    """Read `session=NAME[,secret=SECRET]`."""
-    pairs = [part.partition("=") for part in text.split(",")]
-    found = {key: value for key, _, value in pairs}
-    if len(found) != len(pairs) or not found.get("session") or not set(found) <= {"session", "secret"}:
-        raise CasRefusal(400, "The request is malformed", "Expected /v1/values/session=NAME[,secret=SECRET]")
-    return found["session"], found.get("secret")
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    refusal = error if isinstance(error, CasRefusal) else CasRefusal(500)
-    return JSONResponse({"msg": list(refusal.causes)}, status_code=refusal.status)
+        principal = call.principal()
+    except CasRefusal:
+        return "a client whose certificate cannot be used"
+    return principal.key_hash if principal else "a client without certificate"
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    text = {404: "There is no such resource", 405: "This method is not allowed here"}.get(status, "Refused")
-    return JSONResponse({"msg": [text]}, status_code=status, headers=headers)
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    _log.error("%s %r failed: %s", request.method, request.url.path, error)
-    return JSONResponse({"msg": ["The CAS cannot do this now", "Its log says why"]}, status_code=500)
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    return JSONResponse({"msg": ["The CAS failed", "Its log says why"]}, status_code=500)
-
-
-class _SimulationHeader:
-    """Adds the header to every answer, errors included."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), SIMULATION_HEADER]}
-            await send(message)
-
-        await self._app(scope, receive, marked)
+    headers: Any = (error.headers if isinstance(error, HTTPException) else None) or {}
+    _log.info("%d %s", status, _shown(request.scope))
+    answer = problem_answer(status, _HTTP_ERRORS.get(status, "Refused"))
+    answer.raw_headers += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return answer

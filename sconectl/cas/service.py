@@ -1,76 +1,167 @@
 """The embedded CAS itself, without any transport.
 
-In: session texts, names, quotes, and the principal whose key the transport has verified. Out: hashes, stored
-sessions, configurations. Raises `CasRefusal` for everything it does not grant.
+In: session texts, names, and the principal whose key the transport has verified. Out: hashes, stored sessions, public
+values. Raises `CasRefusal` for everything it does not grant. What concerns running programs is in `enclaves`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sconectl.cas import attestation
-from sconectl.cas.access import Principal, is_creator, permits
-from sconectl.cas.configuration import configuration
+from sconectl import __version__
+from sconectl.cas import namespaces, trust
+from sconectl.cas.access import Client, Principal, grants, is_creator
+from sconectl.cas.anchor import Anchor, default_anchor
+from sconectl.cas.enclaves import Enclaves
 from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.platform import load_platform
 from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.secrets import generated_for, value_of
+from sconectl.cas.remote import OtherCases, export_request, proved_keys
+from sconectl.cas.renewal import renewed
+from sconectl.cas.sharing import Importer, Sharing, Target, remote_target
 from sconectl.cas.store import Store, Transaction, Version
-from sconectl.errors import CasError, InvalidInput
+from sconectl.cas.uploads import Upload, read_upload
+from sconectl.cas.values import Stored, secrets_for, value_object
+from sconectl.cas.volumes import volume_secrets
+from sconectl.errors import CasError
 from sconectl.key_hash import normal_certificate
-from sconectl.policy import names
-from sconectl.policy.canonical import read_back, session_hash
-from sconectl.policy.model import Secret, Session, parse_session
+from sconectl.policy.canonical import session_hash
+from sconectl.policy.model import Session, parse_session
 from sconectl.ports import StoredSession
 
 
-class EmbeddedCas:
-    """A CAS whose whole state is one directory; made on first use."""
+@dataclass(frozen=True)
+class Uploaded:
+    """What became of an upload: the hash of the stored session, and what should be said about it."""
 
-    def __init__(self, directory: Path) -> None:
+    hash: str
+    created: bool
+    warnings: tuple[str, ...] = ()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class EmbeddedCas:
+    """A CAS whose whole state is one directory (and the freshness anchor outside of it); made on first use."""
+
+    def __init__(self, directory: Path, *, anchor: Path | None = None, clock: Any = _now) -> None:
         self.directory = directory
         self.keys: CasKeys = load_or_create(directory)
-        self._store = Store(directory, self.keys.sealing)
+        self._clock = clock
+        self._store = Store(
+            directory,
+            self.keys.sealing,
+            audit_key=self.keys.audit,
+            anchor=Anchor(anchor or default_anchor(self.keys.cas_key_hash), self.keys.sealing),
+        )
+        self._others = OtherCases(self.keys)
+        self._sharing = Sharing(clock, self._others.fetch)
+        self.platform = load_platform(directory)
+        self.enclaves = Enclaves(self._store, self.keys, self.platform, self._sharing, clock)
+        with self._store.writing() as transaction:
+            namespaces.ship_root(transaction)
 
-    def put(self, text: str | bytes, principal: Principal) -> str:
-        """Create or update the session in `text` for `principal` and return its hash."""
-        session = _parsed(text)
+    def close(self) -> None:
+        """Let go of the database."""
+        self._store.close()
+
+    def put(self, body: str | bytes, principal: Principal | None) -> Uploaded:
+        """Create or update the session in `body` (YAML, signed or encrypted) for `principal`."""
+        raw = body.encode() if isinstance(body, str) else body
+        upload = read_upload(raw, principal, self.keys.encryption)
+        return self._sharing.retrying(lambda: self._store_upload(upload))
+
+    def _store_upload(self, upload: Upload) -> Uploaded:
+        session, client = upload.session, upload.client
         with self._store.writing() as transaction:
             current = transaction.session(session.name)
-            if current is None:
-                self._may_create(transaction, session, principal)
-                active = None
+            active = current.session() if current else None
+            if current is None or active is None:
+                self._may_create(transaction, session, client)
             else:
-                active = current.session()
-                self._may_update(session, current, active, principal)
-            session = _with_creator(session, active, principal)
+                self._may_update(transaction, session, current, active, client)
+            session = _with_creator(session, active, client)
             version = _version_of(session)
+            secrets = secrets_for(
+                session,
+                transaction.stored(session.name),
+                active,
+                self._sharing.imported(transaction, session),
+                self._clock(),
+            )
+            secrets |= volume_secrets(session, transaction.stored(session.name))
+            if active is None:
+                namespaces.seal_root(transaction)
             transaction.append(session.name, version)
-            old = transaction.generated(session.name)
-            transaction.replace_generated(session.name, generated_for(session, old))
-        return version.hash
+            transaction.replace_stored(session.name, secrets)
+            if session.salt is not None:
+                transaction.set_meta(_salted(session.name), "yes")
+            self._record(transaction, "session_created" if active is None else "session_updated", version, client)
+        return Uploaded(version.hash, active is None, upload.warnings)
 
-    def read(self, name: str, principal: Principal, hash_: str | None = None) -> StoredSession:
+    def read(self, name: str, principal: Principal | None, hash_: str | None = None) -> StoredSession:
         """Return the active version of a session, or an older one by hash; the active policy decides."""
-        with self._store.reading() as transaction:
-            current = transaction.session(name)
-            if current is None:
-                raise _unknown(name)
-            if not permits(current.session(), "read", principal):
-                raise CasRefusal(
-                    403,
-                    f"Reading session {name} failed",
-                    f"Its access policy does not grant read to {principal.key_hash}",
-                )
+        if principal is None:
+            raise CasRefusal(401, "This needs a TLS client certificate")
+        with self._store.writing() as transaction:
+            current = _active(transaction, name)
+            self._require(transaction, current.session(), "read", Client(principal), f"Reading session {name} failed")
             wanted = current if hash_ is None else transaction.session(name, hash_)
-        if wanted is None:
-            raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
+            if wanted is None:
+                raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
+            self._record(transaction, "session_read", wanted, Client(principal))
         return StoredSession(wanted.text, wanted.hash)
 
-    def public_value(self, name: str, secret_name: str) -> dict[str, Any]:
-        """Return one public secret of a session as a value object."""
+    def hash_of(self, name: str, principal: Principal | None) -> str:
+        """Return the hash of the active version; anybody may ask for it if the session was ever salted."""
         with self._store.reading() as transaction:
-            session = self._public_session(transaction, name)
+            current = _active(transaction, name)
+            if transaction.meta(_salted(name)) is None:
+                head = f"Reading the hash of session {name} failed"
+                self._require(transaction, current.session(), "read", Client(principal), head)
+        return current.hash
+
+    def list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
+        """Return names and hashes of the sessions right in `namespace`, for holders of list_ or create_sessions."""
+        client = Client(principal)
+        with self._store.reading() as transaction:
+            session = _active(transaction, namespace).session()
+            resolve = self._sharing.resolver(transaction, session)
+            if not grants(session, "create_sessions", client, resolve).allowed:
+                head = f"Listing the sessions in {namespace} failed"
+                self._require(transaction, session, "list_sessions", client, head)
+            children = transaction.children(namespace)
+        return [{"name": name, "hash": hash_} for name, hash_ in children if name != namespaces.ROOT]
+
+    def quick_value(self, name: str, secret_name: str) -> dict[str, Any] | None:
+        """Return what `public_value` does if one row has the answer, else None; never waits for anything."""
+        with self._store.reading() as transaction:
+            stored = transaction.stored_secret(name, secret_name)
+        if stored is None or not stored.public or self._due(stored):
+            return None
+        return value_object(stored.kind, stored.content, stored.expires, stored.renew)
+
+    def public_value(self, name: str, secret_name: str) -> dict[str, Any]:
+        """Return one public secret of a session as a value object; issues it anew if its time has come."""
+        quick = self.quick_value(name, secret_name)
+        return quick or self._sharing.retrying(lambda: self._public_value(name, secret_name))
+
+    def public_values(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return all public secrets of a session as value objects."""
+        with self._store.reading() as transaction:
+            session = _active(transaction, name).session()
+        public = (secret.name for secret in session.secrets if secret.export_public)
+        return {secret: self.public_value(name, secret) for secret in public}
+
+    def _public_value(self, name: str, secret_name: str) -> dict[str, Any]:
+        with self._store.writing() as transaction:
+            session = _active(transaction, name).session()
             secret = session.secret(secret_name)
             if secret is None or not secret.export_public:
                 raise CasRefusal(
@@ -78,126 +169,144 @@ class EmbeddedCas:
                     f"Reading value {secret_name} of /session={name} failed for a public client",
                     "There is no such secret, or it is not public",
                 )
-            return _value_object(transaction, session, secret)
+            self._renew(transaction, session)
+            stored = transaction.stored_secret(name, secret_name)
+            if stored is not None:
+                return value_object(stored.kind, stored.content, stored.expires, stored.renew)
+            value = self._sharing.value(transaction, session, secret_name)
+        return value_object(value.kind, value.content, None, None)
 
-    def public_values(self, name: str) -> dict[str, dict[str, Any]]:
-        """Return all public secrets of a session as value objects."""
+    def report(self, nonce: str) -> dict[str, Any]:
+        """Return what this CAS can prove about itself, bound to `nonce` (hex)."""
+        return trust.make_report(self.keys, nonce, __version__, self._clock())
+
+    def export(self, request: Any, peer_chain: Sequence[bytes]) -> dict[str, Any]:
+        """Return a secret that a session exports to a session in the CAS that presents `peer_chain`."""
+        session_name, pin, name, importer = export_request(request)
+        target = remote_target(*importer, *proved_keys(peer_chain))
+        return self._sharing.retrying(lambda: self._export(session_name, pin, name, importer, target))
+
+    def _export(
+        self, session_name: str, pin: str | None, name: str, importer: Importer, target: Target
+    ) -> dict[str, Any]:
+        with self._store.writing() as transaction:
+            value = self._sharing.exported(transaction, session_name, name, target, pin)
+            transaction.record("secret_exported", session=session_name, secret=name, importer=importer[0])
+        return {"value": value.to_dict()}
+
+    def renew(self) -> int:
+        """Issue certificates anew whose time has come; return the number of sessions concerned."""
         with self._store.reading() as transaction:
-            session = self._public_session(transaction, name)
-            public = (secret for secret in session.secrets if secret.export_public)
-            return {secret.name: _value_object(transaction, session, secret) for secret in public}
+            due = transaction.due(int(self._clock().timestamp()))
+        for name in due:
+            self._sharing.retrying(lambda name=name: self._renew_session(name))  # type: ignore[misc]
+        return len(due)
 
-    def quote(self, report: Any) -> dict[str, Any]:
-        """Sign a report with the quoting key of this simulated machine."""
-        return attestation.sign_quote(report, self.keys.quoting)
+    def _renew_session(self, name: str) -> None:
+        with self._store.writing() as transaction:
+            self._renew(transaction, _active(transaction, name).session())
 
-    def attest(self, config_id: str, quote: Any, channel_certificate_der: bytes) -> dict[str, Any]:
-        """Return the configuration `config_id` (session/service) for the program behind `quote` and the channel."""
-        session_name, slash, service_name = config_id.rpartition("/")
-        if not slash or not session_name or not service_name:
-            raise CasRefusal(400, "The configuration id is malformed", "Expected <session>/<service>")
-        try:
-            return self._attest(session_name, service_name, quote, channel_certificate_der)
-        except CasRefusal as refusal:
-            head = f"CAS refused to attest service {service_name} of session {session_name}"
-            raise CasRefusal(refusal.status, head, *refusal.causes) from refusal
-
-    def _attest(self, name: str, service_name: str, quote: Any, certificate_der: bytes) -> dict[str, Any]:
+    def check(self) -> None:
+        """Raise `CasError` if the store cannot be used."""
         with self._store.reading() as transaction:
-            version = transaction.session(name)
-            if version is None:
-                raise _unknown(name)
-            session = version.session()
-            service = session.service(service_name)
-            if service is None:
-                raise CasRefusal(404, f"Service not found: session {name} has no service {service_name}")
-            checked = attestation.read_quote(quote)
-            attestation.check_channel(checked, certificate_der)
-            if session.security.attestation.mode != "none":
-                attestation.check_signature(checked, self.keys.quoting.public_key())
-                attestation.check_requirements(checked, session, service)
-            return configuration(transaction, session, version.hash, service)
+            transaction.active_hash(namespaces.ROOT)
 
-    @staticmethod
-    def _may_create(transaction: Transaction, session: Session, principal: Principal) -> None:
+    def _due(self, stored: Stored) -> bool:
+        return stored.renew is not None and bool(self._clock().timestamp() >= stored.renew)
+
+    def _renew(self, transaction: Transaction, session: Session) -> None:
+        """Issue the certificates of a session anew whose time has come."""
+        stored = transaction.stored(session.name)
+        if any(self._due(row) for row in stored.values()):
+            imported = self._sharing.imported(transaction, session)
+            issued = renewed(session, stored, imported, self._clock())
+            for name, row in issued.items():
+                transaction.put_stored(session.name, name, row)
+            transaction.record("certificates_renewed", session=session.name, secrets=sorted(issued))
+
+    def _may_create(self, transaction: Transaction, session: Session, client: Client) -> None:
         if session.predecessor is not None:
             raise CasRefusal(
                 404,
                 f"Session not found: there is no session {session.name} to update",
                 "The session names a predecessor",
             )
-        namespace = names.parent(session.name)
-        if namespace is None:
-            return
         head = f"Creating session {session.name} failed"
+        namespace = namespaces.parent(session.name)
         version = transaction.session(namespace)
         if version is None:
             raise CasRefusal(404, head, f"Namespace not found: create session {namespace} first")
-        if not permits(version.session(), "create_sessions", principal):
-            raise CasRefusal(
-                403, head, f"The access policy of {namespace} does not grant create_sessions to {principal.key_hash}"
-            )
+        self._require(transaction, version.session(), "create_sessions", client, head)
+        if session.namespace_hash not in (None, version.hash):
+            raise CasRefusal(409, head, f"The namespace {namespace} has another hash than namespace_hash says")
 
-    @staticmethod
-    def _may_update(session: Session, current: Version, active: Session, principal: Principal) -> None:
+    def _may_update(
+        self, transaction: Transaction, session: Session, current: Version, active: Session, client: Client
+    ) -> None:
         head = f"Updating session {session.name} failed"
-        if not permits(active, "update", principal):
-            raise CasRefusal(403, head, f"Its access policy does not grant update to {principal.key_hash}")
+        self._require(transaction, active, "update", client, head)
         if session.predecessor is None:
             raise CasRefusal(409, head, "Session already exists, please specify predecessor hash")
         if session.predecessor != current.hash:
+            if transaction.session(session.name, session.predecessor) is None:
+                raise CasRefusal(404, head, "Session not found: it has no version with the predecessor's hash")
             raise CasRefusal(409, head, "The predecessor is not the active version of the session (stale predecessor)")
 
-    @staticmethod
-    def _public_session(transaction: Transaction, name: str) -> Session:
-        version = transaction.session(name)
-        if version is None:
-            raise _unknown(name)
-        return version.session()
+    def _require(self, transaction: Transaction, session: Session, operation: str, client: Client, head: str) -> None:
+        grant = grants(session, operation, client, self._sharing.resolver(transaction, session))
+        if grant.allowed:
+            return
+        status = 401 if client == Client() else 403
+        reason = f"The access policy of {session.name} does not grant {operation} to {client}"
+        raise CasRefusal(status, head, reason, *grant.ignored)
+
+    def _record(self, transaction: Transaction, event: str, version: Version, client: Client) -> None:
+        session = version.session()
+        fields: dict[str, Any] = {"session": session.name}
+        if client.principal is not None:
+            fields["client"] = client.principal.key_hash
+        if client.signers:
+            fields["signers"] = sorted(client.signers)
+        if transaction.meta(_salted(session.name)) is not None:
+            fields["hash"] = version.hash
+        transaction.record(event, **fields)
 
 
-def _parsed(text: str | bytes) -> Session:
-    try:
-        return parse_session(text)
-    except InvalidInput as error:
-        causes = (
-            f"{finding.position.line}:{finding.position.column}: {finding.code} {finding.path}: {finding.message}"
-            for finding in error.findings
-        )
-        raise CasRefusal(400, "The session is invalid", *causes) from error
+def _salted(name: str) -> str:
+    return f"salted:{name}"
 
 
-def _with_creator(session: Session, active: Session | None, principal: Principal) -> Session:
+def _active(transaction: Transaction, name: str) -> Version:
+    version = transaction.session(name)
+    if version is None:
+        raise CasRefusal(404, f"Session not found: there is no session {name}")
+    return version
+
+
+def _with_creator(session: Session, active: Session | None, client: Client) -> Session:
     """Set the creator: the uploader, unless an update states that the creator stays who it was.
 
-    A policy that never mentions CREATOR has none, so that its hash is known before the upload.
+    A policy that never mentions CREATOR has none, so that its hash is known before the upload. The creator of a signed
+    session was checked against its signatures when it was read.
     """
-    creator = principal.certificate_pem
-    if session.creator is not None and not is_creator(session.creator, principal):
-        if active is None or active.creator is None or normal_certificate(active.creator) != session.creator:
+    if client.signers:
+        return session
+    if client.principal is None:
+        raise CasRefusal(401, "This needs a TLS client certificate")
+    creator = client.principal.certificate_pem
+    if session.creator is not None and not is_creator(session.creator, client):
+        known = active.creator if active is not None else None
+        if not isinstance(known, str) or normal_certificate(known) != session.creator:
             raise CasRefusal(
                 403, "The session names somebody else as its creator", "Remove creator; the CAS sets it to the uploader"
             )
-        creator = active.creator
-    if not session.access_policy.mentions_creator():
-        return session.model_copy(update={"creator": None})
-    return session.model_copy(update={"creator": creator})
+        creator = known
+    return session.model_copy(update={"creator": creator if session.mentions_creator() else None})
 
 
 def _version_of(session: Session) -> Version:
     """Return what is stored; reading it must give the same session, or the CAS would enforce something else."""
-    text, hash_ = read_back(session), session_hash(session)
-    if session_hash(_parsed(text)) != hash_:
+    version = namespaces.version_of(session)
+    if session_hash(parse_session(version.text)) != version.hash or version.session() != session:
         raise CasError(f"session {session.name} cannot be stored without a change", hint="this is a bug; report it")
-    return Version(text, hash_)
-
-
-def _unknown(name: str) -> CasRefusal:
-    return CasRefusal(404, f"Session not found: there is no session {name}")
-
-
-def _value_object(transaction: Transaction, session: Session, secret: Secret) -> dict[str, Any]:
-    value = value_of(transaction, session, secret.name)
-    if value.kind == "binary":
-        return {"kind": "binary", "value": value.content.hex(), "expires": None, "renew": None}
-    return {"kind": "string", "value": value.content.decode(), "expires": None, "renew": None}
+    return version

@@ -1,183 +1,351 @@
-"""The durable memory of the embedded CAS: sessions with their whole history, and generated secrets, in SQLite.
+"""The durable memory of the embedded CAS: sessions with their history, values, tags, and the audit log, in SQLite.
 
-In: texts and values. Out: the same, after a crash too. Everything confidential is sealed with AES-256-GCM before it
-reaches the database. A transaction is taken whole or not at all; writers exclude each other.
+In: texts and values. Out: the same, after a crash too. What is confidential is sealed before it reaches the database.
+A transaction is taken whole or not at all; its audit entries are part of it, and the freshness anchor follows it
+before anybody is told that it happened. Writers exclude each other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from sconectl import __version__
+from sconectl.cas import audit_table, store_schema
+from sconectl.cas.anchor import Anchor
+from sconectl.cas.audit import STARTED, AuditKey, Head, entry
 from sconectl.cas.private_files import private_directory
-from sconectl.errors import CasError, InvalidInput
+from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.sealing import SealBroken, Sealer
+from sconectl.cas.values import Stored
+from sconectl.errors import CasError, InvalidInput, Refused
+from sconectl.policy.canonical import from_json, session_hash
 from sconectl.policy.model import Session, parse_session
+from sconectl.policy.names import ROOT
 
 FILE = "cas.db"
-SCHEMA_VERSION = 1
-_NONCE = 12
 _BUSY_SECONDS = 30
-_SCHEMA = (
-    "CREATE TABLE sessions (name TEXT NOT NULL, hash TEXT NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL,"
-    " PRIMARY KEY (name, number), UNIQUE (name, hash)) STRICT",
-    "CREATE TABLE secrets (session TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, size INTEGER NOT NULL,"
-    " sealed BLOB NOT NULL, PRIMARY KEY (session, name)) STRICT",
-)
+_PARSED_SESSIONS = 256
+_SPARE_CONNECTIONS = 32
+_ROW = "SELECT name, kind, public, expires, renew, sealed FROM secrets WHERE session = ?"
+
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Version:
-    """One stored version of a session."""
+    """One version of a session: its text, the same as `canonical.to_json` (None in old stores), its hash and number."""
 
     text: str = field(repr=False)
+    document: str | None = field(repr=False)
     hash: str
+    number: int = 0
 
     def session(self) -> Session:
-        """Return the session in `text`; raises `CasError` if this version of sconectl does not take it any more."""
-        try:
-            return parse_session(self.text)
-        except InvalidInput as error:
-            raise CasError(
-                f"a stored session (hash {self.hash}) cannot be enforced by this version of sconectl",
-                hint="use the version that stored it, or a newer one",
-            ) from error
+        """Return the session; raises `CasError` if this version of sconectl does not take it any more."""
+        return _session(self.hash, self.document, self.text)
 
 
-@dataclass(frozen=True)
-class Generated:
-    """A generated secret with the parameters it was generated for."""
-
-    kind: str
-    size: int
-    value: bytes = field(repr=False)
+@lru_cache(maxsize=_PARSED_SESSIONS)
+def _session(hash_: str, document: str | None, text: str) -> Session:
+    try:
+        if document is None:
+            return parse_session(text)
+        session = from_json(document)
+        if session_hash(session) != hash_:
+            raise ValueError("there is something in it that is not in the language of this version")
+        return session
+    except (InvalidInput, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CasError(
+            f"a stored session (hash {hash_}) cannot be enforced by this version of sconectl",
+            hint="use the version that stored it, or a newer one",
+        ) from error
 
 
 class Store:
-    """The database in one directory; safe to use from several threads and processes at once."""
+    """The database in one directory; safe to use from several threads and processes at once.
 
-    def __init__(self, directory: Path, sealing_key: bytes) -> None:
+    `notices` are sentences that the user should see. Raises `Refused` if the directory is an older copy, `CasError` if
+    it is unusable. Each transaction may raise `CasError`, and a writing one `CasRefusal` 507 if the disk is full.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        sealing: bytes,
+        *,
+        audit_key: AuditKey,
+        anchor: Anchor,
+        clock: Clock = _now,
+        starting: bool = True,
+    ) -> None:
+        """Open or make the store; unless `starting` is false, that is an event of the audit log."""
         self._path = private_directory(directory) / FILE
-        self._cipher = AESGCM(sealing_key)
+        if anchor.path.resolve().is_relative_to(directory.resolve()):
+            raise Refused(
+                f"the freshness anchor {anchor.path} lies in the directory that it is to watch over",
+                hint="choose a path outside of it",
+            )
+        self._sealer = Sealer(sealing)
+        self._audit_key = audit_key
+        self._anchor = anchor
+        self._clock = clock
+        self._spare: list[sqlite3.Connection] = []
+        self._writers = threading.Lock()
+        self._closed = False
         # SQLite gives its -wal and -shm files the permissions of the database.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._path.chmod(0o600)
+        self._identity = self._found()
+        remembered = anchor.read()
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            self._prepare(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            store_schema.prepare(connection, self._sealer, clock())
+            connection.execute("COMMIT")
+            connection.execute("BEGIN")
+            notice = audit_table.check_fresh(connection, remembered, anchor, audit_key.private.public_key())
+        self.notices = (notice,) if notice else ()
+        if starting:
+            with self.writing() as transaction:
+                transaction.record(STARTED, simulation=True, version=__version__, **audit_key.binding)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA_VERSION):
-                raise CasError(
-                    f"{self._path} was written by another version of sconectl (schema {version})",
-                    hint="use that version, or another directory",
-                )
-            if version == 0:
-                for statement in _SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            with contextlib.closing(connection):
-                connection.execute("PRAGMA synchronous = FULL")
-                yield connection
-        except sqlite3.Error as error:
-            raise CasError(f"the database {self._path} cannot be used: {error}") from error
+    def close(self) -> None:
+        """Let go of the database."""
+        self._closed = True
+        while self._spare:
+            self._spare.pop().close()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Give a view of one moment of the store."""
         with self._connection() as connection:
             connection.execute("BEGIN")
-            yield Transaction(connection, self._cipher)
+            yield Transaction(connection, self._sealer, self._audit_key, self._clock)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Transaction]:
-        """Give an exclusive transaction; it commits at the end, and rolls back if an exception leaves it."""
-        with self._connection() as connection:
+        """Give an exclusive transaction; it commits at the end, and rolls back if an exception leaves it.
+
+        When this returns, what was done is durable, and the anchor knows it if it was recorded.
+        """
+        # The lock makes threads wait in line; SQLite's own lock makes processes poll.
+        with self._writers, self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            yield Transaction(connection, self._cipher)
-            # An exception closes the connection before this line, and with it rolls back.
+            transaction = Transaction(connection, self._sealer, self._audit_key, self._clock)
+            yield transaction
             connection.execute("COMMIT")
+        if transaction.recorded is not None:
+            self._anchor.advance(transaction.recorded)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that is used by nobody else; an open transaction is rolled back at the end."""
+        if self._found() != self._identity or self._closed:
+            raise CasError(f"{self._path} was closed or replaced by another store", hint="start again")
+        try:
+            connection = self._spare.pop() if self._spare else self._connect()
+        except IndexError:  # another thread was faster
+            connection = self._connect()
+        usable = True
+        try:
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            usable = False
+            raise self._explained(error) from error
+        except SealBroken as error:
+            raise _changed() from error
+        finally:
+            if usable and not self._closed and len(self._spare) < _SPARE_CONNECTIONS:
+                self._spare.append(connection)
+            else:
+                connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        return connection
+
+    def _found(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
+
+    def _explained(self, error: sqlite3.Error) -> Exception:
+        # Some errors of sqlite3 have no code.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self._path.parent)):
+            return CasRefusal(
+                507,
+                "The CAS cannot store this: its disk is full",
+                f"Make room on the file system of {self._path.parent}; nothing was changed",
+            )
+        return CasError(f"the database {self._path} cannot be used: {error}")
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return os.statvfs(directory).f_bavail < 16
+    except OSError:
+        return False
+
+
+def _changed() -> CasError:
+    return CasError("a stored value was changed or belongs to another CAS", hint="restore the directory from a backup")
 
 
 class Transaction:
-    """What can be read and written within one transaction."""
+    """What can be read and written within one transaction; usable only while it is open."""
 
-    def __init__(self, connection: sqlite3.Connection, cipher: AESGCM) -> None:
+    def __init__(self, connection: sqlite3.Connection, sealer: Sealer, audit_key: AuditKey, clock: Clock) -> None:
         self._connection = connection
-        self._cipher = cipher
+        self._sealer = sealer
+        self._audit_key = audit_key
+        self._clock = clock
+        self.recorded: Head | None = None
+        """The last entry that this transaction added to the audit log."""
 
     def session(self, name: str, hash_: str | None = None) -> Version | None:
         """Return the active version of a session, or the one with the given hash."""
+        query = "SELECT number, hash, text, document FROM sessions WHERE name = ?"
         if hash_ is None:
-            query = "SELECT hash, sealed FROM sessions WHERE name = ? ORDER BY number DESC LIMIT 1"
-            row = self._connection.execute(query, (name,)).fetchone()
+            row = self._one(f"{query} ORDER BY number DESC LIMIT 1", name)
         else:
-            query = "SELECT hash, sealed FROM sessions WHERE name = ? AND hash = ?"
-            row = self._connection.execute(query, (name, hash_)).fetchone()
+            row = self._one(f"{query} AND hash = ?", name, hash_)
         if row is None:
             return None
-        text = self._open(row[1], "session", name, row[0]).decode()
-        return Version(text, row[0])
+        number, found, text, document = row
+        place = (name, number, found)
+        plain = None if document is None else self._sealer.open(document, "document", *place).decode()
+        return Version(self._sealer.open(text, "text", *place).decode(), plain, found, number)
+
+    def active_hash(self, name: str) -> str | None:
+        """Return the hash of the active version of a session, or None without a session."""
+        row = self._one("SELECT hash FROM sessions WHERE name = ? ORDER BY number DESC LIMIT 1", name)
+        return None if row is None else str(row[0])
+
+    def names(self) -> list[str]:
+        """Return the names of all sessions."""
+        return [str(name) for (name,) in self._all("SELECT DISTINCT name FROM sessions ORDER BY name")]
+
+    def versions(self, name: str) -> list[tuple[int, str]]:
+        """Return number and hash of all versions of a session, oldest first."""
+        return self._all("SELECT number, hash FROM sessions WHERE name = ? ORDER BY number", name)
 
     def append(self, name: str, version: Version) -> None:
-        """Make `version` the active one of its session."""
-        query = "SELECT coalesce(max(number), 0) + 1 FROM sessions WHERE name = ?"
-        (number,) = self._connection.execute(query, (name,)).fetchone()
-        sealed = self._seal(version.text.encode(), "session", name, version.hash)
-        self._connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (name, version.hash, number, sealed))
-
-    def generated(self, session: str) -> dict[str, Generated]:
-        """Return the generated secrets of the active version of a session."""
-        query = "SELECT name, kind, size, sealed FROM secrets WHERE session = ?"
-        return {
-            name: Generated(kind, size, self._open(sealed, "secret", session, name, kind, size))
-            for name, kind, size, sealed in self._connection.execute(query, (session,))
-        }
-
-    def replace_generated(self, session: str, values: dict[str, Generated]) -> None:
-        """Make `values` the generated secrets of a session."""
-        self._connection.execute("DELETE FROM secrets WHERE session = ?", (session,))
-        self._connection.executemany(
-            "INSERT INTO secrets VALUES (?, ?, ?, ?, ?)",
-            [
-                (
-                    session,
-                    name,
-                    item.kind,
-                    item.size,
-                    self._seal(item.value, "secret", session, name, item.kind, item.size),
-                )
-                for name, item in values.items()
-            ],
+        """Make `version` the active one of its session; its number is the next one."""
+        row = self._one("SELECT coalesce(max(number), 0) + 1 FROM sessions WHERE name = ?", name)
+        store_schema.insert_session(
+            self._connection, self._sealer, name, row[0], version.hash, version.text, version.document
         )
 
-    def _seal(self, value: bytes, *bound_to: str | int) -> bytes:
-        nonce = os.urandom(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, value, json.dumps(bound_to).encode())
+    def children(self, namespace: str | None, *, nested: bool = False) -> list[tuple[str, str]]:
+        """Return name and active hash of the sessions right in `namespace`, or with `nested` of all below it.
 
-    def _open(self, sealed: bytes, *bound_to: str | int) -> bytes:
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], json.dumps(bound_to).encode())
-        except InvalidTag as error:
-            raise CasError(
-                "a stored value was changed or belongs to another CAS", hint="restore the directory from a backup"
-            ) from error
+        The top level is None or `/`; the root session is not in it.
+        """
+        above = namespace or ROOT
+        query = (
+            "SELECT name, hash FROM (SELECT name, hash, max(number) FROM sessions WHERE {} GROUP BY name) ORDER BY 1"
+        )
+        if not nested:
+            return self._all(query.format("parent = ?"), above)
+        if above == ROOT:
+            return self._all(query.format("parent > ''"))
+        return self._all(query.format("name > ? AND name < ?"), f"{above}/", f"{above}0")  # 0 follows / in ASCII
+
+    def count(self) -> int:
+        """Return the number of sessions."""
+        row = self._one("SELECT count(DISTINCT name) FROM sessions")
+        return int(row[0])
+
+    def stored(self, session: str) -> dict[str, Stored]:
+        """Return the rows of the secrets of the active version of a session."""
+        rows = self._all(_ROW, session)
+        return {row[0]: store_schema.read_secret(self._sealer, session, row) for row in rows}
+
+    def stored_secret(self, session: str, name: str) -> Stored | None:
+        """Return the row of one secret, or None."""
+        row = self._one(f"{_ROW} AND name = ?", session, name)
+        return None if row is None else store_schema.read_secret(self._sealer, session, row)
+
+    def replace_stored(self, session: str, rows: Mapping[str, Stored]) -> None:
+        """Make `rows` the secrets of a session."""
+        self._connection.execute("DELETE FROM secrets WHERE session = ?", (session,))
+        for name, item in rows.items():
+            self.put_stored(session, name, item)
+
+    def put_stored(self, session: str, name: str, item: Stored) -> None:
+        """Insert or replace the row of one secret."""
+        store_schema.write_secret(self._connection, self._sealer, session, name, item)
+
+    def due(self, now: int) -> list[str]:
+        """Return the sessions with a certificate whose time to be renewed has come; `now` in unix seconds."""
+        query = "SELECT DISTINCT session FROM secrets WHERE renew IS NOT NULL AND renew <= ? ORDER BY session"
+        return [str(session) for (session,) in self._connection.execute(query, (now,))]
+
+    def tag(self, session: str, subject: str) -> str | None:
+        """Return the tag of a volume or file system, or None if none was set."""
+        row = self._one("SELECT sealed FROM tags WHERE session = ? AND subject = ?", session, subject)
+        return None if row is None else self._sealer.open(row[0], "tag", session, subject).decode()
+
+    def set_tag(self, session: str, subject: str, tag: str) -> None:
+        """Set the tag of a volume or file system."""
+        sealed = self._sealer.seal(tag.encode(), "tag", session, subject)
+        self._connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (session, subject, sealed))
+
+    def meta(self, key: str) -> str | None:
+        """Return a fact about the store, or None."""
+        row = self._one("SELECT sealed FROM meta WHERE key = ?", key)
+        return None if row is None else self._sealer.open(row[0], "meta", key).decode()
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Set a fact about the store."""
+        sealed = self._sealer.seal(value.encode(), "meta", key)
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, sealed))
+
+    def use_once(self, kind: str, key: str, now: int) -> bool:
+        """Say whether `key` is used for the first time, and remember it; `now` in unix seconds."""
+        cursor = self._connection.execute("INSERT OR IGNORE INTO used VALUES (?, ?, ?)", (kind, key, now))
+        return cursor.rowcount == 1
+
+    def forget_used(self, kind: str, before: int) -> None:
+        """Forget the keys of a kind that were used before a time (unix seconds) and can be refused by their age."""
+        self._connection.execute("DELETE FROM used WHERE kind = ? AND at < ?", (kind, before))
+
+    def record(self, event: str, **fields: Any) -> None:
+        """Add an entry to the audit log; `fields` are JSON values without fractions, and never secret values."""
+        head = self.recorded or audit_table.newest(self._connection)
+        time = self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        added = entry(head, time, event, fields, self._audit_key.private)
+        audit_table.add(self._connection, added)
+        self.recorded = added.head
+
+    def _one(self, query: str, *values: object) -> Any:
+        return self._connection.execute(query, values).fetchone()
+
+    def _all(self, query: str, *values: object) -> list[Any]:
+        return self._connection.execute(query, values).fetchall()

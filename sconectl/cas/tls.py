@@ -1,23 +1,18 @@
 """TLS for the server: any client certificate is accepted, also a self-signed one, and shown to the application.
 
-In: the server's key and chain. Out: an `ssl.SSLContext` for asyncio, and a uvicorn protocol that puts the peer's
-certificate into the ASGI scope. The handshake proves that the client owns the key, and keys are what counts here;
-Python's own ssl module cannot leave out the check of the issuer, so pyOpenSSL does the work behind its interface.
+In: the server's key and chain. Out: an `ssl.SSLContext` for asyncio whose connections tell what the peer presented.
+The handshake proves that the client owns the key, and keys are what counts here; Python's own ssl module cannot leave
+out the check of the issuer, so pyOpenSSL does the work behind its interface.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from typing import Any
 
 from OpenSSL import SSL
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sconectl.cas.certificates import Holder
-
-PEER_CERTIFICATE = "sconectl.peer_certificate"
-"""The key of the ASGI scope with the client's certificate (DER), or None."""
+from sconectl.cas.certificates import Holder, certificate_der
 
 _CHUNK = 1 << 16
 
@@ -83,9 +78,12 @@ class TlsObject:
         return len(data)
 
     def write(self, data: Any) -> int:
-        """Encrypt `data` and return how much of it was taken."""
-        taken = self._run(lambda: self._connection.send(bytes(data[:_CHUNK])))
-        return int(taken)
+        """Encrypt `data` and return how much of it was taken: all of it, or asyncio would copy the rest each time."""
+        view, taken = memoryview(data), 0
+        while taken < len(view):
+            chunk = bytes(view[taken : taken + _CHUNK])
+            taken += int(self._run(lambda chunk=chunk: self._connection.send(chunk)))
+        return taken
 
     def unwrap(self) -> None:
         """Say goodbye; raises `ssl.SSLWantReadError` until the peer has done so, too."""
@@ -103,9 +101,16 @@ class TlsObject:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             return None
-        from sconectl.cas.certificates import certificate_der
-
         return certificate_der(certificate)
+
+    def peer_chain(self) -> list[bytes]:
+        """Return all certificates (DER) that the client presented, its own first; only that one's key is proved."""
+        own = self.getpeercert(True)
+        if own is None:
+            return []
+        # OpenSSL leaves the client's own certificate out of the chain that a server sees.
+        rest = self._connection.get_peer_cert_chain(as_cryptography=True) or []
+        return [own, *(der for certificate in rest if (der := certificate_der(certificate)) != own)]
 
     def cipher(self) -> tuple[str, str, int] | None:
         """Return name, protocol and strength of the cipher in use."""
@@ -151,18 +156,3 @@ class TlsObject:
                 self._outgoing.write(self._connection.bio_read(_CHUNK))
             except SSL.WantReadError:
                 return
-
-
-class PeerCertificateProtocol(H11Protocol):
-    """HTTP/1.1 on one TLS connection, whose client certificate each request carries in its scope."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take over a connection after its handshake."""
-        super().connection_made(transport)
-        peer = transport.get_extra_info("ssl_object").getpeercert(True)
-        application = self.app
-
-        async def with_peer(scope: Any, receive: Any, send: Any) -> None:
-            await application({**scope, PEER_CERTIFICATE: peer}, receive, send)
-
-        self.app = with_peer

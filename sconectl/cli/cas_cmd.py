@@ -1,4 +1,4 @@
-"""`sconectl cas …`: run the embedded CAS, and see by which key a CAS is trusted.
+"""`sconectl cas …`: run the embedded CAS. What concerns trust in a CAS is in `cas_trust_cmd`.
 
 In: command line options. Out: results on stdout, everything else on stderr. Failures are raised as `SconectlError`.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sconectl.cli.wiring import data_directory, default_cas_config
+from sconectl.cli import cas_keep_cmd, cas_trust_cmd
+from sconectl.cli.wiring import data_directory
 from sconectl.errors import CasUnreachable, UsageError
 
 if TYPE_CHECKING:
@@ -29,17 +30,7 @@ def default_directory() -> Path:
     return data_directory() / "cas"
 
 
-Directory = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir", metavar="DIR", help="The directory of the embedded CAS.", show_default="~/.local/share/sconectl/cas"
-    ),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option("--cas-config", metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas"),
-]
-Cas = Annotated[str, typer.Argument(metavar="CAS", help="local, HOST or HOST:PORT.")]
+Directory = cas_trust_cmd.Directory
 
 
 @cas_app.command("serve")
@@ -47,6 +38,10 @@ def serve(
     directory: Directory = None,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = DEFAULT_LISTEN,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the server answers; it runs on.")] = False,
+    anchor: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What an older copy of the directory is noticed by; outside of it."),
+    ] = None,
 ) -> None:
     """Serve the embedded CAS over HTTPS until it is stopped.
 
@@ -58,12 +53,12 @@ def serve(
     host, port = _host_and_port(listen)
     where = directory or default_directory()
     if not detach:
-        daemon.serve(where, host, port, _announce)
+        daemon.serve(where, host, port, _announce, anchor=anchor)
         return
-    from sconectl.cas.service import EmbeddedCas
+    from sconectl.cas.keys import load_or_create
 
-    running = daemon.start_detached(where, host, port)
-    _announce(EmbeddedCas(where), running.address)
+    running = daemon.start_detached(where, host, port, anchor=anchor)
+    _announcement(load_or_create(where).cas_key_hash, where, running.address)
     typer.echo(f"  stop it with: sconectl cas stop --dir {where}", err=True)
     typer.echo(running.address)
 
@@ -92,46 +87,8 @@ def stop(directory: Directory = None) -> None:
     typer.echo(f"stopped the CAS at {running.address} (process {running.pid})", err=True)
 
 
-@cas_app.command("show-certificate")
-def show_certificate(cas: Cas = "local", directory: Directory = None, cas_config: Config = None) -> None:
-    """Print the certificate chain of a CAS as PEM, as curl's --cacert takes it."""
-    typer.echo(_chain(cas, directory, cas_config), nl=False)
-
-
-@cas_app.command("show-identification")
-def show_identification(
-    cas: Cas = "local",
-    key: Annotated[bool, typer.Option("-c", help="The key hash of the CAS (default).")] = False,
-    software: Annotated[bool, typer.Option("-s", help="The key hash of its software.")] = False,
-    chain: Annotated[bool, typer.Option("-T", help="The certificate chain as PEM.")] = False,
-    directory: Directory = None,
-    cas_config: Config = None,
-) -> None:
-    """Print what identifies a CAS: the hash of its key, by which clients and policies trust it."""
-    if key + software + chain > 1:
-        raise UsageError("-c, -s and -T exclude each other", hint="give one of them")
-    pem = _chain(cas, directory, cas_config)
-    if chain:
-        typer.echo(pem, nl=False)
-        return
-    from cryptography import x509
-
-    from sconectl.key_hash import key_hash
-
-    certificates = x509.load_pem_x509_certificates(pem.encode())
-    typer.echo(key_hash(certificates[0 if software else -1].public_key()))
-
-
-def _chain(cas: str, directory: Path | None, cas_config: Path | None) -> str:
-    if cas == "local":
-        from sconectl.cas.keys import load_or_create
-
-        return load_or_create(directory or default_directory()).chain_pem
-    from sconectl.cas.client import HttpCas
-    from sconectl.cas.identity import CasConfig
-
-    config = CasConfig(cas_config or default_cas_config())
-    return HttpCas(cas, config, notify=lambda line: typer.echo(line, err=True)).chain_pem
+cas_trust_cmd.register(cas_app)
+cas_keep_cmd.register(cas_app)
 
 
 def _host_and_port(listen: str) -> tuple[str, int]:
@@ -143,10 +100,14 @@ def _host_and_port(listen: str) -> tuple[str, int]:
 
 
 def _announce(cas: EmbeddedCas, address: str) -> None:
+    _announcement(cas.keys.cas_key_hash, cas.directory, address)
+
+
+def _announcement(key: str, directory: Path, address: str) -> None:
     typer.echo(
         f"SIMULATION: this CAS runs without confidential hardware. Use it for development and tests only.\n"
         f"  address:      https://{address}\n"
-        f"  CAS key hash: {cas.keys.cas_key_hash}\n"
-        f"  directory:    {cas.directory}",
+        f"  CAS key hash: {key}\n"
+        f"  directory:    {directory}",
         err=True,
     )

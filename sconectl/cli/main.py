@@ -12,6 +12,8 @@ import sconectl
 from sconectl.cli.cas_cmd import cas_app
 from sconectl.cli.console import Console, note, show_error
 from sconectl.cli.sconify_cmd import sconify_image
+from sconectl.cli.self_cmd import cert_app, self_app
+from sconectl.cli.session_cmd import session_app
 from sconectl.errors import BuildFailed, SconectlError, UsageError
 
 app = typer.Typer(
@@ -23,6 +25,9 @@ app = typer.Typer(
     context_settings={"max_content_width": 80, "help_option_names": ["--help"]},
 )
 app.add_typer(cas_app, name="cas")
+app.add_typer(session_app, name="session")
+app.add_typer(self_app, name="self")
+app.add_typer(cert_app, name="cert")
 
 
 def _version(wanted: bool) -> None:

@@ -23,9 +23,9 @@ from sconectl.plan.facts import ImageFacts
 from sconectl.plan.naming import program_name, session_name
 from sconectl.plan.parameters import log_level
 from sconectl.plan.wiring import ServiceSecrets, wire
+from sconectl.policy.features import lowest_version
 from sconectl.yaml_tree import Document, Path, show_path
 
-SESSION_VERSION = "0.3.10"
 FSPF_SECRET = "sconectl-fspf-key"  # noqa: S105 - a name
 IMAGE_KEY_SECRET = "fspf-key"  # noqa: S105
 NAMESPACE_FILE = "namespace"
@@ -168,10 +168,15 @@ def _unreachable_keys(given: MeshInput) -> list[Finding]:
     ]
 
 
+def with_version(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a session document that declares, behind its name, the lowest language version that it needs."""
+    return {"name": document["name"], "version": lowest_version(document), **document}
+
+
 def _namespace_session(name: str) -> dict[str, Any]:
     owner = ["CREATOR"]
     policy = {"read": owner, "update": owner, "create_sessions": owner}
-    return {"name": name, "version": SESSION_VERSION, "access_policy": policy}
+    return with_version({"name": name, "access_policy": policy})
 
 
 def _chart_name(given: MeshInput) -> str:
@@ -277,7 +282,6 @@ class _Service:
             image["injection_files"] = self.files
         document: dict[str, Any] = {
             "name": self.session_name,
-            "version": SESSION_VERSION,
             "access_policy": {"read": ["CREATOR"], "update": ["CREATOR"]},
             "security": {"attestation": self._attestation()},
             "services": [service],
@@ -285,7 +289,7 @@ class _Service:
         }
         if secrets:
             document["secrets"] = secrets
-        return SessionPlan(self.session_name, self.name, document)
+        return SessionPlan(self.session_name, self.name, with_version(document))
 
     def _attestation(self) -> dict[str, Any]:
         policy = self.given.mesh.policy

@@ -1,4 +1,4 @@
-"""The session: its model, and reading it from text.
+"""Reading a session from text, and all that it consists of.
 
 In: YAML (or JSON) text. Out: a frozen, normalised `Session`, or every fault with its position.
 """
@@ -8,71 +8,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, Discriminator, Tag, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, errors_of
-from sconectl.policy import fields, principals
+from sconectl.policy import fields, names
+from sconectl.policy.access_policy import AccessPolicy, Principal, Rule, Signer
+from sconectl.policy.draft import Draft
 from sconectl.policy.faults import findings_of
-from sconectl.policy.parts import (
-    AccessPolicy,
-    Attestation,
-    Export,
-    Image,
-    Import,
-    InjectionFile,
-    Part,
-    Secret,
-    Security,
-    Service,
-    Variant,
-)
-from sconectl.policy.rules import RULES, Draft
+from sconectl.policy.part import MAP, REFERENCE, shape
+from sconectl.policy.references import Export, Import, VolumeExport, VolumeImport
+from sconectl.policy.rules import RULES
+from sconectl.policy.secret import AkvImport, Secret, Validity
+from sconectl.policy.security import Attestation, SecretConfig, Security
+from sconectl.policy.services import EnclaveSigner, Service, Variant
+from sconectl.policy.session import Head, Session
 from sconectl.policy.violation import code_of
+from sconectl.policy.volumes import Image, InjectionFile, Mount, Volume
 from sconectl.yaml_tree import Document, Path, parse
 
 __all__ = [
-    "AccessPolicy", "Attestation", "Examined", "Export", "Image", "Import", "InjectionFile", "Secret", "Security",
-    "Service", "Session", "Variant", "examine", "parse_session",
+    "AccessPolicy", "AkvImport", "Attestation", "EnclaveSigner", "Examined", "Export", "Image", "Import",
+    "InjectionFile", "Mount", "Principal", "Rule", "Secret", "SecretConfig", "Security", "Service", "Session",
+    "Signer", "Validity", "Variant", "Volume", "VolumeExport", "VolumeImport", "examine", "parse_session",
 ]  # fmt: skip
 
-_TAGS = {"!akv": "mapping", "!cas": "empty"}  # known to the language; the section they stand in is refused by name
-_SECTIONS: dict[str, type[BaseModel]] = {"services": Service, "images": Image, "secrets": Secret}
+_TAGS = {"!akv": "mapping", "!cas": "empty"}
+_STORE = ("secret_config", "store_in")
+_SECTIONS: dict[str, type[BaseModel]] = {"services": Service, "images": Image, "secrets": Secret, "volumes": Volume}
+_APART = frozenset({*_SECTIONS, "security", "access_policy", "secret_config"})
 
-
-class Session(Part):
-    """A policy: what its services get, which enclaves may have it, and who may read and change it."""
-
-    name: fields.SessionName
-    version: fields.Version
-    predecessor: fields.SessionHash | None = None
-    creator: Annotated[str, BeforeValidator(principals.creator)] | None = None
-    access_policy: AccessPolicy = AccessPolicy()
-    security: Security = Security()
-    services: tuple[Service, ...] = ()
-    images: tuple[Image, ...] = ()
-    secrets: tuple[Secret, ...] = Field((), repr=False)
-
-    def service(self, name: str) -> Service | None:
-        """Return the service called `name`."""
-        return next((service for service in self.services if service.name == name), None)
-
-    def secret(self, name: str) -> Secret | None:
-        """Return the secret called `name`."""
-        return next((secret for secret in self.secrets if secret.name == name), None)
-
-    def image(self, name: str) -> Image | None:
-        """Return the image called `name`."""
-        return next((image for image in self.images if image.name == name), None)
-
-
-class _Head(Part):
-    """The scalars of a session, checked apart from its lists so that all faults are seen at once."""
-
-    name: fields.SessionName
-    version: fields.Version
-    predecessor: fields.SessionHash | None = None
-    creator: Annotated[str, BeforeValidator(principals.creator)] | None = None
+_ACCESS_POLICY: TypeAdapter[AccessPolicy | str] = TypeAdapter(
+    Annotated[Annotated[AccessPolicy, Tag(MAP)] | Annotated[fields.Reference, Tag(REFERENCE)], Discriminator(shape)]
+)
+_SECURITY: TypeAdapter[Security | str] = TypeAdapter(
+    Annotated[Annotated[Security, Tag(MAP)] | Annotated[fields.Reference, Tag(REFERENCE)], Discriminator(shape)]
+)
 
 
 @dataclass(frozen=True)
@@ -103,21 +75,34 @@ def examine(text: str | bytes, *, file: str = "session") -> Examined:
     return _Reader(document, _without_nulls(document.value)).read()
 
 
+_VERBATIM = frozenset({"environment", "payload"})
+
+
 def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
-    """Drop keys without a value (`predecessor: ~`): null stands for the default everywhere but in environment."""
+    """Drop keys without a value (`predecessor: ~`): null stands for the default, but not in lists of texts."""
 
     def clean(item: Any) -> Any:
+        if isinstance(item, str):
+            return item
         if isinstance(item, dict):
-            return {
-                key: part if key == "environment" else clean(part) for key, part in item.items() if part is not None
-            }
+            return {key: part if key in _VERBATIM else clean(part) for key, part in item.items() if part is not None}
         return [clean(part) for part in item] if isinstance(item, list) else item
 
     result: dict[str, Any] = clean(value)
     return result
 
 
+def _usable_name(name: Any) -> str:
+    """Return the name that relative references start from; if it is faulty, one that makes no further faults."""
+    try:
+        return names.session_name(name) if isinstance(name, str) else _NO_NAME
+    except PydanticCustomError:
+        return _NO_NAME
+
+
+_NO_NAME = "-/" * 32 + "-"
 _Model = TypeVar("_Model", bound=BaseModel)
+_Either = TypeVar("_Either")
 
 
 class _Reader:
@@ -127,32 +112,45 @@ class _Reader:
         self.document = document
         self.value = value
         self.findings: list[Finding] = []
-        name = value.get("name")
-        self.context = {"session": name if isinstance(name, str) else ""}
-        self.draft = Draft(document)
+        self.context = {"session": _usable_name(value.get("name"))}
+        self.draft = Draft(document, value)
 
     def read(self) -> Examined:
-        apart = {*_SECTIONS, "security", "access_policy"}
-        head = self.part(_Head, {key: item for key, item in self.value.items() if key not in apart}, ())
-        access_policy = self.part(AccessPolicy, self.value.get("access_policy", {}), ("access_policy",))
-        security = self.part(Security, self.value.get("security", {}), ("security",))
-        self.draft.security = security
-        self.draft.services = self.section(Service, "services", self.draft.service_names)
-        self.draft.images = self.section(Image, "images", self.draft.image_names)
-        self.draft.secrets = self.section(Secret, "secrets", self.draft.secret_names)
+        version = self.value.get("version")
+        if version in fields.LEGACY_VERSIONS:
+            # Nearly everything is spelled otherwise there; more findings would only be noise.
+            self.part(Head, {"name": "legacy", "version": version}, ())
+            return Examined(None, tuple(self.findings))
+        draft = self.draft
+        draft.version = version if version in fields.VERSIONS else None
+        head = self.part(Head, {key: item for key, item in self.value.items() if key not in _APART}, ())
+        draft.access_policy = self.either(_ACCESS_POLICY, "access_policy", AccessPolicy())
+        draft.security = self.either(_SECURITY, "security", Security())
+        draft.secret_config = self.secret_config()
+        draft.services = self.section(Service, "services")
+        draft.images = self.section(Image, "images")
+        draft.secrets = self.section(Secret, "secrets")
+        draft.volumes = self.section(Volume, "volumes")
         for rule in RULES:
-            self.findings.extend(rule(self.draft))
-        self.legacy_spellings()
+            self.findings.extend(rule(draft))
         self.findings.sort(key=lambda finding: finding.position)
-        if errors_of(self.findings) or head is None or access_policy is None or security is None:
+        if (
+            errors_of(self.findings)
+            or head is None
+            or draft.access_policy is None
+            or draft.security is None
+            or draft.secret_config is None
+        ):
             return Examined(None, tuple(self.findings))
         session = Session.model_construct(
             **dict(head),
-            access_policy=access_policy,
-            security=security,
-            services=tuple(self.draft.services.values()),
-            images=tuple(self.draft.images.values()),
-            secrets=tuple(self.draft.secrets.values()),
+            access_policy=draft.access_policy,
+            security=draft.security,
+            secret_config=draft.secret_config,
+            services=tuple(draft.services.values()),
+            images=tuple(draft.images.values()),
+            secrets=tuple(draft.secrets.values()),
+            volumes=tuple(draft.volumes.values()),
         )
         return Examined(session, tuple(self.findings))
 
@@ -163,11 +161,30 @@ class _Reader:
             self.findings.extend(findings_of(error, self.document, path))
             return None
 
-    def section(self, model: type[_Model], key: str, declared: list[tuple[int, str]]) -> dict[int, _Model]:
+    def either(self, adapter: TypeAdapter[_Either], key: str, default: _Either) -> _Either | None:
+        if key not in self.value:
+            return default
+        try:
+            return adapter.validate_python(self.value[key], context=self.context)
+        except ValidationError as error:
+            self.findings.extend(findings_of(error, self.document, (key,)))
+            return None
+
+    def secret_config(self) -> SecretConfig | None:
+        for path in self.document.tags:
+            if path != _STORE:
+                self.findings.append(self.draft.finding("E1", path, "this tag belongs to store_in only", "remove it"))
+        if "secret_config" not in self.value:
+            return SecretConfig()
+        written = (self.value["secret_config"], self.document.tags.get(_STORE))
+        return self.part(SecretConfig, written, _STORE[:1])
+
+    def section(self, model: type[_Model], key: str) -> dict[int, _Model]:
         items = self.value.get(key, [])
         if not isinstance(items, list):
             self.findings.append(self.draft.finding("D1", (key,), "expected a list"))
             return {}
+        declared = self.draft.names.setdefault(key, [])
         found: dict[int, _Model] = {}
         for index, item in enumerate(items):
             if isinstance(item, dict) and isinstance(item.get("name"), str):
@@ -176,13 +193,3 @@ class _Reader:
             if part is not None:
                 found[index] = part
         return found
-
-    def legacy_spellings(self) -> None:
-        items = self.value.get("services")
-        for index, item in enumerate(items if isinstance(items, list) else []):
-            if isinstance(item, dict) and "mrenclaves" in item:
-                path = ("services", index, "mrenclaves")
-                hint = "write attestation: [{mrenclave: […]}]"
-                self.findings.append(
-                    self.draft.finding("A1", path, "mrenclaves is deprecated", hint, severity="deprecation")
-                )

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 
-from sconectl.policy.violation import not_available, violation
+from sconectl.policy.violation import violation
+
+ROOT = "/"
+"""The namespace that all sessions without a namespace lie in (LANG §3)."""
 
 MAX_SEGMENT = 128
 MAX_NAME = 512
@@ -17,8 +20,8 @@ _SECRET_NAME = re.compile(r"[^\s\0$:|/]{1,256}\Z")
 
 def session_name(text: str) -> str:
     """Check the absolute name of a session (N2, N3, N4)."""
-    if text == "/":
-        raise not_available("the root namespace /")
+    if text == ROOT:
+        return text
     if len(text) > MAX_NAME:
         raise violation("N3", f"a session name has at most {MAX_NAME} characters")
     for segment in text.split("/"):
@@ -51,7 +54,7 @@ def no_empty_segment(segment: str) -> None:
 
 
 def service_name(text: str) -> str:
-    """Check the name of a service (S1): one segment of a session name."""
+    """S1: the name of a service is one segment of a session name."""
     if text in {"", ".", ".."} or not _SEGMENT.match(text) or len(text) > MAX_SEGMENT:
         raise violation("S1", f"a service name has 1 to {MAX_SEGMENT} characters out of letters, digits and - _ . ~")
     return text
@@ -67,19 +70,20 @@ def secret_name(text: str) -> str:
 def resolve(reference: str, own_name: str) -> str:
     """Return the absolute session name behind `reference` as written in the session `own_name` (N2-N4).
 
-    The session itself is the directory: `./x` is its child, `../x` its sibling, `..` its namespace.
+    The session itself is the directory: `./x` is its child, `../x` its sibling, `..` its namespace, which is the
+    root namespace for a session at the top level.
     """
     if not is_relative(reference):
         return session_name(reference)
-    steps = own_name.split("/")
+    steps = [] if own_name == ROOT else own_name.split("/")
     for step in reference.split("/"):
         if step == "..":
-            if len(steps) == 1:
+            if not steps:
                 raise violation("N4", "the relative path leads above the root namespace")
             steps.pop()
         elif step != ".":
             steps.append(step)
-    return session_name("/".join(steps))
+    return session_name("/".join(steps) or ROOT)
 
 
 def is_relative(reference: str) -> bool:
@@ -94,4 +98,4 @@ def parent(name: str) -> str | None:
 
 def is_within(name: str, namespace: str) -> bool:
     """Say whether the session `name` is `namespace` or nested in it."""
-    return name == namespace or name.startswith(namespace + "/")
+    return namespace in (ROOT, name) or name.startswith(namespace + "/")

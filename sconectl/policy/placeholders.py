@@ -6,7 +6,6 @@ in their places. One pass: what a secret's value looks like is never interpreted
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -155,24 +154,6 @@ def check(placeholder: Placeholder, kinds: Mapping[str, str | None], *, text_onl
     if raw and placeholder.escape_json:
         raise PlaceholderError("P3", "raw bytes cannot be escaped as JSON; add a text format such as :hex")
     return target
-
-
-def format_value(kind: str, form: str, value: bytes) -> bytes:
-    """Return the secret `value` of an ascii or binary secret in the format `form` of `FORMATS`."""
-    if form in {"text", "bin"}:
-        return value
-    if kind == "binary" and form in _ENCODERS:
-        return _ENCODERS[form](value)
-    raise PlaceholderError("P2", f"secrets of kind {kind} cannot be written as {form} in this version")
-
-
-_ENCODERS: Mapping[str, Callable[[bytes], bytes]] = {
-    "hex": lambda value: value.hex().encode(),
-    "base64": base64.b64encode,
-    "base64url": base64.urlsafe_b64encode,
-    "base32": base64.b32encode,
-    "base32nopad": lambda value: base64.b32encode(value).rstrip(b"="),
-}
 
 
 def escape_json(value: bytes) -> bytes:

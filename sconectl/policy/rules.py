@@ -1,72 +1,56 @@
-"""The rules that span more than one field of a session.
+"""The rules that span more than one field of a session (LANG §22); `RULES` lists them all.
 
 In: a draft, that is, those parts that are well formed by themselves. Out: findings at the position of the fault.
-Each rule is one function; `RULES` lists them all.
+Each rule's docstring begins with its id; rules about one field or one part alone are validators of the models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
-from sconectl.findings import Finding, Severity
-from sconectl.policy import placeholders
-from sconectl.policy.parts import Image, Secret, Security, Service
-from sconectl.policy.violation import code_of
-from sconectl.yaml_tree import Document, Path, show_path
+from sconectl.findings import Finding
+from sconectl.policy import advice, placeholder_rules, secret_rules
+from sconectl.policy.draft import Draft
+from sconectl.policy.features import newer_features
+from sconectl.policy.placeholders import is_reference
+from sconectl.policy.security import (
+    ADVISORY_CATEGORIES,
+    DEBUG_MODE,
+    LOCAL_TCB,
+    MAA_TCB,
+    Attestation,
+)
+from sconectl.yaml_tree import Path
 
+__all__ = ["RULES", "Draft"]
 
-@dataclass
-class Draft:
-    """The well-formed parts with their place in the lists, and the names that are declared, well formed or not.
-
-    `security` is None if the section is faulty; rules that depend on it then stay silent.
-    """
-
-    document: Document
-    services: dict[int, Service] = field(default_factory=dict)
-    images: dict[int, Image] = field(default_factory=dict)
-    secrets: dict[int, Secret] = field(default_factory=dict)
-    security: Security | None = None
-    image_names: list[tuple[int, str]] = field(default_factory=list)
-    service_names: list[tuple[int, str]] = field(default_factory=list)
-    secret_names: list[tuple[int, str]] = field(default_factory=list)
-
-    def kinds(self) -> dict[str, str | None]:
-        """Return the kinds of the declared secrets; None where an import does not say or the entry is faulty."""
-        kinds: dict[str, str | None] = {name: None for _, name in self.secret_names}
-        return kinds | {secret.name: secret.kind for secret in self.secrets.values()}
-
-    def finding(self, rule: str, path: Path, message: str, hint: str = "", *, severity: Severity = "error") -> Finding:
-        """Return a finding at the position of `path`."""
-        return Finding(severity, code_of(rule), self.document.position(path), show_path(path), message, hint)
+_ATTESTATION: Path = ("security", "attestation")
 
 
 def unique_names(draft: Draft) -> Iterator[Finding]:
-    """D2: names are unique among services, secrets and images, and paths among the files of an image."""
-    lists: Mapping[str, Iterable[tuple[int, str]]] = {
-        "services": draft.service_names,
-        "images": draft.image_names,
-        "secrets": draft.secret_names,
-    }
-    for section, named in lists.items():
+    """D2: names are unique within services, secrets, volumes and images, and paths within an image."""
+    for section, named in draft.names.items():
         seen: set[str] = set()
         for index, name in named:
             if name in seen:
                 yield draft.finding("D2", (section, index, "name"), "the name is used twice", "rename one of them")
             seen.add(name)
     for index, image in draft.images.items():
-        paths: set[str] = set()
-        for number, file in enumerate(image.injection_files):
-            if file.path in paths:
-                path = ("images", index, "injection_files", number)
-                yield draft.finding("D2", path, "the path is used twice in this image", "remove one of them")
-            paths.add(file.path)
+        yield from _unique_paths(draft, ("images", index, "injection_files"), [f.path for f in image.injection_files])
+        yield from _unique_paths(draft, ("images", index, "volumes"), [mount.path for mount in image.volumes])
+
+
+def _unique_paths(draft: Draft, place: Path, paths: list[str]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for number, path in enumerate(paths):
+        if path in seen:
+            yield draft.finding("D2", (*place, number), "the path is used twice in this image", "remove one of them")
+        seen.add(path)
 
 
 def image_resolves(draft: Draft) -> Iterator[Finding]:
     """S4: image_name is declared in images."""
-    declared = {name for _, name in draft.image_names}
+    declared = draft.declared("images")
     for index, service in draft.services.items():
         if service.image_name is not None and service.image_name not in declared:
             yield draft.finding(
@@ -87,12 +71,26 @@ def fspf_complete(draft: Draft) -> Iterator[Finding]:
             yield draft.finding("S6", (*path, "fspf_path"), "fspf_path needs fspf_tag", "add fspf_tag")
 
 
+def volume_complete(draft: Draft) -> Iterator[Finding]:
+    """S6: key and tag of a volume come together; without both it is set up when it is first used."""
+    for index, volume in draft.volumes.items():
+        if volume.import_ is None and (volume.fspf_key is None) != (volume.fspf_tag is None):
+            missing = "fspf_tag" if volume.fspf_tag is None else "fspf_key"
+            yield draft.finding(
+                "S6", ("volumes", index), "fspf_key and fspf_tag come together", f"add {missing}, or remove both"
+            )
+
+
 def attested(draft: Draft) -> Iterator[Finding]:
-    """A1: unless the mode is none, each service names at least one enclave."""
-    if draft.security is None or draft.security.attestation.mode == "none":
+    """A1: unless the mode is none, each service names at least one enclave; a reference may stand for one.
+
+    Delegated security settings, or a delegated mode, may turn out to be `none`: then nothing can be said yet.
+    """
+    attestation = draft.attestation()
+    if attestation is None or attestation.mode == "none" or is_reference(attestation.mode):
         return
     for index, service in draft.services.items():
-        if not service.measurements:
+        if not service.attestation:
             yield draft.finding(
                 "A1",
                 ("services", index),
@@ -101,68 +99,97 @@ def attested(draft: Draft) -> Iterator[Finding]:
             )
 
 
-def text_placeholders(draft: Draft) -> Iterator[Finding]:
-    """P1-P3: placeholders in arguments and environment name a defined secret in a text format."""
-    kinds = draft.kinds()
-    for index, service in draft.services.items():
-        for number, argument in enumerate(service.command):
-            yield from _checked(draft, argument, ("services", index, "command", number), kinds, text_only=True)
-        for key, value in service.environment.items():
-            yield from _checked(draft, value, ("services", index, "environment", key), kinds, text_only=True)
-
-
-def file_placeholders(draft: Draft) -> Iterator[Finding]:
-    """P1-P3: placeholders in injected files name a defined secret in a format of its kind."""
-    kinds = draft.kinds()
-    for index, image in draft.images.items():
-        for number, file in enumerate(image.injection_files):
-            path = ("images", index, "injection_files", number, "content")
-            yield from _checked(draft, file.content, path, kinds, text_only=False)
-
-
-def _checked(
-    draft: Draft, text: str, path: Path, kinds: Mapping[str, str | None], *, text_only: bool
-) -> Iterator[Finding]:
-    try:
-        for placeholder in placeholders.find(text):
-            target = placeholders.check(placeholder, kinds, text_only=text_only)
-            if target.legacy:
-                yield draft.finding(
-                    "P2", path, "old placeholder suffix", "write :hex instead of .hex", severity="deprecation"
-                )
-    except placeholders.PlaceholderError as error:
-        yield draft.finding(error.rule, path, error.message)
-
-
-def fspf_key_reference(draft: Draft) -> Iterator[Finding]:
-    """P1, S5: a referenced key is a binary secret of this session with 32 bytes."""
-    by_name = {secret.name: secret for secret in draft.secrets.values()}
-    for index, service in draft.services.items():
-        path = ("services", index, "fspf_key")
-        if service.fspf_key is None or not placeholders.is_reference(service.fspf_key):
+def volume_import_alone(draft: Draft) -> Iterator[Finding]:
+    """W1: an imported volume has its key, tag and further use from where it comes."""
+    for index, volume in draft.volumes.items():
+        if volume.import_ is None:
             continue
-        placeholder = placeholders.find(service.fspf_key)[0]
-        if placeholder.name not in draft.kinds():
-            yield draft.finding("P1", path, f"the secret {placeholder.name!r} is not defined in this session")
-        elif placeholder.suffix or placeholder.escape_json:
-            yield draft.finding("P2", path, "a reference to a key takes no format")
-        elif (secret := by_name.get(placeholder.name)) is not None and not _may_be_key(secret):
-            yield draft.finding("S5", path, "the referenced secret is not binary with 32 bytes")
+        for key, given in (("fspf_key", volume.fspf_key), ("fspf_tag", volume.fspf_tag), ("export", volume.export)):
+            if given:
+                path = ("volumes", index, key)
+                yield draft.finding("W1", path, f"an imported volume takes no {key}", "remove it")
+                break
 
 
-def _may_be_key(secret: Secret) -> bool:
-    if secret.import_ is not None:
-        return secret.kind in {None, "binary"}
-    size = secret.size if secret.value is None else len(secret.value) // 2
-    return secret.kind == "binary" and size == 32
+def mounted_volume_declared(draft: Draft) -> Iterator[Finding]:
+    """W4: the volumes of an image are declared in volumes."""
+    declared = draft.declared("volumes")
+    for index, image in draft.images.items():
+        for number, mount in enumerate(image.volumes):
+            if mount.name not in declared:
+                path = ("images", index, "volumes", number, "name")
+                yield draft.finding("W4", path, "no volume has this name", "declare it under volumes")
+
+
+def provided_secrets_defined(draft: Draft) -> Iterator[Finding]:
+    """P1: the secrets that an image is restricted to are defined."""
+    declared = draft.declared("secrets")
+    for index, image in draft.images.items():
+        for number, name in enumerate(image.provide_secrets or ()):
+            if name not in declared:
+                path = ("images", index, "provide_secrets", number)
+                yield draft.finding("P1", path, "no secret has this name", "define it under secrets")
+
+
+def attestation_rules(draft: Draft) -> Iterator[Finding]:
+    """Run the rules about the session-wide attestation section, if it is written out."""
+    attestation = draft.attestation()
+    if attestation is not None:
+        for rule in (provider_named, provider_tcb_tolerated, advisory_with_category, local_attestation_tolerated):
+            yield from rule(draft, attestation)
+
+
+def provider_named(draft: Draft, attestation: Attestation) -> Iterator[Finding]:
+    """C1: mode maa needs the address of the provider."""
+    if attestation.mode == "maa" and attestation.url is None:
+        yield draft.finding("C1", (*_ATTESTATION, "mode"), "mode maa needs url", "add url: https://…")
+
+
+def provider_tcb_tolerated(draft: Draft, attestation: Attestation) -> Iterator[Finding]:
+    """C2: mode maa leaves the judgement of platforms to the provider, which has to be tolerated."""
+    delegated = any(is_reference(entry) for entry in attestation.tolerate)
+    if attestation.mode == "maa" and MAA_TCB not in attestation.tolerate and not delegated:
+        path = (*_ATTESTATION, "mode")
+        yield draft.finding("C2", path, f"mode maa needs {MAA_TCB} in tolerate", f"add {MAA_TCB} to tolerate")
+
+
+def advisory_with_category(draft: Draft, attestation: Attestation) -> Iterator[Finding]:
+    """C4: ignoring advisories needs one of their categories in tolerate; all (`"*"`) belongs to debug-mode."""
+    path = (*_ATTESTATION, "ignore_advisories")
+    tolerated = set(attestation.tolerate)
+    if any(is_reference(entry) for entry in tolerated):
+        return
+    named = [entry for entry in attestation.ignore_advisories if entry != "*"]
+    if named and tolerated.isdisjoint(ADVISORY_CATEGORIES):
+        yield draft.finding("C4", path, f"ignored advisories need one of {', '.join(ADVISORY_CATEGORIES)} in tolerate")
+    if "*" in attestation.ignore_advisories and DEBUG_MODE not in tolerated:
+        message = "all advisories are ignored although debug-mode is not tolerated"
+        yield draft.finding("C4", path, message, "name the advisories", severity="warning")
+
+
+def local_attestation_tolerated(draft: Draft, attestation: Attestation) -> Iterator[Finding]:
+    """C5: forcing local attestation needs its toleration, and mode hardware."""
+    if not attestation.must_be_sgx_local:
+        return
+    path = (*_ATTESTATION, "must_be_sgx_local")
+    if attestation.mode != "hardware" and not is_reference(attestation.mode):
+        yield draft.finding("C5", path, "local attestation needs mode hardware")
+    elif LOCAL_TCB not in attestation.tolerate and not any(is_reference(entry) for entry in attestation.tolerate):
+        yield draft.finding("C5", path, f"local attestation needs {LOCAL_TCB} in tolerate", "add it to tolerate")
 
 
 RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     unique_names,
     image_resolves,
     fspf_complete,
+    volume_complete,
     attested,
-    text_placeholders,
-    file_placeholders,
-    fspf_key_reference,
+    volume_import_alone,
+    mounted_volume_declared,
+    provided_secrets_defined,
+    attestation_rules,
+    *secret_rules.RULES,
+    *placeholder_rules.RULES,
+    *advice.RULES,
+    newer_features,
 )

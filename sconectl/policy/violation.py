@@ -7,11 +7,9 @@ the stable `SC3xxx` code that findings carry.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from pydantic_core import PydanticCustomError
-
-LATER = "later"
-"""The pseudo rule of everything that the language knows and this version does not enforce yet."""
 
 _BASES = {
     "D": 3000, "N": 3010, "V": 3020, "H": 3025, "S": 3030, "A": 3040, "K": 3050, "P": 3070,
@@ -20,16 +18,17 @@ _BASES = {
 
 
 def code_of(rule: str) -> str:
-    """Return the finding code of a rule id, like `SC3012` for `N2`."""
-    match = re.fullmatch(r"([A-Z])(\d+)", rule)
-    return f"SC{_BASES[match[1]] + int(match[2])}" if match else "SC3099"
+    """Return the finding code of a rule id, like `SC3012` for `N2`; raises `ValueError` for anything else."""
+    match = re.fullmatch(r"([DNVHSAKPXWGCE])(\d{1,2})", rule)
+    if match is None:
+        raise ValueError("not the id of a rule")
+    return f"SC{_BASES[match[1]] + int(match[2])}"
 
 
-def violation(rule: str, message: str, hint: str = "") -> PydanticCustomError:
-    """Return the error that says `rule` is broken; `message` must not hold a secret value."""
-    return PydanticCustomError(rule, "{message}", {"message": message, "hint": hint})
+def violation(rule: str, message: str, hint: str = "", *, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """Return the error that says `rule` is broken; `message` must not hold a secret value.
 
-
-def not_available(what: str, hint: str = "remove it, or wait for a version that enforces it") -> PydanticCustomError:
-    """Return the error for something valid that the CAS could not enforce and therefore must not store."""
-    return violation(LATER, f"{what}: not available in this version", hint)
+    `at` leads from the validated part to the fault inside it.
+    """
+    context: dict[str, Any] = {"message": message, "hint": hint, "at": at}
+    return PydanticCustomError(rule, "{message}", context)

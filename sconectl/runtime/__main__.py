@@ -1,10 +1,11 @@
 """Starts the launcher; the environment is taken and emptied before anything else is imported."""
 
 import os
+import sys
 
 from sconectl.runtime.settings import take_settings
 
-settings = take_settings(os.environ)
+settings = take_settings(os.environ, sys.argv[1:])
 os.environ["OPENSSL_CONF"] = "/dev/null"  # else the image's own openssl.cnf would choose what the launcher loads
 
 try:

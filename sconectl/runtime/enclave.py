@@ -10,16 +10,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sconectl.protect.index import Difference, Index, differences, is_below, scan
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, launcher_index, measurement
 from sconectl.runtime import log
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.mounts import mounts
+
+_NUMBER = re.compile("[0-9]{1,5}")
+_MAX_NUMBER = 65535
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,15 @@ class Enclave:
     def debug(self) -> bool:
         """Tell whether the image was built with `--mode debug`."""
         return self.parameters.get("mode") != "production"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a report says about the enclave. It names no signer: these images are measured, not signed."""
+        found: dict[str, Any] = {"measurement": self.found, "debug": self.debug}
+        for name in ("isvprodid", "isvsvn"):
+            text = self.parameters.get(name, "")
+            if _NUMBER.fullmatch(text) and int(text) <= _MAX_NUMBER:
+                found[name] = int(text)
+        return found
 
 
 def measure(root: str = "/") -> Enclave:

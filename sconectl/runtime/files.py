@@ -1,7 +1,7 @@
 """Brings decrypted and injected files into memory, where the links of the image point to.
 
-In: the configuration and the measured index. Out: files below /dev/shm/scone. Plaintext is written to memory
-only; where that is not possible the start is refused.
+In: the configuration, the measured index, and what fills secrets into files of the image. Out: files below
+/dev/shm/scone. Plaintext is written to memory only; where that is not possible the start is refused.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from sconectl.protect.index import Index, is_below
-from sconectl.protect.sealed import SealBroken, SealedFile, open_content, open_index
-from sconectl.runtime.attest import Configuration
+from sconectl.protect.index import Index, file_entry, is_below
+from sconectl.protect.sealed import TAG, SealBroken, SealedFile, open_content, open_index
+from sconectl.runtime.configuration import Configuration, FileSystemKey
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.mounts import mounts
 
 MEMORY = "/dev/shm/scone"  # noqa: S108 - checked to be memory
 BLOBS = "/scone/image/blobs"
+ORIGINALS = "/usr/lib/scone/originals"
+"""Where an image keeps the files that it was built to inject: protected and measured like any other file."""
 IN_PLACE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Container runtimes mount these; they are written where they are."""
 _ENTER_ONLY = 0o711
@@ -38,9 +41,18 @@ def injected_target(path: str) -> str:
     return f"{MEMORY}/files{path}"
 
 
-def bring_in(config: Configuration, index: Index) -> None:
+def original_of(path: str) -> str:
+    """Return where the image keeps the file that is read, filled in, and appears at `path`."""
+    return f"{ORIGINALS}{path}"
+
+
+Fill = Callable[[str, bytes], bytes]
+"""From path and content of a file to its content with secrets in it."""
+
+
+def bring_in(config: Configuration, index: Index, fill: Fill) -> None:
     """Decrypt the sealed directories and write the injected files. Raises `LaunchRefused`."""
-    if not (config.files or index.sealed):
+    if not (config.files or config.fs_files or index.sealed):
         return
     try:
         _prepare_memory()
@@ -48,6 +60,8 @@ def bring_in(config: Configuration, index: Index) -> None:
             _open_sealed(config, index)
         for path, permission, content in config.files:
             _inject(path, permission, content)
+        for path, permission in config.fs_files:
+            _inject_from_image(path, permission, index, fill)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.ENOMEM)
         hint = "make /dev/shm larger (docker run --shm-size, memory.sizeLimit of the chart)"
@@ -107,16 +121,25 @@ def _open_sealed(config: Configuration, index: Index) -> None:
             "the image has encrypted directories, but the policy brings no key for them",
             causes=tuple(index.sealed),
         )
-    path, key, tag = config.fspf
+    key = config.fspf.key
     try:
-        if not Path(path).is_file():
-            raise SealBroken(f"{path} is missing")
-        for file in open_index(key, tag, Path(path).read_bytes()):
+        for file in _sealed_files(config.fspf):
             if os.path.normpath(file.path) != file.path or not is_below(file.path, index.sealed):
                 raise SealBroken(f"{file.path} does not belong to the encrypted directories")
             _write_sealed(key, file)
     except (SealBroken, FileNotFoundError) as error:
         raise LaunchRefused("the encrypted files of the image were changed", causes=(str(error),)) from error
+
+
+def _sealed_files(fspf: FileSystemKey) -> list[SealedFile]:
+    """Return what the encrypted index names, if its state is one that the policy accepts."""
+    path = Path(fspf.path)
+    if not path.is_file():
+        raise SealBroken(f"{path} is missing")
+    data = path.read_bytes()
+    found = data[-TAG:].hex()
+    accepted = (found,) if fspf.tags is None else fspf.tags
+    return open_index(fspf.key, found if found in accepted else "", data)
 
 
 def _write_sealed(key: bytes, file: SealedFile) -> None:
@@ -138,18 +161,60 @@ def _write_sealed(key: bytes, file: SealedFile) -> None:
 
 
 def _inject(path: str, permission: int, content: bytes) -> None:
-    target = injected_target(path)
     if path in IN_PLACE:
         _overwrite(path, content)
         return
-    if not os.path.islink(path) or os.readlink(path) != target:  # noqa: PTH114, PTH115
+    _require_link(path)
+    target = Path(injected_target(path))
+    _make_folder_above(target)
+    with _create(target, permission) as file:
+        file.write(content)
+
+
+def _require_link(path: str) -> None:
+    if not os.path.islink(path) or os.readlink(path) != injected_target(path):  # noqa: PTH114, PTH115
         raise LaunchRefused(
             f"the policy injects {path}, but the image was not built for that",
             causes=("name the path in injection_files of the service manifest and build the image again",),
         )
-    _make_folder_above(Path(target))
-    with _create(Path(target), permission) as file:
-        file.write(content)
+
+
+def _inject_from_image(path: str, permission: int, index: Index, fill: Fill) -> None:
+    """Fill secrets into a protected file of the image (LANG section 9); the original stays as it is."""
+    if is_below(path, index.sealed):
+        target = Path(sealed_target(path))
+        _make_folder_above(target)  # it is there: this checks that no link leads out
+        content = _read_regular(target, path)
+        target.unlink()
+        with _create(target, permission) as file:
+            file.write(fill(path, content))
+        return
+    if path in IN_PLACE:
+        raise LaunchRefused(f"the policy reads {path} from the image, but the container runtime provides it")
+    _require_link(path)
+    original = original_of(path)
+    content = _read_regular(Path(original), path)
+    known = index.entries.get(original, ("",))
+    if known != file_entry(
+        int(known[1], 8) if known[0] == "f" else 0, len(content), hashlib.sha256(content).hexdigest()
+    ):
+        raise LaunchRefused(f"the policy reads {path} from the image, but {original} is not what was measured")
+    _inject(path, permission, fill(path, content))
+
+
+def _read_regular(file: Path, path: str) -> bytes:
+    """Read a file without following a link at its end."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LaunchRefused(
+            f"the policy reads {path} from the image, which cannot be read there", causes=(str(error),)
+        ) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise LaunchRefused(f"the policy reads {path} from the image, which is no file there")
+    with os.fdopen(handle, "rb") as opened:
+        return opened.read()
 
 
 def _make_folder_above(path: Path) -> None:

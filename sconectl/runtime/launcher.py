@@ -1,7 +1,7 @@
 """The entry point of every simulated confidential image.
 
-In: the settings of the container. Out: the program, started with what the CAS sends and nothing else. Arguments are
-ignored. Exits with 125 if it refuses.
+In: the settings of the container. Out: the program, started with what the CAS sends and nothing else. Arguments and
+environment of the container are ignored, but for those that the policy names. Exits with 125 if it refuses.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from sconectl.runtime import log
-from sconectl.runtime.attest import CasLink, fetch_configuration, open_channel
+from sconectl.runtime.attest import fetch_configuration, fill_file
+from sconectl.runtime.configuration import Host
 from sconectl.runtime.enclave import Enclave, measure
 from sconectl.runtime.files import bring_in
+from sconectl.runtime.link import CasLink, open_channel
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.settings import Settings
 from sconectl.runtime.start import find_program, start
@@ -67,7 +69,9 @@ def _run(settings: Settings) -> NoReturn:
     address = settings.cas_address or DEFAULT_CAS
     channel = open_channel()
     cas = CasLink(address, settings.cas_key, channel, timeout=_CALL_TIMEOUT)
-    las = CasLink(settings.las_address, "", channel, timeout=_CALL_TIMEOUT) if settings.las_address else cas
+    las = cas
+    if settings.las_address:
+        las = CasLink(settings.las_address, "", channel, timeout=_CALL_TIMEOUT, who="LAS (quoting)")
     log.write("INFO", f"Connecting to CAS at {address} using service ID {settings.config_id}")
     with _at_most(patience + _CALL_TIMEOUT):
         config = fetch_configuration(
@@ -75,11 +79,19 @@ def _run(settings: Settings) -> NoReturn:
             las,
             channel,
             config_id=settings.config_id,
-            measurement=enclave.found,
-            debug=enclave.debug,
+            identity=enclave.identity(),
+            access_token=settings.access_token,
+            host=Host(settings.arguments, settings.environment),
             patience=patience,
         )
-    bring_in(config, enclave.index)
+
+    def fill(path: str, content: bytes) -> bytes:
+        with _at_most(patience + _CALL_TIMEOUT):
+            return fill_file(cas, path, content, patience=patience)
+
+    bring_in(config, enclave.index, fill)
+    cas.close()
+    las.close()
     program = find_program(config, enclave.index)
     log.write("INFO", f"attested as service {config.service} of session {config.session}")
     start(config, program)

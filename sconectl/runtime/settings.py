@@ -5,8 +5,8 @@ Imported before anything that reads the environment on its own (OpenSSL, locale)
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 
 _LOADER_VARIABLES = ("GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH")
 """These, and all that begin with LD_, steer the C library before the launcher can drop them."""
@@ -14,7 +14,10 @@ _LOADER_VARIABLES = ("GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH")
 
 @dataclass(frozen=True)
 class Settings:
-    """The operator's settings, as text. None of them reaches the program."""
+    """The operator's settings, as text; none of them reaches the program.
+
+    Arguments and environment of the container are kept for those that the policy takes from them.
+    """
 
     config_id: str
     cas_address: str
@@ -23,10 +26,13 @@ class Settings:
     log_level: str
     timeout: str
     loader_variables: tuple[str, ...]
+    access_token: str = field(default="", repr=False)
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def take_settings(environ: MutableMapping[str, str]) -> Settings:
-    """Read the settings from `environ` and empty it."""
+def take_settings(environ: MutableMapping[str, str], arguments: Sequence[str]) -> Settings:
+    """Read the settings from `environ` and empty it; `arguments` are those of the container."""
     settings = Settings(
         config_id=environ.get("SCONE_CONFIG_ID", ""),
         cas_address=environ.get("SCONE_CAS_ADDR", ""),
@@ -37,6 +43,9 @@ def take_settings(environ: MutableMapping[str, str]) -> Settings:
         loader_variables=tuple(
             name for name, value in sorted(environ.items()) if value and name.startswith(("LD_", *_LOADER_VARIABLES))
         ),
+        access_token=environ.get("SCONE_SERVICE_ACCESS_TOKEN", ""),
+        arguments=tuple(arguments),
+        environment=dict(environ),
     )
     environ.clear()
     return settings

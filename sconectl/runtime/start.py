@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from sconectl.protect.index import Index, is_below
 from sconectl.runtime import log
-from sconectl.runtime.attest import Configuration
+from sconectl.runtime.configuration import Configuration
 from sconectl.runtime.files import sealed_target
 from sconectl.runtime.log import LaunchRefused
 

@@ -42,6 +42,6 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     if request.param == "fake":
         return lambda name: MemorySessionStore(tmp_path, name)
     if request.param == "local":
-        return lambda name: LocalCas(tmp_path / "cas", CasConfig(tmp_path / name).identity())
+        return lambda name: LocalCas(tmp_path / "cas", CasConfig(tmp_path / name))
     address, _ = request.getfixturevalue("served")
     return lambda name: HttpCas(address, CasConfig(tmp_path / name))

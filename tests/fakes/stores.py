@@ -21,7 +21,7 @@ class MemorySessionStore:
     address = "fake"
 
     def __init__(self, directory: Path, identity: str = "me") -> None:
-        self._cas = LocalCas(directory / "cas", CasConfig(directory / "identities" / identity).identity())
+        self._cas = LocalCas(directory / "cas", CasConfig(directory / "identities" / identity))
         self.fail_on: set[str] = set()
         self.lost_answers: set[str] = set()
         self.unreachable = False
@@ -45,3 +45,6 @@ class MemorySessionStore:
         if name in self.lost_answers:
             raise CasUnreachable("the CAS fake gave no answer", hint="repeat the command")
         return hash_
+
+    def encryption_key(self) -> str:
+        return self._cas.encryption_key()

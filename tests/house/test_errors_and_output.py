@@ -16,7 +16,9 @@ EXITS = frozenset({"sys.exit", "exit", "quit", "os._exit", "os.abort"})
 # Exception classes outside the tree, each with the reason. Those of runtime/ need none: the launcher runs in
 # images without errors.py and turns its own exceptions into a line of the log.
 OUTSIDE_THE_TREE = {
+    "_RemoteNeeded": "cas/sharing.py: leaves a transaction to fetch a value, and never the module",
     "CasRefusal": "cas/: a refusal before it is an HTTP answer; whoever asked gets CasRefused",
+    "FragmentError": "policy/: what a reference stands for cannot be had; the CAS turns it into a refusal",
     "PlaceholderError": "policy/: caught by the rules, which turn it into a finding with a position",
     "SealBroken": "protect/: part of the launcher, which runs in images without errors.py",
 }

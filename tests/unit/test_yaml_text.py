@@ -119,3 +119,12 @@ def test_the_form_is_the_one_people_review() -> None:
 def test_other_types_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="as YAML"):
         yaml_text.dump(value)
+
+
+def test_tagged_collections() -> None:
+    value = {"a": {"b": yaml_text.Tagged("!mine", {"c": "d", "e": ["f"]})}, "g": "h"}
+    text = yaml_text.dump(value)
+    assert text == "a:\n  b: !mine\n    c: d\n    e:\n      - f\ng: h\n"
+    document = yaml_tree.parse(text, "f", tags={"!mine": "mapping"})
+    assert document.value == {"a": {"b": {"c": "d", "e": ["f"]}}, "g": "h"}
+    assert document.tags == {("a", "b"): "!mine"}

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
+from sconectl import yaml_tree
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding
 from sconectl.yaml_tree import MAX_BYTES, MAX_DEPTH, parse, show_path
@@ -197,3 +204,60 @@ def test_a_broken_value_is_not_in_the_message(value: str) -> None:
 
 def test_aliased_text_is_limited_too() -> None:
     only("a: &a " + "x" * 500_000 + "\nb:\n" + "- *a\n" * 50_000)  # 25 GB once something copies it
+
+
+def depth_of(text: str) -> int:
+    depth = deepest = 0
+    try:
+        for event in YAML(typ="safe").parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            deepest = max(deepest, depth)
+    except YAMLError:
+        pass
+    return deepest
+
+
+@given(st.text(st.sampled_from("-?: \n\ta[{]},'\"!&\r\x85\u2028%#|"), max_size=60))
+@settings(max_examples=1500, deadline=None)
+def test_the_quick_look_at_the_depth_is_never_too_low(text: str) -> None:
+    safe = 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_tree, "SAFE_DEPTH", safe)
+        if not yaml_tree._may_be_deep(text):
+            assert depth_of(text) <= safe
+
+
+def test_ordinary_text_is_composed_without_a_look_at_its_events() -> None:
+    text = "a:\n  - b: [1, {c: d}]\n" * 20
+    assert not yaml_tree._may_be_deep(text)
+    assert yaml_tree._may_be_deep("[" * 400)
+    assert yaml_tree._may_be_deep("- " * 200 + "a")
+
+
+@pytest.mark.parametrize("nest", [("[", "]"), ("- ", ""), ("{a: ", "}")])
+def test_what_is_composed_unseen_fits_on_a_small_stack(nest: tuple[str, str]) -> None:
+    opening, closing = nest
+    levels = max(n for n in range(1, 500) if not yaml_tree._may_be_deep(opening * n + "x" + closing * n))
+    assert levels > 90
+    messages = []
+    before = threading.stack_size(256 * 1024)
+    try:
+        thread = threading.Thread(target=lambda: messages.append(only(opening * levels + "x" + closing * levels)))
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    assert f"{MAX_DEPTH} levels" in messages[0].message
+
+
+def test_whether_text_was_quoted_is_known() -> None:
+    document = parse('a: 7\nb: "7"\nc: |\n  7\nd: [7]\n', "f")
+    assert [document.is_plain((key,)) for key in "abcd"] == [True, False, False, False]
+    assert document.is_plain(("d", 0))
+    assert not document.is_plain(("e",))
+
+
+def test_places_are_mappings() -> None:
+    document = parse("a: [x]\n", "f")
+    assert set(document.positions) == {(), ("a",), ("a", 0)}
+    assert len(document.key_positions) == 1

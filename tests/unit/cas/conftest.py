@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,9 @@ class Served:
     chain: Path
 
 
-@pytest.fixture
-def served(cas: EmbeddedCas, tmp_path: Path) -> Iterator[Served]:
+@contextmanager
+def serving(cas: EmbeddedCas) -> Iterator[str]:
+    """Serve `cas` over real TLS on a free port; yields the address."""
     listening = daemon.listen("127.0.0.1", 0)
     server = daemon.build_server(cas, "127.0.0.1")
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
@@ -71,13 +73,19 @@ def served(cas: EmbeddedCas, tmp_path: Path) -> Iterator[Served]:
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    chain = tmp_path / "chain.pem"
-    chain.write_text(cas.keys.chain_pem)
-    yield Served(cas, f"127.0.0.1:{listening.getsockname()[1]}", chain)
+    yield f"127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
     thread.join(20)
     listening.close()
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def served(cas: EmbeddedCas, tmp_path: Path) -> Iterator[Served]:
+    chain = tmp_path / "chain.pem"
+    chain.write_text(cas.keys.chain_pem)
+    with serving(cas) as address:
+        yield Served(cas, address, chain)
 
 
 def session_text(name: str = "acme", body: str = "") -> str:

@@ -31,7 +31,9 @@ def argv(cas: EmbeddedCas, config_id: str) -> list[str]:
 
 def _config(cas: EmbeddedCas, config_id: str) -> dict[str, Any]:
     report = {"toolchain": "sim", "measurement": "00" * 32, "debug": True, "report_data": report_data_for(b"channel")}
-    return cas.attest(config_id, cas.quote(report), b"channel")
+    quote = cas.enclaves.quote(report)["quote"]
+    config: dict[str, Any] = cas.enclaves.attest(config_id, quote, b"channel")["config"]
+    return config
 
 
 def refused(status: int) -> Any:
@@ -39,17 +41,17 @@ def refused(status: int) -> Any:
 
 
 def test_creator_is_the_uploader_and_part_of_the_hash(cas: EmbeddedCas, alice: Principal, bob: Principal) -> None:
-    hash_ = cas.put(session_text(), alice)
+    hash_ = cas.put(session_text(), alice).hash
     stored = cas.read("acme", alice)
     session = parse_session(stored.text)
     assert session.creator == alice.certificate_pem
     assert hash_ == stored.hash == session_hash(session)
-    assert cas.put(session_text("other"), bob) != hash_
+    assert cas.put(session_text("other"), bob).hash != hash_
 
 
 def test_creator_is_left_out_where_nobody_refers_to_it(cas: EmbeddedCas, alice: Principal) -> None:
     text = session_text(body="access_policy: {read: ANY, update: NONE}\n")
-    assert cas.put(text, alice) == session_hash(parse_session(text))
+    assert cas.put(text, alice).hash == session_hash(parse_session(text))
 
 
 def test_nobody_uploads_in_the_name_of_somebody_else(cas: EmbeddedCas, alice: Principal, bob: Principal) -> None:
@@ -61,9 +63,9 @@ def test_nobody_uploads_in_the_name_of_somebody_else(cas: EmbeddedCas, alice: Pr
 
 def test_an_update_keeps_the_stated_creator(cas: EmbeddedCas, alice: Principal, bob: Principal) -> None:
     policy = f"access_policy: {{read: [CREATOR, {bob.key_hash}], update: [CREATOR, {bob.key_hash}]}}\n"
-    hash_ = cas.put(session_text(body=policy), alice)
+    hash_ = cas.put(session_text(body=policy), alice).hash
     text = cas.read("acme", bob).text.replace("predecessor: null", f"predecessor: {hash_}")
-    second = cas.put(text, bob)
+    second = cas.put(text, bob).hash
     assert parse_session(cas.read("acme", alice).text).creator == alice.certificate_pem
     cas.put(session_text(body=f"predecessor: {second}\n{policy}"), bob)
     assert parse_session(cas.read("acme", bob).text).creator == bob.certificate_pem
@@ -75,7 +77,7 @@ def test_access(
     cas: EmbeddedCas, alice: Principal, bob: Principal, operation: str, granted: str, allowed: bool
 ) -> None:
     entry = granted.format(bob=bob.key_hash)
-    hash_ = cas.put(session_text(body=f"access_policy: {{{operation}: {entry}}}\n"), alice)
+    hash_ = cas.put(session_text(body=f"access_policy: {{{operation}: {entry}}}\n"), alice).hash
     actions: dict[str, Callable[[], object]] = {
         "read": lambda: cas.read("acme", bob),
         "update": lambda: cas.put(session_text(body=f"predecessor: {hash_}\n"), bob),
@@ -106,7 +108,7 @@ def test_spelling_of_certificates_makes_no_difference(cas: EmbeddedCas, alice: P
     pem = alice.certificate_pem
     policies = [{"update": [pem]}, {"update": [pem.strip()], "create_sessions": f"\n{pem}\n"}]
     hashes = {
-        cas.put(json.dumps({"name": f"s{number}", "version": "0.3", "access_policy": policy}), alice)
+        cas.put(json.dumps({"name": f"s{number}", "version": "0.3", "access_policy": policy}), alice).hash
         for number, policy in enumerate(policies)
     }
     assert len(hashes) == 2  # the names differ
@@ -120,7 +122,7 @@ def test_children_need_their_namespace_but_not_its_rights_afterwards(
     with refused(404):
         cas.put(session_text("acme/web"), alice)
     cas.put(session_text("acme", "access_policy: {create_sessions: ANY}\n"), alice)
-    first = cas.put(session_text("acme/web"), bob)
+    first = cas.put(session_text("acme/web"), bob).hash
     with refused(403):
         cas.put(session_text("acme/web/deep"), alice)
     cas.put(session_text("acme/web", f"predecessor: {first}\n"), bob)
@@ -134,7 +136,7 @@ def test_of_concurrent_creations_exactly_one_wins(cas: EmbeddedCas, alice: Princ
 
 
 def test_of_concurrent_updates_exactly_one_wins(cas: EmbeddedCas, alice: Principal) -> None:
-    first = cas.put(session_text(), alice)
+    first = cas.put(session_text(), alice).hash
 
     def update(number: int) -> str:
         return session_text(body=f"predecessor: {first}\nsecrets: [{{name: s{number}, kind: ascii}}]")
@@ -164,8 +166,8 @@ def _concurrently(cas: EmbeddedCas, text: Callable[[int], str], principal: Princ
 
 
 def test_a_refused_update_changes_nothing(cas: EmbeddedCas, alice: Principal) -> None:
-    first = cas.put(session_text(), alice)
-    for body in (f"predecessor: {first}\nvolumes: [{{name: v}}]\n", f"predecessor: {'0' * 64}\n"):
+    first = cas.put(session_text(), alice).hash
+    for body in (f"predecessor: {first}\nvolumes: [{{}}]\n", f"predecessor: {'0' * 64}\n"):
         with pytest.raises(CasRefusal):
             cas.put(session_text(body=body), alice)
     assert cas.read("acme", alice).hash == first
@@ -178,19 +180,19 @@ SECRETS = NONE.replace("{", "{{").replace("}", "}}") + (
 
 
 def test_generated_values_last_until_their_parameters_change(cas: EmbeddedCas, alice: Principal) -> None:
-    hash_ = cas.put(session_text(body=SECRETS.format(text="", raw="")), alice)
+    hash_ = cas.put(session_text(body=SECRETS.format(text="", raw="")), alice).hash
     first = argv(cas, "acme/a")
     assert [len(first[0]), len(first[1])] == [20, 40]
     assert first[0].isprintable()
     assert argv(EmbeddedCas(cas.directory), "acme/a") == first
     body = SECRETS.format(text="", raw=", size: 32") + f"predecessor: {hash_}\n"
-    hash_ = cas.put(session_text(body=body), alice)
+    hash_ = cas.put(session_text(body=body), alice).hash
     second = argv(cas, "acme/a")
     assert second[0] == first[0]
     assert len(second[1]) == 64
     assert second[1][:40] != first[1]
     body = SECRETS.format(text=", value: given", raw=", size: 32") + f"predecessor: {hash_}\n"
-    hash_ = cas.put(session_text(body=body), alice)
+    hash_ = cas.put(session_text(body=body), alice).hash
     assert argv(cas, "acme/a") == ["given", second[1]]
     cas.put(session_text(body=SECRETS.format(text="", raw="") + f"predecessor: {hash_}\n"), alice)
     assert argv(cas, "acme/a")[0] not in ("given", first[0])
@@ -244,14 +246,14 @@ def test_imports_need_an_export(
 
 def test_imports_of_other_kinds_and_missing_sessions(cas: EmbeddedCas, alice: Principal) -> None:
     cas.put(session_text("keys", EXPORTER.format(kind="binary", value="beef", export="{session: web}")), alice)
-    hash_ = cas.put(session_text("web", IMPORTER.format(suffix=":hex", kind="", session="keys")), alice)
+    hash_ = cas.put(session_text("web", IMPORTER.format(suffix=":hex", kind="", session="keys")), alice).hash
     assert argv(cas, "web/a") == ["beef"]
     for changed in (
         IMPORTER.format(suffix="", kind="", session="keys"),  # raw bytes in an argument
         IMPORTER.format(suffix="", kind=", kind: ascii", session="keys"),
         IMPORTER.format(suffix="", kind="", session="ghost"),
     ):
-        hash_ = cas.put(session_text("web", changed + f"predecessor: {hash_}\n"), alice)
+        hash_ = cas.put(session_text("web", changed + f"predecessor: {hash_}\n"), alice).hash
         with refused(403) as caught:
             argv(cas, "web/a")
         assert "beef" not in str(caught.value)
@@ -276,7 +278,9 @@ def test_files_and_file_system_keys(cas: EmbeddedCas, alice: Principal) -> None:
     cas.put(session_text(body=body), alice)
     config = _config(cas, "acme/a")
     key = config["environment"]["V"]
-    assert config["fspf"] == {"path": "/fspf", "key": key, "tag": "0b" * 16}
+    policy = "rollback_protected_reinitializable"
+    tags = {"tag": "0b" * 16, "initial_tag": "0b" * 16}
+    assert config["fspf"] == {"path": "/fspf", "key": key, "update_policy": policy, **tags}
     raw, text = config["files"]
     assert base64.b64decode(raw["content"]).hex() == key
     assert raw["permission"] == 0o400

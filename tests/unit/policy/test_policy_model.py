@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sconectl.errors import InvalidInput
 from sconectl.key_hash import decode_base58check, encode_base58check, is_key_hash
-from sconectl.policy.canonical import read_back, same_content, session_hash
-from sconectl.policy.model import examine, parse_session
+from sconectl.policy.canonical import from_json, read_back, same_content, session_hash, to_json
+from sconectl.policy.model import AccessPolicy, Rule, Signer, examine, parse_session
 from sconectl.yaml_text import dump
 from sconectl.yaml_tree import parse
 
 H, T = "0a" * 32, "0b" * 16
+VALID = Path(__file__).parent / "valid"
 
 FULL = f"""
 name: acme/web
@@ -69,6 +74,7 @@ def test_a_full_session_is_normalised() -> None:
     assert key.export[0].session == "partner/x"
     assert fs.import_ is not None
     assert (fs.import_.session, fs.import_.secret) == ("acme/keys", "fs")
+    assert isinstance(session.access_policy, AccessPolicy)
     assert session.access_policy.allowed("create_sessions") == ("CREATOR",)
     assert session.access_policy.allowed("list_sessions") == session.access_policy.read
 
@@ -88,6 +94,7 @@ def test_read_back_reads_back() -> None:
     again = parse_session(text)
     assert again == session
     assert session_hash(again) == session_hash(session)
+    assert from_json(to_json(session)) == session
     assert "predecessor: null" in text
     assert 'persistency: "None"' in text
 
@@ -113,6 +120,16 @@ DIFFERENT = [
     "name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii}]\n",
     "name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii, size: 21}]\n",
     'name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii, value: ""}]\n',
+    "name: a\nversion: 0.3.11\nsecrets: [{name: x, import: {session: b, secret: c}}]\n",
+    f"name: a\nversion: 0.3.11\nsecrets: [{{name: x, import: {{session: b, secret: c, session_hash: {H}}}}}]\n",
+    "name: a\nversion: 0.3.11\naccess_policy: {update: {require-all: [CREATOR]}}\n",
+    "name: a\nversion: 0.3.11\naccess_policy: {update: {require-at-least-1: [CREATOR]}}\n",
+    "name: a\nversion: 0.3.11\naccess_policy: {update: $$SCONE::x$$}\n",
+    "name: a\nversion: 0.3.11\naccess_policy: $$SCONE::x$$\n",
+    f"name: a\nversion: 0.3.11\nsalt: {T}\n",
+    f"name: a\nversion: 0.3.11\nnamespace_hash: {H}\n",
+    "name: a\nversion: 0.3.11\nimages: [{name: i}]\n",
+    "name: a\nversion: 0.3.11\nimages: [{name: i, provide_secrets: []}]\n",
     "name: a\nversion: 0.3.11\nsecurity: {attestation: {mode: none}}\n",
 ]
 
@@ -127,6 +144,60 @@ def test_same_content_ignores_predecessor_and_creator_only() -> None:
     successor = parse_session(f"name: a\nversion: 0.3.11\npredecessor: {H}\n")
     assert same_content(plain, successor.model_copy(update={"creator": "somebody"}))
     assert not same_content(plain, parse_session("name: a\nversion: 0.3.11\nsecrets: [{name: x, kind: ascii}]\n"))
+
+
+PAIRS = [
+    ("secrets: [{name: k, kind: private-key}, {name: x, kind: x509, private_key: k, dns: a}]",
+     "secrets: [{key_type: P-256, name: k, kind: private-key}, {name: x, kind: x509, private_key: k, dns: [a]}]"),
+    ("secrets: [{name: x, kind: binary, value: AABB}]", "secrets: [{name: x, kind: binary, value: 'aabb', size: 7}]"),
+    ("secrets: [{name: x, import: {session: ../b, secret: c}}]",
+     "secrets: [{name: x, import: '/session=b,secret=c', issuer: nobody}]"),
+    ("secrets: [{name: x, kind: ascii, export: {session: b}}]",
+     "secrets: [{name: x, kind: ascii, size: 20, migrate: false, export: [/session=b]}]"),
+    (f"services: [{{name: x, mrenclaves: ['{H}'], platforms: ['INTEL_QE_ID:{T}']}}]",
+     f"services: [{{name: x, attestation: {{mrenclave: {H.upper()}}}, platforms: ['INTEL_QE_ID:{T.upper()}']}}]"),
+    ("volumes: [{name: v, export: {session: b}}]",
+     "volumes: [{name: v, files: encrypted, export: [{to: {session: ../b}, update_policy: rollback_protected}]}]"),
+    ("images: [{name: i, injection_files: [/a]}]",
+     "images: [{name: i, injection_files: [{path: /a, permission: 0o700}], volumes: []}]"),
+    ("security: {attestation: {tolerate: [debug-mode]}}",
+     "security: {singleton_enclaves: false, attestation: {tolerate: [debug], must_be_sgx_local: False}}"),
+    ("secret_config: {store_in: !cas }", "services: []"),
+    ("security: {attestation: {one_time_password_shared_secret: JBSWY3DPEHPK3PXPJBSWY3DPEE======}}",
+     "security: {attestation: {one_time_password_shared_secret: JBSWY3DPEHPK3PXPJBSWY3DPEE}}"),
+    ("access_policy: {read: NONE, update: LSSmKVKXFmGMCp44oCzYCzkA9ABW3RksPi5SVsxwZ4swEBHVSf}",
+     'access_policy: {read: ["NONE"], update: [{signer: "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAAAAAAAAAAAAAA'
+     'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n-----END PUBLIC KEY-----"}]}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_other_spellings_of_the_same(first: str, second: str) -> None:
+    sessions = [parse_session(f"name: a\nversion: 0.3.12\n{body}\n") for body in (first, second)]
+    assert sessions[0] == sessions[1]
+    assert session_hash(sessions[0]) == session_hash(sessions[1])
+
+
+def test_hashes_of_stored_sessions_stay() -> None:
+    """The CAS compares predecessors with hashes that it stored long ago."""
+    certificate = (VALID / "V02.yaml").read_text().partition("    - |\n")[2].partition("  create_sessions")[0]
+    pem = "".join(f"{line.strip()}\n" for line in certificate.splitlines())
+    document = {
+        "name": "a/b",
+        "version": "0.3",
+        "creator": pem,
+        "predecessor": H,
+        "access_policy": {"read": "ANY", "update": [pem, "CREATOR"], "create_sessions": "NONE"},
+        "security": {"attestation": {"mode": "none", "tolerate": ["debug-mode"]}},
+    }
+    assert (
+        session_hash(parse_session(json.dumps(document)))
+        == "3e08d88952d2e56dd9d7ac1fb3dee1603828f63876cf91a67897fe59d0dee5f0"
+    )
+    assert (
+        session_hash(parse_session(FULL.replace("DEADBEEF", "00112233")))
+        == "bcf038b1942438e73bd8c6ebc5d702c57f064523dd1e1c1e2c87f8d5966fafa1"
+    )
 
 
 def test_command_string_and_list_are_the_same() -> None:
@@ -242,7 +313,8 @@ GARBAGE = st.recursive(
 @given(st.data())
 def test_no_text_makes_the_reader_fail(data: st.DataObject) -> None:
     """Whatever stands wherever: the answer is a session or findings, never another exception."""
-    document = parse(FULL, "f").value
+    texts = [FULL, *(path.read_text() for path in sorted(VALID.glob("V*.yaml")))]
+    document = parse(data.draw(st.sampled_from(texts)), "f", tags={"!akv": "mapping"}).value
     parent: Any = document
     while True:
         keys = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
@@ -256,3 +328,108 @@ def test_no_text_makes_the_reader_fail(data: st.DataObject) -> None:
     assert examined.session is not None or examined.findings
     if examined.session is not None:
         assert session_hash(parse_session(read_back(examined.session))) == session_hash(examined.session)
+
+
+def shuffled(value: Any, rng: random.Random) -> Any:
+    if isinstance(value, dict):
+        return {key: shuffled(value[key], rng) for key in rng.sample(list(value), len(value))}
+    return [shuffled(item, rng) for item in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(VALID.glob("V*.yaml"))), st.integers(0, 10**6))
+def test_order_quotes_and_style_make_no_difference(path: Path, seed: int) -> None:
+    """Block or flow, quoted or not, whatever the order of keys: the same session with the same hash."""
+    session = parse_session(path.read_bytes())
+    document = parse(read_back(session), "f", tags={"!akv": "mapping"})
+    value = shuffled(copy.deepcopy(document.value), random.Random(seed))
+    text = dump(value, comment="a comment")
+    if document.tags:
+        text = text.replace("store_in:", "store_in: !akv")
+    else:
+        assert parse_session(json.dumps(value)) == session
+    assert parse_session(text) == session
+    assert session_hash(parse_session(text)) == session_hash(session)
+    assert read_back(from_json(to_json(session))) == read_back(session)
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(TEXTS.filter(lambda key: key and "=" not in key and not key.startswith("\\@")), TEXTS, max_size=3),
+    st.lists(TEXTS, max_size=3),
+    st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2)),
+)
+def test_any_content_survives_storing(environment: dict[str, str], command: list[str], fragment: Any) -> None:
+    document = {
+        "name": "a",
+        "version": "0.3.12",
+        "services": [{"name": "s", "command": command, "environment": environment, "mrenclaves": [H]}],
+        "secrets": [{"name": "f", "kind": "config-fragment", "value": fragment}],
+    }
+    session = examine(dump(document)).session
+    assume(session is not None)
+    assert session is not None
+    for again in (from_json(to_json(session)), parse_session(read_back(session))):
+        assert again == session
+        assert session_hash(again) == session_hash(session)
+        assert read_back(again) == read_back(session)
+
+
+def test_a_large_session_is_read_in_reasonable_time() -> None:
+    """No rule looks at every secret for every secret."""
+    count = 4000
+    chain = [f"- {{name: c{n}, kind: x509-ca, private_key: k, issuer: c{n + 1}}}\n" for n in range(count)]
+    text = "name: a\nversion: 0.3.12\nsecrets:\n- {name: k, kind: private-key}\n" + "".join(chain)
+    started = time.monotonic()
+    (finding,) = examine(text).findings
+    assert finding.path == f"secrets[{count}].issuer"
+    assert time.monotonic() - started < 10
+
+
+def test_models_made_by_our_own_code() -> None:
+    """Rules and policies can be built without a text: lists are tuples then, and numbers are numbers."""
+    rule = Rule(at_least=2, of=("CREATOR", Rule(of=("CREATOR",))))
+    policy = AccessPolicy(read=("ANY",), update=(rule,))
+    again = parse_session(
+        "name: a\nversion: 0.3.12\n"
+        "access_policy: {read: ANY, update: {require-at-least-2: [CREATOR, {require-all: [CREATOR]}]}}\n"
+    )
+    assert again.access_policy == policy
+    assert (rule.needed, Rule(of=("CREATOR", "CREATOR")).needed) == (2, 2)
+    assert policy.mentions_creator()
+    assert again.mentions_creator()
+    assert not AccessPolicy(read=("NONE",), update=("ANY",)).mentions_creator()
+    assert AccessPolicy(read=("$$SCONE::x$$",), update=("ANY",)).mentions_creator()
+
+
+def test_old_signers_become_keys() -> None:
+    text = "name: a\nversion: 0.3.12\naccess_policy: {read: NONE, update: {}}\n"
+    old = "LSSmKVKXFmGMCp44oCzYCzkA9ABW3RksPi5SVsxwZ4swEBHVSf"
+    policies = [parse_session(text.replace("{}", form)).access_policy for form in (old, f"[{{signer: {old}}}]")]
+    assert policies[0] == policies[1]
+    assert isinstance(policies[0], AccessPolicy)
+    (signer,) = policies[0].update
+    assert isinstance(signer, Signer)
+    assert signer.signer.startswith("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA")
+
+
+def test_positions_inside_governance_rules() -> None:
+    text = (
+        "name: a\nversion: 0.3.12\naccess_policy:\n  update:\n    - CREATOR\n    - require-all:\n"
+        "        - CREATOR\n        - require-at-least-1:\n            - nobody\n            - someone\n"
+    )
+    found = examine(text).findings
+    assert [(finding.position.line, finding.path) for finding in found] == [
+        (9, "access_policy.update[1].require-all[1].require-at-least-1[0]"),
+        (10, "access_policy.update[1].require-all[1].require-at-least-1[1]"),
+    ]
+
+
+def test_a_variable_may_be_called_like_a_field() -> None:
+    text = "name: a\nversion: 0.3.12\nservices:\n- name: a\n  mrenclaves: [" + H + "]\n  environment:\n    of: ~\n"
+    assert [finding.path for finding in examine(text).findings if finding.severity == "error"] == [
+        "services[0].environment.of"
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
 import pytest
@@ -15,7 +14,6 @@ from sconectl.policy.placeholders import (
     check,
     escape_json,
     find,
-    format_value,
     is_reference,
     substitute,
     substitute_text,
@@ -80,23 +78,6 @@ def test_places(text: str, text_only: bool, rule: str) -> None:
     with pytest.raises(PlaceholderError) as caught:
         check(find(text)[0], {"b": "binary", "f": "config-fragment", "k": "private-key"}, text_only=text_only)
     assert caught.value.rule == rule
-
-
-def test_formats_of_binary_values() -> None:
-    value = bytes(range(7)) + b"\xff\xfb"
-    shown = {
-        form: format_value("binary", form, value)
-        for form in ("bin", "hex", "base64", "base64url", "base32", "base32nopad")
-    }
-    assert shown["bin"] == value
-    assert shown["hex"] == value.hex().encode()
-    assert base64.b64decode(shown["base64"]) == base64.urlsafe_b64decode(shown["base64url"]) == value
-    assert base64.b32decode(shown["base32"]) == value
-    assert shown["base32nopad"] == shown["base32"].rstrip(b"=") != shown["base32"]
-    with pytest.raises(PlaceholderError):
-        format_value("ascii", "hex", b"x")
-    with pytest.raises(PlaceholderError):
-        format_value("x509", "crt:pem", b"x")
 
 
 def test_values_are_not_looked_into() -> None:

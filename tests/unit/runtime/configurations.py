@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sconectl.protect.index import Index
-from sconectl.runtime.attest import Configuration
+from sconectl.runtime.configuration import Configuration
 
 
 def configuration(**changes: Any) -> Configuration:

@@ -20,7 +20,7 @@ from sconectl.cas.identity import CasConfig
 from sconectl.cas.keys import load_or_create
 from sconectl.cas.service import EmbeddedCas
 from sconectl.key_hash import key_hash
-from sconectl.runtime.attest import open_channel
+from sconectl.runtime.link import open_channel
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -9,15 +11,21 @@ from typing import Any
 
 import pytest
 
-from sconectl.runtime import attest
-from sconectl.runtime.attest import CasLink, Configuration, _configuration, fetch_configuration, open_channel
+from sconectl.cas.one_time_password import STEP, code_at
+from sconectl.runtime import attest, link
+from sconectl.runtime.attest import fetch_configuration, fill_file
+from sconectl.runtime.configuration import Configuration, FileSystemKey, Host
+from sconectl.runtime.link import CasLink, Channel, open_channel, split_address
 from sconectl.runtime.log import LaunchRefused
 
 from .conftest import Answer, Served
 
 pytestmark = pytest.mark.sockets
 
+NOTHING = Host()
 MEASUREMENT = "ab" * 32
+SIGNER = "77" * 32
+OTP_SECRET = b"Hello!\xde\xad\xbe\xef" * 2
 SESSION = f"""
 name: NAME
 version: "0.3.11"
@@ -45,16 +53,23 @@ def session(served: Served) -> str:
     return "acme"
 
 
+def linked(
+    address: str, key: str = "", channel: Channel | None = None, who: str = "CAS"
+) -> contextlib.closing[CasLink]:
+    return contextlib.closing(CasLink(address, key, channel or open_channel(), timeout=5, who=who))
+
+
 def fetch(
-    cas: str, *, key: str = "", las: str = "", config_id: str = "acme/app", measurement: str = MEASUREMENT,
-    debug: bool = False, patience: float = 0.0,
+    cas: str, *, key: str = "", las: str = "", config_id: str = "acme/app", patience: float = 0.0, token: str = "",
+    host: Host = NOTHING, **identity: Any,
 ) -> Configuration:  # fmt: skip
     channel = open_channel()
-    link = CasLink(cas, key, channel, timeout=5)
-    quoting = CasLink(las, "", channel, timeout=5) if las else link
-    return fetch_configuration(
-        link, quoting, channel, config_id=config_id, measurement=measurement, debug=debug, patience=patience
-    )
+    known = {"measurement": MEASUREMENT, "debug": False} | identity
+    with linked(cas, key, channel) as link, linked(las or cas, "", channel, who="LAS (quoting)") as quoting:
+        return fetch_configuration(
+            link, quoting if las else link, channel, config_id=config_id, identity=known, access_token=token, host=host,
+            patience=patience,
+        )  # fmt: skip
 
 
 def refused(*arguments: Any, **settings: Any) -> str:
@@ -73,7 +88,7 @@ def test_the_whole_exchange(served: Served, session: str, pinned: bool) -> None:
         environment={"PASSWORD": "pässword", "EMPTY": ""},
         pwd="/work/dir",
         files=(("/etc/app.conf", 0o640, "pässword".encode()),),
-        fspf=("/scone/image/fs.fspf", bytes.fromhex("cd" * 32), "ef" * 16),
+        fspf=FileSystemKey("/scone/image/fs.fspf", bytes.fromhex("cd" * 32), ("ef" * 16,)),
     )
     assert "pässword" not in repr(config)
 
@@ -97,18 +112,150 @@ def test_refusals_are_told_in_the_words_of_the_cas(
     assert reason in refused(served.address, **changes)
 
 
-def test_a_quote_of_another_channel_is_useless(served: Served, session: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = open_channel()
-    channel = open_channel()
-    link = CasLink(served.address, "", channel, timeout=5)
-    with pytest.raises(LaunchRefused) as caught:
-        fetch_configuration(link, link, other, config_id="acme/app", measurement=MEASUREMENT, debug=False, patience=0)
+def test_a_quote_of_another_channel_is_useless(served: Served, session: str) -> None:
+    with linked(served.address) as link, pytest.raises(LaunchRefused) as caught:
+        fetch_configuration(
+            link, link, open_channel(), config_id="acme/app", identity={"measurement": MEASUREMENT, "debug": False},
+            host=NOTHING, patience=0,
+        )  # fmt: skip
     assert "does not belong to this connection" in "".join(caught.value.causes)
 
 
 def test_the_key_of_the_channel_never_touches_the_disk() -> None:
     channel = open_channel()
     assert b"PRIVATE KEY" in channel.pem and "PRIVATE" not in repr(channel)
+
+
+SPECIAL = f"""
+name: special
+version: "0.3.12"
+security:
+  singleton_enclaves: true
+  service_access_token: t0ken
+services:
+  - name: app
+    command: [app, "@@2", "@@1"]
+    environment: {{\\@\\@REGION: ignored, OWN: x}}
+    image_name: image
+    one_time_password_shared_secret: JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP
+    attestation: {{signer: {{mrsigner: {SIGNER}, isvprodid: 7, isvsvn_min: 2}}}}
+images:
+  - name: image
+    injection_files: [/etc/app.ini]
+secrets:
+  - {{name: password, kind: ascii, value: "pässword"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def special(served: Served) -> str:
+    served.cas.put(SPECIAL, served.owner)
+    return "special/app"
+
+
+def with_code(config_id: str) -> str:
+    return f"{config_id}@{code_at(OTP_SECRET, int(time.time() // STEP))}"
+
+
+def test_everything_that_a_policy_may_demand(served: Served, special: str) -> None:
+    signer = {"mrsigner": SIGNER, "isvprodid": 7, "isvsvn": 3}
+    text = refused(served.address, config_id=special, token="t0ken", **signer | {"isvsvn": 1})
+    assert "Unexpected security version (ISVSVN, 1) - Expected 2 or more" in text
+    assert "The service access token is missing" in refused(served.address, config_id=special, **signer)
+    assert "The service access token is wrong" in refused(served.address, config_id=special, token="x", **signer)
+    assert "one-time password is missing" in refused(served.address, config_id=special, token="t0ken", **signer)
+    channel = open_channel()
+    with linked(served.address, served.key, channel) as cas:
+        config = fetch_configuration(
+            cas, cas, channel, config_id=with_code(special), access_token="t0ken", patience=0,
+            identity={"measurement": MEASUREMENT, "debug": False, **signer},
+            host=Host(("first", "second", "third"), {"REGION": "north", "OWN": "evil", "LD_PRELOAD": "evil"}),
+        )  # fmt: skip
+        assert config.argv == ("app", "second", "first")
+        assert config.environment == {"REGION": "north", "OWN": "x"}
+        assert config.fs_files == (("/etc/app.ini", 0o700),)
+        assert fill_file(cas, "/etc/app.ini", b"p=$$SCONE::password$$", patience=0) == "p=pässword".encode()
+        with pytest.raises(LaunchRefused, match=r"/etc/other could not be filled in"):
+            fill_file(cas, "/etc/other", b"x", patience=0)
+    with linked(served.address, served.key) as stranger, pytest.raises(LaunchRefused) as caught:
+        fill_file(stranger, "/etc/app.ini", b"p=$$SCONE::password$$", patience=0)
+    assert caught.value.causes[0] == "This connection is not attested"
+
+
+def test_the_connection_stays_open(served: Served, session: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    original = link.http.client.HTTPSConnection.connect  # type: ignore[attr-defined]
+
+    def connect(self: Any) -> None:
+        opened.append(self.host)
+        original(self)
+
+    monkeypatch.setattr(link.http.client.HTTPSConnection, "connect", connect)  # type: ignore[attr-defined]
+    fetch(served.address)
+    assert len(opened) == 1
+    fetch(served.address, key=served.key)  # once to learn the chain, once with the verified root
+    assert len(opened) == 3
+
+
+def older(requests: list[Any], nonce: bytes) -> Answer:
+    """Answer like a CAS that refuses in the end, with this answer to the question for a number."""
+
+    def answer(request: bytes) -> bytes:
+        path = request.split()[1].decode()
+        requests.append((path, json.loads(request.partition(b"\r\n\r\n")[2] or b"null")))
+        if path == "/v1/sim/nonce":
+            return nonce
+        return http(b'{"quote": {}}') if path == "/v1/sim/quote" else http(b'{"msg": ["no"]}', "403 x")
+
+    return answer
+
+
+def test_an_older_cas_gets_a_report_that_it_understands(pretender: Callable[[Answer], str]) -> None:
+    requests: list[Any] = []
+    address = pretender(older(requests, http(b'{"msg": ["Not found"]}', "404 x")))
+    assert refused(address, isvprodid=7) == "attestation failed\nno"
+    assert [path for path, _ in requests] == ["/v1/sim/nonce", "/v1/sim/quote", "/v1/sim/attest"]
+    assert set(requests[1][1]["report"]) == {"toolchain", "measurement", "debug", "report_data"}
+    assert set(requests[2][1]) == {"config_id", "quote"}
+
+
+def test_a_report_holds_the_number(pretender: Callable[[Answer], str]) -> None:
+    requests: list[Any] = []
+    refused(pretender(older(requests, http(b'{"nonce": "0a0b"}'))), isvprodid=7, token="t")
+    report = requests[1][1]["report"]
+    assert (report["nonce"], report["isvprodid"]) == ("0a0b", 7)
+    assert requests[2][1]["access_token"] == "t"
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"nonce": 7}', b'{"nonce": null}'])
+def test_an_answer_without_number(pretender: Callable[[Answer], str], answer: bytes) -> None:
+    assert "no number for a fresh report" in refused(pretender(lambda _: http(answer)))
+
+
+def test_after_a_failure_the_whole_exchange_begins_anew(pretender: Callable[[Answer], str]) -> None:
+    """A number is good for one attempt, even if its answer got lost."""
+    requests: list[Any] = []
+    good = older(requests, http(b'{"nonce": "0a0b"}'))
+
+    def answer(request: bytes) -> bytes:
+        content = good(request)
+        return b"" if len(requests) == 3 else content
+
+    assert refused(pretender(answer), patience=5) == "attestation failed\nno"
+    assert [path.rpartition("/")[2] for path, _ in requests] == ["nonce", "quote", "attest"] * 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"{}", b'{"files": []}', b'{"files": [{}]}', b'{"files": [{"path": "/g", "content": ""}]}', b'{"files": 7}',
+     b'{"files": [{"path": "/f", "content": "***"}]}', b'{"files": [{"path": "/f", "content": null}]}'],
+)  # fmt: skip
+def test_filled_files_of_the_wrong_form(pretender: Callable[[Answer], str], answer: bytes) -> None:
+    with linked(pretender(lambda _: http(answer))) as cas, pytest.raises(LaunchRefused, match="does not understand"):
+        fill_file(cas, "/f", b"x", patience=0)
+    good = json.dumps({"files": [{"path": "/f", "content": base64.b64encode(b"y").decode()}]})
+    with linked(pretender(lambda _: http(good.encode()))) as cas:
+        assert fill_file(cas, "/f", b"x", patience=0) == b"y"
 
 
 # Which CAS it is.
@@ -183,7 +330,8 @@ def test_a_silent_server_does_not_outlast_the_patience(pretender: Callable[[Answ
 
 def test_a_server_that_comes_up_late_is_found(served: Served, session: str, pretender: Callable[[Answer], str]) -> None:
     answers = iter([b"", b"HTTP/1.1 500 x\r\n\r\n", b'HTTP/1.1 400 x\r\nContent-Length: 14\r\n\r\n{"msg":["no"]}'])
-    assert refused(pretender(lambda _: next(answers)), patience=5) == "no quote could be had\nno"
+    text = refused(pretender(lambda _: next(answers)), patience=5)
+    assert text == "no number for a fresh report could be had\nno"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +350,7 @@ def test_addresses_that_are_none(address: str) -> None:
     ],
 )  # fmt: skip
 def test_addresses(address: str, split: tuple[str, int]) -> None:
-    assert attest.split_address(address) == split
+    assert split_address(address) == split
 
 
 # Hostile answers: each is a refusal in words, never a traceback.
@@ -243,46 +391,5 @@ def test_garbage_is_refused(pretender: Callable[[Answer], str], name: str) -> No
 def test_an_answer_that_never_ends_is_cut_off(
     pretender: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attest, "_MAX_ANSWER", 1000)
+    monkeypatch.setattr(link, "_MAX_ANSWER", 1000)
     assert "more than 1000 bytes" in refused(pretender(lambda _: http(b" " * 1001)))
-
-
-GOOD: dict[str, Any] = {
-    "session": "s", "service": "a", "argv": ["x"], "environment": {"A": "1"}, "pwd": "/",
-    "files": [{"path": "/f", "permission": 384, "content": "eA=="}],
-    "fspf": {"path": "/p", "key": "00" * 32, "tag": "11" * 16},
-}  # fmt: skip
-WRONG: list[Any] = [7, True, [7], {"a": 7}, [[]], "\udc80", "\0", None]
-FILE = GOOD["files"][0]
-ODD: list[dict[str, Any]] = [
-    *({name: value} for name in GOOD for value in WRONG if (name, value) != ("fspf", None)),
-    {"argv": "text"}, {"argv": {"x": "y"}}, {"environment": [["A", "1"]]}, {"environment": {"": "x"}},
-    {"environment": {"A=B": "x"}}, {"environment": {"A\0": "x"}}, {"environment": {"A": "x\0"}},
-    {"environment": {"A": "\ud800"}}, {"pwd": ""}, {"pwd": "relative"}, {"pwd": "/a/../b"}, {"files": {}},
-    {"files": "text"}, {"fspf": {}}, {"fspf": False},
-    *({"files": [FILE | {"path": path}]} for path in ("f", "/../f", 7)),
-    *({"files": [FILE | {"permission": permission}]} for permission in ("384", True, -1, 1e3, 1 << 40)),
-    *({"files": [FILE | {"content": content}]} for content in ("***", None, "eA")),
-    *({"fspf": GOOD["fspf"] | {"key": key}} for key in ("zz", "", None, 7, "00" * 31)),
-    *({"fspf": GOOD["fspf"] | changed} for changed in ({"path": None}, {"path": "p"}, {"tag": 7})),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("changes", ODD, ids=range(len(ODD)))
-def test_configurations_of_the_wrong_form_are_refused(changes: dict[str, Any]) -> None:
-    document = json.loads(json.dumps({"config": GOOD | changes}))
-    with pytest.raises(LaunchRefused, match="does not understand"):
-        _configuration(document)
-
-
-def test_the_right_form_is_taken() -> None:
-    config = _configuration({"config": GOOD | {"more": "from a newer CAS"}})
-    assert config.files == (("/f", 0o600, b"x"),)
-    assert _configuration({"config": GOOD | {"fspf": None, "files": [], "environment": {}}}).fspf is None
-    assert _configuration({"config": GOOD | {"fspf": GOOD["fspf"] | {"tag": None}}}).fspf == ("/p", bytes(32), "")
-
-
-@pytest.mark.parametrize("document", [{}, {"config": None}, {"config": []}, {"config": "x"}, {"config": {}}])
-def test_no_configuration(document: dict[str, Any]) -> None:
-    with pytest.raises(LaunchRefused, match="does not understand"):
-        _configuration(document)

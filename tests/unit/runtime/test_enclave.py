@@ -182,3 +182,19 @@ def test_mountinfo() -> None:
 def test_mountinfo_that_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(LaunchRefused):
         mounts(text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "claims"),
+    [
+        ({}, {}),
+        ({"isvprodid": "7", "isvsvn": "65535"}, {"isvprodid": 7, "isvsvn": 65535}),
+        ({"isvprodid": "65536", "isvsvn": "-1"}, {}),
+        ({"isvprodid": "", "isvsvn": "1.0"}, {}),
+        ({"isvprodid": "٣", "isvsvn": "9" * 5000}, {}),
+        ({"mrsigner": "77" * 32}, {}),
+    ],
+)
+def test_what_a_report_says_about_the_enclave(parameters: dict[str, str], claims: dict[str, object]) -> None:
+    enclave = Enclave("aa", "aa", {"mode": "production"} | parameters, Index((), (), {}), ())
+    assert enclave.identity() == {"measurement": "aa", "debug": False} | claims

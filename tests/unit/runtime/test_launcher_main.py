@@ -41,12 +41,15 @@ def test_settings_are_taken_and_everything_is_dropped() -> None:
     environment = {
         "SCONE_CONFIG_ID": "a/b", "SCONE_CAS_ADDR": "c", "SCONE_LAS_ADDR": "l", "SCONE_CAS_KEY": "k", "SCONE_LOG": "7",
         "SCONE_ATTEST_TIMEOUT": "3", "PATH": "/evil", "LD_PRELOAD": "x.so", "LD_DEBUG": "", "LD_BIND_NOW": "1",
-        "GCONV_PATH": "/evil", "HOSTALIASES": "/evil",
+        "GCONV_PATH": "/evil", "HOSTALIASES": "/evil", "SCONE_SERVICE_ACCESS_TOKEN": "token",
     }  # fmt: skip
-    taken = take_settings(environment)
+    given = dict(environment)
+    taken = take_settings(environment, ["-x", ""])
     assert environment == {}
-    assert taken == Settings("a/b", "c", "l", "k", "7", "3", ("GCONV_PATH", "LD_BIND_NOW", "LD_PRELOAD"))
-    assert take_settings({}) == Settings("", "", "", "", "", "", ())
+    loader = ("GCONV_PATH", "LD_BIND_NOW", "LD_PRELOAD")
+    assert taken == Settings("a/b", "c", "l", "k", "7", "3", loader, "token", ("-x", ""), given)
+    assert "token" not in repr(taken) and "/evil" not in repr(taken) and "-x" not in repr(taken)
+    assert take_settings({}, []) == Settings("", "", "", "", "", "", ())
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -11,75 +9,24 @@ from typing import Any
 import pytest
 
 from sconectl.protect.index import Index
-from sconectl.protect.sealed import SealedFile, blob_name, seal_content, seal_index
+from sconectl.protect.sealed import blob_name
 from sconectl.runtime import files
-from sconectl.runtime.files import bring_in, injected_target, sealed_target
+from sconectl.runtime.configuration import FileSystemKey
+from sconectl.runtime.files import injected_target, sealed_target
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.mounts import Mount
 
 from .configurations import configuration, index
-
-KEY = bytes(range(32))
-TREE = {"/data": 0o750, "/data/deep": 0o500, "/data/deep/f": b"secret\n", "/data/empty": b"", "/data/l": "deep/f"}
-
-
-class World:
-    """A memory, blobs and a root below a folder of the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "root"
-        self.memory = folder / "shm/scone"
-        self.blobs = folder / "blobs"
-        for made in (self.root, self.memory.parent, self.blobs):
-            made.mkdir()
-
-    def seal(self, tree: dict[str, Any], key: bytes = KEY) -> tuple[str, str]:
-        """Write blobs and index; return path and tag of the index."""
-        rows = []
-        for path, item in tree.items():
-            if isinstance(item, int):
-                rows.append(SealedFile(path, "d", item))
-            elif isinstance(item, str):
-                rows.append(SealedFile(path, "l", 0o777, target=item))
-            else:
-                digest, blob = hashlib.sha256(item).hexdigest(), blob_name(key, path)
-                (self.blobs / blob).write_bytes(b"".join(seal_content(key, path, digest, io.BytesIO(item))))
-                rows.append(SealedFile(path, "f", 0o640, size=len(item), digest=digest, blob=blob))
-        data, tag = seal_index(key, rows)
-        (self.blobs.parent / "fs.fspf").write_bytes(data)
-        return str(self.blobs.parent / "fs.fspf"), tag
-
-    def open(self, tree: dict[str, Any], key: bytes = KEY, sealed: tuple[str, ...] = ("/data",)) -> None:
-        path, tag = self.seal(tree)
-        bring_in(configuration(fspf=(path, key, tag)), index(sealed=sealed))
-
-    def place_link(self, path: str) -> str:
-        link = Path(f"{self.root}{path}")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(injected_target(str(link)))
-        return str(link)
-
-    def mode(self, path: str) -> str:
-        return f"{Path(path).stat().st_mode & 0o7777:o}"
+from .memory_world import KEY, TREE, World, bring, make_world, refused
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    made = World(tmp_path)
-    monkeypatch.setattr(files, "MEMORY", str(made.memory))
-    monkeypatch.setattr(files, "BLOBS", str(made.blobs))
-    monkeypatch.setattr(files, "_require_memory", lambda folder: None)
-    return made
-
-
-def refused(*arguments: Any) -> str:
-    with pytest.raises(LaunchRefused) as caught:
-        bring_in(*arguments)
-    return "\n".join([caught.value.message, *caught.value.causes])
+    return make_world(tmp_path, monkeypatch)
 
 
 def test_nothing_is_touched_if_there_is_nothing_to_do(world: World) -> None:
-    bring_in(configuration(), index())
+    bring(configuration(), index())
     assert not world.memory.exists()
 
 
@@ -115,7 +62,7 @@ def test_sealed_directories_need_a_key(world: World) -> None:
 
 def test_changed_sealed_files_are_refused(world: World) -> None:
     path, tag = world.seal(TREE)
-    fspf, sealed = (path, KEY, tag), index(sealed=("/data",))
+    fspf, sealed = FileSystemKey(path, KEY, (tag,)), index(sealed=("/data",))
     blob = world.blobs / blob_name(KEY, "/data/deep/f")
     good = blob.read_bytes()
     for content in (good[:-1], good + b"x", bytes(len(good)), b""):
@@ -127,12 +74,12 @@ def test_changed_sealed_files_are_refused(world: World) -> None:
     blob.unlink()
     assert "changed" in refused(configuration(fspf=fspf), sealed)
     blob.write_bytes(good)
-    bring_in(configuration(fspf=fspf), sealed)
-    assert "changed" in refused(configuration(fspf=(path, bytes(32), tag)), sealed)
-    assert "changed" in refused(configuration(fspf=(path, KEY, "0" * 32)), sealed)
-    assert "changed" in refused(configuration(fspf=(path, KEY, "")), sealed)
-    assert "missing" in refused(configuration(fspf=(f"{path}x", KEY, tag)), sealed)
-    assert "missing" in refused(configuration(fspf=("/dev/zero", KEY, tag)), sealed)
+    bring(configuration(fspf=fspf), sealed)
+    assert "changed" in refused(configuration(fspf=FileSystemKey(path, bytes(32), (tag,))), sealed)
+    assert "changed" in refused(configuration(fspf=FileSystemKey(path, KEY, ("0" * 32,))), sealed)
+    assert "changed" in refused(configuration(fspf=FileSystemKey(path, KEY, ())), sealed)
+    assert "missing" in refused(configuration(fspf=FileSystemKey(f"{path}x", KEY, (tag,))), sealed)
+    assert "missing" in refused(configuration(fspf=FileSystemKey("/dev/zero", KEY, (tag,))), sealed)
 
 
 def test_an_older_state_is_refused(world: World) -> None:
@@ -141,8 +88,22 @@ def test_an_older_state_is_refused(world: World) -> None:
     _, new = world.seal({"/data": 0o755, "/data/f": b"new"})
     sealed = index(sealed=("/data",))
     Path(path).write_bytes(old_index)
-    assert "tag differs" in refused(configuration(fspf=(path, KEY, new)), sealed)
-    assert "not what was sealed" in refused(configuration(fspf=(path, KEY, old)), sealed)  # its blob is gone
+    assert "tag differs" in refused(configuration(fspf=FileSystemKey(path, KEY, (new,))), sealed)
+    assert "not what was sealed" in refused(
+        configuration(fspf=FileSystemKey(path, KEY, (old,))), sealed
+    )  # its blob is gone
+
+
+def test_the_policy_says_which_states_it_accepts(world: World) -> None:
+    path, tag = world.seal(TREE)
+    sealed = index(sealed=("/data",))
+    for tags in ((tag,), ("0" * 32, tag), None):
+        bring(configuration(fspf=FileSystemKey(path, KEY, tags)), sealed)
+        assert Path(sealed_target("/data/deep/f")).read_bytes() == b"secret\n"
+    assert "tag differs" in refused(configuration(fspf=FileSystemKey(path, KEY, ("0" * 32,))), sealed)
+    assert "does not open" in refused(configuration(fspf=FileSystemKey(path, bytes(32), None)), sealed)
+    Path(path).write_bytes(b"")
+    assert "changed" in refused(configuration(fspf=FileSystemKey(path, KEY, None)), sealed)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +129,7 @@ def test_a_sealed_index_cannot_write_through_its_own_links(world: World, item: A
 
 def test_injected_files(world: World) -> None:
     one, two = world.place_link("/etc/app/one.conf"), world.place_link("/two")
-    bring_in(configuration(files=((one, 0o640, b"1"), (two, 0o4444, b"\0\xff"))), index())
+    bring(configuration(files=((one, 0o640, b"1"), (two, 0o4444, b"\0\xff"))), index())
     assert Path(one).read_bytes() == b"1" and Path(two).read_bytes() == b"\0\xff"
     assert [world.mode(one), world.mode(two)] == ["640", "444"]
     assert not Path(one).resolve().is_relative_to(world.root)
@@ -177,8 +138,8 @@ def test_injected_files(world: World) -> None:
 def test_injected_files_in_a_sealed_directory(world: World) -> None:
     target = injected_target(sealed_target("/data/conf"))
     path, tag = world.seal({"/data": 0o755, "/data/conf": target})
-    config = configuration(fspf=(path, KEY, tag), files=((sealed_target("/data/conf"), 0o600, b"in"),))
-    bring_in(config, index(sealed=("/data",)))
+    config = configuration(fspf=FileSystemKey(path, KEY, (tag,)), files=((sealed_target("/data/conf"), 0o600, b"in"),))
+    bring(config, index(sealed=("/data",)))
     assert Path(sealed_target("/data/conf")).read_bytes() == b"in"
 
 
@@ -203,7 +164,7 @@ def test_files_of_the_runtime_are_written_in_place(world: World, monkeypatch: py
     link.symlink_to(hosts)
     monkeypatch.setattr(files, "IN_PLACE", tuple(map(str, (hosts, link, gone))))
     inode = hosts.stat().st_ino
-    bring_in(configuration(files=((str(hosts), 0o600, b"new\n"),)), index())
+    bring(configuration(files=((str(hosts), 0o600, b"new\n"),)), index())
     assert hosts.read_bytes() == b"new\n" and hosts.stat().st_ino == inode
     for path in (link, gone):  # never through a link, never a file of its own
         text = refused(configuration(files=((str(path), 0o600, b"evil"),)), index())
@@ -283,5 +244,5 @@ def test_memory_is_what_the_kernel_calls_memory(
 def test_what_is_sealed_must_be_what_was_measured(world: World) -> None:
     """An index without encrypted directories opens none, whatever key the policy brings."""
     path, tag = world.seal(TREE)
-    bring_in(configuration(fspf=(path, KEY, tag)), Index((), (), {}))
+    bring(configuration(fspf=FileSystemKey(path, KEY, (tag,))), Index((), (), {}))
     assert not world.memory.exists()

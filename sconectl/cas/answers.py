@@ -1,0 +1,46 @@
+"""The two forms of answers: JSON, and problems `{"msg": [outermost, …, innermost]}` (CAS API section 3).
+
+In: plain values, texts without secret values. Out: bytes and Starlette responses. A problem also tells the version
+of the CAS, as a CAS does since 5.8, and that it is a simulation.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from sconectl import __version__
+
+SIMULATION_HEADER = (b"x-sconectl-simulation", b"true")
+JSON_TYPE = b"application/json"
+PROBLEM_TYPE = JSON_TYPE
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def problem(*causes: str) -> bytes:
+    """Return the body of a refusal; `causes` are outermost first."""
+    return _encode({"msg": causes, "version": __version__, "simulation": True}).encode()
+
+
+class Answer(Response):
+    """An answer that is ready to be sent; what all answers have in common is not looked up again for each."""
+
+    def __init__(
+        self, body: bytes, status: int = 200, media_type: bytes = JSON_TYPE, *more: tuple[bytes, bytes]
+    ) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *more]
+
+
+def json_answer(value: Any, status: int = 200) -> Answer:
+    """Return plain values as JSON."""
+    return Answer(_encode(value).encode(), status)
+
+
+def problem_answer(status: int, *causes: str) -> Answer:
+    """Return a refusal."""
+    return Answer(problem(*causes), status)

@@ -1,0 +1,229 @@
+"""The part of the embedded CAS that programs talk to: they get quotes, attest, and move the tags of their files on.
+
+In: what came over a channel, with its client certificate. Out: plain JSON values for the answer. Every decision leaves
+an entry in the audit log; a refusal in a transaction of its own, because that of the request is taken back. Raises
+`CasRefusal`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sconectl.cas.attestation import Quote, check_channel, read_quote, sign_quote
+from sconectl.cas.channels import NONCE_SECONDS, Attested, Channels, Nonces
+from sconectl.cas.configuration import configuration, filled_files, fspf_subject
+from sconectl.cas.enclave_rules import check_enclave, demanded_security, unreadable
+from sconectl.cas.one_time_password import Guessing, use_code
+from sconectl.cas.platform import Platform
+from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.sealing import derived_key
+from sconectl.cas.secret_places import SecretValues
+from sconectl.cas.tags import move_on
+from sconectl.cas.volumes import volume_subject
+from sconectl.policy.fragments import FragmentError, Resolve, one_time_password_of
+from sconectl.policy.model import Security, Service, Session
+from sconectl.policy.one_time_password import base32_bytes
+
+if TYPE_CHECKING:
+    from sconectl.cas.keys import CasKeys
+    from sconectl.cas.store import Store, Transaction
+
+_CONFIG_ID = re.compile(
+    r"(?P<session>/|[A-Za-z0-9_\-.~/]*[A-Za-z0-9_\-.~])/(?P<service>[A-Za-z0-9_\-.~]+)(?:@(?P<code>.*))?", re.S
+)
+_MAX_CONFIG_ID = 2048
+MAIN_FILE_SYSTEM = "fspf"
+"""The subject of `update_tag` that is not the name of a volume."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a program that wants to start has sent."""
+
+    session: str
+    service: str
+    code: str | None
+    quote: Quote
+    channel: bytes
+    access_token: str | None
+    fresh: bool
+
+
+class Enclaves:
+    """Attests programs against the sessions in `store` and serves those that were attested."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: CasKeys,
+        platform: Platform,
+        values: SecretValues,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._platform = platform
+        self._values = values
+        self._clock = clock
+        self._nonces = Nonces()
+        self._channels = Channels()
+        self._guessing = Guessing()
+        self._scope_key = derived_key(keys.sealing, "sconectl one-time password scopes v1")
+
+    def nonce(self) -> dict[str, str]:
+        """Return a number that makes one report fresh."""
+        return {"nonce": self._nonces.give(self._now())}
+
+    def quote(self, report: Any) -> dict[str, Any]:
+        """Let the simulated machine sign `report`; raises `CasRefusal` 400 for a malformed one."""
+        return {"quote": sign_quote(report, self._platform, self._keys.quoting)}
+
+    def attest(self, config_id: str, quote: Any, channel_der: bytes, access_token: str | None = None) -> dict[str, Any]:
+        """Return the configuration for `SESSION/SERVICE[@CODE]`, if the session accepts the enclave behind `quote`.
+
+        `channel_der` is the client certificate of the connection. Raises `CasRefusal`: 400 for what is malformed, 404
+        for unknown sessions and services, 403 with all reasons for what is not accepted.
+        """
+        wanted = _CONFIG_ID.fullmatch(config_id) if len(config_id) <= _MAX_CONFIG_ID else None
+        if wanted is None:
+            raise CasRefusal(
+                400, "The configuration id is malformed", "Expected SESSION/SERVICE or SESSION/SERVICE@CODE"
+            )
+        head = f"CAS refused to attest service {wanted['service']} of session {wanted['session']}"
+        try:
+            checked = read_quote(quote)
+            fresh = self._nonces.take(checked.report.nonce, self._now())
+            request = _Request(**wanted.groupdict(), quote=checked, channel=channel_der,
+                               access_token=access_token, fresh=fresh)  # fmt: skip
+            try:
+                return {"config": self._values.retrying(lambda: self._attest(request))}
+            except CasRefusal as refusal:
+                self._record_refusal(request, refusal)
+                raise
+        except CasRefusal as refusal:
+            raise CasRefusal(refusal.status, head, *refusal.causes) from refusal
+
+    def fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
+        """Return the files (`{"path", "content": base64}`) of an attested program with secrets filled in."""
+        return self._values.retrying(lambda: self._fill(channel_der, files))
+
+    def update_tag(self, channel_der: bytes, subject: str, old: str | None, new: str) -> dict[str, Any]:
+        """Move the tag of a file system of an attested program on from `old` to `new`; return the current one.
+
+        `subject` is `fspf` for the main file system, or the name of a volume. Raises `CasRefusal` 404 if the service
+        has no such file system, 409 for a rollback or concurrent use.
+        """
+        with self._store.writing() as transaction:
+            attested, session, service = self._behind(transaction, channel_der)
+            found = fspf_subject(session, service) if subject == MAIN_FILE_SYSTEM else None
+            if found is None:
+                found = volume_subject(transaction, session, attested.session_hash, service, subject)
+            if found is None:
+                raise CasRefusal(404, f"Service {service.name} has no file system of this name")
+            current = move_on(transaction, found, old, new)
+            if current == new:  # the freshness anchor follows the audit log, and so notices old tags in an old copy
+                names = {"session": session.name, "service": service.name}
+                transaction.record("tag_updated", **names, file_system=subject)
+            return {"tag": current}
+
+    def _attest(self, request: _Request) -> dict[str, Any]:
+        with self._store.writing() as transaction:
+            version = transaction.session(request.session)
+            if version is None:
+                raise CasRefusal(404, f"Session not found: there is no session {request.session}")
+            session = version.session()
+            service = session.service(request.service)
+            if service is None:
+                raise CasRefusal(404, f"Service not found: session {session.name} has no service {request.service}")
+            check_channel(request.quote, request.channel)
+            resolve = self._values.resolver(transaction, session)
+            security, attestation = demanded_security(session, resolve)
+            check_enclave(request.quote, session, service, attestation, resolve, self._keys.quoting.public_key())
+            _check_freshness(security, request)
+            _check_access_token(security, request.access_token)
+            self._check_code(transaction, security, service, resolve, request.code)
+            measurement = request.quote.report.measurement
+            config = configuration(transaction, self._values, session, version.hash, service, measurement)
+            _record(transaction, "service_attested", request, version.hash, mode=attestation.mode)
+        attested = Attested(session.name, version.hash, service.name, measurement, self._now())
+        self._channels.remember(request.channel, attested)
+        return config
+
+    def _check_code(
+        self, transaction: Transaction, security: Security, service: Service, resolve: Resolve, code: str | None
+    ) -> None:
+        try:
+            text = one_time_password_of(security, service, resolve)
+        except FragmentError as error:
+            raise unreadable(error) from error
+        if text is None:
+            if code is not None:
+                raise CasRefusal(403, "The session does not ask for a one-time password", "Remove @ and what follows")
+            return
+        secret = base32_bytes(text)
+        # One scope for all that share the secret: a code that was seen cannot be used for another service.
+        scope = hmac.digest(self._scope_key, secret, "sha256").hex()[:32]
+        use_code(transaction, self._guessing, scope, secret, code, self._now())
+
+    def _fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
+        with self._store.reading() as transaction:
+            attested, session, service = self._behind(transaction, channel_der)
+            found = filled_files(transaction, self._values, session, service, attested.measurement, files)
+        return {"files": found}
+
+    def _behind(self, transaction: Transaction, channel_der: bytes) -> tuple[Attested, Session, Service]:
+        """Return who is behind a channel; raises `CasRefusal` 403 if nobody, or if the session changed since."""
+        attested = self._channels.behind(channel_der, self._now())
+        version = transaction.session(attested.session)
+        service = version.session().service(attested.service) if version else None
+        if version is None or service is None or version.hash != attested.session_hash:
+            raise CasRefusal(403, f"Session {attested.session} was updated in between", "Attest again")
+        return attested, version.session(), service
+
+    def _record_refusal(self, request: _Request, refusal: CasRefusal) -> None:
+        """Note a refusal for a session that exists; names that nobody owns must not fill the log."""
+        with self._store.writing() as transaction:
+            active = transaction.active_hash(request.session)
+            if active is not None and refusal.status != 404:
+                _record(transaction, "attestation_refused", request, active, reason=refusal.causes[0])
+
+    def _now(self) -> float:
+        return self._clock().timestamp()
+
+
+def _check_freshness(security: Security, request: _Request) -> None:
+    if security.singleton_enclaves and not request.fresh:
+        raise CasRefusal(
+            403,
+            "The enclave is not fresh",
+            "The session demands singleton enclaves: the report must hold a number of this CAS, "
+            f"at most {NONCE_SECONDS} seconds old and used for the first time",
+        )
+
+
+def _check_access_token(security: Security, given: str | None) -> None:
+    """Compare the service access token; both sides must know it, or neither (LANG §17)."""
+    expected = security.service_access_token
+    if expected is None and given is not None:
+        raise CasRefusal(403, "The session has no service access token, but one was given")
+    if expected is not None and given is None:
+        raise CasRefusal(403, "The service access token is missing", "Set SCONE_SERVICE_ACCESS_TOKEN for the container")
+    if not hmac.compare_digest(_bytes(expected), _bytes(given)):
+        raise CasRefusal(403, "The service access token is wrong")
+
+
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode("utf-8", "backslashreplace")
+
+
+def _record(transaction: Transaction, event: str, request: _Request, session_hash: str, **more: str) -> None:
+    report = request.quote.report
+    fields = {"session": request.session, "service": request.service, "measurement": report.measurement}
+    if transaction.meta(f"salted:{request.session}") is not None:  # else the hash is confidential (LANG §4)
+        fields["hash"] = session_hash
+    transaction.record(event, **fields, platform=request.quote.platform.id, **more)

@@ -1,0 +1,148 @@
+"""HTTP/1.1 on one TLS connection: who the peer is, and how long it may take.
+
+In: bytes after the TLS handshake. Out: requests whose scope tells the peer's certificates, and an end to connections
+whose header, body or reading is late, or that speak anything but HTTP/1 (RFC 9112; status codes of RFC 9110, RFC 6585).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+from sconectl.cas.answers import PROBLEM_TYPE, SIMULATION_HEADER, problem
+from sconectl.cas.limits import Limits
+
+PEER_CERTIFICATE = "peer_certificate"
+"""The key of the state of the ASGI scope with the client's certificate (DER), or None."""
+PEER_CHAIN = "peer_chain"
+"""The key with all certificates that the client presented (DER), its own first."""
+
+_LATE = "The request took too long to arrive"
+_NOT_HTTP = "This is not a request of HTTP/1.1"
+_TOO_LARGE = "The header of the request is too large"
+
+
+class CasProtocol(H11Protocol):
+    """One connection, with timers for what the client owes: a header, a body, reading the answer."""
+
+    def __init__(self, *, limits: Limits, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.access_log = False  # `server` logs what is worth a line
+        self._limits = limits
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take over a connection after its handshake."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("ssl_object")
+        self.app_state = {PEER_CERTIFICATE: peer.getpeercert(True), PEER_CHAIN: peer.peer_chain()}
+        self._owed(self._limits.header)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection and its timers."""
+        self._settled()
+        self._read_again()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; the first ones of a header start its time."""
+        if self.transport.is_closing():
+            return
+        if self._timer is None:
+            self._owed(self._limits.header)
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Act on what is complete and see what is still owed."""
+        before = self.cycle
+        super().handle_events()
+        if self.transport.is_closing():
+            return
+        if self.cycle is not before and not self.scope["http_version"].startswith("1."):
+            self._refuse(400, _NOT_HTTP)  # the preface of HTTP/2 looks like a request
+            return
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            if self.cycle is not before:
+                self._owed(self._limits.body)
+        elif state is not h11.IDLE or self.timeout_keep_alive_task is not None:
+            self._settled()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; what is left of a body that nobody wants is thrown away for a moment."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._owed(self._limits.lingering)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read its answer, but not for ever."""
+        super().pause_writing()
+        self._read_again()
+        self._unread = self.loop.call_later(self._limits.stalled, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads again."""
+        super().resume_writing()
+        self._read_again()
+
+    def shutdown(self) -> None:
+        """End the connection after the current request."""
+        if not self.transport.is_closing():
+            super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP/1.1; called while the fault is being handled."""
+        fault = sys.exc_info()[1]
+        if isinstance(fault, h11.RemoteProtocolError) and fault.error_status_hint == 431:
+            self._refuse(431, _TOO_LARGE)
+        else:
+            self._refuse(400, _NOT_HTTP)
+
+    def _should_upgrade(self) -> bool:
+        return False  # and no warnings about it: whoever asks goes on with HTTP/1.1
+
+    def _read_again(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _owed(self, seconds: float) -> None:
+        self._settled()
+        self._timer = self.loop.call_later(seconds, self._late)
+
+    def _settled(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self.transport.close()  # nothing was asked, so there is nothing to answer
+        else:
+            self._refuse(408, _LATE)
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer, unless an answer is already on its way, and hang up."""
+        self._settled()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE) and not self.transport.is_closing():
+            body = problem(text)
+            headers = [
+                (b"content-type", PROBLEM_TYPE),
+                (b"content-length", str(len(body)).encode()),
+                (b"connection", b"close"),
+                SIMULATION_HEADER,
+            ]
+            answer = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])
+            self.transport.write(self.conn.send(answer) or b"")
+            if not (self.scope and self.scope["method"] == "HEAD"):
+                self.transport.write(self.conn.send(h11.Data(data=body)) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()

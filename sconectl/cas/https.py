@@ -1,0 +1,130 @@
+"""The HTTPS server: TLS, limits and the application put together.
+
+In: a CAS, the names under which it is reached, limits. Out: a server that runs on listening sockets, and log lines
+that all say that it is a simulation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TextIO
+
+import uvicorn
+
+from sconectl.cas.http_protocol import CasProtocol
+from sconectl.cas.limits import DEFAULT, Limits
+from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.served import ServedCas
+from sconectl.cas.server import create_app
+from sconectl.cas.tls import server_context
+from sconectl.errors import CasError
+
+RENEWAL_SECONDS = 3600.0
+_GRACE_SECONDS = 5
+_BACKLOG = 256
+_FORMAT = "SIMULATION %(asctime)s %(levelname)s %(message)s"
+
+_log = logging.getLogger(__name__)
+
+
+def log_to(stream: TextIO) -> None:
+    """Send the log of this process to `stream`, every line marked as a simulation's."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Marked(_FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    logging.captureWarnings(True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class _Marked(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", "\nSIMULATION   ")
+
+
+def build_server(cas: ServedCas, names: Iterable[str], limits: Limits = DEFAULT) -> HttpsServer:
+    """Return the server for `cas`, reachable under `names` too; it runs with `server.run(sockets=[…])`."""
+    context = server_context(cas.keys.serve_as(names), cas.keys.software)
+    return HttpsServer(create_app(cas, limits), context, limits, background=lambda: _renewing(cas))
+
+
+async def _renewing(cas: ServedCas) -> None:
+    """Issue certificates anew in time, from now on and every hour; a failure is tried again in the next."""
+    while True:
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, cas.renew)
+        except (CasError, CasRefusal) as error:
+            _log.error("certificates were not renewed: %s", error)
+        except Exception as bug:  # its text may hold what must not be logged
+            _log.error("certificates were not renewed: %s, which is a bug", type(bug).__name__)
+        await asyncio.sleep(RENEWAL_SECONDS)
+
+
+class HttpsServer(uvicorn.Server):
+    """A uvicorn server with our protocol, whose TLS handshakes have a time limit, and one task in the background."""
+
+    def __init__(
+        self,
+        app: object,
+        context: ssl.SSLContext,
+        limits: Limits,
+        *,
+        background: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]  # uvicorn's own ASGI types are narrower than Starlette's
+                loop="asyncio",
+                http=CasProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                headers=[("x-sconectl-simulation", "true")],
+                timeout_keep_alive=limits.idle,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+                h11_max_incomplete_event_size=limits.header_bytes,
+            )
+        )
+        self._context = context
+        self._limits = limits
+        self._background = background
+        self._task: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on `sockets`, and start the background task."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> CasProtocol:
+            return CasProtocol(
+                limits=self._limits, config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+
+        self.servers = [
+            await loop.create_server(
+                protocol,
+                sock=listening,
+                ssl=self._context,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=self._limits.handshake,
+                ssl_shutdown_timeout=self._limits.goodbye,
+            )
+            for listening in sockets or []
+        ]
+        if self._background is not None:
+            self._task = asyncio.ensure_future(self._background())
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the background task, let running requests finish for a moment, and close all connections."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await super().shutdown(sockets)

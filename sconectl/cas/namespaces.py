@@ -1,0 +1,47 @@
+"""Namespaces: every session lives in the one above it, and all in the root session `/`.
+
+In: session names and the transaction that holds them. Out: the namespace a new session would live in. A CAS ships
+with a root session that anybody may update and thus claim; creating any other session first seals it for good
+(language §3).
+"""
+
+from __future__ import annotations
+
+from sconectl.cas.store import Transaction, Version
+from sconectl.policy import names
+from sconectl.policy.canonical import read_back, session_hash, to_json
+from sconectl.policy.model import AccessPolicy, Session
+
+ROOT = "/"
+
+_UNCLAIMED = Session(
+    name=ROOT,
+    version="0.3.12",
+    access_policy=AccessPolicy.model_validate({"read": "ANY", "update": "ANY", "list_sessions": "NONE"}),
+)
+
+
+def version_of(session: Session) -> Version:
+    """Return `session` as it is stored."""
+    return Version(text=read_back(session), document=to_json(session), hash=session_hash(session), number=0)
+
+
+def parent(name: str) -> str:
+    """Return the namespace that `name` lies in; `/` at the top level."""
+    return names.parent(name) or ROOT
+
+
+def ship_root(transaction: Transaction) -> None:
+    """Store the unclaimed root session, if there is none yet."""
+    if transaction.active_hash(ROOT) is None:
+        transaction.append(ROOT, version_of(_UNCLAIMED))
+
+
+def seal_root(transaction: Transaction) -> None:
+    """Make the root session immutable if nobody has claimed it; called when the first other session is created."""
+    unclaimed = session_hash(_UNCLAIMED)
+    if transaction.active_hash(ROOT) == unclaimed:
+        nobody = {"update": "NONE", "list_sessions": "NONE"}
+        policy = AccessPolicy.model_validate({"read": "ANY", "create_sessions": "ANY", **nobody})
+        sealed = _UNCLAIMED.model_copy(update={"predecessor": unclaimed, "access_policy": policy})
+        transaction.append(ROOT, version_of(sealed))

@@ -1,0 +1,73 @@
+"""The simulated machine that signs quotes: who it is, and what is wrong with it.
+
+In: `platform.json` in the directory of the CAS, drawn on first use. Out: a `Platform`. A user may edit the file to see
+what a policy does on a bad machine; on hardware these facts come with the collateral of the processor's vendor.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sconectl.cas.private_files import locked, private_directory, read_private, write_private
+from sconectl.errors import CasError
+from sconectl.policy.security import ADVISORY_CATEGORIES
+
+FILE = "platform.json"
+
+Issue = Literal[
+    "hyperthreading",
+    "insecure-igpu",
+    "aepic-leak",
+    "software-hardening-needed",
+    "insecure-configuration",
+    "outdated-tcb",
+]
+"""What a policy may tolerate about a machine (LANG §17.2)."""
+
+
+class Platform(BaseModel):
+    """A machine: its id (32 hex digits, shown behind `INTEL_QE_ID:`), its issues, the advisories about it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    id: Annotated[str, Field(pattern=r"\A[0-9a-f]{32}\z")]
+    issues: Annotated[tuple[Issue, ...], Field(strict=False, max_length=16)] = ()
+    advisories: Annotated[
+        tuple[Annotated[str, Field(pattern=r"\AINTEL-SA-[0-9]{5}\z")], ...], Field(strict=False, max_length=256)
+    ] = ()
+
+    @model_validator(mode="after")
+    def _advisories_have_a_category(self) -> Platform:
+        """Hold on to LANG §17.3: an advisory always comes with one of the issues that are its category."""
+        if self.advisories and not set(self.issues) & set(ADVISORY_CATEGORIES):
+            raise ValueError(f"advisories need one of {', '.join(ADVISORY_CATEGORIES)} among the issues")
+        return self
+
+
+def load_platform(directory: Path) -> Platform:
+    """Return the machine in `directory`, made on first use; raises `CasError` if its file is unusable."""
+    path = private_directory(directory) / FILE
+    with locked(directory):
+        raw = read_private(path)
+        if raw is None:
+            document = {"id": secrets.token_hex(16), "issues": [], "advisories": []}
+            raw = (json.dumps(document, indent=2) + "\n").encode()
+            write_private(path, raw)
+    try:
+        return Platform.model_validate_json(raw)
+    except ValidationError as error:
+        faults = "; ".join(_shown(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False))
+        raise CasError(
+            f"{path} does not describe a platform: {faults}",
+            hint="correct it, or delete it: then a new platform without issues is drawn, with another id",
+        ) from error
+
+
+def _shown(place: tuple[int | str, ...], message: str) -> str:
+    where = ".".join(str(step) for step in place)
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,97 @@
+"""What arrives as a new session: YAML, signed or encrypted, and on whose behalf it acts.
+
+In: the body of an upload and the TLS client. Out: a valid session that this CAS can enforce, with the client that is
+to be authorised. Raises `CasRefusal` 400 for everything that is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from sconectl.cas.access import Client, Principal
+from sconectl.cas.refusal import CasRefusal
+from sconectl.errors import InvalidInput
+from sconectl.findings import Finding, errors_of
+from sconectl.policy.model import Attestation, Security, Session, Signer, examine
+from sconectl.policy.signed import EncryptedSession, SignedError, SignedSession, decrypt, read_document, verify
+
+_HEAD = "The session is invalid"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A session to be stored, who wants that, and what should be said about it."""
+
+    session: Session
+    client: Client
+    warnings: tuple[str, ...]
+
+
+def read_upload(body: bytes, principal: Principal | None, key: X25519PrivateKey) -> Upload:
+    """Return the upload in `body`; `key` opens encrypted sessions. Raises `CasRefusal`."""
+    try:
+        document = read_document(body)
+        if isinstance(document, EncryptedSession):
+            document = read_document(decrypt(document, key))
+        if isinstance(document, EncryptedSession):
+            raise CasRefusal(400, _HEAD, "It is encrypted twice")
+        if isinstance(document, SignedSession):
+            signers = frozenset(signer.signer for signer in verify(document))
+            return _signed(document.session, signers)
+    except SignedError as error:
+        raise CasRefusal(400, _HEAD, str(error)) from error
+    except InvalidInput as error:
+        raise _invalid(error.findings) from error
+    if principal is None:
+        raise CasRefusal(401, "This needs a TLS client certificate, or a signed session")
+    session, warnings = _session(document)
+    if isinstance(session.creator, Signer):
+        raise CasRefusal(400, _HEAD, "Its creator is a signer, but it is not signed")
+    return Upload(session, Client(principal), warnings)
+
+
+def _signed(text: str, signers: frozenset[str]) -> Upload:
+    session, warnings = _session(text)
+    if not isinstance(session.creator, Signer) or session.creator.signer not in signers:
+        raise CasRefusal(400, _HEAD, "The creator of a signed session is one of its signers")
+    if not isinstance(session.access_policy, str) and "CREATOR" in session.access_policy.allowed("read"):
+        raise CasRefusal(400, _HEAD, "A signer cannot read: a signed session must say who may read it, without CREATOR")
+    return Upload(session, Client(signers=signers), warnings)
+
+
+def _session(text: str) -> tuple[Session, tuple[str, ...]]:
+    examined = examine(text)
+    if examined.session is None:
+        raise _invalid(errors_of(examined.findings))
+    missing = tuple(_not_available(examined.session))
+    if missing:
+        raise CasRefusal(400, "The session needs what is not available in the embedded CAS", *missing)
+    return examined.session, tuple(_shown(finding) for finding in examined.findings)
+
+
+def _invalid(findings: tuple[Finding, ...]) -> CasRefusal:
+    return CasRefusal(400, _HEAD, *(_shown(finding) for finding in findings))
+
+
+def _shown(finding: Finding) -> str:
+    hint = f" ({finding.hint})" if finding.hint else ""
+    where = f"{finding.position.line}:{finding.position.column}"
+    return f"{where}: {finding.code} {finding.path}: {finding.message}{hint}"
+
+
+def _not_available(session: Session) -> Iterator[str]:
+    """Name what only a CAS with access to Azure could do; storing it would promise what is not kept."""
+    for secret in session.secrets:
+        if secret.kind == "aad-token":
+            yield f"secrets.{secret.name}: tokens of Azure Active Directory (aad-token)"
+        if secret.import_akv is not None:
+            yield f"secrets.{secret.name}: imports from Azure Key Vault (import_akv)"
+    if session.secret_config.store != "cas":
+        yield "secret_config: storing secrets in Azure Key Vault (!akv)"
+    security = session.security
+    if isinstance(security, Security) and isinstance(security.attestation, Attestation):
+        if security.attestation.mode == "maa":
+            yield "security.attestation.mode: Microsoft Azure Attestation (maa)"

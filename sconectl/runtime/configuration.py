@@ -1,0 +1,167 @@
+"""What the policy prescribes for a start, as the CAS sends it, completed by what the policy leaves to the container.
+
+In: the answer of the CAS, and command line and environment of the container. Out: a `Configuration`. Raises
+`LaunchRefused` for what is malformed, and for everything that this launcher does not know: it may be a demand.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sconectl.runtime.log import LaunchRefused
+
+_KNOWN = frozenset(
+    {"session", "service", "session_hash", "argv", "environment", "host_environment", "pwd"}
+    | {"files", "fs_files", "fspf", "volumes"}
+)
+NO_ROLLBACK_PROTECTION = "no_rollback_protection"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What whoever runs the container has given: arguments (the first is number 1) and environment."""
+
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class FileSystemKey:
+    """What opens the encrypted directories: `tags` are the states that the policy accepts; None: any."""
+
+    path: str
+    key: bytes = field(repr=False)
+    tags: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the policy prescribes for this service; `fs_files` (path, permission) are read from the image."""
+
+    session: str
+    service: str
+    argv: tuple[str, ...] = field(repr=False)
+    environment: dict[str, str] = field(repr=False)
+    pwd: str
+    files: tuple[tuple[str, int, bytes], ...] = field(repr=False)
+    fspf: FileSystemKey | None
+    fs_files: tuple[tuple[str, int], ...] = ()
+
+
+def read_configuration(document: dict[str, Any], host: Host) -> Configuration:
+    """Return the configuration in the answer `document`; raises `LaunchRefused`."""
+    try:
+        config = document["config"]
+        _refuse_unknown(config)
+        if not all(isinstance(config[name], list) for name in ("argv", "files")):
+            raise TypeError("not a list")
+        return Configuration(
+            session=_text(config["session"]),
+            service=_text(config["service"]),
+            argv=_arguments(config["argv"], host),
+            environment=_environment(config, host),
+            pwd=_absolute(config["pwd"]),
+            files=tuple(_file(file) for file in config["files"]),
+            fspf=_file_system_key(config["fspf"]),
+            fs_files=tuple((_absolute(file["path"]), _permission(file)) for file in _list(config, "fs_files")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LaunchRefused("the CAS sent a configuration that this launcher does not understand") from error
+
+
+def _refuse_unknown(config: dict[str, Any]) -> None:
+    unknown = sorted(config.keys() - _KNOWN)
+    if unknown:
+        raise LaunchRefused(
+            "the policy may demand something that this launcher does not know",
+            causes=(f"the CAS sent {', '.join(unknown)}", "build the image again with a newer sconectl"),
+        )
+    volumes = _list(config, "volumes")
+    if volumes:
+        raise LaunchRefused(
+            "this launcher cannot protect volumes",
+            causes=tuple(f"the policy mounts volume {_text(volume['name'])}" for volume in volumes),
+        )
+
+
+def _list(config: dict[str, Any], name: str) -> list[Any]:
+    found = config.get(name, [])
+    if not isinstance(found, list):
+        raise TypeError("not a list")
+    return found
+
+
+def _arguments(argv: list[Any], host: Host) -> tuple[str, ...]:
+    """Fill in `{"host": N}`, the arguments that the policy leaves to the container; each may be used once."""
+    wanted = [_host_position(word) for word in argv if isinstance(word, dict)]
+    if len(wanted) != len(set(wanted)):
+        raise LaunchRefused("the policy uses an argument of the container twice")
+    missing = sorted(number for number in wanted if number > len(host.arguments))
+    if missing:
+        raise LaunchRefused(
+            f"the policy takes argument {missing[-1]} of the container, but it was started with {len(host.arguments)}"
+        )
+    return tuple(host.arguments[_host_position(word) - 1] if isinstance(word, dict) else _text(word) for word in argv)
+
+
+def _host_position(word: dict[str, Any]) -> int:
+    (position,) = word.values()
+    if list(word) != ["host"] or type(position) is not int or position < 1:
+        raise ValueError("not a position")
+    return position
+
+
+def _environment(config: dict[str, Any], host: Host) -> dict[str, str]:
+    """Return the variables of the policy, and of the container those that the policy names; unset ones are empty."""
+    taken = (_variable(name) for name in _list(config, "host_environment"))
+    own = {_variable(name): _text(value) for name, value in config["environment"].items()}
+    return {name: host.environment.get(name, "") for name in taken} | own
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError("not a text")
+    value.encode()  # a lone surrogate cannot be given to the program
+    return value
+
+
+def _variable(name: Any) -> str:
+    if not name or "=" in name:
+        raise ValueError("not the name of a variable")
+    return _text(name)
+
+
+def _absolute(path: Any) -> str:
+    text = _text(path)
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise ValueError("not an absolute path")
+    return os.path.normpath("/" + text.lstrip("/"))
+
+
+def _file_system_key(fspf: Any) -> FileSystemKey | None:
+    if fspf is None:
+        return None
+    key = bytes.fromhex(_text(fspf["key"]))
+    if len(key) != 32:
+        raise ValueError("not a key")
+    path, policy = _absolute(fspf["path"]), fspf.get("update_policy")
+    current, initial = (None if tag is None else _text(tag) for tag in (fspf["tag"], fspf.get("initial_tag")))
+    if policy == NO_ROLLBACK_PROTECTION:
+        return FileSystemKey(path, key, None)
+    # Each start may go back to the initial state (LANG section 5, rollback_protected_reinitializable).
+    return FileSystemKey(path, key, tuple(dict.fromkeys(tag for tag in (current, initial) if tag)))
+
+
+def _permission(file: Any) -> int:
+    permission = file["permission"]
+    if type(permission) is not int or not 0 <= permission <= 0o7777:
+        raise ValueError("not a permission")
+    return permission
+
+
+def _file(file: Any) -> tuple[str, int, bytes]:
+    return _absolute(file["path"]), _permission(file), base64.b64decode(_text(file["content"]), validate=True)

@@ -1,0 +1,182 @@
+"""Mutates valid sessions and reads them: whatever stands in a text, the answer is a session or findings.
+
+    python tests/fuzz/fuzz_sessions.py [COUNT] [SEED]
+
+Fails on any exception, on an answer without session and findings, and on a session that does not survive being
+written and read again (read-back text and stored JSON, with the same hash). The seed of each text is printed, so that
+`python tests/fuzz/fuzz_sessions.py 1 SEED` shows it again.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sconectl.policy.canonical import from_json, read_back, session_hash, to_json
+from sconectl.policy.model import examine, parse_session
+from sconectl.yaml_text import dump
+from sconectl.yaml_tree import parse
+
+FOLDER = Path(__file__).resolve().parent.parent / "unit" / "policy"
+VALID = [path.read_text() for path in sorted((FOLDER / "valid").glob("V*.yaml"))]
+CASES = [
+    f'name: s\nversion: "0.3.12"\n{text}'
+    for path in sorted((FOLDER / "rules").glob("*.yaml"))
+    for text in re.split(r"^---\n", path.read_text(), flags=re.MULTILINE)
+]
+TAGS = {"!akv": "mapping", "!cas": "empty"}
+TOKEN = re.compile(r"\$\$SCONE::[^$]*\$\$|[A-Za-z0-9_-]+|[^\sA-Za-z0-9_-]")
+STRANGE = [
+    "", "~", "null", "0", "-1", "1e999", "9" * 400, "0x1F", "true", "no", ".nan", "1:30", "2024-01-01", "=", "<<",
+    "$$SCONE::", "$$SCONE::x$$", "$$SCONE::a:b:c|escape(json)$$", "$$SCONE::self::software_identity$$", "..", ".", "/",
+    "../" * 40 + "x", "/session=a,session=b", "/session=../a", "host/session=", "x\0y", "ANY", "NONE", "CREATOR",
+    "require-all", "require-at-least-999999", "\u202e", "\ufeff", "\u2028", "\x85", "𐀀", "é" * 300, "\\@\\@A", "@@1",
+    "@@0", "!cas", "!akv", "&a", "*a", "-----BEGIN CERTIFICATE-----", "-----BEGIN PUBLIC KEY-----\nAA==\n", "99999999y",
+    "1 year", "0a" * 32, "0B" * 16, "INTEL_QE_ID:" + "0a" * 16, "dns:*", "ip:::1", "https://", "'", '"', "|", ">", "\t",
+]  # fmt: skip
+KEYS = sorted({match[0] for text in VALID for match in re.finditer(r"[a-z_]+(?=:)", text)})
+
+
+def subtrees(value: Any) -> list[tuple[Any, Any]]:
+    """Return the places in a tree: container and key."""
+    found: list[tuple[Any, Any]] = []
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        for key in list(node) if isinstance(node, dict) else range(len(node)):
+            found.append((node, key))
+            if isinstance(node[key], (dict, list)):
+                waiting.append(node[key])
+    return found
+
+
+def strange_tree(rng: random.Random, depth: int = 0) -> Any:
+    choice = rng.random()
+    if choice < 0.6 or depth > 3:
+        return rng.choice(STRANGE)
+    if choice < 0.65:
+        nest: Any = "x"
+        for _ in range(rng.choice([5, 60, 70, 300])):
+            nest = [nest] if rng.random() < 0.5 else {"a": nest}
+        return nest
+    if choice < 0.8:
+        return [strange_tree(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return {rng.choice(KEYS + STRANGE): strange_tree(rng, depth + 1) for _ in range(rng.randrange(4))}
+
+
+def changed_tree(rng: random.Random, text: str) -> str:
+    """Swap, copy, rename, remove or replace parts of the document behind `text`."""
+    tree: Any = parse(text, "f", tags=TAGS).value
+    other: Any = parse(rng.choice(VALID), "f", tags=TAGS).value
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        places = subtrees(tree)
+        if not places:
+            break
+        container, key = rng.choice(places)
+        action = rng.randrange(5)
+        if action == 0:
+            container[key] = strange_tree(rng)
+        elif action == 1:
+            source, name = rng.choice(subtrees(other))
+            container[key] = copy.deepcopy(source[name])
+        elif action == 2 and isinstance(container, dict):
+            container[rng.choice(KEYS)] = container.pop(key)
+        elif action == 3:
+            del container[key]
+        elif isinstance(container, dict):
+            container[rng.choice(KEYS)] = copy.deepcopy(container[key])
+        else:
+            container.append(copy.deepcopy(container[key]))
+    try:
+        return dump(tree)
+    except RecursionError:
+        return text
+
+
+def changed_tokens(rng: random.Random, text: str) -> str:
+    for _ in range(rng.choice([1, 1, 2, 4])):
+        tokens = list(TOKEN.finditer(text))
+        if len(tokens) < 2:
+            break
+        first, second = rng.choice(tokens), rng.choice(tokens)
+        new = second[0] if rng.random() < 0.6 else rng.choice(STRANGE)
+        text = text[: first.start()] + new + text[first.end() :]
+    return text
+
+
+def changed_bytes(rng: random.Random, text: str) -> bytes:
+    raw = bytearray(text.encode())
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        at = rng.randrange(len(raw))
+        if rng.random() < 0.5:
+            raw[at] = rng.randrange(256)
+        elif rng.random() < 0.5:
+            del raw[at : at + rng.randrange(1, 20)]
+        else:
+            raw[at:at] = rng.choice(STRANGE).encode()
+        if not raw:
+            raw = bytearray(b"x")
+    return bytes(raw)
+
+
+def mutated(seed: int) -> str | bytes:
+    """Return the text of `seed`."""
+    rng = random.Random(seed)
+    text = rng.choice(VALID if rng.random() < 0.8 else CASES)
+    changes: list[Callable[[random.Random, str], str | bytes]]
+    changes = [changed_tree, changed_tree, changed_tokens, changed_bytes]
+    try:
+        return rng.choice(changes)(rng, text)
+    except Exception:  # the rule cases are not all YAML trees; bytes can always be changed
+        return changed_bytes(rng, text)
+
+
+def check(text: str | bytes) -> bool:
+    """Read one text; returns whether it is valid. Raises AssertionError, or whatever the reader lets through."""
+    examined = examine(text, file="f")
+    if examined.session is None:
+        assert any(finding.severity == "error" for finding in examined.findings), "no session and no error"
+        for finding in examined.findings:
+            assert finding.code.startswith("SC")
+            assert finding.message
+            str(finding)
+        return False
+    session = examined.session
+    again = parse_session(read_back(session))
+    assert again == session, "the read-back text is another session"
+    assert session_hash(again) == session_hash(session), "the read-back text has another hash"
+    restored = from_json(to_json(session))
+    assert restored == session, "the stored form is another session"
+    assert read_back(restored) == read_back(session), "the stored form reads back otherwise"
+    return True
+
+
+def main(arguments: list[str]) -> int:
+    """Run `COUNT` texts beginning with `SEED`; returns the exit status."""
+    count = int(arguments[0]) if arguments else 1000
+    first = int(arguments[1]) if len(arguments) > 1 else 0
+    valid, failed, slowest, started = 0, 0, (0.0, 0), time.monotonic()
+    for seed in range(first, first + count):
+        text = mutated(seed)
+        begun = time.monotonic()
+        try:
+            valid += check(text)
+        except Exception:
+            failed += 1
+            sys.stdout.write(f"seed {seed}:\n{traceback.format_exc()}\n")
+        slowest = max(slowest, (time.monotonic() - begun, seed))
+    took = time.monotonic() - started
+    sys.stdout.write(f"{count} texts in {took:.1f} s: {valid} valid, {failed} failed; ")
+    sys.stdout.write(f"slowest {slowest[0]:.2f} s (seed {slowest[1]})\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""The chart of the CAS as the real Helm engine and the schemas of Kubernetes see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+from ruamel.yaml import YAML
+
+from sconectl import __version__
+
+CHART = Path(__file__).parents[3] / "charts" / "sconectl-cas"
+KEY = {"masterKey": {"existingSecret": "team-key"}}
+EPHEMERAL = {"persistence": {"enabled": False}, "anchor": {"persistence": {"enabled": False}}}
+FULL: dict[str, Any] = {
+    **KEY,
+    "image": {"repository": "reg.example.com:5000/cas", "digest": "sha256:" + "ab" * 32, "pullSecrets": ["reg"]},
+    "persistence": {"size": "5Gi", "storageClass": "fast"},
+    "anchor": {"persistence": {"existingClaim": "elsewhere"}},
+    "service": {"type": "NodePort", "port": 443, "annotations": {"a": "b: {{ c }}"}},
+    "podAnnotations": {"x": "1"},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "dev", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "resources": {},
+}
+
+
+def objects(values: dict[str, Any] | None = None, release: str = "team") -> dict[tuple[str, str], Any]:
+    """Return the rendered objects by kind and name, after validating each of them strictly."""
+    found: dict[tuple[str, str], Any] = {}
+    with helm.Chart.load(str(CHART)) as chart:
+        rendered = dict(chart.render(values, name=release, namespace="dev"))
+    for path, text in rendered.items():
+        for item in filter(None, YAML(typ="safe").load_all(text) if path.endswith(".yaml") else ()):
+            kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
+            found[item["kind"], item["metadata"]["name"]] = item
+    return found
+
+
+def pod(found: dict[tuple[str, str], Any], name: str = "team-sconectl-cas") -> dict[str, Any]:
+    return dict(found["StatefulSet", name]["spec"]["template"]["spec"])
+
+
+def notes(values: dict[str, Any] | None = None) -> str:
+    with helm.Chart.load(str(CHART)) as chart:
+        rendered = dict(chart.render(values, name="team", namespace="dev"))
+    return str(next(text for path, text in rendered.items() if path.endswith("NOTES.txt")))
+
+
+@pytest.mark.parametrize("values", [None, KEY, EPHEMERAL, FULL], ids=["default", "key", "ephemeral", "full"])
+def test_helm_and_kubernetes_have_nothing_to_say(values: dict[str, Any] | None) -> None:
+    report = helm.lint(str(CHART), strict=True)
+    problems = [message for message in report["messages"] if "icon" not in str(message)]
+    assert (problems, report["errors"]) == ([], [])
+    assert objects(values)
+
+
+def test_what_is_made() -> None:
+    name = "team-sconectl-cas"
+    claims = {("PersistentVolumeClaim", f"{name}-store"), ("PersistentVolumeClaim", f"{name}-anchor")}
+    assert objects().keys() == {("StatefulSet", name), ("Service", name)} | claims
+    assert objects(EPHEMERAL).keys() == {("StatefulSet", name), ("Service", name)}
+    assert ("PersistentVolumeClaim", f"{name}-anchor") not in objects(FULL)
+    assert objects(FULL)["PersistentVolumeClaim", f"{name}-store"]["spec"]["storageClassName"] == "fast"
+    assert ("Service", "my-sconectl-cas") in objects(release="my-sconectl-cas")
+    for claim in claims:
+        assert objects()[claim]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_pod_is_restricted() -> None:
+    """The `restricted` profile of the Pod Security Standards."""
+    for values in (None, FULL):
+        spec = pod(objects(values))
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert {kind for volume in spec["volumes"] for kind in volume if kind != "name"} <= {
+            "emptyDir",
+            "persistentVolumeClaim",
+            "secret",
+        }
+        [container] = spec["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_probes_speak_https() -> None:
+    [container] = pod(objects())["containers"]
+    paths = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert {probe["scheme"] for probe in paths.values()} == {"HTTPS"}
+    assert {name: probe["path"] for name, probe in paths.items()} == {
+        "startupProbe": "/livez",
+        "livenessProbe": "/livez",
+        "readinessProbe": "/readyz",
+    }
+
+
+def test_store_and_anchor_are_kept_apart() -> None:
+    spec = pod(objects())
+    [container] = spec["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    claims = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if v["name"] != "tmp"}
+    assert claims == {"store": "team-sconectl-cas-store", "anchor": "team-sconectl-cas-anchor"}
+    arguments = container["args"]
+    assert arguments[arguments.index("--dir") + 1].startswith(mounts["store"] + "/")
+    assert arguments[arguments.index("--anchor") + 1].startswith(mounts["anchor"] + "/")
+    volumes = {v["name"]: v for v in pod(objects(FULL))["volumes"]}
+    assert volumes["anchor"]["persistentVolumeClaim"]["claimName"] == "elsewhere"
+
+
+def test_one_writer() -> None:
+    assert objects()["StatefulSet", "team-sconectl-cas"]["spec"]["replicas"] == 1
+    with pytest.raises(Exception, match="replicas"):
+        objects({"replicas": 2})
+
+
+def test_the_master_key_comes_from_a_secret() -> None:
+    spec = pod(objects(KEY))
+    [container] = spec["containers"]
+    assert container["env"] == [{"name": "SCONECTL_CAS_KEY", "value": "file:/run/cas-key/cas-key"}]
+    [volume] = [volume for volume in spec["volumes"] if volume["name"] == "master-key"]
+    assert volume["secret"]["secretName"] == "team-key"
+    assert volume["secret"]["defaultMode"] & 0o007 == 0
+    assert "env" not in pod(objects())["containers"][0]
+
+
+def test_images() -> None:
+    assert pod(objects())["containers"][0]["image"] == f"sconectl-cas:{__version__}"
+    assert pod(objects(FULL))["containers"][0]["image"] == f"reg.example.com:5000/cas@{FULL['image']['digest']}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image": {"pullPolicy": "Sometimes"}},
+        {"image": {"digest": "sha256:12"}},
+        {"persistence": {"size": "much"}},
+        {"service": {"port": 0}},
+        {"service": {"type": "ExternalName"}},
+        {"masterkey": {}},
+        {"masterKey": {"value": "a key in the values"}},
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=r"schema|specification|values"):
+        objects(values)
+
+
+def test_it_says_what_it_is() -> None:
+    assert notes().startswith("SIMULATION")
+    assert "beside the store" in notes()
+    assert "beside the store" not in notes(KEY)
+    assert "Nothing is kept" in notes(EPHEMERAL)
+    for text in ((CHART / "Chart.yaml").read_text(), (CHART / "values.yaml").read_text()):
+        assert "SIMULATION" in text
+    stateful = objects()["StatefulSet", "team-sconectl-cas"]
+    for metadata in (stateful["metadata"], stateful["spec"]["template"]["metadata"]):
+        assert metadata["annotations"]["sconectl.dev/simulation"] == "true"
+
+
+def test_helm_packages_it(tmp_path: Path) -> None:
+    assert Path(helm.package(str(CHART), destination=str(tmp_path))).is_file()

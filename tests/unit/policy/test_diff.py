@@ -1,0 +1,483 @@
+"""What a reviewer is told about a change of a session."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from sconectl.key_hash import hash_of_spki
+from sconectl.policy.canonical import read_back
+from sconectl.policy.diff import GROUPS, as_text, differences, to_json
+from sconectl.policy.model import Session, parse_session
+
+H, G, T = "0a" * 32, "0b" * 32, "0c" * 16
+KEY_HASH = "4hxbfBB9G1hyrLotptsrDejMXHWSUfknwG9x6q2VU8gLejZMU3"
+PUB = "MCowBQYDK2VwAyEAVqEDFnJozBIhmsg2oFxHllme3fJxb22Hlmqu9pKTLkc="
+SIGNER = f'{{signer: "-----BEGIN PUBLIC KEY-----\\n{PUB}\\n-----END PUBLIC KEY-----\\n"}}'
+P, Q = "INTEL_QE_ID:" + "0c" * 16, "INTEL_QE_ID:" + "0d" * 16
+SIGNER_HASH = hash_of_spki(base64.b64decode(PUB))
+OTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+KEY = "{name: k, kind: private-key}"
+
+
+def session(body: str, name: str = "a") -> Session:
+    return parse_session(f'name: {name}\nversion: "0.3.12"\n{body}\n')
+
+
+def changes(before: str, after: str) -> list[str]:
+    """Return the changes from one body to another as lines, without what happens to values."""
+    found = differences(session(before), session(after))
+    signs = {"weakens": "!", "strengthens": "+", "neutral": "="}
+    return [f"{signs[c.severity]} {c.subject}: {c.message}" for c in found if c.group != "values"]
+
+
+def both(before: str, after: str, forth: list[str], back: list[str]) -> None:
+    assert changes(before, after) == forth
+    assert changes(after, before) == back
+
+
+def service(body: str, rest: str = "") -> str:
+    return f"services: [{{name: s, {body}}}]\n{rest}"
+
+
+ONE = f"attestation: {{mrenclave: {H}}}"
+BOTH = f"attestation: {{mrenclave: [{H}, {G}]}}"
+
+
+# --- attestation ------------------------------------------------------------------------------------------------------
+
+
+def test_another_enclave() -> None:
+    both(
+        service(ONE),
+        service(BOTH),
+        [f"! service s: may be run by the enclave {G}"],
+        [f"+ service s: may no longer be run by the enclave {G}"],
+    )
+
+
+def test_another_way_to_write_the_same_enclaves_changes_nothing_for_them() -> None:
+    assert changes(service(BOTH), service(f"attestation: [{{mrenclave: {G}}}, {{mrenclave: {H}}}]")) == []
+
+
+def test_signers_of_enclaves() -> None:
+    signer = f"signer: {{mrsigner: {G}, isvprodid: 3, isvsvn_min: 2}}"
+    words = f"signed by mrsigner {G}, isvprodid 3, isvsvn_min 2"
+    both(
+        service(ONE),
+        service(f"attestation: {{mrenclave: {H}, {signer}}}"),
+        [
+            f"! service s: may be run by the enclave {H} {words}",
+            f"+ service s: may no longer be run by the enclave {H}",
+        ],
+        [
+            f"! service s: may be run by the enclave {H}",
+            f"+ service s: may no longer be run by the enclave {H} {words}",
+        ],
+    )
+    assert changes(service(ONE), service(f"attestation: [{{mrenclave: {H}}}, {{{signer}}}]")) == [
+        f"! service s: may be run by any enclave {words}"
+    ]
+
+
+def test_enclaves_behind_references() -> None:
+    secrets = "secrets: [{name: x, kind: config-fragment, value: {mrenclave: [a]}}, {name: y, kind: ascii}]"
+    after = f"attestation: [{{mrenclave: {H}, signer: $$SCONE::x$$}}, $$SCONE::x$$]"
+    assert changes(service(ONE, secrets), service(after, secrets)) == [
+        f"! service s: may be run by the enclave {H} signed by whom the secret in $$SCONE::x$$ names",
+        "! service s: may be run by what the secret in $$SCONE::x$$ says",
+        f"+ service s: may no longer be run by the enclave {H}",
+    ]
+
+
+def test_services_come_and_go() -> None:
+    both(
+        "",
+        service(ONE),
+        [f"! service s: may be run by the enclave {H}"],
+        ["+ service s: is removed; no enclave may run it"],
+    )
+    assert changes(
+        "security: {attestation: {mode: none}}", "security: {attestation: {mode: none}}\n" + service("pwd: /")
+    ) == ["! service s: is new"]
+
+
+def test_platforms() -> None:
+    none, one, two = (service(f"{ONE}, platforms: [{text}]") for text in ("", f'"{P}"', f'"{P}", "{Q}"'))
+    both(none, one, [f"+ service s: may run only on {P}"], ["! service s: may run on any platform"])
+    both(one, two, [f"! service s: may run on {Q}"], [f"+ service s: may no longer run on {Q}"])
+
+
+def test_one_time_passwords() -> None:
+    own = service(f"{ONE}, one_time_password_shared_secret: {OTP}")
+    both(
+        service(ONE),
+        own,
+        ["= service s: its one-time password secret changed"],
+        ["! service s: its own one-time password secret is removed"],
+    )
+    of_session = f"security: {{attestation: {{one_time_password_shared_secret: {OTP}}}}}"
+    both(
+        "",
+        of_session,
+        ["+ one_time_password_shared_secret: is needed"],
+        ["! one_time_password_shared_secret: is not needed any more"],
+    )
+    assert OTP not in str(changes(own, service(f"{ONE}, one_time_password_shared_secret: {OTP[::-1]}")))
+
+
+def security(body: str) -> str:
+    return f"security: {{attestation: {{{body}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "forth", "back"),
+    [
+        (
+            "mode: hardware",
+            "mode: none",
+            ["! mode: was hardware, is none; any program may act as any service"],
+            ["+ mode: was none, is hardware"],
+        ),
+        (
+            "tolerate: [outdated-tcb]",
+            "tolerate: [outdated-tcb, debug-mode]",
+            ["! tolerate: debug-mode is tolerated"],
+            ["+ tolerate: debug-mode is tolerated no longer"],
+        ),
+        (
+            "tolerate: [outdated-tcb]",
+            "tolerate: [outdated-tcb], ignore_advisories: [INTEL-SA-00615]",
+            ["! ignore_advisories: INTEL-SA-00615 is ignored"],
+            ["+ ignore_advisories: INTEL-SA-00615 is ignored no longer"],
+        ),
+        (
+            "mode: hardware",
+            f"mode: hardware, trusted_scone_qe_pubkeys: [{H}]",
+            [f"! trusted_scone_qe_pubkeys: quotes by {H} are trusted"],
+            [f"+ trusted_scone_qe_pubkeys: quotes by {H} are trusted no longer"],
+        ),
+        (
+            "tolerate: [local-attestation-trust-cas-tcb]",
+            "tolerate: [local-attestation-trust-cas-tcb], must_be_sgx_local: true",
+            ["= must_be_sgx_local: changed"],
+            ["= must_be_sgx_local: changed"],
+        ),
+        (
+            "mode: hardware, tolerate: [maa-managed-tcb]",
+            "mode: maa, url: https://a.test, tolerate: [maa-managed-tcb]",
+            ["= mode: was hardware, is maa", "= url: changed"],
+            ["= mode: was maa, is hardware", "= url: changed"],
+        ),
+    ],
+)
+def test_how_strictly_enclaves_are_checked(before: str, after: str, forth: list[str], back: list[str]) -> None:
+    both(security(before), security(after), forth, back)
+
+
+def test_singleton_enclaves_and_access_tokens() -> None:
+    both(
+        "",
+        "security: {singleton_enclaves: true}",
+        ["+ singleton_enclaves: is required"],
+        ["! singleton_enclaves: is not required any more"],
+    )
+    both(
+        "security: {service_access_token: hunter2}",
+        "security: {}",
+        ["! service_access_token: is not needed any more"],
+        ["+ service_access_token: is needed"],
+    )
+    found = changes("security: {service_access_token: hunter2}", "security: {service_access_token: hunter3}")
+    assert found == ["= service_access_token: changed"]
+
+
+def test_delegated_sections() -> None:
+    secrets = "secrets: [{name: x, kind: config-fragment, value: {mode: none}}]"
+    both(
+        secrets,
+        f"security: {{attestation: $$SCONE::x$$}}\n{secrets}",
+        ["! security.attestation: is decided by the secret in $$SCONE::x$$"],
+        ["= security.attestation: is not decided by a secret any more; look at it as a whole"],
+    )
+    both(
+        secrets,
+        f"security: $$SCONE::x$$\naccess_policy: $$SCONE::x$$\n{secrets}",
+        [
+            "! security: is decided by the secret in $$SCONE::x$$",
+            "! access_policy: is decided by the secret in $$SCONE::x$$",
+        ],
+        [
+            "= security: is not decided by a secret any more; look at it as a whole",
+            "= access_policy: is not decided by a secret any more; look at it as a whole",
+        ],
+    )
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_service_gets_is_named_and_not_shown() -> None:
+    before = service(f"{ONE}, command: [a, hunter2], pwd: /, environment: {{A: hunter2, B: x}}")
+    after = service(f"{ONE}, command: [a, hunter3], pwd: /b, environment: {{A: hunter3, C: x}}")
+    assert changes(before, after) == [
+        "= service s: command: changed in word 1 (the program is word 0)",
+        "= service s: variable A: changed",
+        "= service s: variable B: removed",
+        "= service s: variable C: added",
+        "= service s: working directory: is /b",
+    ]
+    assert changes(before, service(f"{ONE}, command: a, pwd: /, environment: {{A: hunter2, B: x}}")) == [
+        "= service s: command: has 1 words instead of 2"
+    ]
+
+
+def test_files() -> None:
+    def image(files: str) -> str:
+        return service(f"{ONE}, image_name: i", f"images: [{{name: i, injection_files: [{files}]}}]")
+
+    both(
+        image("{path: /a, content: hunter2}, {path: /b, content: x}"),
+        image("{path: /a, content: hunter3}, {path: /c, content: x}"),
+        ["= image i: file /a: changed", "= image i: file /b: removed", "= image i: file /c: added"],
+        ["= image i: file /a: changed", "= image i: file /b: added", "= image i: file /c: removed"],
+    )
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_who_may_import_a_secret() -> None:
+    both(
+        "secrets: [{name: x, kind: ascii}]",
+        f"secrets: [{{name: x, kind: ascii, export: [{{session: b, session_hash: {H}}}, {{namespace: c}},"
+        f" {{cas_url: cas.test, cas_key: {KEY_HASH}, session: d}}], export_public: true}}]",
+        [
+            f"! secret x: session b with hash {H} may import it",
+            "! secret x: every session in namespace c may import it",
+            f"! secret x: session d of CAS cas.test ({KEY_HASH}) may import it",
+            "! secret x: everybody may read it without a certificate",
+        ],
+        [
+            f"+ secret x: session b with hash {H} may no longer import it",
+            "+ secret x: every session in namespace c may no longer import it",
+            f"+ secret x: session d of CAS cas.test ({KEY_HASH}) may no longer import it",
+            "+ secret x: is no longer public",
+        ],
+    )
+
+
+def test_which_service_gets_a_secret() -> None:
+    secrets = f"secrets: [{{name: x, kind: binary}}, {{name: f, kind: binary, size: 32}}, {KEY}]"
+    images = "images: [{name: i, injection_files: [{path: /f, content: $$SCONE::x$$}], provide_secrets: [k]}]\n"
+    before = service(f"{ONE}, command: a, image_name: i", f"images: [{{name: i}}]\n{secrets}")
+    after = service(
+        f"{ONE}, command: a $$SCONE::x.hex$$, environment: {{V: $$SCONE::x:hex$$}}, image_name: i,"
+        f" fspf_path: /p, fspf_key: $$SCONE::f$$, fspf_tag: {T}",
+        images + secrets,
+    )
+    found = changes(before, after)
+    assert "! secret x: service s gets it (command, variable V, file /f)" in found
+    assert "! secret f: service s gets it (key of its file system)" in found
+    assert "! secret k: service s gets it (provide_secrets)" in found
+    assert "+ secret x: service s no longer gets it" in changes(after, before)
+    moved = service(f"{ONE}, command: a, environment: {{V: $$SCONE::x:hex$$}}, image_name: i", images + secrets)
+    assert "= secret x: service s gets it elsewhere (variable V, file /f)" in changes(after, moved)
+
+
+def test_files_of_the_image_may_use_every_secret() -> None:
+    with_file = service(f"{ONE}, image_name: i", "images: [{name: i, injection_files: [/t]}]\nsecrets: [" + KEY + "]")
+    limited = with_file.replace("[/t]", "[/t], provide_secrets: []")
+    both(
+        with_file,
+        limited,
+        ["+ every secret of the session: service s no longer gets it"],
+        ["! every secret of the session: service s gets it (file /t of the image)"],
+    )
+
+
+FATES = [
+    ("{name: x, kind: ascii}", "{name: x, kind: ascii}", "is kept"),
+    ("{name: x, kind: ascii}", "{name: x, kind: ascii, size: 21}", "is generated anew"),
+    ("{name: x, kind: ascii}", "{name: x, kind: binary}", "is generated anew"),
+    ("{name: x, kind: ascii}", "{name: x, kind: ascii, value: a}", "is given in the session"),
+    ("{name: x, kind: ascii, value: a}", "{name: x, kind: ascii, value: a}", "stays as given"),
+    ("{name: x, kind: ascii, value: a}", "{name: x, kind: ascii, value: b}", "is given in the session, and changed"),
+    ("{name: x, kind: ascii, value: a}", "{name: x, kind: ascii}", "is generated anew"),
+    ("{name: y, kind: ascii}", "{name: x, kind: ascii}", "is new, and generated by the CAS"),
+    ("{name: x, kind: private-key}", "{name: x, kind: private-key}", "is generated anew"),
+    ("{name: x, kind: private-key}", "{name: x, kind: private-key, migrate: true}", "is generated anew"),
+    ("{name: x, kind: private-key, migrate: true}", "{name: x, kind: private-key, migrate: true}", "is kept"),
+    (
+        "{name: x, kind: private-key, migrate: true}",
+        "{name: x, kind: private-key, migrate: true, key_type: P-384}",
+        "is generated anew",
+    ),
+    ("{name: x, kind: pgp-key}", "{name: x, kind: pgp-key}", "is kept"),
+    (f"{{name: x, kind: x509, private_key: k}}, {KEY}", f"{{name: x, kind: x509, private_key: k}}, {KEY}",
+     "is generated anew"),
+    (f"{{name: x, kind: public-key, private_key: k}}, {KEY}", f"{{name: x, kind: public-key, private_key: k}}, {KEY}",
+     "is generated anew"),
+    ("{name: x, kind: public-key, private_key: m}, {name: m, kind: private-key, migrate: true}",
+     "{name: x, kind: public-key, private_key: m}, {name: m, kind: private-key, migrate: true}", "is kept"),
+    ("{name: x, import: {session: b, secret: c}}", "{name: x, import: {session: b, secret: c}}",
+     "is still imported from session b (secret c)"),
+    ("{name: x, import: {session: b, secret: c}}", "{name: x, import: {session: b, secret: d}}",
+     "is imported from session b (secret d)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "fate"), FATES)
+def test_what_becomes_of_values(before: str, after: str, fate: str) -> None:
+    old = session(f"secrets: [{before}]")
+    new = session(f"secrets: [{after}]\nservices: [{{name: s, {ONE}}}]")  # something else changed, too
+    found = {c.subject: c.message for c in differences(old, new) if c.group == "values"}
+    assert found["secret x"] == fate
+    assert ("secret y" in found) == ("name: y" in before)
+
+
+def test_values_are_never_shown() -> None:
+    old = session("secrets: [{name: x, kind: ascii, value: hunter2}]")
+    new = session("secrets: [{name: x, kind: ascii, value: hunter3}, {name: y, kind: binary, value: 0a0b0c0d}]")
+    text = as_text(differences(old, new)) + str(to_json(differences(None, new)))
+    assert "hunter" not in text and "0a0b0c0d" not in text
+
+
+# --- access, volumes, the rest ----------------------------------------------------------------------------------------
+
+
+def policy(body: str) -> str:
+    return f"access_policy: {{{body}}}"
+
+
+def test_who_may_read_and_change_the_session() -> None:
+    both(
+        policy("read: [CREATOR]"),
+        policy(f"read: [CREATOR, {KEY_HASH}], list_sessions: [CREATOR]"),
+        [f"! read: {KEY_HASH} may"],
+        [f"+ read: {KEY_HASH} may no longer"],
+    )
+    both(
+        policy("read: [NONE], list_sessions: [NONE]"),
+        policy("read: [ANY], list_sessions: [NONE]"),
+        ["! read: everybody may"],
+        ["+ read: no longer everybody, only nobody"],
+    )
+    both(
+        policy("update: [CREATOR], create_sessions: [CREATOR]"),
+        policy(f"update: {{require-at-least-1: [CREATOR, {{require-all: [{SIGNER}]}}]}}, create_sessions: [CREATOR]"),
+        [
+            f"! update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may",
+            "+ update: CREATOR may no longer",
+        ],
+        [
+            "! update: CREATOR may",
+            f"+ update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may no longer",
+        ],
+    )
+
+
+def test_volumes() -> None:
+    both(
+        "volumes: [{name: v}]",
+        f"volumes: [{{name: v, files: authenticated-only, fspf_key: {H}, fspf_tag: {T},"
+        " export: [{to: {session: b}, update_policy: ephemeral, volume_alias: w}]}]",
+        [
+            "= volume v: fspf_key: changed",
+            "= volume v: fspf_tag: changed",
+            "! volume v: its files are authenticated-only",
+            "! volume v: is given to session b (ephemeral, as w)",
+        ],
+        [
+            "= volume v: fspf_key: changed",
+            "= volume v: fspf_tag: changed",
+            "+ volume v: its files are encrypted",
+            "+ volume v: is no longer given to session b (ephemeral, as w)",
+        ],
+    )
+    both(
+        "",
+        "volumes: [{name: v}]",
+        ["= volume v: is new"],
+        ["= volume v: is removed; its key is lost unless it was given"],
+    )
+
+
+def test_mounts_and_file_systems() -> None:
+    def image(mounts: str) -> str:
+        return f"volumes: [{{name: v}}, {{name: w}}]\nimages: [{{name: i, volumes: [{mounts}]}}]"
+
+    both(
+        image("{name: v, path: /v}, {name: v, path: /o}"),
+        image("{name: w, path: /v, update_policy: no_rollback_protection}"),
+        [
+            "= image i: mount /o: removed",
+            "= image i: mount /v: was volume v, is volume w",
+            "! image i: mount /v: was rollback_protected, is no_rollback_protection",
+        ],
+        [
+            "= image i: mount /o: added",
+            "= image i: mount /v: was volume w, is volume v",
+            "+ image i: mount /v: was no_rollback_protection, is rollback_protected",
+        ],
+    )
+    fspf = service(f"{ONE}, fspf_path: /f, fspf_key: {H}, fspf_tag: {T}")
+    assert changes(
+        fspf, fspf.replace("/f,", "/f, fspf_update_policy: no_rollback_protection,").replace(T, "0d" * 16)
+    ) == [
+        "= service s: fspf_tag: changed",
+        "! service s: fspf_update_policy: was rollback_protected_reinitializable, is no_rollback_protection",
+    ]
+
+
+def test_the_head() -> None:
+    found = differences(session(""), parse_session(f'name: b\nversion: "0.3.12"\nsalt: {T}\n'))
+    assert [change.message for change in found] == [
+        "was a, is b",
+        "anybody may ask for the hash of the session from now on",
+    ]
+
+
+def test_a_new_session_weakens_nothing_and_says_everything() -> None:
+    new = session(f"services: [{{name: s, {ONE}, command: a $$SCONE::x$$}}]\nsecrets: [{{name: x, kind: ascii}}]")
+    assert as_text(differences(None, new)) == (
+        "which enclaves are trusted:\n"
+        f"    service s: may be run by the enclave {H}\n"
+        "who may have the secrets:\n"
+        "    secret x: service s gets it (command)\n"
+        "values of secrets after the update:\n"
+        "    secret x: is new, and generated by the CAS\n"
+        "who may read and change the session:\n"
+        "    read: CREATOR may\n"
+        "    update: CREATOR may\n"
+        "    create_sessions: CREATOR may\n"
+        "    list_sessions: CREATOR may\n"
+    )
+    delegated = session(
+        "access_policy: $$SCONE::x$$\nsecrets: [{name: x, kind: config-fragment, value: {read: [ANY]}}]"
+    )
+    assert [(c.severity, c.subject) for c in differences(None, delegated) if c.group == "access"] == [
+        ("neutral", "access_policy")
+    ]
+    public = differences(None, session(policy("read: [ANY]")))
+    assert "everybody may" in [c.message for c in public if c.subject == "read"]
+
+
+def test_nothing_changes_but_spelling_predecessor_and_creator() -> None:
+    old = session(service(BOTH))
+    assert differences(old, parse_session(read_back(old))) == []
+    assert differences(old, old.model_copy(update={"predecessor": H})) == []
+
+
+def test_plain_values() -> None:
+    found = differences(session(""), session("security: {attestation: {mode: none}}"))
+    assert to_json(found) == [
+        {
+            "group": "attestation",
+            "severity": "weakens",
+            "subject": "mode",
+            "message": "was hardware, is none; any program may act as any service",
+        }
+    ]
+    assert {change.group for change in found} <= set(GROUPS)
