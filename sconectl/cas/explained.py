@@ -10,6 +10,15 @@ from collections.abc import Sequence
 from sconectl.errors import CasRefused
 
 _TAKEN = "specify predecessor hash"
+_HINTS = {
+    400: "correct the session",
+    401: "the CAS got no client certificate; check the cas-config directory",
+    404: "check the name; a predecessor can only be given for a session that exists",
+    413: "make the session smaller, for example by splitting it",
+    500: "the log of the CAS says more; try again later",
+    503: "the log of the CAS says more; try again later",
+    507: "free space on the machine of the CAS",
+}
 
 
 def refused(address: str, status: int, causes: Sequence[str]) -> CasRefused:
@@ -38,16 +47,4 @@ def _hint(status: int, causes: Sequence[str]) -> str:
         return "create the session of the namespace first"
     if status == 404 and "predecessor's hash" in text:
         return "the predecessor is no version of this session; read it and name its hash"
-    if status == 404:
-        return "check the name; a predecessor can only be given for a session that exists"
-    if status == 401:
-        return "the CAS got no client certificate; check the cas-config directory"
-    if status == 400:
-        return "correct the session"
-    if status == 413:
-        return "make the session smaller, for example by splitting it"
-    if status == 507:
-        return "free space on the machine of the CAS"
-    if status in (500, 503):
-        return "the log of the CAS says more; try again later"
-    return ""
+    return _HINTS.get(status, "")
