@@ -222,7 +222,7 @@ def main() -> None:
         return
     for name in [name for name in os.environ if name.startswith("SCONE")]:
         del os.environ[name]
-    rounds, many = (3, 1000) if options.quick else (9, 10_000)
+    rounds, many = (5, 1000) if options.quick else (9, 10_000)
     root = Path(tempfile.mkdtemp(prefix="sconectl-bench-"))
     os.environ["XDG_STATE_HOME"] = os.environ["XDG_DATA_HOME"] = str(root / "data")
     try:

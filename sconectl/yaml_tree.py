@@ -28,6 +28,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 SAFE_DEPTH = 400  # levels that the stack of any thread has room for
 MAX_CHARACTERS = 4 << 20
+MAX_WALKS = 64  # from the root to one place, before all places are collected
 MAX_NODES = 200_000  # aliases count every time they are used, so a billion-laughs file runs into this
 
 
@@ -249,14 +250,45 @@ def _position(file: str, node: Node) -> Position:
 
 
 class _Places:
-    """Where everything stands: collected when somebody asks, since most documents have no fault to point at."""
+    """Where everything stands, worked out when somebody asks, since most documents have no fault to point at.
+
+    The first questions are answered by walking to the place; whoever asks more often gets the whole collected.
+    """
 
     def __init__(self, file: str, root: Node | None) -> None:
         self._file = file
         self._root = root
+        self._walks = 0
+
+    def find(self, path: Path, part: int) -> Any:
+        """Return the position (part 0), position of the key (1) or quoting (2) of `path`; None if it has none."""
+        if "collected" not in self.__dict__:
+            self._walks += 1
+            if self._walks <= MAX_WALKS:
+                return self._walk(path)[part]
+        return self.collected[part].get(path)
+
+    def _walk(self, path: Path) -> tuple[Position | None, Position | None, bool | None]:
+        node, key = self._root, None
+        for step in path:
+            key, node = self._step(node, step)
+        if node is None:
+            return (None if path else Position(self._file, 1, 1)), None, None
+        quoted = bool(node.style) if isinstance(node, ScalarNode) else None
+        return _position(self._file, node), _position(self._file, key) if key else None, quoted
+
+    def _step(self, node: Node | None, step: str | int) -> tuple[Node | None, Node | None]:
+        if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
+            return None, node.value[step]
+        if isinstance(node, MappingNode):
+            # As in `_collect`, the last of equal keys counts.
+            pairs = (pair for pair in reversed(node.value) if str(pair[0].value) == step)
+            return next(pairs, (None, None))
+        return None, None
 
     @cached_property
-    def _collected(self) -> tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]]:
+    def collected(self) -> tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]]:
+        """Everything at once."""
         found: tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]] = ({}, {}, {})
         if self._root is not None:
             self._collect(self._root, (), found)
@@ -286,25 +318,20 @@ class _Places:
 
 
 class _View(Mapping[Path, Any]):
-    """One of the collected mappings, made on first use."""
+    """One kind of places as a mapping."""
 
     def __init__(self, places: _Places, part: int) -> None:
         self._places = places
         self._part = part
 
-    @property
-    def _mapping(self) -> dict[Path, Any]:
-        mapping: dict[Path, Any] = self._places._collected[self._part]
-        return mapping
-
     def __getitem__(self, path: Path) -> Any:
-        return self._mapping[path]
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._mapping
+        found = self._places.find(path, self._part)
+        if found is None:
+            raise KeyError(path)
+        return found
 
     def __iter__(self) -> Iterator[Path]:
-        return iter(self._mapping)
+        return iter(self._places.collected[self._part])
 
     def __len__(self) -> int:
-        return len(self._mapping)
+        return len(self._places.collected[self._part])

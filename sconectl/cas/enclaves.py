@@ -224,6 +224,6 @@ def _bytes(text: str | None) -> bytes:
 def _record(transaction: Transaction, event: str, request: _Request, session_hash: str, **more: str) -> None:
     report = request.quote.report
     fields = {"session": request.session, "service": request.service, "measurement": report.measurement}
-    if transaction.meta(f"salted:{request.session}") is not None:  # else the hash is confidential (LANG §4)
+    if transaction.is_salted(request.session):  # else the hash is confidential (LANG §4)
         fields["hash"] = session_hash
     transaction.record(event, **fields, platform=request.quote.platform.id, **more)

@@ -79,8 +79,11 @@ class Endpoints:
             raise CasRefusal(400, MALFORMED, "Expected /v1/values/session=NAME[,secret=SECRET]")
         session, secret = selector.groups()
         if secret is None:
-            return json_answer({"values": self._cas.public_values(session)})
-        return json_answer(self._cas.public_value(session, secret))
+            return json_answer({"values": await self._waiting(self._cas.public_values, session)})
+        quick = self._cas.quick_value(session, secret)
+        if quick is not None:
+            return json_answer(quick)
+        return json_answer(await self._waiting(self._cas.public_value, session, secret))
 
     async def report(self, call: Call) -> Answer:
         """Return what the CAS can prove, bound to a nonce."""

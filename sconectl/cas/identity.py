@@ -103,6 +103,10 @@ class CasConfig:
         pin = self._pins(self._load()).get(address)
         return pin if isinstance(pin, str) else None
 
+    def addresses(self) -> list[str]:
+        """Return the CAS addresses whose key was pinned, sorted."""
+        return sorted(self._pins(self._load()))
+
     def pin(self, address: str, cas_key: str) -> None:
         """Remember the key hash of a CAS address."""
         private_directory(self.directory)
@@ -110,10 +114,11 @@ class CasConfig:
             config = self._load()
             self._save(config | {_PINS: self._pins(config) | {address: cas_key}})
 
-    @staticmethod
-    def _pins(config: dict[str, Any]) -> dict[str, Any]:
+    def _pins(self, config: dict[str, Any]) -> dict[str, Any]:
         pins = config.get(_PINS, {})
-        return pins if isinstance(pins, dict) else {}
+        if not isinstance(pins, dict):
+            raise self._broken(f"its entry `{_PINS}` holds no list of CASes")
+        return pins
 
     def _load(self) -> dict[str, Any]:
         raw = read_private(self._file)

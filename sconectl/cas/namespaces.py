@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sconectl.cas.store import Transaction, Version
 from sconectl.policy import names
-from sconectl.policy.canonical import read_back, session_hash, to_json
+from sconectl.policy.canonical import hash_of_json, session_hash, to_json
 from sconectl.policy.model import AccessPolicy, Session
 
 ROOT = "/"
@@ -23,7 +23,8 @@ _UNCLAIMED = Session(
 
 def version_of(session: Session) -> Version:
     """Return `session` as it is stored."""
-    return Version(text=read_back(session), document=to_json(session), hash=session_hash(session), number=0)
+    document = to_json(session)
+    return Version(written=None, document=document, hash=hash_of_json(document))
 
 
 def parent(name: str) -> str:

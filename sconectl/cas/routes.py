@@ -79,7 +79,7 @@ SCHEMAS: Mapping[str, Any] = {
     "Quote": record({"quote": {"type": "object"}}),
     "Configuration": record({"config": {"type": "object"}}),
     "Files": record({"files": {"type": "array", "items": {"type": "object"}}}),
-    "Tag": record({"tag": TAG}),
+    "Tag": record({"tag": {"anyOf": [TAG, {"type": "null"}]}}),
     "Exported": {"type": "object"},
     "Document": {"type": "object"},
 }

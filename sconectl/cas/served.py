@@ -68,6 +68,9 @@ class ServedCas(Protocol):
     def hash_of(self, name: str, principal: Principal | None) -> str:
         """Return the hash of the active version."""
 
+    def quick_value(self, name: str, secret_name: str) -> dict[str, Any] | None:
+        """Return what `public_value` does if that takes no waiting, else None."""
+
     def public_value(self, name: str, secret: str) -> Mapping[str, Any]:
         """Return one public secret as a value object."""
 

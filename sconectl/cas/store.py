@@ -27,7 +27,7 @@ from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sealing import SealBroken, Sealer
 from sconectl.cas.values import Stored
 from sconectl.errors import CasError, InvalidInput, Refused
-from sconectl.policy.canonical import from_json, session_hash
+from sconectl.policy.canonical import from_json, read_back, session_hash
 from sconectl.policy.model import Session, parse_session
 from sconectl.policy.names import ROOT
 
@@ -46,16 +46,21 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a session: its text, the same as `canonical.to_json` (None in old stores), its hash and number."""
+    """One version of a session: `canonical.to_json` of it (only its text in old stores), its hash and number."""
 
-    text: str = field(repr=False)
+    written: str | None = field(repr=False)
     document: str | None = field(repr=False)
     hash: str
     number: int = 0
 
+    @property
+    def text(self) -> str:
+        """The session as YAML, as readers get it."""
+        return self.written if self.written is not None else read_back(self.session())
+
     def session(self) -> Session:
         """Return the session; raises `CasError` if this version of sconectl does not take it any more."""
-        return _session(self.hash, self.document, self.text)
+        return _session(self.hash, self.document, self.written or "")
 
 
 @lru_cache(maxsize=_PARSED_SESSIONS)
@@ -240,7 +245,8 @@ class Transaction:
         number, found, text, document = row
         place = (name, number, found)
         plain = None if document is None else self._sealer.open(document, "document", *place).decode()
-        return Version(self._sealer.open(text, "text", *place).decode(), plain, found, number)
+        written = None if text is None else self._sealer.open(text, "text", *place).decode()
+        return Version(written, plain, found, number)
 
     def active_hash(self, name: str) -> str | None:
         """Return the hash of the active version of a session, or None without a session."""
@@ -259,7 +265,7 @@ class Transaction:
         """Make `version` the active one of its session; its number is the next one."""
         row = self._one("SELECT coalesce(max(number), 0) + 1 FROM sessions WHERE name = ?", name)
         store_schema.insert_session(
-            self._connection, self._sealer, name, row[0], version.hash, version.text, version.document
+            self._connection, self._sealer, name, row[0], version.hash, version.written, version.document
         )
 
     def children(self, namespace: str | None, *, nested: bool = False) -> list[tuple[str, str]]:
@@ -326,6 +332,14 @@ class Transaction:
         """Set a fact about the store."""
         sealed = self._sealer.seal(value.encode(), "meta", key)
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, sealed))
+
+    def mark_salted(self, session: str) -> None:
+        """Remember that a version of a session had a salt, which makes its hash public (LANG §4)."""
+        self.set_meta(f"salted:{session}", "yes")
+
+    def is_salted(self, session: str) -> bool:
+        """Say whether any version of a session had a salt."""
+        return self.meta(f"salted:{session}") is not None
 
     def use_once(self, kind: str, key: str, now: int) -> bool:
         """Say whether `key` is used for the first time, and remember it; `now` in unix seconds."""

@@ -24,7 +24,8 @@ _PARAMETERS_END = b"\0"  # no JSON text contains it
 # Names, hashes and times lie open so that they can be searched; all else is sealed for the place where it lies.
 _TABLES = (
     "CREATE TABLE sessions (name TEXT NOT NULL, number INTEGER NOT NULL, hash TEXT NOT NULL, parent TEXT NOT NULL,"
-    " text BLOB NOT NULL, document BLOB, PRIMARY KEY (name, number), UNIQUE (name, hash)) STRICT",
+    " text BLOB, document BLOB, PRIMARY KEY (name, number), UNIQUE (name, hash),"
+    " CHECK (text IS NOT NULL OR document IS NOT NULL)) STRICT",
     "CREATE INDEX sessions_by_parent ON sessions (parent, name, number, hash)",
     "CREATE TABLE secrets (session TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, public INTEGER NOT NULL,"
     " expires INTEGER, renew INTEGER, sealed BLOB NOT NULL, PRIMARY KEY (session, name)) STRICT",
@@ -69,13 +70,19 @@ def parent_of(name: str) -> str:
 
 
 def insert_session(
-    connection: sqlite3.Connection, sealer: Sealer, name: str, number: int, hash_: str, text: str, document: str | None
+    connection: sqlite3.Connection,
+    sealer: Sealer,
+    name: str,
+    number: int,
+    hash_: str,
+    text: str | None,
+    document: str | None,
 ) -> None:
     """Insert one version of a session."""
     place = (name, number, hash_)
-    sealed = sealer.seal(text.encode(), "text", *place)
-    fast = None if document is None else sealer.seal(document.encode(), "document", *place)
-    connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)", (*place, parent_of(name), sealed, fast))
+    sealed = None if text is None else sealer.seal(text.encode(), "text", *place)
+    parsed = None if document is None else sealer.seal(document.encode(), "document", *place)
+    connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)", (*place, parent_of(name), sealed, parsed))
 
 
 def write_secret(connection: sqlite3.Connection, sealer: Sealer, session: str, name: str, item: Stored) -> None:

@@ -13,7 +13,7 @@ import sconectl
 from sconectl.cli.config import ProjectConfig
 from sconectl.cli.console import Console, note, result, show_findings
 from sconectl.cli.wiring import Wiring, build_environment
-from sconectl.errors import PlanImpossible, Refused, UsageError
+from sconectl.errors import InvalidInput, PlanImpossible, Refused, UsageError
 from sconectl.findings import Finding
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.placeholders import chain_variables
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from sconectl.apply.sessions import Uploaded
     from sconectl.manifest.fields import Secret
-    from sconectl.manifest.mesh import Mesh
+    from sconectl.manifest.mesh import Cas, Mesh
     from sconectl.plan.facts import ImageFacts
+    from sconectl.ports import SessionStore
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _apply_service(
     show_findings(f for f in check_placeholders(model, manifest.document) if f.severity == "warning")
     files = copied_files(plan, directory, manifest.document)
     requirements = (directory / plan.requirements).read_bytes() if plan.requirements else None
-    store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local", None)
+    store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local")
     world = ServiceWorld(
         engine=wiring.engine,
         keys=wiring.keys,
@@ -164,6 +165,7 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
     if options.namespace:
         mesh = _in_namespace(mesh, options.namespace)
     require_available(mesh, manifest.document)
+    _check_tolerance(mesh, manifest.document)
     main, for_images = main_cas(mesh), image_cas(mesh)
     images = options.target / "images"
     sources = FactSources(
@@ -171,7 +173,7 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
         built=read_records(images) if images.is_dir() else (),
         engine=lambda: wiring.engine,
         registry=lambda: wiring.registry,
-        image_store=lambda: wiring.store(for_images.cas_url, for_images.cas_key),
+        image_store=lambda: _store_of(for_images, wiring),
     )
     console.step("learning the facts of the images")
     facts = gather_facts(mesh, manifest.document, sources)
@@ -179,8 +181,8 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
     plan = plan_mesh(MeshInput(mesh, manifest.document, facts, replaced, options.release, sconectl.__version__))
     upload = plan.upload and not options.dry_run
     world = MeshWorld(
-        store=wiring.store(main.cas_url, main.cas_key) if upload else None,
-        image_store=wiring.store(for_images.cas_url, for_images.cas_key) if upload and plan.shares else None,
+        store=_store_of(main, wiring) if upload else None,
+        image_store=_store_of(for_images, wiring) if upload and plan.shares else None,
         keys=wiring.keys,
         workspace=wiring.workspace,
         progress=console.step,
@@ -190,6 +192,26 @@ def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, conso
     if not upload:
         return lines, "nothing was uploaded to a CAS; the services cannot start before their sessions are there"
     return lines, f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}"
+
+
+def _store_of(cas: Cas, wiring: Wiring) -> SessionStore:
+    return wiring.store(cas.cas_url, cas.cas_key, cas.tolerance)
+
+
+def _check_tolerance(mesh: Mesh, document: Document) -> None:
+    """Raise `InvalidInput` for flags that nobody knows, also where no CAS is asked."""
+    from sconectl.cas.tolerance import parse
+
+    findings = []
+    for number, cas in enumerate(mesh.cas):
+        try:
+            parse(cas.tolerance or "")
+        except UsageError as error:
+            path = ("cas", number, "tolerance")
+            position = document.position(path)
+            findings.append(Finding("error", "SC1007", position, show_path(path), error.message, error.hint))
+    if findings:
+        raise InvalidInput(findings)
 
 
 def _in_namespace(mesh: Mesh, namespace: str) -> Mesh:

@@ -49,11 +49,11 @@ def list_known(directory: Directory = None, cas_config: Config = None) -> None:
     These are the embedded one of this machine, which is the default, and those
     whose key was pinned when they were attested or first used.
     """
-    from sconectl.cas.known import known_addresses
+    from sconectl.cas.identity import CasConfig
 
     where = directory or data_directory() / "cas"
     typer.echo(f"* {LOCAL}: {where}")
-    for address in known_addresses(cas_config or default_cas_config()):
+    for address in CasConfig(cas_config or default_cas_config()).addresses():
         typer.echo(f"  {address}: https://{address}/")
 
 

@@ -92,7 +92,7 @@ def sconify_image(
     wiring = Wiring(target=target, cas_config=cas_config, notify=note)
     console = Console(verbose)
     with console.working():
-        store = None if dry_run else wiring.store(cas, None)
+        store = None if dry_run else wiring.store(cas)
         world = ServiceWorld(
             engine=wiring.engine,
             keys=wiring.keys,

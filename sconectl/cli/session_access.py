@@ -98,24 +98,16 @@ class Access:
 
     def store(self) -> SessionStore:
         """Return the connection to the CAS; raises `CasError`, `UsageError` and `Refused`."""
-        from sconectl.cas.connect import LOCAL, connect, refuse_simulation
+        from sconectl.cas.connect import connect
 
-        flags, data_dir = f"--retries {self.retries}", data_directory() / "cas"
-        if self.identity is None:
-            config_dir = self.cas_config or default_cas_config()
-            return connect(self.cas, config_dir=config_dir, data_dir=data_dir, tolerance=flags, notify=note)
-        if self.cas == LOCAL:
-            from sconectl.cas.local import LocalCas
-
-            refuse_simulation(LOCAL)
-            return LocalCas(data_dir, self.config())
-        from sconectl.cas.client import HttpCas
-        from sconectl.cas.tolerance import parse
-
-        store = HttpCas(self.cas, self.config(), tolerance=parse(flags), notify=note)
-        if store.evidence.simulation:
-            refuse_simulation(store.address)
-        return store
+        return connect(
+            self.cas,
+            config_dir=self.cas_config or default_cas_config(),
+            data_dir=data_directory() / "cas",
+            tolerance=f"--retries {self.retries}",
+            identity_file=self.identity,
+            notify=note,
+        )
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -37,7 +37,7 @@ class Wiring:
         self._target = target
         self._cas_config = cas_config or default_cas_config()
         self._notify = notify
-        self._stores: dict[tuple[str, str | None], SessionStore] = {}
+        self._stores: dict[tuple[str, str | None, str | None], SessionStore] = {}
 
     @cached_property
     def engine(self) -> ImageEngine:
@@ -67,19 +67,21 @@ class Wiring:
 
         return DiskWorkspace(self._target)
 
-    def store(self, cas_url: str, cas_key: str | None) -> SessionStore:
-        """Return a connection to a CAS; `local` is the embedded one."""
-        if (cas_url, cas_key) not in self._stores:
+    def store(self, cas_url: str, cas_key: str | None = None, tolerance: str | None = None) -> SessionStore:
+        """Return a connection to a CAS; `local` is the embedded one. `tolerance` holds flags of `cas attest`."""
+        wanted = (cas_url, cas_key, tolerance)
+        if wanted not in self._stores:
             from sconectl.cas.connect import connect
 
-            self._stores[cas_url, cas_key] = connect(
+            self._stores[wanted] = connect(
                 cas_url,
                 config_dir=self._cas_config,
                 data_dir=data_directory() / "cas",
                 cas_key=cas_key,
+                tolerance=tolerance,
                 notify=self._notify,
             )
-        return self._stores[cas_url, cas_key]
+        return self._stores[wanted]
 
 
 def build_environment(ca_bundle: str) -> BuildEnvironment:

@@ -42,8 +42,6 @@ def _unused_in_service(model: GenService) -> Iterator[tuple[Path, str]]:
 
 def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
     for number, cas in enumerate(model.cas):
-        if cas.tolerance:
-            yield ("cas", number, "tolerance"), "the embedded CAS is trusted by its key, not by hardware attestation"
         if cas.cas_encryption_key:
             yield ("cas", number, "cas_encryption_key"), "sessions are uploaded over TLS, not as encrypted files"
     if model.policy.image_policy_namespace:

@@ -12,12 +12,17 @@ from sconectl.policy.read_back import read_back
 from sconectl.policy.restore import from_json
 from sconectl.policy.session import Session
 
-__all__ = ["from_json", "read_back", "same_content", "session_hash", "to_json"]
+__all__ = ["from_json", "hash_of_json", "read_back", "same_content", "session_hash", "to_json"]
 
 
 def session_hash(session: Session) -> str:
     """Return the hash of the session (64 hex digits); predecessor and creator are part of it."""
-    return hashlib.sha256(to_json(session).encode()).hexdigest()
+    return hash_of_json(to_json(session))
+
+
+def hash_of_json(document: str) -> str:
+    """Return the hash of the session whose `to_json` is `document`."""
+    return hashlib.sha256(document.encode()).hexdigest()
 
 
 def same_content(first: Session, second: Session) -> bool:

@@ -36,7 +36,7 @@ def newer_features(draft: Draft) -> Iterator[Finding]:
         return
     declared = int(draft.version.removeprefix("0.3").removeprefix(".") or 0)
     seen: set[str] = set()
-    for feature in features_of(draft.value):
+    for feature in features_of(draft.value, declared):
         if feature.since > declared and feature.name not in seen:
             seen.add(feature.name)
             message = f"{feature.name}: since version 0.3.{feature.since}, but the session declares {draft.version}"
@@ -58,9 +58,9 @@ def lowest_version(session: Session | Mapping[str, Any]) -> str:
     return f"0.3.{needed}" if needed else "0.3"
 
 
-def features_of(document: Any) -> Iterator[Feature]:
-    """Yield every use of a feature that is newer than 0.3.0; what is malformed is passed over."""
-    if not isinstance(document, Mapping):
+def features_of(document: Any, known: int = 0) -> Iterator[Feature]:
+    """Yield every use of a feature that is newer than 0.3.`known`, maybe of others; malformed parts are passed over."""
+    if not isinstance(document, Mapping) or known >= _NEWEST:
         return
     yield from _named_keys(document, (), _TOP)
     yield from _name(document.get("name"), ("name",))
@@ -72,7 +72,8 @@ def features_of(document: Any) -> Iterator[Feature]:
     yield from _principals(document.get("creator"), ("creator",))
     yield from _access_policy(document.get("access_policy"))
     yield from _security(document.get("security"))
-    yield from _texts(document)
+    if known < _NEWEST_FORMAT:
+        yield from _texts(document)
 
 
 _TOP = {"namespace_hash": 11, "salt": 12, "secret_config": 10, "security": 1}
@@ -93,6 +94,10 @@ _FORMATS = {
     "base64": 6, "pkcs12-with-private-key": 9, "base32": 10, "base32nopad": 10, "base64url": 10, "spki": 11,
     "publickey": 10, "asciiarmored": 10, "binary": 10,
 }  # fmt: skip
+
+
+_NEWEST = 12
+_NEWEST_FORMAT = max(_FORMATS.values())
 
 
 def _named_keys(value: Mapping[str, Any], path: Path, since: Mapping[str, int]) -> Iterator[Feature]:
