@@ -128,7 +128,7 @@ def attest(
         bool, typer.Option("-S", "--accept-sw-hardening-needed", help="Tolerate missing hardening.")
     ] = False,
     owner_access: Annotated[
-        bool, typer.Option("--allow-cas-owner-secret-access", help="Tolerate a database key of the owner.")
+        bool, typer.Option("--allow-cas-owner-secret-access", hidden=True, help="Tolerate a database key of the owner.")
     ] = False,
     mrenclave: Annotated[list[str] | None, typer.Option(metavar="HEX", help="An expected measurement.")] = None,
     mrsigner: Annotated[str, typer.Option(metavar="HEX", help="The expected signer.")] = "",
@@ -140,22 +140,31 @@ def attest(
     retries: Annotated[
         str, typer.Option(metavar="N", envvar="SCONE_CLI_RETRIES", help="How often requests are repeated.")
     ] = "",
-    debug: Annotated[bool, typer.Option("--only_for_testing-debug", help="Tolerate debug mode.")] = False,
+    debug: Annotated[bool, typer.Option("--only_for_testing-debug", hidden=True, help="Tolerate debug mode.")] = False,
     ignore_signer: Annotated[
-        bool, typer.Option("--only_for_testing-ignore-signer", help="Tolerate any signer.")
+        bool, typer.Option("--only_for_testing-ignore-signer", hidden=True, help="Tolerate any signer.")
     ] = False,
-    trust_any: Annotated[bool, typer.Option("--only_for_testing-trust-any", help="Tolerate any measurement.")] = False,
+    trust_any: Annotated[
+        bool, typer.Option("--only_for_testing-trust-any", hidden=True, help="Tolerate any measurement.")
+    ] = False,
     unprovisioned: Annotated[
-        bool, typer.Option("--only_for_testing_allow-unprovisioned-cas", help="Tolerate a CAS without owner.")
+        bool,
+        typer.Option("--only_for_testing_allow-unprovisioned-cas", hidden=True, help="Tolerate a CAS without owner."),
     ] = False,
-    directory: Directory = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", show_default=False, help="The directory of the embedded CAS.")
+    ] = None,
     cas_config: Config = None,
 ) -> None:
     """Attest a CAS: check what it proves, and pin its key if it is trustworthy.
 
     A simulated CAS proves its keys and nothing else. Demands for a measurement,
     a signer or a version are therefore refused; what is only tolerated does not
-    occur.
+    occur. These flags are accepted, too, because existing manifests have them:
+
+    --allow-cas-owner-secret-access, --only_for_testing-debug,
+    --only_for_testing-ignore-signer, --only_for_testing-trust-any,
+    --only_for_testing_allow-unprovisioned-cas.
     """
     from sconectl.cas.connect import refuse_simulation
     from sconectl.cas.tolerance import parse_words
