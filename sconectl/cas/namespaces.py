@@ -33,9 +33,11 @@ def parent(name: str) -> str:
 
 
 def ship_root(transaction: Transaction) -> None:
-    """Store the unclaimed root session, if there is none yet."""
+    """Store the unclaimed root session, if there is none yet; seal it in a store that has sessions already."""
     if transaction.active_hash(ROOT) is None:
         transaction.append(ROOT, version_of(_UNCLAIMED))
+        if transaction.count() > 1:
+            seal_root(transaction)
 
 
 def seal_root(transaction: Transaction) -> None:
@@ -46,3 +48,4 @@ def seal_root(transaction: Transaction) -> None:
         policy = AccessPolicy.model_validate({"read": "ANY", "create_sessions": "ANY", **nobody})
         sealed = _UNCLAIMED.model_copy(update={"predecessor": unclaimed, "access_policy": policy})
         transaction.append(ROOT, version_of(sealed))
+        transaction.record("root_sealed", session=ROOT)

@@ -114,6 +114,9 @@ class EmbeddedCas:
         """Return the active version of a session, or an older one by hash; the active policy decides."""
         if principal is None:
             raise CasRefusal(401, "This needs a TLS client certificate")
+        return self._sharing.retrying(lambda: self._read(name, principal, hash_))
+
+    def _read(self, name: str, principal: Principal, hash_: str | None) -> StoredSession:
         with self._store.writing() as transaction:
             current = _active(transaction, name)
             self._require(transaction, current.session(), "read", Client(principal), f"Reading session {name} failed")
@@ -126,6 +129,9 @@ class EmbeddedCas:
 
     def hash_of(self, name: str, principal: Principal | None) -> str:
         """Return the hash of the active version; anybody may ask for it if the session was ever salted."""
+        return self._sharing.retrying(lambda: self._hash_of(name, principal))
+
+    def _hash_of(self, name: str, principal: Principal | None) -> str:
         with self._store.reading() as transaction:
             current = _active(transaction, name)
             if not transaction.is_salted(name):
@@ -135,6 +141,9 @@ class EmbeddedCas:
 
     def list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
         """Return names and hashes of the sessions right in `namespace`, for holders of list_ or create_sessions."""
+        return self._sharing.retrying(lambda: self._list_sessions(namespace, principal))
+
+    def _list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
         client = Client(principal)
         with self._store.reading() as transaction:
             session = _active(transaction, namespace).session()

@@ -38,7 +38,8 @@ Remote = Callable[[Import, Importer], Value]
 """Fetches a value from another CAS; raises `CasRefusal`."""
 
 _Result = TypeVar("_Result")
-_fetched: ContextVar[dict[tuple[Import, Importer], Value]] = ContextVar("fetched")
+_Fetched = dict[tuple[Import, Importer], Value | CasRefusal]
+_fetched: ContextVar[_Fetched] = ContextVar("fetched")
 
 
 class _RemoteNeeded(Exception):
@@ -57,15 +58,21 @@ class Sharing:
         self._remote = remote
 
     def retrying(self, operation: Callable[[], _Result]) -> _Result:
-        """Run `operation`, which opens transactions, again after fetching each remote value that it asks for."""
-        fetched: dict[tuple[Import, Importer], Value] = {}
+        """Run `operation`, which opens transactions, again after fetching each remote value that it asks for.
+
+        What cannot be fetched is refused where it is needed, like any import that is not granted.
+        """
+        fetched: _Fetched = {}
         token = _fetched.set(fetched)
         try:
             for _ in range(MAX_REMOTE):
                 try:
                     return operation()
                 except _RemoteNeeded as needed:
-                    fetched[needed.key] = self._remote(*needed.key)
+                    try:
+                        fetched[needed.key] = self._remote(*needed.key)
+                    except CasRefusal as refusal:
+                        fetched[needed.key] = refusal
         finally:
             _fetched.reset(token)
         raise CasRefusal(403, f"The session imports more than {MAX_REMOTE} secrets from other CASes")
@@ -164,6 +171,8 @@ def _fetched_value(wanted: Import, importer: Importer) -> Value:
     found = _fetched.get({}).get((wanted, importer))
     if found is None:
         raise _RemoteNeeded(wanted, importer)
+    if isinstance(found, CasRefusal):
+        raise CasRefusal(found.status, *found.causes)
     return found
 
 
