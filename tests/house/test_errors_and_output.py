@@ -16,6 +16,8 @@ EXITS = frozenset({"sys.exit", "exit", "quit", "os._exit", "os.abort"})
 # Exception classes outside the tree, each with the reason. Those of runtime/ need none: the launcher runs in
 # images without errors.py and turns its own exceptions into a line of the log.
 OUTSIDE_THE_TREE = {
+    "AuditError": "cas/: what is wrong with a log; the verdict and its exit code say so",
+    "OtherCas": "cas/: the same, for the log of another CAS",
     "_RemoteNeeded": "cas/sharing.py: leaves a transaction to fetch a value, and never the module",
     "CasRefusal": "cas/: a refusal before it is an HTTP answer; whoever asked gets CasRefused",
     "FragmentError": "policy/: what a reference stands for cannot be had; the CAS turns it into a refusal",

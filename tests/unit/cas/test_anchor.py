@@ -83,10 +83,12 @@ def test_both_slots_damaged_or_of_another_cas(anchor: Anchor) -> None:
 
 def test_several_writers(anchor: Anchor) -> None:
     anchor.advance(head(1))
-    threads = [
-        threading.Thread(target=lambda part=part: [anchor.advance(head(n)) for n in range(part, 200, 8)])  # type: ignore[misc]
-        for part in range(1, 9)
-    ]
+
+    def advance(part: int) -> None:
+        for number in range(part, 200, 8):
+            anchor.advance(head(number))
+
+    threads = [threading.Thread(target=advance, args=(part,)) for part in range(1, 9)]
     for thread in threads:
         thread.start()
     for thread in threads:

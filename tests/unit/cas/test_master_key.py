@@ -132,7 +132,8 @@ class Keyring(SimpleNamespace):
     """A keyring in memory."""
 
     def __init__(self, **more: Any) -> None:
-        super().__init__(entries={}, **more)
+        super().__init__(**more)
+        self.entries: dict[tuple[str, str], str] = {}
 
     def get_password(self, service: str, name: str) -> str | None:
         if hasattr(self, "locked"):
@@ -146,7 +147,7 @@ class Keyring(SimpleNamespace):
 
 def test_keyring(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = Keyring()
-    monkeypatch.setitem(sys.modules, "keyring", ring)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "keyring", ring)
     monkeypatch.setenv("SCONECTL_CAS_KEY", "keyring")
     first = load_or_create(directory)
     assert list(ring.entries) == [("sconectl-cas", "default")]
@@ -164,7 +165,7 @@ def test_keyring(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_keyring_that_does_not_work(
     directory: Path, monkeypatch: pytest.MonkeyPatch, trouble: str, message: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "keyring", Keyring(**{trouble: True}))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "keyring", Keyring(**{trouble: True}))
     monkeypatch.setenv("SCONECTL_CAS_KEY", "keyring")
     with pytest.raises(CasError, match=message) as caught:
         load_or_create(directory)
@@ -172,7 +173,7 @@ def test_a_keyring_that_does_not_work(
 
 
 def test_no_keyring(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "keyring", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "keyring", None)
     monkeypatch.setenv("SCONECTL_CAS_KEY", "keyring")
     with pytest.raises(CasError, match="not installed") as caught:
         load_or_create(directory)
@@ -188,7 +189,7 @@ def test_a_missing_or_other_key_is_named_and_not_replaced(directory: Path, monke
         load_or_create(directory)
     assert not (directory / "master.key").exists()
     (directory / "master.key").write_text(OTHER)
-    with pytest.raises(CasError, match=r"not the one .* sealed under .came from: directory"):
+    with pytest.raises(CasError, match=r"not the one .* sealed under .*came from: directory"):
         load_or_create(directory)
     monkeypatch.setenv("SCONECTL_CAS_KEY", f"hex:{OTHER}")
     with pytest.raises(CasError, match=r"from: hex.* is not the one"):
