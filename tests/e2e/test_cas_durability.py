@@ -1,4 +1,4 @@
-"""What the CAS keeps through kill -9, a full disk and older copies of its directory, and hides from readers of its files."""
+"""What the CAS keeps through kill -9, a full disk and older copies of its directory, and hides from its files."""
 
 from __future__ import annotations
 
