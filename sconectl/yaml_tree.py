@@ -171,6 +171,7 @@ def _invalid(position: Position, message: str) -> InvalidInput:
     return InvalidInput([Finding("error", "SC1001", position, "", message)])
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TAG = "tag:yaml.org,2002:"
 
@@ -204,6 +205,8 @@ class _Reader:
                 raise _invalid(
                     _position(self.file, node), f"more than {MAX_CHARACTERS} characters after expanding aliases"
                 )
+            if node.style and not text.isascii() and _SURROGATE.search(text):
+                return self._paired(node, text)
             return None if text in _PLAIN_NULLS and not node.style else text
         if isinstance(node, SequenceNode):
             items: list[Any] = []
@@ -215,6 +218,14 @@ class _Reader:
         if isinstance(node, MappingNode):
             return self._mapping(node)
         raise _invalid(_position(self.file, node), "not a mapping, list or scalar")  # pragma: no cover
+
+    def _paired(self, node: Node, text: str) -> str:
+        """Join what JSON escapes as two halves (surrogates); half a character alone is a fault."""
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.fault(node, tuple(self.path), "half of a character that is escaped in two", "give both halves")
+            return ""
 
     def _tag(self, node: Node, tag: str) -> None:
         path = tuple(self.path)
@@ -232,6 +243,8 @@ class _Reader:
                 self.fault(key_node, tuple(self.path), "a key must be plain text", "quote values that hold braces")
                 continue
             key: str = key_node.value
+            if not key.isascii() and _SURROGATE.search(key):
+                key = self._paired(key_node, key)
             if key == "<<" and not key_node.style:
                 hint = "write the fields out"
                 self.fault(key_node, tuple(self.path), "merge keys (<<) are not supported", hint)

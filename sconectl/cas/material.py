@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sconectl.cas import x509_secrets
@@ -196,15 +197,17 @@ class Material:
                 certificate = x509.load_pem_x509_certificate(chain[0].encode())
                 key = self._authority_key(secret)
                 fits = certificate.public_key() == key.public_key()
-            except ValueError as error:
+                signs = x509_secrets.is_authority(certificate)
+                authority = Authority.of(key, certificate)
+            except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
                 raise CasRefusal(400, f"The issuer {name} cannot be used", str(error)) from error
             if not fits:
                 raise CasRefusal(
                     400, f"The issuer {name} cannot sign", "Its private key belongs to another certificate"
                 )
-            if not x509_secrets.is_authority(certificate):
+            if not signs:
                 raise CasRefusal(400, f"The issuer {name} cannot sign", "Its certificate is not that of an authority")
-            self._authorities[name] = (Authority.of(key, certificate), chain)
+            self._authorities[name] = (authority, chain)
         return self._authorities[name]
 
     def _authority_key(self, secret: Secret) -> SigningKey:

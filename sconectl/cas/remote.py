@@ -150,4 +150,8 @@ def export_request(message: Any) -> tuple[str, str | None, str, tuple[str, str]]
         raise CasRefusal(400, "The request is malformed", "Expected session, secret and importer") from error
     if not all(isinstance(text, str) for text in (*texts, pin or "")):
         raise CasRefusal(400, "The request is malformed", "Expected texts")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:  # JSON can escape half a character
+        raise CasRefusal(400, "The request is malformed", "Expected Unicode texts") from error
     return texts[0], pin, texts[1], (texts[2], texts[3])

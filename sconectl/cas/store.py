@@ -230,6 +230,7 @@ class Transaction:
         self._sealer = sealer
         self._audit_key = audit_key
         self._clock = clock
+        self._secrets: dict[str, dict[str, Stored]] = {}  # what was read, since a session asks for each of its secrets
         self.recorded: Head | None = None
         """The last entry that this transaction added to the audit log."""
 
@@ -290,8 +291,10 @@ class Transaction:
 
     def stored(self, session: str) -> dict[str, Stored]:
         """Return the rows of the secrets of the active version of a session."""
-        rows = self._all(_ROW, session)
-        return {row[0]: store_schema.read_secret(self._sealer, session, row) for row in rows}
+        if session not in self._secrets:
+            rows = self._all(_ROW, session)
+            self._secrets[session] = {row[0]: store_schema.read_secret(self._sealer, session, row) for row in rows}
+        return dict(self._secrets[session])
 
     def stored_secret(self, session: str, name: str) -> Stored | None:
         """Return the row of one secret, or None."""
@@ -300,12 +303,14 @@ class Transaction:
 
     def replace_stored(self, session: str, rows: Mapping[str, Stored]) -> None:
         """Make `rows` the secrets of a session."""
+        self._secrets.pop(session, None)
         self._connection.execute("DELETE FROM secrets WHERE session = ?", (session,))
         for name, item in rows.items():
             self.put_stored(session, name, item)
 
     def put_stored(self, session: str, name: str, item: Stored) -> None:
         """Insert or replace the row of one secret."""
+        self._secrets.pop(session, None)
         store_schema.write_secret(self._connection, self._sealer, session, name, item)
 
     def due(self, now: int) -> list[str]:

@@ -261,3 +261,14 @@ def test_places_are_mappings() -> None:
     document = parse("a: [x]\n", "f")
     assert set(document.positions) == {(), ("a",), ("a", 0)}
     assert len(document.key_positions) == 1
+
+
+def test_characters_that_json_escapes_as_two_halves() -> None:
+    assert parse(r'{"a": "\ud83d\ude00", "\ud83d\ude00": "b"}', "f").value == {"a": "\U0001f600", "\U0001f600": "b"}
+
+
+@pytest.mark.parametrize("text", [r'{"a": "\ud800"}', r'{"a": "x\ude00\ud83d"}', r'{"\udfff": "b"}'])
+def test_half_a_character_is_a_fault(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse(text, "f")
+    assert "half of a character" in caught.value.findings[0].message

@@ -290,6 +290,7 @@ def test_an_imported_authority_signs(own_identifier: bool) -> None:
 
 
 OTHER = imported_ca()
+DAMAGED = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
 @pytest.mark.parametrize(
@@ -300,9 +301,11 @@ OTHER = imported_ca()
         (imported_ca(ca=False), 400, "not that of an authority"),
         (imported_ca(NOW - timedelta(days=1)), 400, "expired"),
         (Value("x509-ca", b"nonsense", private_key=OTHER.private_key), 403, "not PEM"),
+        (Value("x509-ca", OTHER.content, private_key=b"nonsense"), 400, "cannot be used"),
+        (Value("x509-ca", DAMAGED, private_key=OTHER.private_key), 400, "cannot be used"),
         (Value("ascii", b"nonsense"), 403, "is needed"),
     ],
-    ids=["no key", "wrong key", "no authority", "expired", "no certificate", "no x509-ca"],
+    ids=["no key", "wrong key", "no authority", "expired", "no certificate", "no key at all", "damaged", "no x509-ca"],
 )
 def test_an_authority_that_cannot_sign_is_refused(authority: Value, status: int, why: str) -> None:
     with pytest.raises(CasRefusal, match=why) as caught:
