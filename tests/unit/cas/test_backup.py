@@ -1,4 +1,4 @@
-"""Backup and restore: a copy of a running store that is complete, and a way back that is deliberate and all or nothing."""
+"""Backup and restore: a complete copy of a running store, and a deliberate way back that is all or nothing."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_into_a_new_directory(world: StoreWorld, file: Path, tmp_path: Path) -> 
     assert (target.directory / "platform.json").read_text() == "{}"
     with target.opened() as store, store.reading() as transaction:
         assert transaction.active_hash("acme") == "h1"
-    with pytest.raises(Refused, match="--replace|something"):
+    with pytest.raises(Refused, match=r"--replace|something"):
         restore(file, target.directory, anchor=target.anchor_path)
 
 
@@ -286,7 +286,7 @@ def test_members_that_are_no_files(world: StoreWorld, file: Path) -> None:
             member = tarfile.TarInfo("keys.json")
             member.type, member.linkname = kind, "/etc/passwd"
             tar.addfile(member)
-        with pytest.raises(CasError, match="not expected|damaged"):
+        with pytest.raises(CasError, match=r"not expected|damaged"):
             restore(file, world.directory, replace=True, anchor=world.anchor_path)
     with tarfile.open(file, "w") as tar:
         for name, content in [*contents.items(), ("keys.json", contents["keys.json"])]:
