@@ -201,6 +201,35 @@ def test_an_invalid_manifest_shows_every_fault_and_writes_nothing(run: Run, proj
     assert not Path("target").exists()
 
 
+def with_tolerance(mesh: Path, flags: str) -> None:
+    lines = mesh.read_text().splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if "cas_url:" in line)
+    indent = " " * (lines[place].index("cas_url:"))
+    lines.insert(place + 1, f'{indent}tolerance: "{flags}"\n')
+    mesh.write_text("".join(lines))
+
+
+def test_tolerance_of_a_mesh_is_checked_without_a_cas(run: Run, mesh: Path) -> None:
+    with_tolerance(mesh, "-CGS --only_for_testing-debg")
+    done = run("apply", "-f", "mesh.yaml", *OFFLINE, "--dry-run")
+    assert done.code == 3
+    assert "SC1007" in done.err and "cas[0].tolerance" in done.err and "mesh.yaml:" in done.err
+    assert "--only_for_testing-debug" in done.err
+
+
+@pytest.mark.parametrize("flags", ["-c 2wkBET2rRgE8pahuaczxKbmv7ciehqsne57F9gtzf1PVdr2VP3", f"--mrenclave {'ab' * 32}"])
+def test_what_tolerance_demands_must_be_shown(run: Run, mesh: Path, flags: str) -> None:
+    with_tolerance(mesh, flags)
+    done = run("apply", "-f", "mesh.yaml", *OFFLINE)
+    assert done.code == 6
+    assert "not trustworthy" in done.err
+
+
+def test_upstreams_flags_are_tolerated(run: Run, mesh: Path) -> None:
+    with_tolerance(mesh, "-GCS --only_for_testing-debug --only_for_testing-ignore-signer --only_for_testing-trust-any")
+    assert run("apply", "-f", "mesh.yaml", *OFFLINE).code == 0
+
+
 def test_a_stale_cas_is_named(run: Run, mesh: Path, tmp_path: Path) -> None:
     assert run("apply", "-f", mesh, *OFFLINE, "--cas-config", tmp_path / "somebody").code == 0
     done = run("apply", "-f", mesh, *OFFLINE, "--cas-config", tmp_path / "me", "-t", "other")
