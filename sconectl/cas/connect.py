@@ -44,7 +44,7 @@ def connect(
     if cas_url == LOCAL:
         from sconectl.cas.local import LocalCas
 
-        local = LocalCas(data_dir, config)
+        local = LocalCas(data_dir, config, notify=notify)
         if cas_key is not None and cas_key != local.cas_key:
             raise CasNotTrusted(
                 f"the embedded CAS in {data_dir} has the key {local.cas_key}, not the expected {cas_key}",

@@ -30,9 +30,10 @@ _Result = TypeVar("_Result")
 class LocalCas:
     """A `SessionStore` on the embedded CAS of this machine."""
 
-    def __init__(self, directory: Path, config: CasConfig) -> None:
+    def __init__(self, directory: Path, config: CasConfig, *, notify: Callable[[str], None] | None = None) -> None:
         self._directory = directory
         self._config = config
+        self._notify = notify or (lambda _: None)
         self._keys = load_or_create(directory)
         self._principal = Principal.of(config.identity().certificate_pem.encode())
         self._servers: dict[str, HttpCas] = {}
@@ -74,7 +75,10 @@ class LocalCas:
 
     @cached_property
     def _cas(self) -> EmbeddedCas:
-        return EmbeddedCas(self._directory)
+        opened = EmbeddedCas(self._directory)
+        for notice in opened.notices:
+            self._notify(f"warning: {notice}")
+        return opened
 
     def _do(self, here: Callable[[EmbeddedCas], _Result], there: Callable[[HttpCas], _Result]) -> _Result:
         if (running := daemon.status(self._directory)) is not None:

@@ -69,6 +69,11 @@ class EmbeddedCas:
         with self._store.writing() as transaction:
             namespaces.ship_root(transaction)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should be told about the store that was opened."""
+        return self._store.notices
+
     def close(self) -> None:
         """Let go of the database."""
         self._store.close()

@@ -25,6 +25,9 @@ cas_app = typer.Typer(
 )
 
 
+_WARNING = "warning: "
+
+
 def default_directory() -> Path:
     """Return where the embedded CAS lives unless told otherwise."""
     return data_directory() / "cas"
@@ -59,6 +62,9 @@ def serve(
 
     running = daemon.start_detached(where, host, port, anchor=anchor)
     _announcement(load_or_create(where).cas_key_hash, where, running.address)
+    for line in (where / daemon.LOG_FILE).read_text(errors="replace").splitlines():
+        if line.startswith(_WARNING):
+            typer.echo(line, err=True)
     typer.echo(f"  stop it with: sconectl cas stop --dir {where}", err=True)
     typer.echo(running.address)
 
@@ -101,6 +107,8 @@ def _host_and_port(listen: str) -> tuple[str, int]:
 
 def _announce(cas: EmbeddedCas, address: str) -> None:
     _announcement(cas.keys.cas_key_hash, cas.directory, address)
+    for notice in cas.notices:
+        typer.echo(f"{_WARNING}{notice}", err=True)
 
 
 def _announcement(key: str, directory: Path, address: str) -> None:

@@ -80,6 +80,22 @@ def test_an_older_copy_of_the_directory_is_noticed(cas: OutsideCas, owner: Clien
     cas.command("cas", "verify-audit-log", "--dir", cas.directory)
 
 
+def test_a_missing_anchor_is_said(cas: OutsideCas, owner: Client) -> None:
+    cas.upload(owner, session("kept"))
+    cas.stop()
+    [anchor] = (cas.home / ".local" / "state" / "sconectl" / "anchors").iterdir()
+    anchor.unlink()
+    done = subprocess.run(
+        [str(SCONECTL), "cas", "serve", "--detach", "--dir", str(cas.directory), "--listen", "127.0.0.1:0"],
+        env=os.environ | cas.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "no freshness anchor" in done.stderr
+    assert anchor.is_file()
+
+
 def test_a_second_server_refuses(cas: OutsideCas) -> None:
     text = refusal(cas, "cas", "serve", "--dir", cas.directory, "--listen", "127.0.0.1:0", code=6)
     assert "already running" in text

@@ -134,6 +134,7 @@ def test_rollbacks() -> None:
     assert verdict(lines, parse(lines[3]).head) is Verdict.ROLLED_BACK
     assert verdict([*lines, *fork[3:]], latest) is Verdict.ROLLED_BACK
     assert verdict([*lines[:4], *fork[4:]], latest) is Verdict.ROLLED_BACK
+    assert verdict([*lines[:4], *fork[4:]]) is Verdict.ROLLED_BACK  # entry 5 follows another entry 4
     known = dict(enumerate((parse(line).signature for line in lines), 1))
     assert verdict(fork[:5], latest) is Verdict.NEWEST_MISSING  # all that can be said
     assert verdict(fork[:5], latest, known=known.get) is Verdict.ROLLED_BACK
