@@ -7,6 +7,8 @@ with a root session that anybody may update and thus claim; creating any other s
 
 from __future__ import annotations
 
+from functools import cache
+
 from sconectl.cas.store import Transaction, Version
 from sconectl.policy import names
 from sconectl.policy.canonical import hash_of_json, session_hash, to_json
@@ -19,6 +21,11 @@ _UNCLAIMED = Session(
     version="0.3.12",
     access_policy=AccessPolicy.model_validate({"read": "ANY", "update": "ANY", "list_sessions": "NONE"}),
 )
+
+
+@cache
+def _unclaimed_hash() -> str:
+    return session_hash(_UNCLAIMED)
 
 
 def version_of(session: Session) -> Version:
@@ -42,7 +49,7 @@ def ship_root(transaction: Transaction) -> None:
 
 def seal_root(transaction: Transaction) -> None:
     """Make the root session immutable if nobody has claimed it; called when the first other session is created."""
-    unclaimed = session_hash(_UNCLAIMED)
+    unclaimed = _unclaimed_hash()
     if transaction.active_hash(ROOT) == unclaimed:
         nobody = {"update": "NONE", "list_sessions": "NONE"}
         policy = AccessPolicy.model_validate({"read": "ANY", "create_sessions": "ANY", **nobody})

@@ -63,17 +63,27 @@ def features_of(document: Any, known: int = 0) -> Iterator[Feature]:
     if not isinstance(document, Mapping) or known >= _NEWEST:
         return
     yield from _named_keys(document, (), _TOP)
+    yield from _access_policy(document.get("access_policy"))
+    yield from _items(document, "secrets", _secret)
+    if known >= _NEWEST - 1:
+        return  # what follows has nothing of the newest version
     yield from _name(document.get("name"), ("name",))
     for section, look in _SECTIONS.items():
-        value = document.get(section)
-        for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
-            if isinstance(item, Mapping):
-                yield from look(item, (section, index))
+        yield from _items(document, section, look)
     yield from _principals(document.get("creator"), ("creator",))
-    yield from _access_policy(document.get("access_policy"))
     yield from _security(document.get("security"))
     if known < _NEWEST_FORMAT:
         yield from _texts(document)
+
+
+_Look = Callable[[Mapping[str, Any], Path], Iterator[Feature]]
+
+
+def _items(document: Mapping[str, Any], section: str, look: _Look) -> Iterator[Feature]:
+    value = document.get(section)
+    for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
+        if isinstance(item, Mapping):
+            yield from look(item, (section, index))
 
 
 _TOP = {"namespace_hash": 11, "salt": 12, "secret_config": 10, "security": 1}
@@ -266,9 +276,4 @@ def _strings(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
             yield from _strings(item, (*path, index))
 
 
-_SECTIONS: dict[str, Callable[[Mapping[str, Any], Path], Iterator[Feature]]] = {
-    "services": _service,
-    "images": _image,
-    "volumes": _volume,
-    "secrets": _secret,
-}
+_SECTIONS: dict[str, _Look] = {"services": _service, "images": _image, "volumes": _volume}
