@@ -147,6 +147,7 @@ class Enclaves:
             _check_freshness(security, request)
             _check_access_token(security, request.access_token)
             self._check_code(transaction, security, service, resolve, request.code)
+            self._values.refresh(transaction, session)
             measurement = request.quote.report.measurement
             config = configuration(transaction, self._values, session, version.hash, service, measurement)
             _record(transaction, "service_attested", request, version.hash, mode=attestation.mode)

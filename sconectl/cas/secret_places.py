@@ -42,6 +42,9 @@ class SecretValues(Protocol):
     def resolver(self, transaction: Transaction, session: Session) -> Resolve:
         """Return what reads the secrets that sections of `session` refer to."""
 
+    def refresh(self, transaction: Transaction, session: Session) -> None:
+        """Issue certificates anew whose time has come."""
+
     def retrying(self, operation: Callable[[], _Result]) -> _Result:
         """Run `operation`, and again for each value that had to be fetched from another CAS first."""
 

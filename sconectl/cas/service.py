@@ -22,7 +22,6 @@ from sconectl.cas.keys import CasKeys, load_or_create
 from sconectl.cas.platform import load_platform
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.remote import OtherCases, export_request, proved_keys
-from sconectl.cas.renewal import renewed
 from sconectl.cas.sharing import Importer, Sharing, Target, remote_target
 from sconectl.cas.store import Store, Transaction, Version
 from sconectl.cas.uploads import Upload, read_upload
@@ -189,7 +188,7 @@ class EmbeddedCas:
                     f"Reading value {secret_name} of /session={name} failed for a public client",
                     "There is no such secret, or it is not public",
                 )
-            self._renew(transaction, session)
+            self._sharing.refresh(transaction, session)
             stored = transaction.stored_secret(name, secret_name)
             if stored is not None:
                 return value_object(stored.kind, stored.content, stored.expires, stored.renew)
@@ -224,7 +223,7 @@ class EmbeddedCas:
 
     def _renew_session(self, name: str) -> None:
         with self._store.writing() as transaction:
-            self._renew(transaction, _active(transaction, name).session())
+            self._sharing.refresh(transaction, _active(transaction, name).session())
 
     def check(self) -> None:
         """Raise `CasError` if the store cannot be used."""
@@ -233,16 +232,6 @@ class EmbeddedCas:
 
     def _due(self, stored: Stored) -> bool:
         return stored.renew is not None and bool(self._clock().timestamp() >= stored.renew)
-
-    def _renew(self, transaction: Transaction, session: Session) -> None:
-        """Issue the certificates of a session anew whose time has come."""
-        stored = transaction.stored(session.name)
-        if any(self._due(row) for row in stored.values()):
-            imported = self._sharing.imported(transaction, session)
-            issued = renewed(session, stored, imported, self._clock())
-            for name, row in issued.items():
-                transaction.put_stored(session.name, name, row)
-            transaction.record("certificates_renewed", session=session.name, secrets=sorted(issued))
 
     def _may_create(self, transaction: Transaction, session: Session, client: Client) -> None:
         if session.predecessor is not None:

@@ -7,6 +7,7 @@ import has the same text, because an importer must not learn what a foreign sess
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from sconectl.cas.formats import write
 from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.renewal import renewed
 from sconectl.cas.store import Transaction
 from sconectl.cas.values import ImportedValue, Value, value_in
 from sconectl.policy.canonical import session_hash
@@ -22,6 +24,8 @@ from sconectl.policy.fragments import FragmentError, Resolve
 from sconectl.policy.model import Export, Import, Secret, Session
 from sconectl.policy.names import is_within
 from sconectl.policy.placeholders import Placeholder, PlaceholderError, check
+
+_log = logging.getLogger(__name__)
 
 MAX_STEPS = 16
 """How many sessions a value may be handed on through; more is taken for a circle."""
@@ -104,6 +108,32 @@ class Sharing:
                 raise FragmentError(error.message) from error
 
         return resolve
+
+    def refresh(self, transaction: Transaction, session: Session) -> None:
+        """Issue certificates anew whose time has come: those of `session`, and of the sessions it imports from.
+
+        One that cannot be issued stays as it is, which the log says. Needs a writing transaction.
+        """
+        sources = {
+            secret.import_.session for secret in session.secrets if secret.import_ and not secret.import_.cas_url
+        }
+        for name in sorted(sources - {session.name}):
+            if (version := transaction.session(name)) is not None:
+                self._refresh(transaction, version.session())
+        self._refresh(transaction, session)
+
+    def _refresh(self, transaction: Transaction, session: Session) -> None:
+        stored, now = transaction.stored(session.name), self._clock()
+        if not any(row.renew is not None and row.renew <= now.timestamp() for row in stored.values()):
+            return
+        try:
+            issued = renewed(session, stored, self.imported(transaction, session), now)
+        except CasRefusal as refusal:
+            _log.error("certificates of session %s cannot be renewed: %s", session.name, refusal)
+            return
+        for name, row in issued.items():
+            transaction.put_stored(session.name, name, row)
+        transaction.record("certificates_renewed", session=session.name, secrets=sorted(issued))
 
     def exported(
         self, transaction: Transaction, session_name: str, name: str, target: Target, pin: str | None = None

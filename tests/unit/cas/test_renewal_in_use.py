@@ -1,0 +1,112 @@
+"""Certificates are renewed before they expire wherever they are used: at attestation, in public, by the hourly task."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from sconectl.cas.access import Principal
+from sconectl.cas.identity import ClientIdentity
+from sconectl.cas.service import EmbeddedCas
+
+SECRETS: list[dict[str, Any]] = [
+    {"name": "key", "kind": "private-key", "export": {"session": "importing"}},
+    {"name": "leaf", "kind": "x509", "private_key": "key", "valid_for": "1 h", "export_public": True,
+     "export": {"session": "importing"}},
+]  # fmt: skip
+
+
+@dataclass
+class Clock:
+    now: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def cas(tmp_path: Path, clock: Clock, alice: Principal) -> EmbeddedCas:
+    found = EmbeddedCas(tmp_path / "clocked", clock=clock)
+    found.put(document("own", SECRETS), alice)
+    imported = [{"name": "leaf", "import": {"session": "own", "secret": "leaf"}}]
+    found.put(document("importing", imported), alice)
+    return found
+
+
+def document(name: str, secrets: list[dict[str, Any]]) -> str:
+    files = [
+        {"path": "/leaf", "content": "$$SCONE::leaf:crt$$"},
+        {"path": "/key", "content": "$$SCONE::leaf:privatekey$$"},
+    ]
+    return json.dumps(
+        {
+            "name": name,
+            "version": "0.3.12",
+            "security": {"attestation": {"mode": "none"}},
+            "services": [{"name": "s", "image_name": "i", "command": "x", "pwd": "/"}],
+            "images": [{"name": "i", "injection_files": files}],
+            "secrets": secrets,
+        }
+    )
+
+
+def attested(cas: EmbeddedCas, name: str, identity: ClientIdentity) -> tuple[x509.Certificate, bytes]:
+    der = identity.certificate_der
+    report = {"toolchain": "sim", "measurement": "00" * 32, "debug": False}
+    report["report_data"] = hashlib.sha512(der).hexdigest()
+    config = cas.enclaves.attest(f"{name}/s", cas.enclaves.quote(report)["quote"], der)["config"]
+    leaf, key = (base64.b64decode(file["content"]) for file in config["files"])
+    return x509.load_pem_x509_certificate(leaf), key
+
+
+@pytest.mark.parametrize("name", ["own", "importing"])
+def test_at_attestation(cas: EmbeddedCas, clock: Clock, identities: Callable[[str], ClientIdentity], name: str) -> None:
+    identity = identities("program")
+    first, key = attested(cas, name, identity)
+    assert attested(cas, name, identity) == (first, key)
+    for _ in range(3):
+        clock.now += timedelta(minutes=45)
+        later, same_key = attested(cas, name, identity)
+        assert later.not_valid_after_utc == clock.now + timedelta(hours=1)
+        assert later.serial_number != first.serial_number
+        assert same_key == key, "a program that still runs goes on with its key"
+
+
+def test_in_public(cas: EmbeddedCas, clock: Clock) -> None:
+    first = cas.public_value("own", "leaf")
+    assert cas.public_value("own", "leaf") == first
+    assert first["renew"] < first["expires"] == int(clock.now.timestamp()) + 3600
+    clock.now += timedelta(minutes=45)
+    second = cas.public_value("own", "leaf")
+    assert second["value"] != first["value"]
+    assert cas.public_values("own")["leaf"] == second
+
+
+def test_by_the_task(cas: EmbeddedCas, clock: Clock) -> None:
+    assert cas.renew() == 0
+    clock.now += timedelta(hours=2)
+    assert cas.renew() == 1
+    assert cas.renew() == 0
+
+
+def test_a_clock_that_goes_back_changes_nothing(
+    cas: EmbeddedCas, clock: Clock, identities: Callable[[str], ClientIdentity]
+) -> None:
+    first = attested(cas, "own", identities("program"))
+    clock.now -= timedelta(days=400)
+    assert attested(cas, "own", identities("program")) == first
+    assert cas.renew() == 0
