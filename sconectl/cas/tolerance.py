@@ -189,6 +189,10 @@ _SWITCHES: Mapping[str, str] = {
     "--accept-group-out-of-date": "accept_group_out_of_date",
     "-S": "accept_sw_hardening_needed",
     "--accept-sw-hardening-needed": "accept_sw_hardening_needed",
+    # The names that a policy's `tolerate` has for the same three; upstream's own mesh tutorial writes them.
+    "--insecure-configuration": "accept_configuration_needed",
+    "--outdated-tcb": "accept_group_out_of_date",
+    "--software-hardening-needed": "accept_sw_hardening_needed",
     "--allow-cas-owner-secret-access": "allow_cas_owner_secret_access",
     "--only_for_testing-debug": "testing_debug",
     "--only_for_testing-ignore-signer": "testing_ignore_signer",

@@ -33,6 +33,7 @@ ALL_TOLERATED = {
             "--accept-group-out-of-date --accept-configuration-needed --accept-sw-hardening-needed",
             ALL_TOLERATED,
         ),
+        ("--outdated-tcb --insecure-configuration --software-hardening-needed", ALL_TOLERATED),
         (f"-c {ZERO} -s {ONES}", {"cas_key": ZERO, "cas_software_key": ONES}),
         (f"-c{ZERO} -GCSs={ONES}", {"cas_key": ZERO, "cas_software_key": ONES, **ALL_TOLERATED}),
         (f"--mrenclave {M1} --mrenclave={M2.upper()}", {"mrenclave": (M1, M2)}),
