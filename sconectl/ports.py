@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
@@ -43,11 +43,16 @@ class SessionStore(Protocol):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the engine or a registry says about an image; `config` is its OCI configuration (`Env`, `User`, …)."""
+    """What the engine or a registry says about an image; `config` is its OCI configuration (`Env`, `User`, …).
+
+    `layers` are the digests of the uncompressed layers (`sha256:…`), the lowest first; `created` is RFC 3339 text.
+    """
 
     id: str
     architecture: str
     config: Mapping[str, Any]
+    layers: tuple[str, ...] = ()
+    created: str = ""
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -68,23 +73,37 @@ class ImageEngine(Protocol):
     def pull(self, reference: str, progress: Progress) -> ImageInfo:
         """Fetch an image from its registry. Raises `BuildFailed`."""
 
-    def build(self, context: BinaryIO, tag: str, progress: Progress) -> str:
+    def build(self, context: BinaryIO, tag: str, progress: Progress, *, temporary: bool = False) -> str:
         """Build the tar `context` (it holds a Dockerfile) as `tag` and return the image's id.
 
-        Raises `BuildFailed` with the output of the failing step.
+        A `temporary` image is one that the caller removes; if it cannot, `sweep` of a later run does. Raises
+        `BuildFailed` with the output of the failing step.
         """
 
-    def export(self, reference: str) -> AbstractContextManager[BinaryIO]:
-        """Stream the flat root file system of an image as a tar. Raises `BuildFailed`."""
+    def save(self, reference: str) -> AbstractContextManager[BinaryIO]:
+        """Stream an image with all layers: `manifest.json`, the configuration, and layers as tars, in any order.
+
+        That is the docker-archive form, or the OCI layout of newer engines with a `manifest.json` beside it; layers
+        may be compressed. Raises `BuildFailed`.
+        """
 
     def read_directory(self, reference: str, path: str) -> AbstractContextManager[BinaryIO]:
         """Stream one directory of an image as a tar whose names begin with its last part. Raises `BuildFailed`."""
+
+    def run(self, reference: str, *, capabilities: Sequence[str], seconds: int, progress: Progress) -> bytes:
+        """Run a container of an image to its end, at most `seconds`, and return what it wrote to stdout.
+
+        `progress` gets what it wrote to stderr. The container is removed in any case. Raises `BuildFailed`.
+        """
 
     def load(self, archive: Iterator[bytes]) -> None:
         """Load images in the docker-archive form. Raises `BuildFailed`."""
 
     def remove(self, reference: str) -> None:
         """Remove a tag, and the image if it was its last; nothing happens if it does not exist."""
+
+    def sweep(self) -> int:
+        """Remove containers and images that interrupted runs of ours left behind; return how many."""
 
     def push(self, reference: str, progress: Progress) -> str:
         """Push an image and return the digest that the registry gave it. Raises `BuildFailed`."""
@@ -115,3 +134,6 @@ class Keys(Protocol):
 
     def image_key(self, image_name: str) -> bytes:
         """Return the 32-byte key of an image, drawing it once."""
+
+    def signing_key(self) -> bytes:
+        """Return the enclave signing key (PEM, RSA-3072 with exponent 3), drawing it once."""

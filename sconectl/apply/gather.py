@@ -18,7 +18,7 @@ from sconectl.apply.image_sessions import read_facts
 from sconectl.errors import BuildFailed, CasError, PlanImpossible, UsageError
 from sconectl.findings import Finding
 from sconectl.manifest.mesh import Mesh, MeshService
-from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts
+from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
 from sconectl.plan.naming import with_tag
 from sconectl.ports import ImageEngine, Registry, SessionStore
 from sconectl.yaml_tree import Document, show_path
@@ -45,12 +45,17 @@ def read_records(path: Path) -> tuple[BuildRecord, ...]:
     records = []
     for file in files:
         try:
-            records.append(BuildRecord.model_validate_json(file.read_bytes()))
+            text = file.read_bytes()
         except OSError as error:
             raise UsageError(f"{file}: {error.strerror}") from error
+        try:
+            records.append(BuildRecord.model_validate_json(text))
         except ValidationError as error:
+            what = "does not hold the facts of an image"
+            if is_of_another_version(_parsed(text).get("facts")):
+                what = "is about an image that was built by another version of sconectl"
             hint = "write it again with `sconectl apply -f <service manifest>`"
-            raise UsageError(f"{file} does not hold the facts of an image", hint=hint) from error
+            raise UsageError(f"{file} {what}", hint=hint) from error
     return tuple(records)
 
 
@@ -83,6 +88,9 @@ def _of_image(service: MeshService, sources: FactSources) -> ImageFacts | tuple[
     if "facts_digest" not in label:
         hint = "build it with `sconectl apply -f <service manifest>`"
         return f"the image {image} was not made by sconectl: it has no label {LABEL}", hint
+    if is_of_another_version(label):
+        hint = "apply its service manifest again"
+        return f"the image {image} was built by another version of sconectl", hint
     for record in sources.built:
         if record.facts.image == image and _belong(record.facts, label):
             return record.facts
@@ -111,7 +119,7 @@ def _label(image: str, sources: FactSources) -> dict[str, Any] | str:
         try:
             info = place().inspect(image)
         except BuildFailed as error:
-            reasons.append(error.message)
+            reasons.append(f"{error.message} ({error.hint})" if error.hint else error.message)
             continue
         if info is not None:
             return _parsed(info.labels.get(LABEL, "{}"))
@@ -119,12 +127,12 @@ def _label(image: str, sources: FactSources) -> dict[str, Any] | str:
     return "; ".join(reasons)
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str | bytes) -> dict[str, Any]:
     try:
-        label = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return label if isinstance(label, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _belong(facts: ImageFacts, label: dict[str, Any]) -> bool:

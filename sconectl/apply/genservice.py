@@ -1,6 +1,7 @@
 """Effects of a service manifest: native image, protected image, push, image session, target/images.
 
-In: a plan and the outside world. Out: a `ServiceResult` that says what was done and what was already there.
+In: a plan, its sources and the outside world. Out: a `ServiceResult` that says what was done and what was already
+there.
 """
 
 from __future__ import annotations
@@ -8,46 +9,60 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 import sconectl
 from sconectl.apply.image_sessions import publish_facts, salt_of
+from sconectl.apply.native import NativeSources, build_native, sources_digest
 from sconectl.apply.sessions import Uploaded
-from sconectl.errors import BuildFailed
-from sconectl.plan.facts import LABEL, BuildRecord, Fspf, ImageFacts
-from sconectl.plan.naming import native_image_name, without_tag
+from sconectl.apply.stable import find_stable, stable_remarks
+from sconectl.apply.work_directory import work_directory
+from sconectl.errors import BuildFailed, EngineUnreachable
+from sconectl.plan.facts import LABEL, BuildRecord, Fspf, ImageFacts, Signer
+from sconectl.plan.naming import without_tag
 from sconectl.plan.service import ServicePlan, image_facts
-from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, SessionStore, Workspace
-from sconectl.toolchains.image_archive import Layer, image_archive, image_config
-from sconectl.toolchains.launcher_bundle import ENTRYPOINT, Bundle, bundle_tag, obtain_bundle
-from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile, native_context
-from sconectl.toolchains.sim import FSPF_PATH, ProtectedRoot, Protection, protect
+from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, Registry, SessionStore, Workspace
+from sconectl.toolchains.image_archive import image_archive, image_config
+from sconectl.toolchains.launcher_bundle import ENTRYPOINT, bundle_tag, obtain_bundle
+from sconectl.toolchains.layer_rewrite import BuildTime
+from sconectl.toolchains.native_build import BuildEnvironment
+from sconectl.toolchains.program_check import check_program
+from sconectl.toolchains.saved_image import NativeImage, no_space_explained, open_native, require_supported
+from sconectl.toolchains.sim import FSPF_PATH, Assembly, ProtectedImage, Protection, protect
 
 _CARRIED = ("ExposedPorts", "StopSignal", "User", "Volumes")
 """What the configuration of a native image keeps; its variables and command go into the facts instead."""
+_OURS = f"{LABEL.rpartition('.')[0]}."
 
 
 @dataclass(frozen=True)
 class ServiceWorld:
-    """The outside world of a service manifest. `store` is None where no session is to be written."""
+    """The outside world of a service manifest. `store` is None where no session is to be written.
+
+    `cache` is the directory for what can be made again; `epoch` is SOURCE_DATE_EPOCH, if it is set.
+    """
 
     engine: ImageEngine
+    registry: Callable[[], Registry]
     keys: Keys
     workspace: Workspace
     store: SessionStore | None
     environment: BuildEnvironment
     launcher_base: str
+    cache: Path
     push: bool
     progress: Progress
     """Told of every step."""
     detail: Progress
     """Told what the engine prints."""
+    epoch: int | None = None
+    remark: Progress = lambda _text: None
+    """Told what is no fault, but worth knowing."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +76,18 @@ class ServiceResult:
     files_changed: int
 
 
-def apply_service(
-    plan: ServicePlan, files: Sequence[CopiedFile], requirements: bytes | None, world: ServiceWorld
-) -> ServiceResult:
+def apply_service(plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> ServiceResult:
     """Build, push and record the image of a service; nothing is done twice.
 
     Raises `BuildFailed` and `CasError`; what was not finished is finished by the next run.
     """
     path = f"images/{plan.name}.json"
     old = _old_record(world.workspace, path)
-    key = world.keys.image_key(without_tag(plan.image))
-    base = _available(world, plan.base or plan.native)
-    launcher_base = _available(world, world.launcher_base or plan.base)
-    inputs = _inputs_digest(plan, files, requirements, key, (base.id, bundle_tag(launcher_base)))
+    build = _Build(plan, sources, world)
+    inputs = build.inputs_digest()
     built = _needs_build(world.engine, plan, old, inputs)
     if built or old is None:
-        facts, image = _build(plan, files, requirements, key, base, launcher_base, world)
+        facts, image = build.run()
         record = BuildRecord(image_id=image, inputs=inputs, facts=facts)
     else:
         record = old
@@ -89,7 +100,7 @@ def apply_service(
         changed = max(changed, _write(world, path, record))
     session = None
     if world.store is not None:
-        session = publish_facts(world.store, record.facts, key if plan.sealed else None)
+        session = publish_facts(world.store, record.facts, build.key if plan.sealed else None)
     return ServiceResult(record.facts, built, pushed, session, changed)
 
 
@@ -109,14 +120,16 @@ def _old_record(workspace: Workspace, path: str) -> BuildRecord | None:
 
 def _available(world: ServiceWorld, reference: str) -> ImageInfo:
     found = world.engine.inspect(reference)
-    if found is not None:
-        return found
-    world.progress(f"pulling {reference}")
-    try:
-        return world.engine.pull(reference, world.detail)
-    except BuildFailed as error:
-        error.hint = error.hint or "give another image with --base-image KIND=IMAGE or in sconectl.toml"
-        raise
+    if found is None:
+        world.progress(f"pulling {reference}")
+        try:
+            found = world.engine.pull(reference, world.detail)
+        except BuildFailed as error:
+            another = "give another image with --base-image KIND=IMAGE or in sconectl.toml"
+            error.hint = f"{error.hint}; or {another}" if error.hint else another
+            raise
+    require_supported(reference, found)
+    return found
 
 
 def _needs_build(engine: ImageEngine, plan: ServicePlan, old: BuildRecord | None, inputs: str) -> bool:
@@ -126,107 +139,151 @@ def _needs_build(engine: ImageEngine, plan: ServicePlan, old: BuildRecord | None
     return found is None or found.id != old.image_id
 
 
-def _inputs_digest(
-    plan: ServicePlan, files: Sequence[CopiedFile], requirements: bytes | None, key: bytes, images: tuple[str, ...]
-) -> str:
-    """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""
-    document: dict[str, Any] = {
-        "version": sconectl.__version__,
-        "images": images,
-        "plan": {name: value for name, value in vars(plan).items() if name != "model"},
-        "model": plan.model.model_dump(mode="json"),
-        "requirements": hashlib.sha256(requirements or b"").hexdigest(),
-        "files": [
-            (
-                file.path,
-                file.mode,
-                file.link,
-                hashlib.sha256(file.source.read_bytes()).hexdigest() if file.source else "",
+@dataclass(frozen=True)
+class EarlierRuns:
+    """What earlier runs left: the launcher, an image made from the same inputs, and whether that was pushed."""
+
+    launcher: bool = False
+    unchanged: bool = False
+    pushed: bool = False
+
+
+def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> EarlierRuns:
+    """Return what is there already. Builds and pulls nothing."""
+    base = world.engine.inspect(plan.base or plan.native)
+    launcher_base = world.engine.inspect(world.launcher_base or plan.base)
+    launcher = launcher_base is not None and world.engine.inspect(bundle_tag(launcher_base)) is not None
+    old = _old_record(world.workspace, f"images/{plan.name}.json")
+    if old is None or base is None or launcher_base is None:
+        return EarlierRuns(launcher)
+    unchanged = not _needs_build(world.engine, plan, old, _Build(plan, sources, world).inputs_digest())
+    return EarlierRuns(launcher, unchanged, unchanged and bool(old.pushed))
+
+
+class _Build:
+    """One build of one image: what it starts from, then what it does."""
+
+    def __init__(self, plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> None:
+        self._plan, self._sources, self._world = plan, sources, world
+        self.key = world.keys.image_key(without_tag(plan.image))
+        self._base = _available(world, plan.base or plan.native)
+        self._launcher_base_name = world.launcher_base or plan.base
+        self._launcher_base = _available(world, self._launcher_base_name)
+        self._time = BuildTime.of(self._base.created, world.epoch)
+        self._signing_key = (sources.signing_key or world.keys.signing_key()) if plan.signed else b""
+        self._stable = find_stable(plan.stable, engine=world.engine, registry=world.registry) if plan.stable else None
+
+    def inputs_digest(self) -> str:
+        """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""
+        document: dict[str, Any] = {
+            "version": sconectl.__version__,
+            "images": [self._base.id, bundle_tag(self._launcher_base)],
+            "epoch": self._time.epoch,
+            "signing_key": hashlib.sha256(self._signing_key).hexdigest(),
+            "stable": self._stable and self._stable.measurement,
+            "plan": {name: value for name, value in vars(self._plan).items() if name != "model"},
+            "model": self._plan.model.model_dump(mode="json"),
+            "sources": sources_digest(self._sources, self._world.cache),
+        }
+        text = json.dumps(document, sort_keys=True, default=list)
+        return hmac.new(self.key, b"inputs\0" + text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+    def run(self) -> tuple[ImageFacts, str]:
+        """Make the image; return its facts and its id."""
+        plan, world = self._plan, self._world
+        world.engine.sweep()
+        with work_directory() as work, no_space_explained(work):
+            if world.engine.inspect(bundle_tag(self._launcher_base)) is None:
+                world.progress("building the launcher (once per version and base image)")
+            bundle = obtain_bundle(
+                world.engine,
+                self._launcher_base_name,
+                self._launcher_base,
+                world.environment,
+                work,
+                world.cache,
+                world.detail,
             )
-            for file in files
-        ],
-    }
-    text = json.dumps(document, sort_keys=True, default=list)
-    return hmac.new(key, b"inputs\0" + text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+            native = plan.native or build_native(
+                plan,
+                self._sources,
+                engine=world.engine,
+                environment=world.environment,
+                cache=world.cache,
+                progress=world.progress,
+                detail=world.detail,
+            )
+            world.progress("protecting and measuring the image")
+            outside = tuple(sorted({*plan.outside, *(self._base.config.get("Volumes") or {})}))
+            protection = Protection(plan.sealed, outside, plan.injected, plan.parameters)
+            assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
+            with open_native(world.engine, native, work, world.cache) as image:
+                self._check_program(image)
+                protected = protect(image, protection, assembly)
+                facts = self._facts(protected)
+                return facts, self._load(facts, protected, image.info)
 
+    def _check_program(self, image: NativeImage) -> None:
+        """Refuse what could not start, before anything is protected."""
+        checked = check_program(self._plan, image.info, image.tree)
+        for remark in checked.remarks if checked else ():
+            self._world.remark(remark)
 
-def _build(
-    plan: ServicePlan,
-    files: Sequence[CopiedFile],
-    requirements: bytes | None,
-    key: bytes,
-    base: ImageInfo,
-    launcher_base: ImageInfo,
-    world: ServiceWorld,
-) -> tuple[ImageFacts, str]:
-    with tempfile.TemporaryDirectory(prefix="sconectl-") as work:
-        if world.engine.inspect(bundle_tag(launcher_base)) is None:
-            world.progress("building the launcher (once per version and base image)")
-        base_name = world.launcher_base or plan.base
-        bundle = obtain_bundle(world.engine, base_name, launcher_base, world.environment, Path(work), world.detail)
-        native = plan.native or _build_native(plan, files, requirements, world)
-        world.progress("protecting and measuring the image")
-        outside = tuple(sorted({*plan.outside, *(base.config.get("Volumes") or {})}))
-        protection = Protection(plan.sealed, outside, plan.injected, plan.parameters)
-        with world.engine.export(native) as stream:
-            protected = protect(stream, protection, key, bundle, Path(work, "root.tar"))
-        _require_binaries(plan, protected)
-        facts = _facts(plan, protected, base, key)
-        return facts, _load(plan, facts, base, bundle, protected.layer, world)
-
-
-def _require_binaries(plan: ServicePlan, protected: ProtectedRoot) -> None:
-    """Refuse a build whose `binaries` are not files of the image; all files are measured, named or not."""
-    missing = [
-        path for path in plan.model.build.binaries if path.startswith("/") and path not in protected.index.entries
-    ]
-    if missing:
-        raise BuildFailed(f"not in the image: {', '.join(missing)}", hint="check binaries (--binary)")
-
-
-def _build_native(
-    plan: ServicePlan, files: Sequence[CopiedFile], requirements: bytes | None, world: ServiceWorld
-) -> str:
-    """Build the native image and return its id; the tag only keeps it as the engine's cache."""
-    world.progress("building the native image")
-    with tempfile.TemporaryFile() as context:
-        native_context(
-            plan.base,
-            pwd=plan.pwd,
-            requirements=requirements,
-            files=files,
-            run=plan.run,
-            environment=world.environment,
-            context=context,
+    def _facts(self, protected: ProtectedImage) -> ImageFacts:
+        variables = dict(entry.partition("=")[::2] for entry in self._base.config.get("Env") or ())
+        facts = image_facts(
+            self._plan,
+            measurement=protected.measurement,
+            root=protected.index.digest(),
+            outside=protected.index.outside,
+            fspf=Fspf(path=FSPF_PATH, tag=protected.fspf_tag) if self._plan.sealed else None,
+            signer=_signer(protected),
+            stable=(self._stable.measurement,) if self._stable else (),
+            image_environment=variables,
+            salt="",
         )
-        context.seek(0)
-        return world.engine.build(cast(BinaryIO, context), native_image_name(plan.name), world.detail)
+        if self._stable:
+            for remark in stable_remarks(self._plan.stable, self._stable, facts, self._world.store):
+                self._world.remark(remark)
+        return facts.model_copy(update={"salt": salt_of(facts, self.key)})
+
+    def _load(self, facts: ImageFacts, protected: ProtectedImage, native: ImageInfo) -> str:
+        plan, engine = self._plan, self._world.engine
+        self._world.progress(f"loading {plan.image}")
+        digests = [layer.digest for layer in protected.layers]
+        blob = image_config(self._configuration(facts), layers=digests, epoch=self._time.epoch)
+        previous = engine.inspect(plan.image)
+        there = max(_common(digests, info) for info in (self._base, native, previous) if info)
+        try:
+            engine.load(image_archive(plan.image, blob, protected.layers, left_out=there))
+        except EngineUnreachable:
+            raise
+        except BuildFailed:
+            if not there:
+                raise
+            engine.load(image_archive(plan.image, blob, protected.layers))  # some engines take complete images only
+        found = engine.inspect(plan.image)
+        if found is None:
+            raise BuildFailed(f"the engine took {plan.image} but does not show it")
+        return found.id
+
+    def _configuration(self, facts: ImageFacts) -> dict[str, Any]:
+        base = self._base.config
+        labels = {name: value for name, value in self._base.labels.items() if not name.startswith(_OURS)}
+        carried = {name: base[name] for name in _CARRIED if base.get(name)}
+        return carried | {"Entrypoint": list(ENTRYPOINT), "Labels": labels | {LABEL: facts.label()}}
 
 
-def _facts(plan: ServicePlan, protected: ProtectedRoot, base: ImageInfo, key: bytes) -> ImageFacts:
-    variables = dict(entry.partition("=")[::2] for entry in base.config.get("Env") or ())
-    facts = image_facts(
-        plan,
-        measurement=protected.measurement,
-        root=protected.index.digest(),
-        outside=protected.index.outside,
-        fspf=Fspf(path=FSPF_PATH, tag=protected.fspf_tag) if plan.sealed else None,
-        image_environment=variables,
-        salt="",
-    )
-    return facts.model_copy(update={"salt": salt_of(facts, key)})
+def _signer(protected: ProtectedImage) -> Signer | None:
+    found = protected.signer
+    return Signer(mrsigner=found.mrsigner, isvprodid=found.isvprodid, isvsvn=found.isvsvn) if found else None
 
 
-def _load(
-    plan: ServicePlan, facts: ImageFacts, base: ImageInfo, bundle: Bundle, root: Layer, world: ServiceWorld
-) -> str:
-    world.progress(f"loading {plan.image}")
-    config: dict[str, Any] = {name: base.config[name] for name in _CARRIED if base.config.get(name)}
-    config |= {"Entrypoint": list(ENTRYPOINT), "Labels": {LABEL: facts.label()}}
-    layers = [bundle.layer, root]
-    blob = image_config(config, architecture=base.architecture, layers=layers)
-    world.engine.load(image_archive(plan.image, blob, layers))
-    found = world.engine.inspect(plan.image)
-    if found is None:
-        raise BuildFailed(f"the engine took {plan.image} but does not show it")
-    return found.id
+def _common(digests: Sequence[str], info: ImageInfo) -> int:
+    """Return how many of the lowest layers an image has, too."""
+    count = 0
+    for digest, other in zip(digests, info.layers, strict=False):
+        if f"sha256:{digest}" != other:
+            break
+        count += 1
+    return count

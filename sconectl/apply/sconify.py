@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -17,14 +18,18 @@ import sconectl
 from sconectl.apply.genservice import ServiceWorld, apply_service
 from sconectl.apply.image_sessions import share_key
 from sconectl.apply.mesh import check_sessions
+from sconectl.apply.native import NativeSources
+from sconectl.apply.session_template import SessionTemplate, injected_by
 from sconectl.apply.sessions import put_session
+from sconectl.apply.signing import read_signing_key
 from sconectl.artefacts.session import policy_files
 from sconectl.errors import CasRefused, PlanImpossible, UsageError
 from sconectl.findings import Position
 from sconectl.manifest.faults import findings_of
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
-from sconectl.plan.mesh import MeshInput, plan_mesh
+from sconectl.plan.facts import ImageFacts
+from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.service import plan_service
 from sconectl.ports import ImageInfo
 from sconectl.yaml_tree import Document, parse
@@ -32,10 +37,26 @@ from sconectl.yaml_tree import Document, parse
 COMMAND_LINE = Document("command line", {}, {(): Position("command line", 1, 1)})
 """Stands for the positions of a manifest that nobody wrote."""
 
+WEAK_PLATFORM = "hyperthreading, insecure-igpu, outdated-tcb, software-hardening-needed, insecure-configuration"
+"""What --allow-tcb-vulnerabilities tolerates, besides every advisory."""
+
+
+@dataclass(frozen=True)
+class Attested:
+    """What the session demands of enclaves. Without `anything`, everybody may use it."""
+
+    anything: bool = True
+    weak_platform: bool = False
+    debug_mode: bool = False
+    azure: str = ""
+
 
 @dataclass(frozen=True)
 class SconifyRequest:
-    """What to convert, and how. `secrets` and `injected_files` are YAML sections as text, or empty."""
+    """What to convert, and how. `secrets` and `injected_files` are YAML sections as text, or empty.
+
+    `protection` are the lists of paths of a service manifest's `build`, by name.
+    """
 
     source: str
     to: str
@@ -44,87 +65,167 @@ class SconifyRequest:
     service_name: str
     cas: str
     command: str = ""
-    binaries: Sequence[str] = ()
-    dirs: Sequence[str] = ()
-    plains: Sequence[str] = ()
-    plain_files: Sequence[str] = ()
-    host_paths: Sequence[str] = ()
-    environment: Mapping[str, str] | None = None
+    protection: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    volumes: Sequence[Mapping[str, str]] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    copy_environment: bool = True
     secrets: str = ""
     injected_files: str = ""
+    template: SessionTemplate | None = None
+    signing_key: str = ""
+    attested: Attested = Attested()
+    create_namespace: bool = False
+    update: bool = True
+
+    @property
+    def session(self) -> str:
+        """The full name of the session."""
+        return f"{self.namespace}/{self.name}"
 
 
-def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
-    """Return the service manifest that the request stands for. Raises `PlanImpossible` and `InvalidInput`."""
+@dataclass(frozen=True)
+class Converted:
+    """What came of a request: the facts of the image, and the session as it was or would be uploaded."""
+
+    facts: ImageFacts
+    session: Mapping[str, Any]
+    plan: MeshPlan
+
+
+def command_of(request: SconifyRequest, native: ImageInfo) -> str:
+    """Return the command line: the given one, or that of the image. Raises `PlanImpossible`."""
     words = [*(native.config.get("Entrypoint") or ()), *(native.config.get("Cmd") or ())]
     command = request.command or shlex.join(words)
     if not command:
         raise PlanImpossible(f"{request.source} has no entry point and no command", hint="give one with --command")
-    local = [{"name": name, "value": value} for name, value in (request.environment or {}).items()]
-    value: dict[str, Any] = {
+    return command
+
+
+def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
+    """Return the service manifest that the request stands for. Raises `PlanImpossible` and `InvalidInput`."""
+    local = [{"name": name, "value": value} for name, value in request.environment.items()]
+    if request.template is None:
+        injected = _section(request.injected_files, "injection_files")
+    else:
+        injected = injected_by(request.template.before_build(request.namespace, request.name))
+    build: dict[str, Any] = {
+        "name": request.name,
+        "kind": "sconify_image",
+        "from": request.source,
+        "to": request.to,
+        "command": command_of(request, native),
+        "pwd": native.config.get("WorkingDir") or "/",
+        "volumes": [dict(volume) for volume in request.volumes],
+        **{name: list(paths) for name, paths in request.protection.items()},
+    }
+    if request.signing_key:
+        build["signature"] = {"sign": True, "key": request.signing_key}
+    value = {
         "apiVersion": "scone/5.8",
         "kind": "genservice",
-        "build": {
-            "name": request.name,
-            "kind": "sconify_image",
-            "from": request.source,
-            "to": request.to,
-            "command": command,
-            "pwd": native.config.get("WorkingDir") or "/",
-            "binaries": list(request.binaries),
-            "dirs": list(request.dirs),
-            "plains": list(request.plains),
-            "plain_files": list(request.plain_files),
-            "host_paths": list(request.host_paths),
-        },
+        "build": build,
         "environment": {"local": local},
-        "secrets": {"global": _section(request.secrets, "secrets")},
-        "injection_files": _section(request.injected_files, "injection_files"),
+        "secrets": {"global": [] if request.template else _section(request.secrets, "secrets")},
+        "injection_files": injected,
     }
     return _validated(GenService, value)
 
 
 def mesh_manifest(request: SconifyRequest, image: str) -> Mesh:
     """Return the mesh of one service that the request stands for."""
+    attested = request.attested
+    tolerated = [WEAK_PLATFORM] * attested.weak_platform + ["debug-mode"] * attested.debug_mode
     value = {
         "apiVersion": "scone/5.8",
         "kind": "mesh",
         "cas": [{"name": "cas", "alias": ["image"], "cas_url": request.cas}],
-        "policy": {"namespace": request.namespace},
+        "policy": {
+            "namespace": request.namespace,
+            "tolerate": ", ".join(tolerated),
+            "ignore_advisories": "*" if attested.weak_platform else "",
+        },
         "env": [],
-        "services": [{"name": request.name, "image": image}],
+        "services": [{"name": "service", "image": image}],
     }
-    return _validated(Mesh, value)
+    mesh = _validated(Mesh, value)
+    [service] = mesh.services
+    # Sessions may have names that no Kubernetes object has; those of the chart are checked where it is made.
+    return mesh.model_copy(update={"services": (service.model_copy(update={"name": request.name}),)})
 
 
-def convert(request: SconifyRequest, world: ServiceWorld, *, create_namespace: bool) -> None:
+def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
     """Make the confidential image and put its session into the CAS of `world`, if there is one.
 
     Raises `InvalidInput`, `PlanImpossible`, `BuildFailed` and `CasError`.
     """
-    if world.store is not None and not create_namespace and world.store.read(request.namespace) is None:
-        message = f"the namespace {request.namespace} does not exist"
-        raise CasRefused(message, status=404, hint="add --create-namespace")
-    native = world.engine.inspect(request.source) or world.engine.pull(request.source, world.detail)
+    _require_place(request, world)
+    native = native_image(request.source, world)
     plan = plan_service(service_manifest(request, native), COMMAND_LINE, bases={}, mode="production")
-    facts = apply_service(plan, (), None, world).facts
-    mesh = mesh_manifest(request, facts.image)
-    names = {request.name: facts}
-    compiled = plan_mesh(MeshInput(mesh, COMMAND_LINE, names, {}, "", sconectl.__version__, request.service_name))
+    key = read_signing_key(Path(plan.signing_key), COMMAND_LINE) if plan.signing_key else b""
+    facts = apply_service(plan, NativeSources(signing_key=key), world).facts
+    compiled = _compiled(request, facts)
     check_sessions(compiled)
     if world.store is not None:
         namespace, session = compiled.sessions
-        if create_namespace:
-            put_session(world.store, namespace.document)
+        if request.create_namespace:
+            done = put_session(world.store, namespace.document)
+            if done.outcome == "unchanged":
+                world.remark(f"the namespace {request.namespace} exists already")
         for share in compiled.shares:
             share_key(world.store, share, world.keys)
         put_session(world.store, session.document)
     world.workspace.write({f"policies/{path}": text for path, text in policy_files(compiled).items()}, private=True)
+    return Converted(facts, compiled.sessions[1].document, compiled)
+
+
+def native_image(reference: str, world: ServiceWorld) -> ImageInfo:
+    """Return the image to convert, from the engine or its registry. Raises `BuildFailed`."""
+    return world.engine.inspect(reference) or world.engine.pull(reference, world.detail)
 
 
 def default_name(image: str) -> str:
     """Return the name of a session for an image: its reference without slashes, as a DNS label."""
     return re.sub(r"[^a-z0-9]+", "-", image.lower()).strip("-")[:63].strip("-") or "image"
+
+
+def _require_place(request: SconifyRequest, world: ServiceWorld) -> None:
+    """Look before anything is built whether the session may be written."""
+    if request.attested.azure:
+        raise PlanImpossible(
+            "attestation by Azure (mode maa) is not available in this version", hint="leave out --azure-attestation"
+        )
+    if world.store is None:
+        return
+    if not request.create_namespace and world.store.read(request.namespace) is None:
+        message = f"the namespace {request.namespace} does not exist"
+        raise CasRefused(message, status=404, hint="add --create-namespace")
+    if not request.update and world.store.read(request.session) is not None:
+        message = f"the session {request.session} exists, and is not to be updated"
+        raise CasRefused(
+            message, status=409, hint="choose another --name, or leave out --disable-update-session-if-exists"
+        )
+
+
+def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
+    """Return the sessions of the request, with what a template or an option changes in the generated one."""
+    variables = facts.environment
+    own = variables if request.copy_environment else variables.model_copy(update={"image": ()})
+    names = {request.name: facts.model_copy(update={"environment": own})}
+    mesh = mesh_manifest(request, facts.image)
+    compiled = plan_mesh(MeshInput(mesh, COMMAND_LINE, names, {}, "", sconectl.__version__, request.service_name))
+    namespace, session = compiled.sessions
+    document = dict(session.document)
+    if request.template is not None:
+        given = {v.name: v.value or "" for v in (*own.image, *own.local) if not v.name.startswith("SCONE_")}
+        document = request.template.after_build(document, given)
+    if not request.attested.anything:
+        document["security"] = {**(document.get("security") or {}), "attestation": {"mode": "none"}}
+        document["services"] = [
+            {key: value for key, value in service.items() if key not in ("attestation", "mrenclaves")}
+            for service in document["services"]
+        ]
+    shares = tuple(replace(share, facts=facts) for share in compiled.shares)  # of the image, as it was built
+    return replace(compiled, sessions=(namespace, replace(session, document=document)), shares=shares)
 
 
 _Model = TypeVar("_Model", GenService, Mesh)
@@ -134,9 +235,16 @@ def _validated(model: type[_Model], value: dict[str, Any]) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        findings = findings_of(error, COMMAND_LINE, model)
+        findings = findings_of(error, Document("command line", value, dict(_places(value))), model)
         said = "; ".join(f"{finding.path}: {finding.message}" for finding in findings)
         raise UsageError(f"the options do not describe an image to convert: {said}") from None
+
+
+def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Position]]:
+    """Yield every path in `value`, so that faults can name it."""
+    yield path, COMMAND_LINE.positions[()]
+    for step, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _places(item, (*path, step))
 
 
 def _section(text: str, name: str) -> list[Any]:

@@ -1,96 +1,245 @@
-"""Reads the files that a service manifest names, without ever leaving the manifest's directory."""
+"""Finds the files that `copy` names, without ever leaving the manifest's directory or reading a content.
+
+In: a plan and the manifest's directory. Out: `Sources`. Raises `PlanImpossible` with a finding for each entry that
+cannot be used.
+"""
 
 from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from sconectl.apply.path_patterns import IgnoreRules, compile_pattern, fixed_folder, ignore_rule, is_pattern
+from sconectl.apply.source_tree import MAX_DEPTH, Found, Row, Selection, resolve, row_of, walk
 from sconectl.errors import PlanImpossible
-from sconectl.findings import Finding
-from sconectl.plan.service import ServicePlan
+from sconectl.findings import Finding, Position
 from sconectl.toolchains.native_build import CopiedFile
+from sconectl.toolchains.source_files import SourceFiles, Stamp, show_name
 from sconectl.yaml_tree import Document, show_path
 from sconectl.yaml_tree import Path as FieldPath
 
-_UNREADABLE = ("it may not be read", "check its permissions")
-_RELATIVE = "make it relative, or replace it by its content"
+IGNORE_FILE = ".dockerignore"
+_SHOWN = 10
+_MAX_IGNORE_FILE = 1 << 20
+_HINTS = {
+    "is an absolute link, which leads elsewhere in the image": "make it relative, or replace it by its content",
+    "is a link that leads in a circle": "remove it",
+    "leads out of the manifest's directory": "copy what it names into the directory",
+    "may not be read": "check its permissions",
+}
 
 
-def copied_files(plan: ServicePlan, directory: Path, document: Document) -> tuple[CopiedFile, ...]:
-    """Return every file that `copy` names, with its place in the image, sorted by place.
+Entry = tuple[int, str, str, Stamp | None]
+"""Mode in the image, text of a link, path of the content, and its stamp; what does not apply is empty."""
 
-    Raises `PlanImpossible` with a finding for each entry that is missing, leads out of `directory`, or is not a
-    file, directory or link.
+
+@dataclass(frozen=True)
+class Listing:
+    """What one entry of `copy` gives: rows whose paths continue `source` on this machine, and `place` in the image."""
+
+    source: str
+    place: str
+    rows: Sequence[Row]
+    links: dict[str, str]
+
+    def places(self, ending: str) -> Iterator[str]:
+        """Yield the places of files and links with this ending."""
+        for path, mode, *_ in self.rows:
+            place = posixpath.join(self.place, path) if path else self.place
+            if place.endswith(ending) and not stat.S_ISDIR(mode):
+                yield place
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Yield everything with its place."""
+        above, source = self.place.rstrip("/"), self.source
+        for path, mode, size, modified, changed, inode in self.rows:
+            place = f"{above}/{path}" if path else self.place
+            if mode & 0o170000 == stat.S_IFREG:
+                # Readable for everybody, so that the umask of a checkout makes no difference.
+                bits = 0o755 if mode & stat.S_IXUSR else 0o644
+                yield place, (bits, "", f"{source}/{path}" if path else source, (size, modified, changed, inode))
+            elif mode & 0o170000 == stat.S_IFDIR:
+                yield place, (0o755, "", "", None)
+            else:
+                yield place, (0o777, self.links[path], "", None)
+
+
+@dataclass(frozen=True)
+class CopiedTree(Sequence[CopiedFile]):
+    """All copied files by place. They are put together when somebody wants one: an unchanged tree needs none."""
+
+    listings: tuple[Listing, ...]
+
+    @cached_property
+    def entries(self) -> Mapping[str, Entry]:
+        """Mode, link, source and stamp of everything, by place."""
+        found: dict[str, Entry] = {}
+        for listing in self.listings:
+            found.update(listing.entries())
+        if len(self.listings) == 1:
+            return found  # in order already
+        # What an earlier entry has below a directory is gone if a later one has a link in that place.
+        links = {path for path, entry in found.items() if entry[1]}
+        if links:
+            folders = {posixpath.dirname(path) for path in found}
+            gone = {folder for folder in folders if not links.isdisjoint(_above(folder))}
+            found = {path: entry for path, entry in found.items() if posixpath.dirname(path) not in gone}
+        return {path: found[path] for path in sorted(found)}
+
+    @cached_property
+    def _files(self) -> tuple[CopiedFile, ...]:
+        return tuple(
+            CopiedFile(path, mode, Path(source) if source else None, link, stamp)
+            for path, (mode, link, source, stamp) in self.entries.items()
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._files[index]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def find_copied(
+    plan_entries: Sequence[str], pwd: str, directory: Path, document: Document, private: Collection[Path] = ()
+) -> CopiedTree:
+    """Return what the entries of `copy` name, in their order.
+
+    `private` are files and directories that are copied only if an entry names them or something in them.
     """
-    found: dict[str, CopiedFile] = {}
-    findings: list[Finding] = []
-
-    def fault(path: FieldPath, problem: tuple[str, str]) -> None:
-        findings.append(Finding("error", "SC1005", document.position(path), show_path(path), *problem))
-
-    for number, name in enumerate(plan.copied):
-        problem = _problem(directory, directory / name)
-        if problem:
-            fault(("build", "copy", number), problem)
-            continue
-        for file in _collect(directory / name, posixpath.normpath(posixpath.join(plan.pwd, name))):
-            found[file.path] = file
-    if plan.requirements and (problem := _problem(directory, directory / plan.requirements, file_only=True)):
-        fault(("build", "requirements"), problem)
-    if findings:
-        raise PlanImpossible("files that the manifest names cannot be used", findings=findings)
-    return tuple(found[path] for path in sorted(found))
+    search = _Search(directory, document, private)
+    listings = [search.entry(number, name, pwd) for number, name in enumerate(plan_entries)]
+    if search.findings:
+        raise PlanImpossible("files that the manifest names cannot be used", findings=search.findings)
+    return CopiedTree(tuple(listing for listing in listings if listing))
 
 
-def _problem(directory: Path, path: Path, *, file_only: bool = False) -> tuple[str, str] | None:
-    root = directory.resolve()
-    if not _inside(root, path):
-        return "the path leads out of the manifest's directory", "copy the file there"
-    if not path.exists():
-        if set(path.name) & set("*?["):
-            return "there is no such file; patterns are not supported", "name each file, or the directory"
-        return "there is no such file", f"paths are relative to the manifest's directory, {root}"
-    if path.is_dir() and not file_only:
-        return next((problem for inner in sorted(path.rglob("*")) if (problem := _problem_in(root, inner))), None)
-    if not path.is_file():
-        return "expected a file" if file_only else "this is not a file, directory or link", ""
-    return None if os.access(path, os.R_OK) else _UNREADABLE
+class _Search:
+    """Looks for entries in one directory and collects what is wrong with them."""
+
+    def __init__(self, directory: Path, document: Document, private: Collection[Path]) -> None:
+        self.root = str(directory.resolve())
+        self.document = document
+        self.findings: list[Finding] = []
+        self.private = frozenset(_relative(self.root, path) for path in private)
+        self.rules = self._ignore_rules()
+
+    def entry(self, number: int, name: str, pwd: str) -> Listing | None:
+        """Return the files of one entry; None if a finding says why there are none."""
+        field: FieldPath = ("build", "copy", number)
+        try:
+            inner = resolve(self.root, name)
+            full = f"{self.root}/{inner}" if inner else self.root
+            status = os.lstat(full)
+        except FileNotFoundError:
+            if is_pattern(name):
+                return self._matching(field, name, pwd)
+            hint = f"paths are relative to the manifest's directory, {self.root}"
+            return self._fault(field, "there is no such file", hint)
+        except NotADirectoryError:
+            return self._fault(field, "there is no such file", "a part of the path before the last is a file")
+        except ValueError as error:
+            return self._fault(field, f"the path {error}", _HINTS.get(str(error), ""))
+        except OSError as error:
+            return self._fault(field, f"it cannot be read: {error.strerror}", "check its permissions")
+        if stat.S_ISDIR(status.st_mode):
+            return self._directory(field, name, inner, pwd)
+        if not stat.S_ISREG(status.st_mode):
+            return self._fault(field, "this is not a file, directory or link", "")
+        if not os.access(full, os.R_OK):
+            return self._fault(field, "it may not be read", "check its permissions")
+        return Listing(full, posixpath.normpath(posixpath.join(pwd, name)), [("", *row_of("", status)[1:])], {})
+
+    def _directory(self, field: FieldPath, name: str, inner: str, pwd: str) -> Listing | None:
+        if self.rules.ignore(inner) and self.rules.prunable:
+            return self._fault(field, f"{IGNORE_FILE} leaves it out", f"remove it from one of {IGNORE_FILE} and `copy`")
+        inside = frozenset(path for path in self.private if path != inner and not f"{inner}/".startswith(f"{path}/"))
+        try:
+            found = walk(self.root, inner, Selection(self.rules, inside))
+        except OSError as error:
+            return self._fault(field, f"it cannot be read: {error.strerror}", "check its permissions")
+        self._check(field, found)
+        if name == (inner or "."):
+            return Listing(self.root, pwd, found.rows, found.links)
+        below = len(inner) + bool(inner)  # what a link led to has the place of the link
+        rows = [(row[0][below:], *row[1:]) for row in found.rows]
+        links = {path[below:]: target for path, target in found.links.items()}
+        return Listing(f"{self.root}/{inner}".rstrip("/"), posixpath.normpath(posixpath.join(pwd, name)), rows, links)
+
+    def _matching(self, field: FieldPath, pattern: str, pwd: str) -> Listing | None:
+        try:
+            exact = compile_pattern(pattern)
+            wanted = re.compile(exact.pattern.removesuffix(r"\Z") + r"(?:/.*)?\Z", re.DOTALL)
+            folder = resolve(self.root, fixed_folder(pattern))
+        except ValueError as error:
+            return self._fault(field, f"the pattern cannot be used: {error}", "")
+        depth = MAX_DEPTH if "**" in pattern else pattern.count("/") + 1
+        try:
+            found = walk(self.root, folder, Selection(self.rules, self.private, wanted, depth))
+        except OSError:
+            found = Found()
+        if not found.rows and not found.problems:
+            hint = f"paths are relative to the manifest's directory, {self.root}; {IGNORE_FILE} applies"
+            return self._fault(field, "no file matches the pattern", hint)
+        self._check(field, found)
+        return Listing(self.root, pwd, found.rows, found.links)
+
+    def _check(self, field: FieldPath, found: Found) -> None:
+        """Collect what cannot go into an image, a few of each entry by name."""
+        problems = dict(found.problems)
+        for path, target in found.links.items():
+            try:
+                if target.startswith("/"):
+                    raise ValueError("is an absolute link, which leads elsewhere in the image")
+                resolve(self.root, f"{posixpath.dirname(path)}/{target}")
+            except ValueError as error:
+                problems[path] = str(error)
+        for path in sorted(problems)[:_SHOWN]:
+            self._fault(field, f"{show_name(path) or '.'} {problems[path]}", _HINTS.get(problems[path], ""))
+        if len(problems) > _SHOWN:
+            self._fault(field, f"and {len(problems) - _SHOWN} more files cannot be used", "")
+
+    def _fault(self, field: FieldPath, message: str, hint: str) -> Listing | None:
+        """Collect a finding; there is no listing then."""
+        self.findings.append(Finding("error", "SC1005", self.document.position(field), show_path(field), message, hint))
+        return None
+
+    def _ignore_rules(self) -> IgnoreRules:
+        try:
+            file = f"{self.root}/{resolve(self.root, IGNORE_FILE)}"
+            if not os.path.lexists(file):
+                return IgnoreRules()
+            with SourceFiles() as files, os.fdopen(files.open(file, None), "rb") as content:
+                text = os.fsdecode(content.read(_MAX_IGNORE_FILE).removeprefix(b"\xef\xbb\xbf"))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise PlanImpossible(f"{IGNORE_FILE} cannot be used: {reason}") from error
+        rules = []
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                rule = ignore_rule(line)
+            except ValueError as error:
+                position = Position(f"{self.root}/{IGNORE_FILE}", number, 1)
+                self.findings.append(Finding("error", "SC1005", position, "", f"the pattern cannot be used: {error}"))
+            else:
+                rules += [rule] if rule else []
+        return IgnoreRules(tuple(rules))
 
 
-def _problem_in(root: Path, inner: Path) -> tuple[str, str] | None:
-    if not _inside(root, inner):
-        return "a link in the directory leads out of the manifest's directory", "replace it by its content"
-    if inner.is_symlink():
-        absolute = inner.readlink().is_absolute()
-        return ("a link in the directory is absolute, and leads nowhere in the image", _RELATIVE) if absolute else None
-    if not (inner.is_dir() or inner.is_file()):
-        return "the directory holds something that is not a file, directory or link", ""
-    return None if os.access(inner, os.R_OK) else _UNREADABLE
+def _above(folder: str) -> Iterator[str]:
+    """Yield a directory and all above it, but for the root."""
+    while folder not in ("/", ""):
+        yield folder
+        folder = posixpath.dirname(folder)
 
 
-def _inside(root: Path, path: Path) -> bool:
-    """Say whether `path`, with all links followed, is below `root`; a circle of links is nowhere."""
-    try:
-        return path.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):
-        return False
-
-
-def _mode(path: Path) -> int:
-    """Return the mode in the image: readable for everybody, so that the umask of a checkout makes no difference."""
-    return 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
-
-
-def _collect(path: Path, place: str) -> Iterator[CopiedFile]:
-    if not path.is_dir():
-        yield CopiedFile(place, _mode(path), path.resolve())
-        return
-    yield CopiedFile(place, 0o755)
-    for inner in sorted(path.iterdir()):
-        if inner.is_symlink():
-            yield CopiedFile(posixpath.join(place, inner.name), 0o777, link=str(inner.readlink()))
-        else:
-            yield from _collect(inner, posixpath.join(place, inner.name))
+def _relative(root: str, path: Path) -> str:
+    """Return a path relative to the directory; outside of it, something that is nowhere in it."""
+    return os.path.relpath(path.resolve(), root)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import sconectl
 from sconectl.cli.config import ProjectConfig
-from sconectl.cli.console import Console, note, result, show_findings
-from sconectl.cli.wiring import Wiring, build_environment
+from sconectl.cli.console import Console, note, result, show_findings, shown
+from sconectl.cli.wiring import Wiring, build_environment, cache_directory, source_date_epoch
 from sconectl.errors import InvalidInput, PlanImpossible, Refused, UsageError
 from sconectl.findings import Finding
 from sconectl.manifest.genservice import GenService
@@ -24,10 +24,13 @@ from sconectl.yaml_tree import Document, show_path
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sconectl.apply.genservice import ServiceWorld
+    from sconectl.apply.native import NativeSources
     from sconectl.apply.sessions import Uploaded
     from sconectl.manifest.fields import Secret
     from sconectl.manifest.mesh import Cas, Mesh
     from sconectl.plan.facts import ImageFacts
+    from sconectl.plan.service import ServicePlan
     from sconectl.ports import SessionStore
 
 
@@ -55,11 +58,11 @@ class ApplyOptions:
 def apply(options: ApplyOptions, console: Console) -> None:
     """Apply one manifest. Raises `SconectlError`."""
     check_toolchain(options.toolchain)
-    manifest = _read(options)
+    manifest = read_given(options)
     show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
     note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
     wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
-    run = _apply_service if isinstance(manifest.model, GenService) else _apply_mesh
+    run = _apply_service if isinstance(manifest.model, GenService) else run_mesh
     with console.working():
         lines, remark = run(manifest, options, wiring, console)
     for line in lines:
@@ -78,7 +81,8 @@ def check_toolchain(toolchain: str) -> None:
         raise UsageError(f"{toolchain} is not a toolchain", hint="known are sim and scone")
 
 
-def _read(options: ApplyOptions) -> Manifest:
+def read_given(options: ApplyOptions) -> Manifest:
+    """Read the manifest that the options name, with its variables filled in. Raises `UsageError`, `InvalidInput`."""
     file = str(options.file)
     text = sys.stdin.buffer.read() if file == "-" else _bytes(options.file)
     sources = [options.variables, *(_env_file(path) for path in options.env_files)]
@@ -109,39 +113,74 @@ def _env_file(path: Path) -> dict[str, str]:
     return values
 
 
-def _directory(options: ApplyOptions) -> Path:
+def directory_of(options: ApplyOptions) -> Path:
+    """Return the directory that paths in the manifest are relative to."""
     return Path.cwd() if str(options.file) == "-" else options.file.parent
+
+
+def private_paths(options: ApplyOptions) -> tuple[Path, ...]:
+    """Return the files and directories with values that belong to the service alone."""
+    return (options.target, *(() if str(options.file) == "-" else (options.file,)), *options.env_files)
+
+
+def read_service(manifest: Manifest, options: ApplyOptions) -> tuple[ServicePlan, NativeSources]:
+    """Return the plan of a service, and what its directory contributes. Raises `InvalidInput`, `PlanImpossible`."""
+    from sconectl.apply.native import collect_sources, complete_plan
+    from sconectl.plan.service import plan_service
+
+    model = manifest.model
+    assert isinstance(model, GenService)  # noqa: S101 - narrows the type
+    plan = plan_service(model, manifest.document, bases=_bases(options), mode=options.mode)
+    sources = collect_sources(plan, directory_of(options), manifest.document, private_paths(options))
+    return complete_plan(plan, sources), sources
+
+
+def service_remarks(manifest: Manifest) -> list[Finding]:
+    """Return the warnings about a service manifest that has no errors."""
+    from sconectl.plan.protection import overlaps
+    from sconectl.plan.secret_use import check_placeholders
+
+    model = manifest.model
+    assert isinstance(model, GenService)  # noqa: S101 - narrows the type
+    return [*overlaps(model, manifest.document), *check_placeholders(model, manifest.document)]
+
+
+def _bases(options: ApplyOptions) -> dict[str, str]:
+    return {**options.config.base_images, **options.base_images}
+
+
+def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store: SessionStore | None) -> ServiceWorld:
+    """Return the outside world of a service manifest."""
+    from sconectl.apply.genservice import ServiceWorld
+    from sconectl.plan.base_images import DEFAULT_BASES
+
+    return ServiceWorld(
+        engine=wiring.engine,
+        registry=lambda: wiring.registry,
+        keys=wiring.keys,
+        workspace=wiring.workspace,
+        store=store,
+        environment=build_environment(options.config.ca_bundle),
+        launcher_base=options.config.launcher_base or _bases(options).get("python") or DEFAULT_BASES["python"],
+        cache=cache_directory(),
+        push=not (options.no_push or options.dry_run),
+        progress=console.step,
+        detail=console.detail,
+        remark=lambda text: note(f"note: {shown(text)}"),
+        epoch=source_date_epoch(),
+    )
 
 
 def _apply_service(
     manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console
 ) -> tuple[list[str], str]:
     """Return the lines for stdout and a remark for stderr."""
-    from sconectl.apply.genservice import ServiceWorld, apply_service
-    from sconectl.apply.sources import copied_files
-    from sconectl.plan.secret_use import check_placeholders
-    from sconectl.plan.service import DEFAULT_BASES, plan_service
+    from sconectl.apply.genservice import apply_service
 
-    model, directory = manifest.model, _directory(options)
-    assert isinstance(model, GenService)  # noqa: S101 - narrows the type
-    bases = {**options.config.base_images, **options.base_images}
-    plan = plan_service(model, manifest.document, bases=bases, mode=options.mode)
-    show_findings(f for f in check_placeholders(model, manifest.document) if f.severity == "warning")
-    files = copied_files(plan, directory, manifest.document)
-    requirements = (directory / plan.requirements).read_bytes() if plan.requirements else None
+    plan, sources = read_service(manifest, options)
+    show_findings(service_remarks(manifest))
     store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local")
-    world = ServiceWorld(
-        engine=wiring.engine,
-        keys=wiring.keys,
-        workspace=wiring.workspace,
-        store=store,
-        environment=build_environment(options.config.ca_bundle),
-        launcher_base=options.config.launcher_base or bases.get("python") or DEFAULT_BASES["python"],
-        push=not (options.no_push or options.dry_run),
-        progress=console.step,
-        detail=console.detail,
-    )
-    done = apply_service(plan, files, requirements, world)
+    done = apply_service(plan, sources, service_world(options, wiring, console, store))
     sessions = [done.session] if done.session else []
     lines = [
         f"image {plan.image}: {'built' if done.built else 'unchanged'}{', pushed' if done.pushed else ''}",
@@ -152,7 +191,7 @@ def _apply_service(
     return lines, ""
 
 
-def _apply_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[list[str], str]:
+def run_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[list[str], str]:
     """Return the lines for stdout and a remark for stderr."""
     from sconectl.apply.gather import FactSources, gather_facts, read_records
     from sconectl.apply.mesh import MeshWorld, apply_mesh
@@ -235,7 +274,7 @@ def _replaced_secrets(
     replaced = {}
     for number, service in enumerate(mesh.services):
         if service.image_secrets is not None:
-            path = _directory(options) / service.image_secrets
+            path = directory_of(options) / service.image_secrets
             try:
                 text = path.read_bytes()
             except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sconectl.errors import UsageError
+from sconectl.plan.base_images import check_kinds
 
 NAME = "sconectl.toml"
 _TABLES = {"base_images": None, "build": {"ca_bundle"}, "cas": {"image"}, "launcher": {"base_image"}}
@@ -41,6 +42,7 @@ def _read(file: Path) -> ProjectConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     _check(file, document)
+    check_kinds(document.get("base_images", {}), f"{file}: [base_images]")
     bundle = document.get("build", {}).get("ca_bundle", "")
     return ProjectConfig(
         base_images=document.get("base_images", {}),

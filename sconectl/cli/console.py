@@ -64,6 +64,11 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def shown(text: str) -> str:
+    """Return text of unknown origin with everything escaped that a terminal could obey or that cannot be printed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def result(text: str) -> None:
     """Print a line to stdout."""
     print(text, flush=True)
@@ -78,7 +83,7 @@ def show_findings(findings: Iterable[Finding]) -> None:
 def show_error(error: SconectlError) -> None:
     """Print an error with everything that helps to mend it."""
     show_findings(error.findings)
-    note(f"error: {error.message}")
+    note(f"error: {shown(error.message)}")
     if isinstance(error, CasRefused):
         for cause in error.causes:
             if cause not in error.message:
@@ -87,6 +92,6 @@ def show_error(error: SconectlError) -> None:
         lines = error.output.rstrip().splitlines()
         note("  output of the step:")
         for line in lines[-_MAX_OUTPUT_LINES:]:
-            note(f"  | {line}")
+            note(f"  | {shown(line)}")
     if error.hint:
-        note(f"  hint: {error.hint}")
+        note(f"  hint: {shown(error.hint)}")

@@ -11,9 +11,15 @@ import typer
 import sconectl
 from sconectl.cli.cas_cmd import cas_app
 from sconectl.cli.console import Console, note, show_error
+from sconectl.cli.fspf_cmd import fspf_app
+from sconectl.cli.inspect_cmd import inspect
+from sconectl.cli.measure_cmd import measure
+from sconectl.cli.option_values import base_images, pairs
+from sconectl.cli.plan_cmd import plan
 from sconectl.cli.sconify_cmd import sconify_image
 from sconectl.cli.self_cmd import cert_app, self_app
 from sconectl.cli.session_cmd import session_app
+from sconectl.cli.signer_cmd import signer_app
 from sconectl.errors import BuildFailed, SconectlError, UsageError
 
 app = typer.Typer(
@@ -26,8 +32,10 @@ app = typer.Typer(
 )
 app.add_typer(cas_app, name="cas")
 app.add_typer(session_app, name="session")
+app.add_typer(fspf_app, name="fspf")
 app.add_typer(self_app, name="self")
 app.add_typer(cert_app, name="cert")
+app.add_typer(signer_app, name="signer")
 
 
 def _version(wanted: bool) -> None:
@@ -97,7 +105,7 @@ def apply_command(
         file=file,
         target=target,
         config=load_config(Path.cwd()),
-        variables=_pairs("--set", set_ or []),
+        variables=pairs("--set", set_ or []),
         env_files=tuple(env_file or ()),
         dry_run=dry_run,
         no_push=no_push,
@@ -108,22 +116,15 @@ def apply_command(
         facts=facts,
         cas=cas,
         cas_config=cas_config,
-        base_images=_pairs("--base-image", base_image or []),
+        base_images=base_images(base_image or []),
     )
     apply(options, Console(-1 if quiet else verbose))
 
 
+app.command("plan")(plan)
+app.command("inspect")(inspect)
+app.command("measure")(measure)
 app.command("sconify-image")(sconify_image)
-
-
-def _pairs(option: str, values: list[str]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, sign, text = value.partition("=")
-        if not sign or not name:
-            raise UsageError(f"{option} takes NAME=VALUE")
-        pairs[name] = text
-    return pairs
 
 
 def run() -> None:
@@ -133,8 +134,11 @@ def run() -> None:
 
 def run_sconify_image() -> None:
     """Run `sconify_image`: the one command as a program of its own."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    names = {"help_option_names": ["-h", "--help"]}
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command("sconify_image", no_args_is_help=True)(sconify_image)
+    single.command("sconify_image", context_settings=names)(sconify_image)
     _bounded(single)
 
 

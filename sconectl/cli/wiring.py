@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,22 @@ def data_directory() -> Path:
     base = os.environ.get("XDG_DATA_HOME", "")
     # The XDG specification says to ignore relative paths.
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "sconectl"
+
+
+def cache_directory() -> Path:
+    """Return where sconectl keeps what it can make again ($XDG_CACHE_HOME/sconectl)."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "sconectl"
+
+
+def source_date_epoch() -> int | None:
+    """Return the time that images say they were made, if SOURCE_DATE_EPOCH gives one. Raises `UsageError`."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not re.fullmatch("[0-9]{1,10}", text):
+        raise UsageError("SOURCE_DATE_EPOCH is not a number of seconds since 1970", hint="for example: date +%s")
+    return int(text)
 
 
 def default_cas_config() -> Path:

@@ -1,4 +1,7 @@
-"""What a manifest may ask for but this version does not do yet: refused as a whole, never silently dropped."""
+"""What a manifest may ask for but this version does not do yet: refused as a whole, never silently dropped.
+
+In: a validated manifest. Out: nothing, or warnings. Raises `PlanImpossible` with a finding for each such part.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from sconectl.errors import PlanImpossible
 from sconectl.findings import Finding
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
+from sconectl.plan.parameters import unusual_sizes
 from sconectl.yaml_tree import Document, Path, show_path
 
-KINDS = ("python", "sconify_image")
 MODES = (None, "Upload", "NoUpload")
 
 
@@ -26,18 +29,27 @@ def require_available(model: GenService | Mesh, document: Document) -> None:
 
 
 def remarks(model: GenService | Mesh, document: Document) -> list[Finding]:
-    """Return a warning for every field that is accepted, but has no effect with the toolchain and CAS of today."""
+    """Return warnings: fields without an effect with the toolchain and CAS of today, and values that are unusual."""
     unused: Iterator[tuple[Path, str]]
     unused = _unused_in_service(model) if isinstance(model, GenService) else _unused_in_mesh(model)
-    return [
-        Finding("warning", "SC2010", document.position(path), show_path(path), f"has no effect in this version: {why}")
-        for path, why in unused
-    ]
+    found = [("SC2010", path, f"has no effect in this version: {why}") for path, why in unused]
+    if isinstance(model, GenService):
+        found += [("SC1010", path, why) for path, why in _unusual(model)]
+    return [Finding("warning", code, document.position(path), show_path(path), text) for code, path, text in found]
+
+
+def _unusual(model: GenService) -> Iterator[tuple[Path, str]]:
+    local = model.environment.local
+    remarks = unusual_sizes(local)
+    for number, variable in enumerate(local):
+        if variable.name in remarks:
+            yield ("environment", "local", number, "value"), remarks[variable.name]
 
 
 def _unused_in_service(model: GenService) -> Iterator[tuple[Path, str]]:
-    if model.build.signature and model.build.signature.sign:
-        yield ("build", "signature", "sign"), "images of the toolchain sim are measured, not signed"
+    signature = model.build.signature
+    if signature and signature.key and not signature.sign:
+        yield ("build", "signature", "key"), "with sign: false the image is not signed"
 
 
 def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
@@ -50,16 +62,10 @@ def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
 
 def _of_service(model: GenService) -> Iterator[tuple[Path, str]]:
     build = model.build
-    if build.kind not in KINDS:
-        yield ("build", "kind"), f"kind {build.kind}"
     if build.volumes:
         yield ("build", "volumes"), "protecting volumes"
-    if build.stable:
-        yield ("build", "stable"), "a second measurement for rolling updates"
     if build.gen_policy:
         yield ("build", "gen_policy"), "replacing the policy template"
-    if build.signature and build.signature.key:
-        yield ("build", "signature", "key"), "signing with a key of your own"
 
 
 def _of_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:

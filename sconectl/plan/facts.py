@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 LABEL = "io.sconectl.image"
 """Name of the label on confidential images."""
+FORMAT: Literal[2] = 2
+"""Counts the forms of facts and label; facts of another form are of another version."""
+
+_Hex32 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
+_Number = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Part(BaseModel):
@@ -64,14 +69,27 @@ class Fspf(_Part):
     tag: str
 
 
-class ImageFacts(_Part):
-    """Everything that a mesh needs to know about an image."""
+class Signer(_Part):
+    """Who signed the image: MRSIGNER, product id and security version."""
 
-    format: Literal[1] = 1
+    mrsigner: _Hex32
+    isvprodid: _Number
+    isvsvn: _Number
+
+
+class ImageFacts(_Part):
+    """Everything that a mesh needs to know about an image.
+
+    `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid.
+    """
+
+    format: Literal[2] = FORMAT
     toolchain: Literal["sim", "scone"]
     name: str
     image: str
-    measurement: str = Field(pattern=r"^[0-9a-f]{64}$")
+    measurement: _Hex32
+    signer: Signer | None = None
+    stable: tuple[_Hex32, ...] = ()
     parameters: dict[str, str]
     command: str = Field(repr=False)
     pwd: str
@@ -99,6 +117,9 @@ class ImageFacts(_Part):
             "simulation": self.toolchain == "sim",
             "name": self.name,
             "measurement": self.measurement,
+            "signer": self.signer.model_dump() if self.signer else None,
+            "stable": list(self.stable),
+            "fspf": self.fspf.model_dump() if self.fspf else None,
             "parameters": self.parameters,
             "protected": self.protected.model_dump(mode="json"),
             "variables": {
@@ -111,6 +132,11 @@ class ImageFacts(_Part):
             "facts_digest": self.digest(),
         }
         return json.dumps(public, separators=(",", ":"), sort_keys=True)
+
+
+def is_of_another_version(facts: Any) -> bool:
+    """Tell whether facts or a label, as plain JSON values, have the form of another version."""
+    return isinstance(facts, dict) and isinstance(facts.get("format"), int) and facts["format"] != FORMAT
 
 
 class BuildRecord(_Part):

@@ -264,7 +264,7 @@ class _Service:
         service: dict[str, Any] = {
             "name": self.program,
             "image_name": self.name,
-            "attestation": [{"mrenclave": [self.facts.measurement]}],
+            "attestation": [{"mrenclave": list(dict.fromkeys([self.facts.measurement, *self.facts.stable]))}],
             "command": self.command,
             "pwd": self.facts.pwd,
             "environment": dict(sorted(self.environment.items())),

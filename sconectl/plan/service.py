@@ -9,19 +9,22 @@ from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, errors_of
 from sconectl.manifest.genservice import GenService
 from sconectl.plan.availability import require_available
-from sconectl.plan.facts import Fspf, ImageFacts, Injected, Protected, SecretFacts, Variable, Variables
+from sconectl.plan.base_images import base_image, is_java
+from sconectl.plan.class_path import main_class
+from sconectl.plan.facts import Fspf, ImageFacts, Injected, Protected, SecretFacts, Signer, Variable, Variables
 from sconectl.plan.naming import image_session_name, with_tag
 from sconectl.plan.parameters import enclave_parameters
+from sconectl.plan.protection import overlaps
 from sconectl.plan.secret_use import check_placeholders
 from sconectl.yaml_tree import Document
-
-DEFAULT_BASES = {"python": "python:3.12-slim-bookworm"}
-"""The official image of each kind of program."""
 
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """What to build. Paths in `copied` and `requirements` are relative to the manifest's directory."""
+    """What to build. Paths in `copied`, `requirements` and `signing_key` are relative to the manifest's directory.
+
+    `signing_key` is empty if the key of the local key store signs; `stable` is the image of the last stable version.
+    """
 
     name: str
     image: str
@@ -37,6 +40,9 @@ class ServicePlan:
     injected: tuple[str, ...]
     parameters: Mapping[str, str]
     model: GenService
+    signed: bool = False
+    signing_key: str = ""
+    stable: str = ""
 
     @property
     def image_session(self) -> str:
@@ -54,6 +60,7 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
     parameters, problems = enclave_parameters(model.environment.local, mode=mode)
     findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
     findings += _conflicts(model, document)
+    findings += errors_of(overlaps(model, document))
     findings += errors_of(check_placeholders(model, document))
     if findings:
         raise InvalidInput(sorted(findings, key=lambda finding: finding.position))
@@ -63,7 +70,7 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
         name=build.name,
         image=with_tag(build.to),
         native=build.base or "" if existing else "",
-        base="" if existing else build.base or bases.get(build.kind) or DEFAULT_BASES[build.kind],
+        base="" if existing else build.base or base_image(build.kind, bases),
         pwd=build.pwd,
         command=build.command,
         copied=build.copied,
@@ -74,6 +81,9 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
         injected=tuple(sorted({file.path for file in model.injection_files})),
         parameters=parameters,
         model=model,
+        signed=build.signature is not None and build.signature.sign,
+        signing_key=(build.signature.key or "") if build.signature and build.signature.sign else "",
+        stable=with_tag(build.stable) if build.stable else "",
     )
 
 
@@ -91,6 +101,9 @@ def _finding(document: Document, *path_and_message: str | int) -> Finding:
 def _conflicts(model: GenService, document: Document) -> list[Finding]:
     """Find combinations that cannot be meant."""
     build, findings = model.build, []
+    if build.stable and with_tag(build.stable) == with_tag(build.to):
+        message = "is the image that is built; keep the last stable version under another name"
+        findings.append(_finding(document, "build", "stable", message))
     if build.kind == "sconify_image":
         if not build.base:
             findings.append(
@@ -99,13 +112,8 @@ def _conflicts(model: GenService, document: Document) -> list[Finding]:
         for field, alias in (("copied", "copy"), ("requirements", "requirements"), ("run", "run")):
             if getattr(build, field):
                 findings.append(_finding(document, "build", alias, "an existing image is converted as it is"))
-    unprotected = {*build.plains, *build.plain_files, *build.host_paths}
-    for number, path in enumerate(build.dirs):
-        if path == "/":
-            findings.append(_finding(document, "build", "dirs", number, "the root directory cannot be encrypted"))
-        others = [*unprotected, *(other for other in build.dirs if other != path)]
-        if any(path == other or path.startswith(other.rstrip("/") + "/") for other in others):
-            findings.append(_finding(document, "build", "dirs", number, "lies in a directory of another class"))
+    if is_java(build.kind):
+        findings += _java_conflicts(model, document)
     for section, names in (
         ("local", [variable.name for variable in model.environment.local]),
         ("global", [variable.name for variable in model.environment.global_]),
@@ -118,6 +126,20 @@ def _conflicts(model: GenService, document: Document) -> list[Finding]:
     return findings
 
 
+def _java_conflicts(model: GenService, document: Document) -> list[Finding]:
+    build, findings = model.build, []
+    if build.requirements:
+        findings.append(_finding(document, "build", "requirements", "are for Python; name the jars in `copy`"))
+    if main_class(build.command).endswith(".java"):
+        message = "name the class: sources are compiled, and are not in the image"
+        findings.append(_finding(document, "build", "command", message))
+    for number, name in enumerate(build.copied):
+        if name.lower().endswith(".zip"):
+            message = "archives on the class path have to be .jar files"
+            findings.append(_finding(document, "build", "copy", number, message))
+    return findings
+
+
 def image_facts(
     plan: ServicePlan,
     *,
@@ -127,6 +149,8 @@ def image_facts(
     fspf: Fspf | None,
     image_environment: Mapping[str, str],
     salt: str,
+    signer: Signer | None = None,
+    stable: tuple[str, ...] = (),
 ) -> ImageFacts:
     """Return the full facts of the image that was built from `plan`."""
     model = plan.model
@@ -135,6 +159,8 @@ def image_facts(
         name=plan.name,
         image=plan.image,
         measurement=measurement,
+        signer=signer,
+        stable=stable,
         parameters=dict(plan.parameters),
         command=plan.command,
         pwd=plan.pwd,

@@ -1,6 +1,6 @@
 """The launcher as a layer: a relocatable CPython with our launcher, made in the engine once per version.
 
-In: an engine and a base image with Python. Out: the tar of /scone and its digest. The result is kept as a local
+In: an engine and a base image with Python. Out: the layer with /scone and its digest. The result is kept as a local
 image, `sconectl-launcher:<digest of what it is made from>`.
 """
 
@@ -9,17 +9,26 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
+import shutil
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache as once
 from pathlib import Path
 from typing import BinaryIO
 
 import sconectl
+from sconectl.errors import BuildFailed
 from sconectl.ports import ImageEngine, ImageInfo, Progress
-from sconectl.protect.index import Entry, Index, directory_entry, file_entry, link_entry
-from sconectl.toolchains.image_archive import Layer, LayerWriter, image_archive, image_config
+from sconectl.protect.index import Entry, Index, directory_entry, file_entry, is_below, link_entry
+from sconectl.protect.measure import LAUNCHER_ROOT
+from sconectl.toolchains.image_archive import ImageLayer, image_archive, image_config
+from sconectl.toolchains.layer_cache import LayerCache
+from sconectl.toolchains.layer_index import Member, index_layer
+from sconectl.toolchains.layer_writer import Layer, LayerWriter
 from sconectl.toolchains.native_build import BuildEnvironment, add_file, dockerfile_head
+from sconectl.toolchains.saved_image import fetch_layers, no_space_explained
 
 REPOSITORY = "sconectl-launcher"
 REQUIREMENTS = "cryptography==50.0.2\ncffi==2.1.1\n"
@@ -40,9 +49,9 @@ _SOURCES = ("key_hash.py", "protect", "runtime")
 
 @dataclass(frozen=True)
 class Bundle:
-    """The launcher: its layer (a tar whose names begin with `scone/`) and the digest of its file index."""
+    """The launcher: its layer, which has nothing but /scone, and the digest of its file index."""
 
-    layer: Layer
+    layer: ImageLayer
     digest: str
 
 
@@ -67,22 +76,70 @@ def _runtime_sources() -> list[tuple[str, bytes]]:
 
 
 def obtain_bundle(
-    engine: ImageEngine, base: str, info: ImageInfo, environment: BuildEnvironment, work: Path, progress: Progress
+    engine: ImageEngine,
+    base: str,
+    info: ImageInfo,
+    environment: BuildEnvironment,
+    work: Path,
+    cache: Path,
+    progress: Progress,
 ) -> Bundle:
     """Return the launcher made in image `base` (which `info` describes), building it if it is not there.
 
-    `work` is a directory for the layer. Raises `BuildFailed`.
+    Its layer is fetched into `work` when it is needed; `cache` remembers its files. Raises `BuildFailed`.
     """
     tag = bundle_tag(info)
     if engine.inspect(tag) is None:
         _build(engine, tag, base, environment, progress)
-    with engine.export(tag) as stream:
-        return _to_layer(stream, work / "launcher.tar")
+    found = engine.inspect(tag)
+    if found is None or len(found.layers) != 1:
+        raise BuildFailed(f"{tag} is not the launcher that was built", hint=f"docker rmi {tag}")
+    digest = found.layers[0].rpartition(":")[2]
+
+    @once
+    def fetched() -> Path:
+        [(_, file)] = fetch_layers(engine, tag, found, work / "launcher")
+        return file
+
+    known = LayerCache(cache / "layers")
+    members = known.members(digest)
+    if members is None:
+        members = index_layer(fetched())
+        known.keep_members(digest, members)
+    return Bundle(ImageLayer(digest, fetched), launcher_digest(members))
+
+
+def launcher_digest(members: Iterable[Member]) -> str:
+    """Return the digest of the launcher's file index, as the launcher itself computes it."""
+    entries: dict[str, Entry] = {}
+    for member in members:
+        path = member.path.removeprefix(LAUNCHER_ROOT)
+        if member.kind == "f":
+            entries[path] = file_entry(member.mode, member.size, member.digest)
+        elif member.kind == "l":
+            entries[path] = link_entry(member.target)
+        elif path:
+            entries[path] = directory_entry(member.mode)
+    return Index(outside=("/image",), sealed=(), entries=entries).digest()
 
 
 def _build(engine: ImageEngine, tag: str, base: str, environment: BuildEnvironment, progress: Progress) -> None:
     temporary = f"{tag}-build-{secrets.token_hex(4)}"  # of this run alone: it is removed at its end
-    head = dockerfile_head(base, environment)
+    with tempfile.TemporaryDirectory(prefix="sconectl-") as work:
+        try:
+            with no_space_explained(Path(work)), Path(work, "context.tar").open("w+b") as context:
+                _write_context(context, dockerfile_head(base, environment), environment)
+                context.seek(0)
+                engine.build(context, temporary, progress, temporary=True)
+                with engine.read_directory(temporary, "/.sconectl/out/scone") as stream:
+                    layer = launcher_layer(stream, Path(work))
+            config = image_config({"Entrypoint": list(ENTRYPOINT)}, layers=[layer.digest], epoch=0)
+            engine.load(image_archive(tag, config, [ImageLayer(layer.digest, lambda: layer.file)]))
+        finally:
+            engine.remove(temporary)
+
+
+def _write_context(context: BinaryIO, head: str, environment: BuildEnvironment) -> None:
     dockerfile = (
         f"{head}"
         'RUN ["python3", "-m", "pip", "install", "--no-compile", "--no-deps", "--only-binary", ":all:", '
@@ -90,49 +147,27 @@ def _build(engine: ImageEngine, tag: str, base: str, environment: BuildEnvironme
         'RUN ["python3", "-I", "-S", "-B", "/.sconectl/site/collect_launcher.py", "/.sconectl/site", '
         '"/.sconectl/out/scone"]\n'
     )
-    with tempfile.TemporaryFile() as context:
-        with tarfile.open(fileobj=context, mode="w") as tar:
-            files = io.BytesIO()
-            with tarfile.open(fileobj=files, mode="w") as inner:
-                add_file(inner, ".sconectl/requirements.txt", REQUIREMENTS.encode())
-                environment.add_to(inner)
-                for name, content in _runtime_sources():
-                    add_file(inner, f".sconectl/site/{name}", content)
-            add_file(tar, "Dockerfile", dockerfile.encode())
-            add_file(tar, "files.tar", files.getvalue())
-        context.seek(0)
-        try:
-            engine.build(context, temporary, progress)
-            with tempfile.TemporaryDirectory(prefix="sconectl-") as work:
-                with engine.read_directory(temporary, "/.sconectl/out/scone") as stream:
-                    layer = _to_layer(stream, Path(work, "layer.tar")).layer
-                config = image_config({"Entrypoint": list(ENTRYPOINT)}, architecture="", layers=[layer])
-                engine.load(image_archive(tag, config, [layer]))
-        finally:
-            engine.remove(temporary)
+    files = io.BytesIO()
+    with tarfile.open(fileobj=files, mode="w") as inner:
+        add_file(inner, ".sconectl/requirements.txt", REQUIREMENTS.encode())
+        environment.add_to(inner)
+        for name, content in _runtime_sources():
+            add_file(inner, f".sconectl/site/{name}", content)
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        add_file(tar, "Dockerfile", dockerfile.encode())
+        add_file(tar, "files.tar", files.getvalue())
 
 
-def _to_layer(stream: BinaryIO, file: Path) -> Bundle:
-    """Copy the members below `scone/` with normalised metadata, sorted as they come, and index them."""
-    entries: dict[str, Entry] = {}
-    with LayerWriter(file) as writer, tarfile.open(fileobj=stream, mode="r|") as source:
-        for member in source:
-            name = member.name.removeprefix("./").rstrip("/")
-            if name != "scone" and not name.startswith("scone/"):
-                continue
-            clean = tarfile.TarInfo(name)
-            clean.mode, clean.type, clean.linkname, clean.size = member.mode, member.type, member.linkname, member.size
-            path = name.removeprefix("scone")
-            content = None
-            if member.isreg():
-                reader = source.extractfile(member)
-                data = reader.read() if reader else b""
-                content = io.BytesIO(data)
-                entries[path] = file_entry(member.mode, len(data), hashlib.sha256(data).hexdigest())
-            elif member.issym():
-                entries[path] = link_entry(member.linkname)
-            elif member.isdir() and path:
-                entries[path] = directory_entry(member.mode)
-            writer.tar.addfile(clean, content)
-        index = Index(outside=("/image",), sealed=(), entries=entries)
-        return Bundle(writer.finish(), index.digest())
+def launcher_layer(stream: BinaryIO, work: Path) -> Layer:
+    """Write the layer with the files below `scone/` of a tar, sorted and with normalised metadata."""
+    copied = work / "collected.tar"
+    with copied.open("wb") as output:
+        shutil.copyfileobj(stream, output, 1 << 20)
+    writer = LayerWriter(work / "launcher.tar", copied)
+    try:
+        for member in sorted(index_layer(copied), key=lambda member: member.path):
+            if is_below(member.path, (LAUNCHER_ROOT,)):
+                writer.add(replace(member, uid=0, gid=0, mtime=0, xattrs=()))
+    finally:
+        writer.close()
+    return writer.finish()

@@ -1,24 +1,30 @@
 """Build contexts for the container engine: Dockerfiles whose text holds nothing that a user could break out of.
 
-User text reaches a Dockerfile only as JSON (RUN in exec form) or after it was checked (image, working directory);
-files travel in one inner tar that the engine unpacks, never as COPY arguments.
+In: what goes into the image. Out: a context, written as a stream. Raises `BuildFailed`. User text reaches a Dockerfile
+only as JSON (RUN in exec form) or after it was checked (image, working directory); files travel in inner tars that the
+engine unpacks, never as COPY arguments, so that any name works with any engine.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from sconectl.errors import BuildFailed
+from sconectl.toolchains.source_files import SourceFiles, Stamp, changed, stamp_of
 
 SCRATCH = ".sconectl"
 """Folder below / that build steps may use; it never reaches a final image."""
+WHEELS = f"/{SCRATCH}/wheels"
+"""Where the wheels of a service are, both when they are made and when they are installed."""
 
 _FIXED = {
     "PIP_BREAK_SYSTEM_PACKAGES": "1",
@@ -29,6 +35,9 @@ _FIXED = {
     "SOURCE_DATE_EPOCH": "0",
 }
 _CA_VARIABLES = ("CURL_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+_PIP = ("python3", "-m", "pip")
+_JAVA = f"/{SCRATCH}/java"
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,45 @@ class BuildEnvironment:
 
 @dataclass(frozen=True)
 class CopiedFile:
-    """A file, link or directory to place in the image; `source` is None for a directory that is only created."""
+    """A file, link or directory to place in the image; `source` is None for a directory that is only created.
+
+    A `source` is absolute and has no link on its way; with a `stamp` it has to be unchanged when it is read.
+    """
 
     path: str
     mode: int
     source: Path | None = None
     link: str = ""
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel on this machine, with its SHA-256 in hex."""
+
+    file: Path
+    digest: str
+
+    @property
+    def requirement(self) -> str:
+        """The line of a requirements file that is met by this wheel alone."""
+        name, version = self.file.name.split("-")[:2]
+        return f"{name}=={version} --hash=sha256:{self.digest}\n"
+
+
+@dataclass(frozen=True)
+class NativeContent:
+    """What is added to the base image, in this order: wheels, files, compiled classes, and what `run` does.
+
+    `java` are sources, placed like files; they are compiled into `pwd` with `class_path` and are not in the image.
+    """
+
+    pwd: str
+    wheels: Sequence[Wheel] = ()
+    files: Sequence[CopiedFile] = ()
+    java: Sequence[CopiedFile] = ()
+    class_path: str = ""
+    run: Sequence[str] = ()
 
 
 def dockerfile_head(base: str, environment: BuildEnvironment) -> str:
@@ -69,55 +111,134 @@ def _require_word(text: str) -> None:
         raise BuildFailed(f"{text!r} cannot be used in a Dockerfile")
 
 
-def native_context(
+def native_context(base: str, content: NativeContent, environment: BuildEnvironment, context: IO[bytes]) -> None:
+    """Write the build context of a native image to `context`, which can seek.
+
+    Raises `BuildFailed` if `base` or `pwd` is not a plain word, and for files that changed.
+    """
+    _require_word(content.pwd)
+    lines = [f"WORKDIR {content.pwd}"]
+    if content.wheels:
+        options = ("--no-compile", "--no-index", "--no-deps", "--find-links", WHEELS)
+        lines.append(_run(*_PIP, "install", *options, "-r", f"{WHEELS}.txt"))
+    lines.append("ADD program.tar /")
+    if content.java:
+        lines += _compilation(content)
+    lines += [_run("/bin/sh", "-c", step) for step in content.run]
+    with _inner_tar(context, "files.tar") as tar:
+        environment.add_to(tar)
+        if content.wheels:
+            add_file(tar, f"{WHEELS}.txt"[1:], "".join(wheel.requirement for wheel in content.wheels).encode())
+            _add_copied(tar, [CopiedFile(f"{WHEELS}/{each.file.name}", 0o644, each.file) for each in content.wheels])
+    with _inner_tar(context, "program.tar") as tar:
+        add_file(tar, f"{SCRATCH}/program", b"")
+        _add_copied(tar, content.files)
+        if content.java:
+            names = sorted(_below(content.pwd, file.path) for file in content.java)
+            add_file(tar, f"{_JAVA}.txt"[1:], "".join(map(_quoted, names)).encode("utf-8", "surrogateescape"))
+            _add_copied(
+                tar,
+                [
+                    CopiedFile(f"{_JAVA}/{_below(content.pwd, f.path)}", 0o644, f.source, stamp=f.stamp)
+                    for f in content.java
+                ],
+            )
+    _finish(context, dockerfile_head(base, environment) + "\n".join(lines) + "\n")
+
+
+def wheel_context(
     base: str,
-    *,
-    pwd: str,
-    requirements: bytes | None,
-    files: Sequence[CopiedFile],
-    run: Sequence[str],
+    requirements: Mapping[str, bytes],
+    main: str,
     environment: BuildEnvironment,
+    index_url: str,
     context: IO[bytes],
 ) -> None:
-    """Write the build context of a Python service's native image to `context`.
+    """Write the context of an image that has in `WHEELS` all that the requirements file `main` asks for.
 
-    `run` holds shell commands, one build step each. Raises `BuildFailed` if `base` or `pwd` is not a plain word.
+    `requirements` are the files by relative path. Raises `BuildFailed` for a `base` that is not a plain word.
     """
-    _require_word(pwd)
-    lines = [dockerfile_head(base, environment).rstrip("\n"), f"WORKDIR {pwd}"]
-    if requirements is not None:
-        install = ["python3", "-m", "pip", "install", "--no-compile", "-r", f"/{SCRATCH}/requirements.txt"]
-        lines.append(f"RUN {json.dumps(install)}")
-    lines.append("ADD program.tar /")
-    lines += [f"RUN {json.dumps(['/bin/sh', '-c', step])}" for step in run]
-    first, second = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=first, mode="w") as tar:
+    index = ("--index-url", index_url) if index_url else ()
+    folder = f"/{SCRATCH}/requirements"
+    step = _run(*_PIP, "wheel", "--wheel-dir", WHEELS, *index, "-r", f"{folder}/{main}")
+    with _inner_tar(context, "files.tar") as tar:
         environment.add_to(tar)
-        if requirements is not None:
-            add_file(tar, f"{SCRATCH}/requirements.txt", requirements)
-    with tarfile.open(fileobj=second, mode="w") as tar:
-        add_file(tar, f"{SCRATCH}/program", b"")
+        _add_copied(tar, [CopiedFile(WHEELS, 0o755)])
+        for path, text in sorted(requirements.items()):
+            add_file(tar, f"{folder}/{path}"[1:], text)
+    _finish(context, dockerfile_head(base, environment) + step + "\n")
+
+
+def _run(*words: str) -> str:
+    return f"RUN {json.dumps(words)}"
+
+
+def _compilation(content: NativeContent) -> list[str]:
+    # The directory makes javac name the sources as the user does; the locale lets it find names that are not ASCII.
+    compiler = ("env", "LC_ALL=C.UTF-8", "javac", "-encoding", "UTF-8", "-d", content.pwd)
+    step = _run(*compiler, "-cp", content.class_path, f"@{_JAVA}.txt")
+    return [f"WORKDIR {_JAVA}", step, f"WORKDIR {content.pwd}"]
+
+
+def _below(pwd: str, path: str) -> str:
+    return path.removeprefix(pwd).lstrip("/")
+
+
+def _quoted(name: str) -> str:
+    """Return a line of an argument file of javac."""
+    text = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n").replace("\r", r"\r")
+    return f'"{text}"\n'
+
+
+@contextmanager
+def _inner_tar(outer: IO[bytes], name: str) -> Iterator[tarfile.TarFile]:
+    """Write a tar as the next member of the tar `outer`; its header comes last, when its size is known."""
+    start = outer.tell()
+    outer.write(bytes(tarfile.BLOCKSIZE))
+    with tarfile.TarFile(fileobj=outer, mode="w", copybufsize=_BLOCK) as tar:
+        yield tar
+    end = outer.tell()
+    header = tarfile.TarInfo(name)
+    header.size = end - start - tarfile.BLOCKSIZE
+    outer.seek(start)
+    outer.write(header.tobuf(tarfile.GNU_FORMAT))
+    outer.seek(end)
+
+
+def _finish(outer: IO[bytes], dockerfile: str) -> None:
+    """Write the Dockerfile: last, so that its length does not move the tars, which engines recognise by their bytes."""
+    with tarfile.open(fileobj=outer, mode="w") as tar:
+        add_file(tar, "Dockerfile", dockerfile.encode())
+
+
+def _add_copied(tar: tarfile.TarFile, files: Sequence[CopiedFile]) -> None:
+    with SourceFiles() as sources:
         for file in files:
-            _add_copied(tar, file)
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        add_file(tar, "Dockerfile", ("\n".join(lines) + "\n").encode())
-        add_file(tar, "files.tar", first.getvalue())
-        add_file(tar, "program.tar", second.getvalue())
+            member = tarfile.TarInfo(file.path.lstrip("/"))
+            member.mode = file.mode
+            if file.link:
+                member.type, member.linkname = tarfile.SYMTYPE, file.link
+                tar.addfile(member)
+            elif file.source is None:
+                member.type = tarfile.DIRTYPE
+                tar.addfile(member)
+            else:
+                _add_content(tar, member, file, sources)
 
 
-def _add_copied(tar: tarfile.TarFile, file: CopiedFile) -> None:
-    member = tarfile.TarInfo(file.path.lstrip("/"))
-    member.mode = file.mode
-    if file.link:
-        member.type, member.linkname = tarfile.SYMTYPE, file.link
-        tar.addfile(member)
-    elif file.source is None:
-        member.type = tarfile.DIRTYPE
-        tar.addfile(member)
-    else:
-        content = file.source.read_bytes()
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
+def _add_content(tar: tarfile.TarFile, member: tarfile.TarInfo, file: CopiedFile, sources: SourceFiles) -> None:
+    path = str(file.source)
+    with os.fdopen(sources.open(path, file.stamp), "rb") as content:
+        status = os.fstat(content.fileno())
+        member.size = status.st_size
+        try:
+            tar.addfile(member, content)
+        except OSError as error:
+            if error.errno is not None:  # the other side: a full disk
+                raise
+            raise changed(path) from error
+        if stamp_of(os.fstat(content.fileno())) != stamp_of(status):
+            raise changed(path)
 
 
 def add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:

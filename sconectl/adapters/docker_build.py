@@ -1,0 +1,120 @@
+"""One build in a Docker engine: with BuildKit where the engine prefers it, with the classic builder otherwise.
+
+In: the engine's API, a context and a tag. Out: an image of that tag, or `BuildFailed` with the failing step's output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from docker.errors import APIError, DockerException, ImageNotFound
+from urllib3.exceptions import HTTPError
+
+from sconectl.adapters.build_trace import BuildTrace
+from sconectl.adapters.leftovers import mark
+from sconectl.adapters.refusals import hint_for
+from sconectl.errors import BuildFailed
+from sconectl.ports import Progress
+
+_HINT = "correct `requirements` or `run`; -v shows the whole build"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""The classic builder marks what a step writes to stderr."""
+_MADE = re.compile(r" ---> ([0-9a-f]{12})\s*")
+
+
+def prefers_buildkit(api: Any) -> bool:
+    """Tell which builder to use: DOCKER_BUILDKIT as for Docker's own command, else what the engine recommends."""
+    wish = os.environ.get("DOCKER_BUILDKIT", "")
+    if wish:
+        return wish.lower() not in ("0", "false")
+    answer = api._get(api._url("/_ping", versioned_api=False))
+    return str(answer.headers.get("Builder-Version", "")) == "2"
+
+
+def build(api: Any, context: BinaryIO, tag: str, labels: Mapping[str, str], progress: Progress) -> None:
+    """Build the tar `context` as `tag`. Raises `BuildFailed`, and the exceptions of the SDK.
+
+    The SDK knows the classic builder only. BuildKit is asked for with `version=2`; it needs no session here, because
+    contexts are sent whole and base images are there before.
+    """
+    parameters: dict[str, Any] = {"t": tag, "rm": "1", "forcerm": "1"}
+    if labels:
+        parameters["labels"] = json.dumps(dict(labels))
+    if prefers_buildkit(api):
+        parameters["version"] = "2"
+    else:
+        # The classic builder's containers take no label; if the engine dies, this tells whose they were.
+        parameters["extrahosts"] = f"{mark()}:127.0.0.1"
+    build = _Build(progress)
+    try:
+        answer = api._post(
+            api._url("/build"),
+            params=parameters,
+            data=context,
+            headers={"Content-Type": "application/x-tar"},
+            stream=True,
+            timeout=None,
+        )
+        api._raise_for_status(answer)
+        for record in api._stream_helper(answer, decode=True):
+            build.take(record)
+        build.finish()
+    except BaseException:
+        build.discard(api)
+        raise
+
+
+class _Build:
+    """What is known about a build from the engine's records."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._trace = BuildTrace()
+        self._output: list[str] = []
+        self._made: list[str] = []
+        self._failure = ""
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """Read one record of either builder."""
+        if "error" in record:
+            self._failure = str(record["error"])
+        elif record.get("id") == "moby.buildkit.trace":
+            for line in self._trace.take(str(record.get("aux", ""))):
+                self._progress(line)
+        elif text := _COLOUR.sub("", str(record.get("stream", ""))):
+            if (made := _MADE.fullmatch(text)) and not self._output[-1].startswith((" ---> Using cache", "Step 1/")):
+                self._made.append(made[1])
+            self._output.append(text)
+            if text.strip():
+                self._progress(text.strip())
+
+    def finish(self) -> None:
+        """Raise `BuildFailed` if the engine reported a failure."""
+        if self._failure:
+            output = self._trace.failing_step() or _last_step("".join(self._output))
+            hint = hint_for(self._failure) or _HINT
+            raise BuildFailed(f"a build step failed: {self._failure}", hint=hint, output=output)
+
+    def discard(self, api: Any) -> None:
+        """Remove the images of the steps before the one that failed, the last one first.
+
+        They would stay as images without a name, with the user's files in them.
+        """
+        for image in reversed(self._made):
+            try:
+                found = api.inspect_image(image)
+                if not found.get("RepoTags") and not found.get("RepoDigests"):
+                    api.remove_image(image, noprune=True)
+            except (APIError, ImageNotFound):
+                continue  # in use by another build, which began with the same steps
+            except (DockerException, OSError, HTTPError):
+                return  # the engine is gone: the next build goes on from these images
+
+
+def _last_step(output: str) -> str:
+    start = output.rfind("\nStep ")
+    return output[start + 1 :] if start >= 0 else output

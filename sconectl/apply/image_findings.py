@@ -1,0 +1,174 @@
+"""What the files of a native image say against a manifest: things that cannot be protected, paths that do not exist.
+
+In: the plan, its rules, and the files. Out: findings at the positions of the manifest that lead to them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+
+from sconectl.apply.native import NativeSources
+from sconectl.errors import BuildFailed, PlanImpossible
+from sconectl.findings import Finding, Severity
+from sconectl.plan.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
+from sconectl.plan.service import ServicePlan
+from sconectl.ports import ImageInfo
+from sconectl.toolchains.layer_index import Member
+from sconectl.toolchains.program_check import check_program
+from sconectl.toolchains.root_tree import RootTree
+from sconectl.yaml_tree import Document, Path, show_path
+
+CODE = "SC1008"
+_SHOWN = 3
+_SPECIAL = {"c": "a device", "b": "a device", "p": "a FIFO", "s": "a socket"}
+_SETID = 0o6000
+_DIRECTORIES = ("dirs", "fs_dirs", "plains")
+_MADE_IF_MISSING = ("plains", "plain_files", "host_paths")
+
+
+def setuid_paths(members: Mapping[str, Member], known: Mapping[str, Rule]) -> tuple[str, ...]:
+    """Return the protected files that run with the rights of their owner or group, sorted."""
+    return tuple(
+        path
+        for path in sorted(members)
+        if members[path].kind == "f" and members[path].mode & _SETID and _protected(known, path)
+    )
+
+
+def image_findings(
+    plan: ServicePlan,
+    document: Document,
+    known: Mapping[str, Rule],
+    native: tuple[ImageInfo, RootTree],
+    sources: NativeSources,
+) -> list[Finding]:
+    """Return findings about the image that the build begins with; `sources` are added to it."""
+    info, tree = native
+    origin: Path = ("build", "from") if plan.model.build.base else ("build", "kind")
+    steps = bool(plan.run or plan.requirements or sources.java)
+    found = [
+        *_special(tree.members, known, origin, steps),
+        *_hard_links(tree.members, known, origin, steps),
+        *_setuid(setuid_paths(tree.members, known), known, origin, steps),
+        *_volumes(known, plan),
+        *_missing(plan, tree, frozenset(file.path for file in sources.files), steps),
+        *_injected(plan, tree),
+        *_program(plan, info, tree),
+    ]
+    return [
+        Finding(severity, CODE, document.position(where), show_path(where), message, hint)
+        for severity, where, message, hint in found
+    ]
+
+
+_Fault = tuple[Severity, Path, str, str]
+
+
+def _protected(known: Mapping[str, Rule], path: str) -> bool:
+    return rule_for(known, path).protection not in UNPROTECTED
+
+
+def _special(members: Mapping[str, Member], known: Mapping[str, Rule], origin: Path, steps: bool) -> Iterator[_Fault]:
+    for path in sorted(members):
+        what = _SPECIAL.get(members[path].kind)
+        if what and _protected(known, path):
+            hint = "remove it in a `run` step, or name its directory in host_paths"
+            yield "warning" if steps else "error", origin, f"{path} is {what}, which cannot be protected", hint
+
+
+def _hard_links(
+    members: Mapping[str, Member], known: Mapping[str, Rule], origin: Path, steps: bool
+) -> Iterator[_Fault]:
+    """Find files with names in two classes: `target` is the name that all links to one file share."""
+    for path in sorted(members):
+        other = members[path].target
+        if members[path].kind == "f" and other:
+            one, two = _manner(known, path), _manner(known, other)
+            if one != two:
+                message = f"{path} ({one}) is a hard link to {other} ({two})"
+                yield "warning" if steps else "error", origin, message, "remove it in a `run` step, or copy the file"
+
+
+def _manner(known: Mapping[str, Rule], path: str) -> str:
+    protection = rule_for(known, path).protection
+    return protection if protection == "encrypted" else "unprotected" if protection in UNPROTECTED else "protected"
+
+
+def _setuid(paths: Sequence[str], known: Mapping[str, Rule], origin: Path, steps: bool) -> Iterator[_Fault]:
+    hidden = [path for path in paths if rule_for(known, path).protection == "encrypted"]
+    hint = "take that mode away in a `run` step (chmod u-s,g-s)"
+    for text, found in (("encrypted", hidden), ("protected", [path for path in paths if path not in hidden])):
+        if found:
+            shown = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+            some = f"{text} file runs" if len(found) == 1 else f"{text} files run"
+            message = f"{len(found)} {some} with the rights of another user or group (setuid): {shown}"
+            if text == "encrypted":
+                yield "warning" if steps else "error", origin, f"{message}; such files cannot be encrypted", hint
+            else:
+                yield "warning", origin, message, f"the program can call them; if it need not, {hint}"
+
+
+def _volumes(known: Mapping[str, Rule], plan: ServicePlan) -> Iterator[_Fault]:
+    """Find paths that cannot be protected, because the native image declares a volume there."""
+    volumes = [rule.path for rule in known.values() if rule.why == IMAGE_VOLUME]
+    for field in ("dirs", "fs_dirs", "fs_files"):
+        for number, path in enumerate(getattr(plan.model.build, field)):
+            for volume in volumes:
+                holds = field == "dirs" and f"{volume}/".startswith(f"{path}/")
+                if holds or f"{path}/".startswith(f"{volume}/"):
+                    message = f"cannot be protected: the native image declares {volume} as a volume"
+                    yield "error", ("build", field, number), message, "another path, or another base image"
+
+
+def _missing(plan: ServicePlan, tree: RootTree, copied: frozenset[str], steps: bool) -> Iterator[_Fault]:
+    """Find paths of the manifest that are not in the image, or are something else there."""
+    build = plan.model.build
+    made = copied | {parent for path in copied for parent in _parents(path)} | {build.pwd}
+    fields = (*_DIRECTORIES, "fs_files", "plain_files", "host_paths")
+    for field in fields if plan.native else (*fields, "binaries"):
+        for number, path in enumerate(getattr(build, field)):
+            if not path.startswith("/") or path == "/" or path in made:
+                continue
+            where: Path = ("build", field, number)
+            member, real = tree.member(path), tree.resolve(path)
+            severity: Severity = "warning" if steps or field in _MADE_IF_MISSING else "error"
+            if member is None and real is None:
+                hint = "nothing, if it is mounted" if field == "host_paths" else "a `run` step has to make it"
+                yield severity, where, f"{path} is not in the image", hint
+            elif real != path and field in ("dirs", *_MADE_IF_MISSING):
+                yield severity, where, f"{path} is a link, or behind one, in the image", "name the path without links"
+            elif field in _DIRECTORIES and real == path and member is not None and member.kind != "d":
+                yield severity, where, f"{path} is not a directory of the image", "check the path"
+
+
+def _injected(plan: ServicePlan, tree: RootTree) -> Iterator[_Fault]:
+    for number, file in enumerate(plan.model.injection_files):
+        where: Path = ("injection_files", number, "path")
+        member = tree.member(file.path)
+        if member is not None and member.kind == "d":
+            yield "error", where, "the image has a directory there", "another path"
+        for parent in _parents(file.path):
+            above = tree.member(parent)
+            if above is not None and above.kind != "d":
+                what = "a link" if above.kind == "l" else "a file"
+                yield "error", where, f"{parent} is {what} in the image", "name the path without links"
+
+
+def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fault]:
+    """Find what an existing image cannot start. What others start is known when they are built."""
+    if not plan.native:
+        return
+    where: Path = ("build", "command")
+    try:
+        checked = check_program(plan, info, tree)
+    except (PlanImpossible, BuildFailed) as error:
+        yield "error", where, error.message, error.hint
+        return
+    for remark in checked.remarks if checked else ():
+        yield "warning", where, remark, ""
+
+
+def _parents(path: str) -> Iterator[str]:
+    while (path := posixpath.dirname(path)) != "/":
+        yield path

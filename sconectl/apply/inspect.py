@@ -1,0 +1,179 @@
+"""What a confidential image says about itself: its label, read with the mistrust that foreign text deserves.
+
+In: the name of an image, engine and registry. Out: an `InspectedImage`. Raises `BuildFailed` if there is no such image,
+and `PlanImpossible` if it is none of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sconectl.apply.local_layers import Layers
+from sconectl.errors import BuildFailed, PlanImpossible
+from sconectl.plan.facts import LABEL, Fspf, Signer
+from sconectl.plan.protection import CONTAINER_RUNTIMES, LAUNCHER_ROOT, default_rules
+from sconectl.ports import ImageEngine, ImageInfo, Registry
+
+_MAX_LABEL = 4 << 20
+_ENCLAVE = "/scone/image/index.json"
+_Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Paths = tuple[str, ...]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+
+class _Protected(_Part):
+    root: _Hex
+    encrypted: _Paths
+    outside: _Paths
+
+
+class _Variables(_Part):
+    local: tuple[str, ...]
+    global_: tuple[str, ...] = Field(alias="global")
+
+
+class Label(_Part):
+    """The public facts on an image. Nothing of it is checked against the image's files."""
+
+    format: Literal[2]
+    toolchain: str
+    name: str
+    measurement: _Hex
+    parameters: dict[str, str]
+    protected: _Protected
+    variables: _Variables
+    secrets: tuple[str, ...]
+    imports: tuple[str, ...]
+    image_session: str
+    facts_digest: _Hex
+    signer: Signer | None = None
+    stable: tuple[_Hex, ...] = ()
+    fspf: Fspf | None = None
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """A layer: `size` is that of its tar, `origin` base, launcher, native or enclave; None and empty if not known."""
+
+    digest: str
+    size: int | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class InspectedImage:
+    """An image, where it was found (`container engine` or `registry`), and what it says about itself."""
+
+    reference: str
+    place: str
+    info: ImageInfo
+    label: Label
+    layers: tuple[LayerView, ...]
+
+
+LayerSource = Callable[[str, ImageInfo], Layers | None]
+"""Gives the layers of a local image, or None if looking at them is not worth it."""
+
+
+def inspect_image(
+    reference: str, *, engine: Callable[[], ImageEngine], registry: Callable[[], Registry], layers: LayerSource
+) -> InspectedImage:
+    """Return what `reference` says about itself; `layers` is asked only for an image that the engine has."""
+    place, info = find_image(reference, engine=engine, registry=registry)
+    label = read_label(reference, info)
+    known = None if place == "registry" else layers(reference, info)
+    if known is None:
+        views = [LayerView(digest.removeprefix("sha256:")) for digest in info.layers]
+    else:
+        views = list(_views(known))
+    return InspectedImage(reference, place, info, label, tuple(views))
+
+
+def find_image(
+    reference: str, *, engine: Callable[[], ImageEngine], registry: Callable[[], Registry]
+) -> tuple[str, ImageInfo]:
+    """Return where an image is, and what is said about it there. Raises `BuildFailed`."""
+    reasons = []
+    for place, source in (("container engine", engine), ("registry", registry)):
+        try:
+            info = source().inspect(reference)
+        except BuildFailed as error:
+            reasons.append(error.message)
+            continue
+        if info is not None:
+            return place, info
+        reasons.append(f"the {place} has no image of this name")
+    raise BuildFailed(f"the image {reference} was not found: {'; '.join(reasons)}", hint="check the name")
+
+
+def read_label(reference: str, info: ImageInfo) -> Label:
+    """Return the public facts on an image. Raises `PlanImpossible` if there are none that can be understood."""
+    text = info.labels.get(LABEL)
+    if text is None:
+        raise PlanImpossible(
+            f"{reference} is no confidential image of sconectl: it has no label {LABEL}",
+            hint="`sconectl apply -f <service manifest>` and `sconectl sconify-image` make confidential images",
+        )
+    try:
+        if len(text) > _MAX_LABEL:
+            raise ValueError
+        return Label.model_validate_json(text)
+    except (ValidationError, ValueError, RecursionError):
+        raise PlanImpossible(
+            f"the label {LABEL} of {reference} cannot be understood",
+            hint="another version of sconectl made the image, or it is damaged: make it again",
+        ) from None
+
+
+def _views(layers: Layers) -> Iterator[LayerView]:
+    """Tell layers apart by what is in them: those below the launcher are the base image's, shared with it."""
+    origin = "base"
+    for digest, members in layers:
+        paths = {member.path for member in members}
+        if _ENCLAVE in paths:
+            origin = "enclave"
+        elif origin == "base" and LAUNCHER_ROOT in paths:
+            origin = "launcher"
+        elif origin == "launcher":
+            origin = "native"
+        yield LayerView(digest, sum(member.size for member in members), origin)
+
+
+def as_document(image: InspectedImage) -> dict[str, Any]:
+    """Return everything as plain values."""
+    label = image.label
+    usual = {path for path, rule in default_rules().items() if rule.why == CONTAINER_RUNTIMES}
+    protected: Mapping[str, Any] = {
+        "root": label.protected.root,
+        "encrypted": sorted(label.protected.encrypted),
+        "unprotected": sorted(set(label.protected.outside) - usual - {LAUNCHER_ROOT}),
+        "runtime_provided": sorted((set(label.protected.outside) & usual) - {LAUNCHER_ROOT}),
+    }
+    return {
+        "image": image.reference,
+        "found_in": image.place,
+        "id": image.info.id,
+        "architecture": image.info.architecture,
+        "name": label.name,
+        "toolchain": label.toolchain,
+        "simulation": label.toolchain == "sim",
+        "measurement": label.measurement,
+        "stable": list(label.stable),
+        "mode": label.parameters.get("mode", ""),
+        "signer": label.signer.model_dump() if label.signer else None,
+        "parameters": label.parameters,
+        "protected": protected,
+        "image_session": label.image_session,
+        "variables": {"local": list(label.variables.local), "global": list(label.variables.global_)},
+        "secrets": list(label.secrets),
+        "imports": list(label.imports),
+        "facts_digest": label.facts_digest,
+        "layers": [{"digest": layer.digest, "size": layer.size, "origin": layer.origin} for layer in image.layers],
+    }

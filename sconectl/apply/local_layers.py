@@ -1,0 +1,59 @@
+"""What is in the layers of a local image: remembered from earlier runs, or fetched from the engine.
+
+In: an engine, the name of an image that it has, the cache directory. Out: members of layers, or the files that they
+make. Raises `BuildFailed`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sconectl.ports import ImageEngine, ImageInfo
+from sconectl.toolchains.layer_cache import LayerCache
+from sconectl.toolchains.layer_index import Member
+from sconectl.toolchains.root_tree import RootTree, merge
+from sconectl.toolchains.saved_image import open_native
+
+Layers = Sequence[tuple[str, Sequence[Member]]]
+"""Digest (64 hex digits) and members of each layer, the lowest first."""
+
+
+def remembered_layers(info: ImageInfo, cache: Path) -> Layers | None:
+    """Return the layers of an image if all of them are known from earlier runs."""
+    known = LayerCache(cache / "layers")
+    found = []
+    for digest in (digest.removeprefix("sha256:") for digest in info.layers):
+        members = known.members(digest)
+        if members is None:
+            return None
+        found.append((digest, members))
+    return found or None
+
+
+def local_layers(engine: ImageEngine, reference: str, cache: Path) -> Layers:
+    """Return the layers of a local image; the engine gives them out only if they are not known."""
+    info = engine.inspect(reference)
+    found = remembered_layers(info, cache) if info else None
+    if found is not None:
+        return found
+    with (
+        tempfile.TemporaryDirectory(prefix="sconectl-") as work,
+        open_native(engine, reference, Path(work), cache) as native,
+    ):
+        return [(layer.digest, layer.members) for layer in native.layers]
+
+
+@contextmanager
+def local_files(engine: ImageEngine, reference: str, cache: Path, *, contents: bool) -> Iterator[RootTree]:
+    """Give the files of a local image; without `contents` they cannot be read, and may need no engine."""
+    if not contents:
+        yield merge([members for _, members in local_layers(engine, reference, cache)])
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="sconectl-") as work,
+        open_native(engine, reference, Path(work), cache) as native,
+    ):
+        yield native.tree

@@ -1,0 +1,123 @@
+"""The Helm chart of one converted image: that of a mesh of one service, on its own, as any kind of workload.
+
+In: what the command line asks for and the plan of the mesh. Out: the files of the chart. Raises `UsageError` and
+`PlanImpossible`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sconectl import assets
+from sconectl.artefacts.chart import render_chart
+from sconectl.errors import UsageError
+from sconectl.plan.mesh import MeshPlan
+
+WORKLOADS = ("deployment", "statefulset", "daemonset", "job")
+_DEPLOYMENT = "templates/deployment.yaml"
+_POD = "  template:\n"
+_VALUES = b"## Values of each service\n"
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,52}[a-z0-9])?\Z")
+
+
+@dataclass(frozen=True)
+class ChartRequest:
+    """What the chart should be like; there is none without a `workload`."""
+
+    workload: str = ""
+    port: int | None = None
+    volumes: Sequence[Mapping[str, str]] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    manifests: Path | None = None
+
+
+def check_chart(request: ChartRequest, service: str) -> None:
+    """Raise `UsageError` for what can never become a chart."""
+    if not request.workload:
+        if request.port or request.volumes or request.values or request.manifests:
+            raise UsageError("options of a chart without a chart", hint="add --k8s-helm-workload-type=deployment")
+        return
+    if request.workload not in WORKLOADS:
+        message = f"--k8s-helm-workload-type {request.workload} is not known"
+        raise UsageError(message, hint=f"known are {', '.join(WORKLOADS)}")
+    if not _LABEL.match(service):
+        raise UsageError(
+            f"a chart cannot be called after the service {service}",
+            hint="give --service-name with lower-case letters, digits and inner hyphens, at most 54",
+        )
+
+
+def chart_files(request: ChartRequest, plan: MeshPlan, service: str) -> dict[str, bytes]:
+    """Return the files of the chart `sconify-<service>`, below a folder called after the service."""
+    [own] = plan.chart.services
+    name = f"sconify-{service}"
+    own = replace(own, name=name, port=request.port, extra_values=_values(request))
+    files = render_chart(replace(plan.chart, name=name, services=(own,)))
+    folder = f"charts/{name}/"
+    chart = {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
+    head, values = assets.read("charts_templates/workloads/README.md"), files["README.md"].partition(_VALUES)
+    chart["README.md"] = head + b"".join(values[1:])
+    if request.workload != "deployment":
+        chart[f"templates/{request.workload}.yaml"] = _as_workload(request.workload, chart.pop(_DEPLOYMENT))
+    for file in _manifests(request.manifests):
+        path = f"templates/{file.name}"
+        if path in chart:
+            raise UsageError(f"the chart has {path} already", hint=f"rename {file}")
+        chart[path] = file.read_bytes()
+    return {f"{service}/{path}": content for path, content in chart.items()}
+
+
+def _as_workload(workload: str, deployment: bytes) -> bytes:
+    """Return the template of another kind of workload: its own head over the pods of the Deployment."""
+    pod = deployment.decode().partition(_POD)[2]
+    if workload == "job":
+        pod = pod.replace("restartPolicy: Always", "restartPolicy: Never")
+    return assets.read(f"charts_templates/workloads/{workload}.yaml") + (_POD + pod).encode()
+
+
+def _values(request: ChartRequest) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    names = {
+        volume["name"]: "volume" + re.sub(r"[^a-z0-9]+", "-", volume["name"].lower()).strip("-")
+        for volume in request.volumes
+    }
+    if request.volumes:
+        values["extraVolumes"] = [{"name": name, "emptyDir": {}} for name in names.values()]
+        values["extraVolumeMounts"] = [
+            {"name": names[volume["name"]], "mountPath": volume["path"]} for volume in request.volumes
+        ]
+    for path, text in request.values.items():
+        *above, last = path.split(".")
+        place = values
+        for part in above:
+            below = place.setdefault(part, {})
+            if not isinstance(below, dict):
+                raise UsageError(f"--k8s-helm-set {path}: {part} holds no other values")
+            place = below
+        place[last] = _scalar(text)
+    return values
+
+
+def _scalar(text: str) -> str | int | bool | None:
+    """Return a value as `helm --set` would take it."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text == "null":
+        return None
+    return int(text) if re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text) else text
+
+
+def _manifests(path: Path | None) -> list[Path]:
+    if path is None:
+        return []
+    try:
+        files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
+        if not files or not all(file.is_file() for file in files):
+            raise UsageError(f"{path}: no manifests (*.yaml) are there")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    return files

@@ -1,0 +1,44 @@
+"""Proposes directories to encrypt for an image: from a log of strace, or from a run under observation.
+
+In: the request, the log or the number of seconds to run. Out: a `Proposal`. Raises `BuildFailed`, `InvalidInput` and
+`PlanImpossible`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+from pathlib import Path
+
+from sconectl.apply.genservice import ServiceWorld
+from sconectl.apply.sconify import SconifyRequest, native_image, service_manifest
+from sconectl.toolchains.launcher_bundle import obtain_bundle
+from sconectl.toolchains.observed_run import observe
+from sconectl.toolchains.trace import read_trace
+from sconectl.toolchains.trace_proposal import Proposal, propose
+
+_ENDED = re.compile(r"\+\+\+ exited with (-?[1-9][0-9]*) ")
+
+
+def proposal_from_log(request: SconifyRequest, log: str, name: str, world: ServiceWorld) -> Proposal:
+    """Propose directories from the text of a log that is called `name`."""
+    native = native_image(request.source, world)
+    return propose(read_trace(log, name, native.config.get("WorkingDir") or "/"))
+
+
+def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld) -> Proposal:
+    """Run the native image once, for at most `seconds`, and propose directories from what its program opens."""
+    native = native_image(request.source, world)
+    model = service_manifest(request, native)  # whose parts are checked
+    base = native_image(world.launcher_base, world)
+    with tempfile.TemporaryDirectory(prefix="sconectl-") as work:
+        bundle = obtain_bundle(
+            world.engine, world.launcher_base, base, world.environment, Path(work), world.cache, world.detail
+        )
+        world.progress(f"running {request.source} for {seconds} seconds under observation")
+        command = shlex.split(model.build.command)
+        log = observe(world.engine, request.source, command, bundle, seconds, world.detail)
+    if ended := _ENDED.search(log):
+        world.remark(f"the program ended with status {ended[1]} while it was observed; -v shows what it said")
+    return propose(read_trace(log, "observed run", model.build.pwd))

@@ -1,0 +1,59 @@
+"""The image of the last stable version, which stays valid while a new one is rolled out.
+
+In: its name, engine and registry. Out: what its label says. Raises `BuildFailed` if there is no such image, and
+`PlanImpossible` if it cannot stay valid beside the new one. Nothing is pulled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sconectl.apply.image_sessions import read_facts
+from sconectl.apply.inspect import Label, find_image, read_label
+from sconectl.errors import BuildFailed, CasError, PlanImpossible
+from sconectl.plan.facts import ImageFacts
+from sconectl.plan.naming import image_session_name
+from sconectl.ports import ImageEngine, Registry, SessionStore
+
+TOOLCHAIN = "sim"
+
+
+def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], Registry]) -> Label:
+    """Return what the stable image says about itself. Raises `BuildFailed` and `PlanImpossible`."""
+    try:
+        _, info = find_image(reference, engine=lambda: engine, registry=registry)
+    except BuildFailed as error:
+        error.hint = "push or pull it, or remove `stable` while there is no earlier version"
+        raise
+    label = read_label(reference, info)
+    if label.toolchain != TOOLCHAIN:
+        raise PlanImpossible(
+            f"the stable image {reference} was made with toolchain {label.toolchain}, the new one is with {TOOLCHAIN}",
+            hint="build the stable version again with this toolchain, or remove `stable`",
+        )
+    return label
+
+
+def stable_remarks(reference: str, stable: Label, facts: ImageFacts, store: SessionStore | None) -> Iterator[str]:
+    """Yield what to know about the stable image before the policy of the new one (`facts`) accepts it, too."""
+    if not _confirmed(reference, stable, store):
+        yield (
+            f"nothing but its label says that the stable image {reference} has the measurement {stable.measurement}: "
+            "compare it with `sconectl measure`"
+        )
+    if stable.protected.encrypted and stable.fspf != facts.fspf:
+        yield (
+            "the encrypted files of the stable image are not those of the new one: with the new policy it attests, "
+            "but cannot open them"
+        )
+    if stable.parameters.get("mode") == "debug" != facts.parameters.get("mode"):
+        yield "the stable image runs in debug mode, which the new policy does not tolerate"
+
+
+def _confirmed(reference: str, stable: Label, store: SessionStore | None) -> bool:
+    """Tell whether the session of that image says the same as its label: whoever may push could write any label."""
+    try:
+        known = read_facts(store, image_session_name(reference)) if store else None
+    except CasError:
+        return False
+    return known is not None and known.digest() == stable.facts_digest

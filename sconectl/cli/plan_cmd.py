@@ -1,0 +1,144 @@
+"""`sconectl plan`: what `apply` would do and what would come of it, before anything is built or written.
+
+In: the options of the command line. Out: a table or JSON on stdout, findings on stderr. Errors among the findings
+are raised as `InvalidInput` after the plan is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sconectl.cli.console import Console, note, result, show_findings
+from sconectl.errors import InvalidInput, SconectlError
+from sconectl.findings import Finding, errors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sconectl.apply.plan_report import PlanReport
+    from sconectl.cli.apply_cmd import ApplyOptions
+    from sconectl.manifest.reader import Manifest
+
+
+def plan(
+    file: Annotated[Path, typer.Option("--filename", "-f", metavar="FILE", help="The manifest; - reads stdin.")],
+    target: Annotated[
+        Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where `apply` puts results.")
+    ] = Path("target"),
+    output: Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")] = "text",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Plan for `apply --dry-run`.")] = False,
+    no_push: Annotated[
+        bool, typer.Option("--no-push", "-n", "--no-pull", help="Service: plan for `apply --no-push`.")
+    ] = False,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="Service: production or debug.")] = "production",
+    base_image: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=IMAGE", help="Service: base image of a kind, like python=IMAGE.")
+    ] = None,
+    release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = "",
+    policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = "",
+    facts: Annotated[Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory).")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
+    env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
+    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = "sim",
+    cas_config: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
+    ] = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="List every path.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Show what `apply` would do, and build, write and upload nothing.
+
+    Service: steps, every path with its class and why, what is measured, what an
+    operator of the machine will be able to read. Mesh: sessions and files.
+    """
+    from sconectl.cli.apply_cmd import ApplyOptions, check_toolchain
+    from sconectl.cli.config import load_config
+    from sconectl.cli.option_values import base_images, pairs
+    from sconectl.cli.session_access import one_of
+    from sconectl.cli.session_check import plain
+
+    one_of("--output", output, ("text", "json"))
+    one_of("--mode", mode, ("production", "debug"))
+    check_toolchain(toolchain)
+    options = ApplyOptions(
+        file=file,
+        target=target,
+        config=load_config(Path.cwd()),
+        variables=pairs("--set", set_ or []),
+        env_files=tuple(env_file or ()),
+        dry_run=dry_run,
+        no_push=no_push,
+        mode=mode,
+        release=release,
+        namespace=policy_namespace,
+        facts=facts,
+        cas_config=cas_config,
+        base_images=base_images(base_image or []),
+    )
+    console = Console(-1 if quiet else 0)
+    try:
+        document, lines, findings = _plan(options, console, all_paths=verbose > 0)
+    except SconectlError as error:
+        if output == "json" and error.findings:
+            result(json.dumps({"findings": [plain(finding) for finding in error.findings]}, indent=2))
+        raise
+    if output == "json":
+        result(json.dumps({**document, "findings": [plain(finding) for finding in findings]}, indent=2))
+    else:
+        for line in lines:
+            result(line)
+    show_findings(finding for finding in findings if finding.severity != "error")  # errors are shown when raised
+    if errors_of(findings):
+        raise InvalidInput(errors_of(findings))
+
+
+def _plan(
+    options: ApplyOptions, console: Console, *, all_paths: bool
+) -> tuple[dict[str, Any], Iterable[str], list[Finding]]:
+    """Return the plan as plain values and as lines, and what there is to say about it, by position."""
+    from sconectl.cli.apply_cmd import read_given
+    from sconectl.manifest.genservice import GenService
+    from sconectl.plan.availability import remarks
+
+    manifest = read_given(options)
+    findings = [*manifest.warnings, *remarks(manifest.model, manifest.document)]
+    with console.working():
+        if isinstance(manifest.model, GenService):
+            from sconectl.apply.plan_words import as_document
+            from sconectl.cli.plan_table import table_lines
+
+            report, more = _service(manifest, options, console)
+            findings = sorted([*findings, *more], key=lambda finding: finding.position)
+            return as_document(report), table_lines(report, all_paths=all_paths), findings
+        from sconectl.cli.plan_mesh import mesh_lines, plan_of_mesh
+
+        document = plan_of_mesh(manifest, manifest.model, options, console)
+        return document, mesh_lines(document), findings
+
+
+def _service(manifest: Manifest, options: ApplyOptions, console: Console) -> tuple[PlanReport, list[Finding]]:
+    """Return the plan of a service, and what there is to say about it."""
+    from sconectl.apply.genservice import earlier_runs
+    from sconectl.apply.local_layers import local_files
+    from sconectl.apply.plan_report import PlanWorld, report_plan
+    from sconectl.cli.apply_cmd import read_service, service_remarks, service_world
+    from sconectl.cli.wiring import Wiring
+
+    planned, sources = read_service(manifest, options)
+    wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
+    service = service_world(options, wiring, console, None)
+    console.step("looking at the image")
+    world = PlanWorld(
+        engine=service.engine,
+        registry=lambda: wiring.registry,
+        files=lambda name: local_files(service.engine, name, service.cache, contents=bool(planned.native)),
+        earlier=earlier_runs(planned, sources, service),
+        push=service.push,
+        session=not options.dry_run,
+    )
+    report = report_plan(planned, sources, manifest.document, world)
+    return report, [*service_remarks(manifest), *report.findings]

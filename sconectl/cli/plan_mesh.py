@@ -1,0 +1,75 @@
+"""The plan of a mesh: the run of `apply` itself, in a world that remembers what would be written.
+
+In: a manifest and options. Out: text or plain values. Raises what `apply` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sconectl.apply.rehearsal import RehearsalStore, RehearsalWorkspace
+from sconectl.cli.apply_cmd import ApplyOptions, run_mesh
+from sconectl.cli.console import Console, note, shown
+from sconectl.cli.wiring import Wiring
+
+if TYPE_CHECKING:
+    from sconectl.manifest.mesh import Mesh
+    from sconectl.manifest.reader import Manifest
+    from sconectl.ports import SessionStore
+
+
+class _Rehearsal(Wiring):
+    """The adapters of a run that changes nothing."""
+
+    def __init__(self, options: ApplyOptions) -> None:
+        super().__init__(target=options.target, cas_config=options.cas_config, notify=note)
+        self.stores: dict[str, RehearsalStore] = {}
+
+    @cached_property
+    def workspace(self) -> RehearsalWorkspace:
+        return RehearsalWorkspace(super().workspace)
+
+    def store(self, cas_url: str, cas_key: str | None = None, tolerance: str | None = None) -> SessionStore:
+        if cas_url not in self.stores:
+            self.stores[cas_url] = RehearsalStore(super().store(cas_url, cas_key, tolerance))
+        return self.stores[cas_url]
+
+
+def plan_of_mesh(manifest: Manifest, mesh: Mesh, options: ApplyOptions, console: Console) -> dict[str, Any]:
+    """Return what `apply` would do for a mesh, as plain values."""
+    world = _Rehearsal(options)
+    run_mesh(manifest, options, world, console)
+    return {
+        "kind": "mesh",
+        "namespace": options.namespace or mesh.policy.namespace,
+        "services": [{"name": service.name, "image": service.image} for service in mesh.services],
+        "sessions": [
+            {"name": name, "cas": address, "state": state}
+            for address, store in world.stores.items()
+            for name, state in store.outcomes.items()
+        ],
+        "files": [{"path": path, "state": state} for path, state in sorted(world.workspace.outcomes.items())],
+    }
+
+
+def mesh_lines(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the plan of a mesh as text."""
+    yield f"mesh in namespace {document['namespace']}"
+    yield ""
+    yield "SERVICES"
+    for service in document["services"]:
+        yield f"  {service['name']:<20} {service['image']}"
+    yield ""
+    yield "SESSIONS"
+    for session in document["sessions"]:
+        yield f"  {session['state']:<10} {shown(session['name'])} (CAS {session['cas']})"
+    if not document["sessions"]:
+        yield "  none is uploaded"
+    yield ""
+    yield "FILES"
+    for file in document["files"]:
+        yield f"  {file['state']:<10} {shown(file['path'])}"
+    if not document["files"]:
+        yield "  unchanged"
