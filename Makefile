@@ -20,6 +20,7 @@ unit: venv ## run the tests that need no container engine
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
 	@scripts/e2e-tools.sh
+	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e
 
@@ -28,10 +29,19 @@ nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, generated 
 	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
 	$(BIN)/python tests/nightly/kill_loop.py --kills 200
 	SCONECTL_TEST_EXAMPLES=200 $(BIN)/pytest -q tests/e2e/test_cas_openapi.py
+	@scripts/engine.sh
+	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && set -x && \
+	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
+	$(BIN)/python tests/nightly/kill_apply.py --kills 100 && \
+	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k large_file
 
 bench: venv ## measure speed as ratios (see bench/README.md)
 	$(BIN)/python bench/certificates.py
 	$(BIN)/python bench/rest.py
+	$(BIN)/python bench/sources.py
+	@scripts/engine.sh
+	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
+	SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/python bench/assembly.py
 
 lint: venv ## check style and types
 	$(BIN)/ruff check

@@ -18,10 +18,11 @@ fi
 
 if docker info >/dev/null 2>&1; then
     docker images --format '{{.Repository}}:{{.Tag}}' --filter reference='sconectl-demo/*' \
-        --filter reference='sconectl-native/python-hello-user' --filter reference='sconectl-launcher' |
+        --filter reference='sconectl-native/python-hello-user' --filter reference='sconectl-launcher' \
+        --filter reference='sconectl-test-image/*' |
         grep -v '<none>' | xargs -r docker rmi >/dev/null || true
-    docker images --format '{{.Repository}}:{{.Tag}}' --filter reference='sconectl-base/python' |
-        sed 's/^/kept: the base image; remove it with: docker rmi /'
+    docker images --format '{{.Repository}}:{{.Tag}}' --filter reference='sconectl-base/*' |
+        sed 's/^/kept: a base image; remove it with: docker rmi /'
 fi
 cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/sconectl
 if [ -d "$cache" ]; then echo "kept: downloads and build caches; remove them with: rm -r $cache"; fi

@@ -21,6 +21,7 @@ needs strings binutils
 needs nginx nginx-light
 needs redis-server redis-server
 needs redis-cli redis-tools
+needs faketime faketime
 needs chromium-headless-shell chromium-headless-shell
 if [ "${#wanted[@]}" != 0 ]; then
     # Only the programs are wanted, not the services of their packages.

@@ -89,6 +89,7 @@ InnerPath = Annotated[str, AfterValidator(_inner_path)]
 CommandLine = Annotated[str, AfterValidator(_command)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_no_nul)]
 Optional = Annotated[str | None, BeforeValidator(_empty_as_none)]
+OptionalImage = Annotated[ImageReference | None, BeforeValidator(_empty_as_none)]
 Flag = bool
 
 

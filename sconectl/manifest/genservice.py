@@ -17,6 +17,7 @@ from sconectl.manifest.fields import (
     NamedDefault,
     NamedValue,
     Optional,
+    OptionalImage,
     Part,
     Secret,
     Text,
@@ -46,10 +47,10 @@ def _mapping_or_nothing(value: Any) -> Any:
 
 
 class Signature(Part):
-    """How the image is signed."""
+    """Who signs the image."""
 
     sign: Flag = True
-    key: Optional = None
+    key: Optional = Field(None, description="File with the signing key (PEM, RSA-3072, e=3) instead of your own one.")
 
 
 class Build(Part):
@@ -85,7 +86,7 @@ class Build(Part):
     )
     volumes: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_list_or_nothing)] = ()
     signature: Signature | None = None
-    stable: Optional = None
+    stable: OptionalImage = Field(None, description="Image of the last stable version, which stays valid, too.")
     gen_policy: dict[str, Any] | None = None
 
 

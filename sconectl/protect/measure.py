@@ -1,6 +1,7 @@
 """The measurement of a simulated enclave: one value for launcher, protected root and enclave parameters.
 
-It stands where MRENCLAVE stands on hardware: 32 bytes, written as 64 lower-case hex digits.
+It stands where MRENCLAVE stands on hardware: 32 bytes, written as 64 lower-case hex digits. Mode, product and security
+version are not in it: the signature vouches for them.
 """
 
 from __future__ import annotations
@@ -14,19 +15,24 @@ from sconectl.protect.index import Index, scan
 LAUNCHER_ROOT = "/scone"
 IMAGE_DIR = "image"
 """Below /scone: what belongs to one image (index, parameters, sealed files); the rest is the launcher."""
+SIGNATURE = "sigstruct.bin"
+"""The signature of the enclave, in that directory."""
+
+UNMEASURED = frozenset({"mode", "isvprodid", "isvsvn"})
+"""Parameters that are signed instead. All others count, also those that this version does not know."""
 
 
 def measurement(*, launcher: str, root: str, parameters: Mapping[str, str]) -> str:
     """Return the measurement of an enclave.
 
     `launcher` and `root` are the digests of the launcher's files and of the file index; `parameters` are the
-    enclave parameters (mode, heap, stack, dlopen, …) as text.
+    enclave parameters (heap, stack, dlopen, …) as text, of which the unmeasured ones make no difference.
     """
     document = {
-        "format": "sconectl-sim-measurement-1",
+        "format": "sconectl-sim-measurement-2",
         "launcher": launcher,
         "root": root,
-        "parameters": dict(parameters),
+        "parameters": {name: value for name, value in parameters.items() if name not in UNMEASURED},
     }
     text = json.dumps(document, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

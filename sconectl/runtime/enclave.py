@@ -1,16 +1,17 @@
-"""Measures the simulated enclave: the launcher's own files, the protected root and the parameters.
+"""Measures the simulated enclave: launcher, the protected root and the parameters; checks its signature.
 
 In: the root directory of the container. Out: an `Enclave` whose measurement is what was found, not what was
 expected. Files that a program left behind in the container's own layer are removed first, as on hardware, where
-they would never have reached the disk.
+they would never have reached the disk. Raises `LaunchRefused` for an image without a description, or with a signature
+that is not valid for what was found.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,37 +19,37 @@ from pathlib import Path
 from typing import Any
 
 from sconectl.protect.index import Difference, Index, differences, is_below, scan
-from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, launcher_index, measurement
+from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, SIGNATURE, launcher_index, measurement
+from sconectl.protect.signature import SIZE, BadSignature, SignedEnclave, verify
 from sconectl.runtime import log
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.mounts import mounts
 
-_NUMBER = re.compile("[0-9]{1,5}")
-_MAX_NUMBER = 65535
-
 
 @dataclass(frozen=True)
 class Enclave:
-    """What was measured: `found` from the live files, `expected` from the index that the image carries."""
+    """What was measured: `found` from the live files, `expected` from the index that the image carries.
+
+    `signed` is what a valid signature says, or None for an image that is not signed.
+    """
 
     found: str
     expected: str
     parameters: Mapping[str, str]
     index: Index
     changes: tuple[Difference, ...]
+    signed: SignedEnclave | None = None
 
     @property
     def debug(self) -> bool:
-        """Tell whether the image was built with `--mode debug`."""
-        return self.parameters.get("mode") != "production"
+        """Tell whether the image was built with `--mode debug`; the signature decides, if there is one."""
+        return self.signed.debug if self.signed else self.parameters.get("mode") != "production"
 
     def identity(self) -> dict[str, Any]:
-        """Return what a report says about the enclave. It names no signer: these images are measured, not signed."""
+        """Return what a report says about the enclave. Without a signature, nobody vouches for product and version."""
         found: dict[str, Any] = {"measurement": self.found, "debug": self.debug}
-        for name in ("isvprodid", "isvsvn"):
-            text = self.parameters.get(name, "")
-            if _NUMBER.fullmatch(text) and int(text) <= _MAX_NUMBER:
-                found[name] = int(text)
+        if self.signed and self.signed.measurement == self.found:
+            found |= {name: getattr(self.signed, name) for name in ("mrsigner", "isvprodid", "isvsvn")}
         return found
 
 
@@ -60,6 +61,7 @@ def measure(root: str = "/") -> Enclave:
         description = json.loads((image / "enclave.json").read_bytes())
         parameters = {str(key): str(value) for key, value in description["parameters"].items()}
         launcher_expected = str(description["launcher"])
+        signer = str(description.get("signer") or "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LaunchRefused("the image does not describe a simulated enclave", causes=(str(error),)) from error
     launcher_found = launcher_index(f"{root.rstrip('/')}{LAUNCHER_ROOT}").digest()
@@ -71,13 +73,36 @@ def measure(root: str = "/") -> Enclave:
         changes = differences(expected, found)
     if launcher_found != launcher_expected:
         changes.insert(0, Difference("changed", f"{LAUNCHER_ROOT} (the launcher itself)"))
+    as_built = measurement(launcher=launcher_expected, root=expected.digest(), parameters=parameters)
     return Enclave(
         found=measurement(launcher=launcher_found, root=found.digest(), parameters=parameters),
-        expected=measurement(launcher=launcher_expected, root=expected.digest(), parameters=parameters),
+        expected=as_built,
         parameters=parameters,
         index=expected,
         changes=tuple(changes),
+        signed=_signature(image / SIGNATURE, signer, as_built),
     )
+
+
+def _signature(file: Path, signer: str, as_built: str) -> SignedEnclave | None:
+    """Return what the signature says. The image states its signer elsewhere, too: none that got lost goes unnoticed.
+
+    It has to be for the image as it was built: what differs from that is refused anyhow, and named better.
+    """
+    try:
+        with file.open("rb") as opened:
+            signed = verify(opened.read(SIZE + 1))
+        if not hmac.compare_digest(signed.measurement, as_built):
+            raise BadSignature("it is for another measurement")
+        if signed.mrsigner != signer:
+            raise BadSignature("it is of another signer")
+    except FileNotFoundError as error:
+        if not signer:
+            return None
+        raise LaunchRefused("the image has lost its signature", causes=(f"it was signed by {signer}",)) from error
+    except (OSError, BadSignature) as error:
+        raise LaunchRefused("the signature of the image is not valid", causes=(str(error),)) from error
+    return signed
 
 
 def _refuse_mounts(root: str, expected: Index) -> None:

@@ -16,19 +16,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from sconectl.protect.chunks import SealBroken
+from sconectl.protect.extract import extract
+from sconectl.protect.fspf import ProtectedFiles, open_index, tag_of
 from sconectl.protect.index import Index, file_entry, is_below
-from sconectl.protect.sealed import TAG, SealBroken, SealedFile, open_content, open_index
+from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
 from sconectl.runtime.configuration import Configuration, FileSystemKey
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.mounts import mounts
 
 MEMORY = "/dev/shm/scone"  # noqa: S108 - checked to be memory
-BLOBS = "/scone/image/blobs"
 ORIGINALS = "/usr/lib/scone/originals"
 """Where an image keeps the files that it was built to inject: protected and measured like any other file."""
 IN_PLACE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Container runtimes mount these; they are written where they are."""
-_ENTER_ONLY = 0o711
+_ENTER_ONLY, _OWNER = 0o711, 0o700
 
 
 def sealed_target(path: str) -> str:
@@ -101,7 +103,7 @@ def _require_memory(folder: str) -> None:
         )
 
 
-def _make_folder(folder: Path, mode: int = _ENTER_ONLY) -> None:
+def _make_folder(folder: Path) -> None:
     """Create a folder and those above it; the umask of the container does not matter.
 
     Programs may change their user, so it is the mode of each file that decides who reads it.
@@ -109,55 +111,53 @@ def _make_folder(folder: Path, mode: int = _ENTER_ONLY) -> None:
     if not folder.parent.is_dir():
         _make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
-        folder.mkdir(0o700)
+        folder.mkdir(_OWNER)
     if folder.is_symlink():
         raise LaunchRefused(f"the way to {folder} leads through a link")
-    folder.chmod(mode | 0o700)
+    folder.chmod(_ENTER_ONLY)
 
 
 def _open_sealed(config: Configuration, index: Index) -> None:
+    """Verify and decrypt all encrypted directories; no program is started unless every byte is as it was sealed."""
     if config.fspf is None:
         raise LaunchRefused(
             "the image has encrypted directories, but the policy brings no key for them",
             causes=tuple(index.sealed),
         )
-    key = config.fspf.key
     try:
-        for file in _sealed_files(config.fspf):
-            if os.path.normpath(file.path) != file.path or not is_below(file.path, index.sealed):
-                raise SealBroken(f"{file.path} does not belong to the encrypted directories")
-            _write_sealed(key, file)
+        found = _read_fspf(config.fspf)
+        _check_regions(found, index)
+        for path in index.sealed:
+            _make_folder_above(Path(sealed_target(path)))
+        extract(found, f"{MEMORY}/sealed", folder_bits=_OWNER)
     except (SealBroken, FileNotFoundError) as error:
         raise LaunchRefused("the encrypted files of the image were changed", causes=(str(error),)) from error
 
 
-def _sealed_files(fspf: FileSystemKey) -> list[SealedFile]:
-    """Return what the encrypted index names, if its state is one that the policy accepts."""
+def _read_fspf(fspf: FileSystemKey) -> ProtectedFiles:
+    """Return what the file system protection file says, if its state is one that the policy accepts."""
     path = Path(fspf.path)
     if not path.is_file():
         raise SealBroken(f"{path} is missing")
     data = path.read_bytes()
-    found = data[-TAG:].hex()
+    found = tag_of(data)
     accepted = (found,) if fspf.tags is None else fspf.tags
     return open_index(fspf.key, found if found in accepted else "", data)
 
 
-def _write_sealed(key: bytes, file: SealedFile) -> None:
-    target = Path(sealed_target(file.path))
-    _make_folder_above(target)
-    if file.kind == "d":
-        _make_folder(target, file.mode & 0o777)
-        return
-    if file.kind == "l":
-        target.symlink_to(file.target)
-        return
-    digest = hashlib.sha256()
-    with Path(BLOBS, file.blob).open("rb") as source, _create(target, file.mode) as output:
-        for chunk in open_content(key, file, source):
-            digest.update(chunk)
-            output.write(chunk)
-    if digest.hexdigest() != file.digest:
-        raise SealBroken(f"the protected content of {file.path} is not what was sealed")
+def _check_regions(found: ProtectedFiles, index: Index) -> None:
+    """Encrypted regions are exactly those directories that were measured as such, and nothing else is demanded."""
+    for path in index.sealed:
+        if found.regions.get(path, Region(path, NOT_PROTECTED)).protection != ENCRYPTED:
+            raise SealBroken(f"{path} was measured as encrypted, but is not in the file system protection file")
+    for region in found.regions.values():
+        if region.protection == ENCRYPTED and not is_below(region.path, index.sealed):
+            raise SealBroken(f"{region.path} does not belong to the encrypted directories")
+        in_place = region.protection == NOT_PROTECTED and region.source == region.path
+        if region.storage != KERNEL or not (region.protection == ENCRYPTED or in_place):
+            raise LaunchRefused(
+                f"this launcher cannot provide region {region.path}: {region.protection} {region.storage}"
+            )
 
 
 def _inject(path: str, permission: int, content: bytes) -> None:

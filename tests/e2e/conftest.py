@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .world import World, docker, must
+from .bad_inputs import bench, bench_machine  # noqa: F401 (fixtures)
+from .world import World, docker, must, running_world
 
 
 @pytest.fixture(scope="session")
@@ -27,18 +28,30 @@ def ca_bundle() -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_world(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str) -> Iterator[World]:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all worlds keep their downloads and layer indexes, as one user's projects do."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def shared_world(
+    tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path
+) -> Iterator[World]:
     """The example, built and applied; tests must not change it."""
-    world = World(tmp_path_factory.mktemp("shared"), base_image, ca_bundle)
-    world.configure()
-    world.start_cas()
-    project = world.hello()
-    try:
+    with running_world(tmp_path_factory.mktemp("shared"), base_image, ca_bundle, cache) as world:
+        project = world.hello()
         must(world.apply_service(project / "service.yaml"))
         must(world.apply_mesh(project / "mesh.yaml"))
         yield world
-    finally:
-        world.close()
+
+
+@pytest.fixture(scope="module")
+def module_world(
+    tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path
+) -> Iterator[World]:
+    """A machine with a running CAS for all tests of a module."""
+    with running_world(tmp_path_factory.mktemp("module"), base_image, ca_bundle, cache) as world:
+        yield world
 
 
 @pytest.fixture
@@ -49,12 +62,7 @@ def hello(shared_world: World) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, base_image: str, ca_bundle: str) -> Iterator[World]:
+def world(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> Iterator[World]:
     """A fresh machine with a running CAS."""
-    fresh = World(tmp_path, base_image, ca_bundle)
-    fresh.configure()
-    fresh.start_cas()
-    try:
+    with running_world(tmp_path, base_image, ca_bundle, cache) as fresh:
         yield fresh
-    finally:
-        fresh.close()

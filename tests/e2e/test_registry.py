@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from .world import GREETING, World, docker, free_port, must, snapshot
+from .registry import running_registry
+from .world import GREETING, World, docker, must, snapshot
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("docker-registry") or shutil.which("registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed; `make test` installs it on Debian")
-    port = free_port("127.0.0.1")
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    log = (tmp_path / "registry.log").open("w")
-    process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/v2/")
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
+    with running_registry(tmp_path) as running:
+        yield running.address
 
 
 def test_push_and_learn_from_the_registry(world: World, registry: str) -> None:

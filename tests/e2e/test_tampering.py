@@ -63,7 +63,8 @@ def test_a_changed_file_is_refused(hello: World, tampered: Callable[[str], str],
     assert "Unexpected enclave measurement (MRENCLAVE, " in log and " - Expected " in log
 
 
-PARAMETERS = 'sed -i \'s/"mode": "production"/"mode": "debug"/\' /scone/image/enclave.json'
+PARAMETERS = 'sed -i \'s/"heap": "/"heap": "1/\' /scone/image/enclave.json'
+DEBUG = 'sed -i \'s/"mode": "production"/"mode": "debug"/\' /scone/image/enclave.json'
 FORGED = (  # the program is changed, and the index with it
     "cd /python && old=$(sha256sum print_env.py | cut -c1-64) && sed -i s/Hello/HELLO/ print_env.py && "
     "new=$(sha256sum print_env.py | cut -c1-64) && sed -i s/$old/$new/ /scone/image/index.json"
@@ -76,6 +77,10 @@ def test_a_consistent_forgery_is_refused_by_the_cas(hello: World, tampered: Call
     expected = json.loads((hello.target / "images" / "python-hello-user.json").read_text())["facts"]["measurement"]
     assert "attestation failed" in log
     assert "Unexpected enclave measurement (MRENCLAVE, " in log and f"Expected {expected}" in log
+
+
+def test_a_debug_enclave_is_not_tolerated(hello: World, tampered: Callable[[str], str]) -> None:
+    assert "The enclave runs in debug mode - Expected production mode" in refusal(hello, tampered(DEBUG))
 
 
 def test_added_files_never_take_effect(hello: World, tampered: Callable[[str], str]) -> None:

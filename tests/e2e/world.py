@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class World:
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     address: str = ""
     containers: list[str] = field(default_factory=list)
+    cache: Path | None = None
+    """Shared with other worlds; a folder of its own without one."""
 
     @property
     def target(self) -> Path:
@@ -95,7 +97,8 @@ class World:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SCONE")}
-        return {**kept, "XDG_DATA_HOME": str(self.root / "data"), "HOME": str(self.root)}
+        places = {"DATA": self.root / "data", "CACHE": self.cache or self.root / "cache"}
+        return {**kept, **{f"XDG_{name}_HOME": str(path) for name, path in places.items()}, "HOME": str(self.root)}
 
     def image(self, name: str = "hello") -> str:
         return f"sconectl-test/{self.name}-{name}:1"
@@ -139,11 +142,19 @@ class World:
         self, image: str, *arguments: str, config_id: str = CONFIG_ID, options: Sequence[str] = (), **variables: str
     ) -> str:
         """Start a container the way an operator does and return its name."""
+        name = self.create(image, *arguments, config_id=config_id, options=options, **variables)
+        must(docker("start", name))
+        return name
+
+    def create(
+        self, image: str, *arguments: str, config_id: str = CONFIG_ID, options: Sequence[str] = (), **variables: str
+    ) -> str:
+        """Prepare a container, but do not start it yet."""
         name = f"sconectl-test-{uuid.uuid4().hex[:10]}"
         settings = {"SCONE_CONFIG_ID": config_id, "SCONE_CAS_ADDR": self.address, **variables}
         words = [word for key, value in settings.items() if value for word in ("-e", f"{key}={value}")]
         self.containers.append(name)
-        must(docker("run", "-d", "--name", name, *words, *options, image, *arguments))
+        must(docker("create", "--name", name, *words, *options, image, *arguments))
         return name
 
     def log_with(self, container: str, awaited: str, *, seconds: float = 60) -> str:
@@ -166,7 +177,7 @@ class World:
 
     def remove_containers(self) -> None:
         for name in self.containers:
-            docker("rm", "-f", name)
+            docker("rm", "-f", "-v", name)
         self.containers.clear()
 
     def close(self) -> None:
@@ -176,6 +187,18 @@ class World:
         for image in must(docker("images", "--format", "{{.Repository}}:{{.Tag}}")).out.split():
             if f"/{self.name}-" in image:
                 docker("rmi", "-f", image)
+
+
+@contextmanager
+def running_world(root: Path, base_image: str, ca_bundle: str, cache: Path) -> Iterator[World]:
+    """Provide a configured machine with a running CAS, and take away what was made on it."""
+    world = World(root, base_image, ca_bundle, cache=cache)
+    world.configure()
+    try:
+        world.start_cas()
+        yield world
+    finally:
+        world.close()
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

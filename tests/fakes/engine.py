@@ -1,4 +1,4 @@
-"""A container engine in memory: it builds, stores, loads, exports and pushes images by the rules of a real one."""
+"""A container engine in memory: it builds, stores, saves, loads and pushes images by the rules of a real one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -62,20 +62,70 @@ def root_of(tar_file: bytes) -> Root:
     return root
 
 
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+CREATED = "2024-05-06T07:08:09.123456789Z"
+
+
 @dataclass
 class Image:
-    """An image: what inspecting it shows, and its flat root file system."""
+    """An image: what inspecting it shows, its flat root file system, its configuration, and its layers as tars."""
 
     info: ImageInfo
     root: Root
+    blob: bytes = b""
+    layers: tuple[bytes, ...] = ()
+
+    @property
+    def chain(self) -> list[tuple[str, ...]]:
+        """What engines know layers by: their digests and those of all below."""
+        return [self.info.layers[: number + 1] for number in range(len(self.layers))]
+
+
+def of_layers(layers: Sequence[bytes], config: Mapping[str, Any], architecture: str = "amd64") -> Image:
+    """Return an image of these layers; its id follows from its content."""
+    document = {
+        "architecture": architecture,
+        "config": config,
+        "created": CREATED,
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in layers]},
+    }
+    return of_blob(json.dumps(document, sort_keys=True).encode(), layers)
+
+
+def of_blob(blob: bytes, layers: Sequence[bytes]) -> Image:
+    """Return the image with this configuration."""
+    document = json.loads(blob)
+    info = ImageInfo(
+        _digest(blob),
+        document["architecture"],
+        document["config"],
+        tuple(document["rootfs"]["diff_ids"]),
+        document["created"],
+    )
+    return Image(info, merged(layers), blob, tuple(layers))
+
+
+def merged(layers: Sequence[bytes]) -> Root:
+    """Return the root file system that layers make."""
+    root: Root = {}
+    for layer in layers:
+        for path, entry in root_of(layer).items():
+            parent, name = posixpath.split(path)
+            if name.startswith(".wh."):
+                gone = posixpath.join(parent, name.removeprefix(".wh."))
+                root = {p: e for p, e in root.items() if p != gone and not p.startswith(f"{gone}/")}
+            else:
+                root[path] = entry
+    return root
 
 
 def image(root: Mapping[str, bytes], *, env: tuple[str, ...] = (), **config: Any) -> Image:
     """Return an image with these files; its id follows from its content."""
-    full: Root = {path: (0o644, content) for path, content in root.items()}
-    settings = {"Env": list(env), **config}
-    digest = hashlib.sha256(tar_of(full) + json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return Image(ImageInfo(f"sha256:{digest}", "amd64", settings), full)
+    full: Root = {path: (0o755, content) for path, content in root.items()}
+    return of_layers([tar_of(with_parents(full))], {"Env": list(env), **config})
 
 
 PYTHON = image({"/usr/bin/python3": b"an interpreter", "/etc/os-release": b"ID=fake\n"}, env=("PATH=/usr/bin",))
@@ -92,6 +142,10 @@ class FakeEngine:
     calls: list[str] = field(default_factory=list)
     archives: list[bytes] = field(default_factory=list)
     contexts: list[bytes] = field(default_factory=list)
+    complete_only: bool = False
+    """Whether it takes complete images only."""
+    output: bytes = b""
+    """What containers write to stdout."""
 
     def _called(self, what: str) -> None:
         self.calls.append(what)
@@ -115,31 +169,42 @@ class FakeEngine:
         self.images[reference] = self.remote[reference]
         return self.images[reference].info
 
-    def build(self, context: BinaryIO, tag: str, progress: Progress) -> str:
+    def build(self, context: BinaryIO, tag: str, progress: Progress, *, temporary: bool = False) -> str:
         self._called(f"build {tag}")
         raw = context.read()
         self.contexts.append(raw)
         files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
         root: Root = {}
-        info = None
+        base = None
+        layers: list[bytes] = []
         for line in files["/Dockerfile"].decode().splitlines():
             word, _, rest = line.partition(" ")
+            before = dict(root)
             if word == "FROM":
                 if self._found(rest) is None:
                     self.pull(rest, progress)
-                info, root = self._existing(rest).info, dict(self._existing(rest).root)
+                base = self._existing(rest)
+                layers, root = list(base.layers), dict(base.root)
             elif word == "ADD":
                 root.update(root_of(files[f"/{rest.split()[0]}"]))
             elif word == "RUN":
                 _run(json.loads(rest), root, progress)
-        assert info is not None
-        self.images[tag] = Image(ImageInfo(_digest(tar_of(root)), "amd64", info.config), root)
+            if word in ("ADD", "RUN"):
+                root = with_parents(root)
+                layers.append(tar_of({path: entry for path, entry in root.items() if before.get(path) != entry}))
+        assert base is not None
+        self.images[tag] = of_layers(layers, base.info.config)
         return self.images[tag].info.id
 
     @contextmanager
-    def export(self, reference: str) -> Iterator[BinaryIO]:
-        self._called(f"export {reference}")
-        yield io.BytesIO(tar_of(with_parents(self._existing(reference).root)))
+    def save(self, reference: str) -> Iterator[BinaryIO]:
+        self._called(f"save {reference}")
+        found = self._existing(reference)
+        names = [f"{number}/layer.tar" for number in range(len(found.layers))]
+        manifest = [{"Config": "config.json", "RepoTags": None, "Layers": names}]
+        parts: dict[str, bytes] = dict(zip(names, found.layers, strict=True))
+        parts |= {"config.json": found.blob, "manifest.json": json.dumps(manifest).encode()}
+        yield io.BytesIO(tar_of({f"/{name}": (0o644, content) for name, content in parts.items()}))
 
     @contextmanager
     def read_directory(self, reference: str, path: str) -> Iterator[BinaryIO]:
@@ -154,21 +219,38 @@ class FakeEngine:
             raise BuildFailed(f"{path} is not in {reference}")
         yield io.BytesIO(tar_of(below))
 
+    def run(self, reference: str, *, capabilities: Sequence[str], seconds: int, progress: Progress) -> bytes:
+        self._called(f"run {reference}")
+        self._existing(reference)
+        return self.output
+
     def load(self, archive: Iterator[bytes]) -> None:
         self._called("load")
         raw = b"".join(archive)
         self.archives.append(raw)
         files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
+        known = {
+            chain: layer
+            for image in self.images.values()
+            for chain, layer in zip(image.chain, image.layers, strict=True)
+            if not self.complete_only
+        }
         for entry in json.loads(files["/manifest.json"]):
             blob = files["/" + entry["Config"]]
-            document = json.loads(blob)
-            root: Root = {}
-            layers = [files["/" + name] for name in entry["Layers"]]
-            assert document["rootfs"]["diff_ids"] == [_digest(layer) for layer in layers]
-            for layer in layers:
-                root.update(root_of(layer))
+            digests = json.loads(blob)["rootfs"]["diff_ids"]
+            layers = []
+            for number, name in enumerate(entry["Layers"]):
+                layer = files.get(f"/{name}", known.get(tuple(digests[: number + 1])))
+                if layer is None:
+                    raise BuildFailed(f"the engine did not take the image: open {name}: no such file")
+                layers.append(layer)
+            assert digests == [_digest(layer) for layer in layers]
             for tag in entry["RepoTags"]:
-                self.images[tag] = Image(ImageInfo(_digest(blob), document["architecture"], document["config"]), root)
+                self.images[tag] = of_blob(blob, layers)
+
+    def sweep(self) -> int:
+        self._called("sweep")
+        return 0
 
     def remove(self, reference: str) -> None:
         self._called(f"remove {reference}")
@@ -209,10 +291,6 @@ def _run(command: list[str], root: Root, progress: Progress) -> None:
         raise BuildFailed(f"a build step failed: it returned {words[1]}", output=f"Step: {command[2]}")
     if words[0] == "write":
         root[words[1]] = (0o644, " ".join(words[2:]).encode())
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 @dataclass

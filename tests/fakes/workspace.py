@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sconectl.errors import BuildFailed
 
@@ -47,3 +51,13 @@ class FakeKeys:
 
     def image_key(self, image_name: str) -> bytes:
         return f"{self.machine}:{image_name}".encode().ljust(32, b".")[:32]
+
+    def signing_key(self) -> bytes:
+        return signing_key(self.machine)
+
+
+@cache
+def signing_key(name: str) -> bytes:
+    """Return the signing key with this name, drawn once: that takes a second."""
+    key = rsa.generate_private_key(3, 3072)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -17,12 +17,12 @@ ALLOWED: dict[str, frozenset[str]] = {
     "manifest": frozenset(),
     "policy": frozenset(),
     "protect": frozenset(),
-    "plan": frozenset({"manifest", "policy"}),
+    "plan": frozenset({"manifest", "policy", "protect"}),  # protect: the paths that are never protected
     "artefacts": frozenset({"plan", "policy"}),
-    "apply": frozenset({"artefacts", "plan", "manifest", "policy", "toolchains"}),
+    "apply": frozenset({"artefacts", "plan", "manifest", "policy", "toolchains", "protect"}),  # protect: signing keys
     "cas": frozenset({"policy"}),
     "toolchains": frozenset({"protect", "plan", "runtime"}),  # runtime: the places that both sides agree on
-    "adapters": frozenset({"plan"}),
+    "adapters": frozenset({"plan", "protect"}),  # protect: signing keys
     "runtime": frozenset({"protect"}),
 } | dict.fromkeys(FOUNDATION, frozenset())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -14,17 +15,36 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from sconectl.adapters import registry
 from sconectl.adapters.registry import HttpRegistry
 from sconectl.errors import BuildFailed
 
 pytestmark = pytest.mark.sockets
 
-CONFIG = {"architecture": "amd64", "config": {"Labels": {"a": "b"}, "User": "1000"}}
-MANIFEST = {"schemaVersion": 2, "config": {"digest": "sha256:c0"}, "layers": [{"digest": "sha256:layer"}]}
+CONFIG = {
+    "architecture": "amd64",
+    "created": "2026-01-02T03:04:05Z",
+    "config": {"Labels": {"a": "b"}, "User": "1000"},
+    "rootfs": {"diff_ids": ["sha256:1", "sha256:2"]},
+}
+
+
+def encoded(document: object) -> bytes:
+    return document if isinstance(document, bytes) else json.dumps(document).encode()
+
+
+def digest_of(document: object) -> str:
+    return f"sha256:{hashlib.sha256(encoded(document)).hexdigest()}"
+
+
+C0 = digest_of(CONFIG)
+MANIFEST = {"schemaVersion": 2, "config": {"digest": C0}, "layers": [{"digest": "sha256:layer"}]}
+M0 = digest_of(MANIFEST)
 INDEX = {
     "manifests": [
         {"digest": "sha256:att", "platform": {"os": "unknown", "architecture": "unknown"}},
-        {"digest": "sha256:m0", "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": "sha256:arm", "platform": {"os": "linux", "architecture": "arm64"}},
+        {"digest": M0, "platform": {"os": "linux", "architecture": "amd64"}},
     ]
 }
 
@@ -51,8 +71,7 @@ class Server:
             return 401, {"WWW-Authenticate": challenge}, b"{}"
         if url.path not in self.files:
             return 404, {}, b'{"errors": []}'
-        content = self.files[url.path]
-        return self.status, {}, content if isinstance(content, bytes) else json.dumps(content).encode()
+        return self.status, {}, encoded(self.files[url.path])
 
 
 @pytest.fixture
@@ -76,7 +95,7 @@ def server() -> Iterator[Server]:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         state.address = f"127.0.0.1:{http.server_address[1]}"
-        state.files = {"/v2/me/app/manifests/1": MANIFEST, "/v2/me/app/blobs/sha256:c0": CONFIG}
+        state.files = {"/v2/me/app/manifests/1": MANIFEST, f"/v2/me/app/blobs/{C0}": CONFIG}
         yield state
         http.shutdown()
         thread.join()
@@ -107,21 +126,48 @@ def failure(server: Server, name: str = "me/app:1") -> BuildFailed:
 def test_a_manifest(server: Server) -> None:
     info = HttpRegistry().inspect(f"{server.address}/me/app:1")
     assert info is not None
-    assert (info.id, info.architecture, info.labels, info.config["User"]) == ("sha256:c0", "amd64", {"a": "b"}, "1000")
+    assert (info.id, info.architecture, info.labels, info.config["User"]) == (C0, "amd64", {"a": "b"}, "1000")
+    assert (info.layers, info.created) == (("sha256:1", "sha256:2"), "2026-01-02T03:04:05Z")
 
 
 def test_an_index_leads_to_the_image_for_linux(server: Server) -> None:
     server.files["/v2/me/app/manifests/1"] = INDEX
-    server.files["/v2/me/app/manifests/sha256:m0"] = MANIFEST
+    server.files[f"/v2/me/app/manifests/{M0}"] = MANIFEST
     info = HttpRegistry().inspect(f"{server.address}/me/app:1")
     assert info is not None
-    assert info.id == "sha256:c0"
+    assert info.id == C0
 
 
 def test_a_digest_is_asked_for_as_such(server: Server) -> None:
-    digest = "sha256:" + "1" * 64
-    server.files[f"/v2/me/app/manifests/{digest}"] = MANIFEST
-    assert HttpRegistry().inspect(f"{server.address}/me/app:1@{digest}") is not None
+    server.files[f"/v2/me/app/manifests/{M0}"] = MANIFEST
+    assert HttpRegistry().inspect(f"{server.address}/me/app:1@{M0}") is not None
+
+
+def test_content_of_another_digest_is_refused(server: Server) -> None:
+    wrong = "sha256:" + "1" * 64
+    server.files[f"/v2/me/app/manifests/{wrong}"] = MANIFEST
+    assert wrong in failure(server, f"me/app@{wrong}").message
+    server.files[f"/v2/me/app/blobs/{C0}"] = {**CONFIG, "architecture": "arm64"}
+    error = failure(server)
+    assert "other content than was asked for" in error.message and C0 in error.message
+    for weak in (f"md5:{hashlib.md5(encoded(CONFIG)).hexdigest()}", "md6:12", "config"):
+        server.files["/v2/me/app/manifests/1"] = {"config": {"digest": weak}}
+        server.files[f"/v2/me/app/blobs/{weak}"] = CONFIG
+        assert "unexpected" in failure(server).message
+
+
+def test_a_configuration_that_is_missing(server: Server) -> None:
+    del server.files[f"/v2/me/app/blobs/{C0}"]
+    error = failure(server)
+    assert "without its configuration" in error.message and "push the image again" in error.hint
+
+
+def test_an_answer_without_an_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["/v2/me/app/manifests/1"] = b" " * (4 << 20) + encoded(MANIFEST)
+    assert "unexpected" in failure(server).message
+    server.files["/v2/me/app/manifests/1"] = MANIFEST
+    monkeypatch.setattr(registry, "_PATIENCE", -1)
+    assert "not finished within" in failure(server).message
 
 
 def test_no_layer_is_ever_asked_for(server: Server) -> None:
@@ -195,12 +241,24 @@ def test_tokens_that_are_none(server: Server, answer: object) -> None:
     failure(server)
 
 
-@pytest.mark.parametrize("status", [400, 403, 429, 500, 503])
-def test_refusals(server: Server, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "words", "advice"),
+    [
+        (400, "Bad Request", "check the name"),
+        (401, "Unauthorized", "docker login"),
+        (403, "Forbidden", "has no right"),
+        (413, "Request Entity Too Large", "limits the size"),
+        (429, "Too Many Requests", "wait and try again"),
+        (500, "Internal Server Error", "try again later"),
+        (503, "Service Unavailable", "try again later"),
+        (599, "unknown status", "try again later"),
+    ],
+)
+def test_refusals(server: Server, status: int, words: str, advice: str) -> None:
     server.status = status
     error = failure(server)
-    assert str(status) in error.message
-    assert error.hint
+    assert f"the registry {server.address} answers {status} ({words}) for me/app" == error.message
+    assert advice in error.hint and (status == 400 or server.address in error.hint)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +274,14 @@ def test_garbage_instead_of_a_manifest(server: Server, garbage: object) -> None:
     try:
         info = HttpRegistry().inspect(f"{server.address}/me/app:1")
     except BuildFailed as error:
-        assert "unexpected" in error.message
+        assert "unexpected" in error.message or "without its configuration" in error.message
     else:
         assert info is None or info.labels == {}
+
+
+def name_configuration(server: Server, document: object) -> None:
+    server.files["/v2/me/app/manifests/1"] = {"config": {"digest": digest_of(document)}}
+    server.files[f"/v2/me/app/blobs/{digest_of(document)}"] = document
 
 
 @pytest.mark.parametrize(
@@ -226,7 +289,7 @@ def test_garbage_instead_of_a_manifest(server: Server, garbage: object) -> None:
     [b"", b"[]", b"5", b"null", {"config": []}, {"config": "x"}, {"config": {"Labels": ["x"]}}, {"config": 7}],
 )
 def test_garbage_instead_of_a_configuration(server: Server, garbage: object) -> None:
-    server.files["/v2/me/app/blobs/sha256:c0"] = garbage
+    name_configuration(server, garbage)
     try:
         info = HttpRegistry().inspect(f"{server.address}/me/app:1")
     except BuildFailed as error:
@@ -237,7 +300,7 @@ def test_garbage_instead_of_a_configuration(server: Server, garbage: object) -> 
 
 
 def test_labels_are_text(server: Server) -> None:
-    server.files["/v2/me/app/blobs/sha256:c0"] = {"config": {"Labels": {"a": 5, "b": None, "c": ["x"]}}}
+    name_configuration(server, {"config": {"Labels": {"a": 5, "b": None, "c": ["x"]}}})
     info = HttpRegistry().inspect(f"{server.address}/me/app:1")
     assert info is not None
     assert all(isinstance(value, str) for value in info.labels.values())

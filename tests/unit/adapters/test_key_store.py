@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from fakes.workspace import FakeKeys
 
-from sconectl.adapters.key_store import KEY_BYTES, KeyStore
+from sconectl.adapters.key_store import KEY_BYTES, SIGNING_KEY, KeyStore
 from sconectl.errors import BuildFailed, Refused
 
 
@@ -110,3 +111,31 @@ def test_all_who_ask_at_once_get_one_key(directory: Path) -> None:
     assert len(found) == 8
     assert len(set(found)) == 1
     assert len(list(directory.iterdir())) == 1
+
+
+def test_the_signing_key_is_drawn_once_and_private(directory: Path) -> None:
+    previous = os.umask(0)
+    try:
+        key = KeyStore(directory).signing_key()
+    finally:
+        os.umask(previous)
+    assert KeyStore(directory).signing_key() == key
+    KeyStore(directory).image_key("enclave-signing.pem")  # no image has its name
+    assert len(list(directory.iterdir())) == 2
+    file = directory / SIGNING_KEY
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    with pytest.raises(Refused, match="read by others"):
+        KeyStore(directory).signing_key()
+
+
+@pytest.mark.parametrize("cut", [0, 100, -100])
+def test_a_damaged_signing_key_is_refused_and_kept(directory: Path, cut: int) -> None:
+    directory.mkdir(parents=True)
+    file = directory / SIGNING_KEY
+    file.write_bytes(FakeKeys().signing_key()[:cut])
+    file.chmod(0o600)
+    before = file.read_bytes()
+    with pytest.raises(Refused, match="damaged"):
+        KeyStore(directory).signing_key()
+    assert file.read_bytes() == before

@@ -10,6 +10,8 @@ from fakes.stores import MemorySessionStore
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
 
+from .one_project import Bench
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> MemorySessionStore:
@@ -24,3 +26,8 @@ def workspace(tmp_path: Path) -> DiskWorkspace:
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine(images={"base:1": PYTHON})
+
+
+@pytest.fixture
+def bench(engine: FakeEngine, store: MemorySessionStore, workspace: DiskWorkspace, tmp_path: Path) -> Bench:
+    return Bench(engine, store, workspace, tmp_path)

@@ -113,7 +113,7 @@ def test_an_image_that_is_not_built_says_both_reasons(world: World) -> None:
     world.engine.down = True
     world.registry.failure = lambda: BuildFailed("the registry does not answer")
     message = world.refused()
-    assert "no container engine can be reached; the registry does not answer" in message
+    assert "no container engine can be reached (start it); the registry does not answer" in message
 
 
 def test_no_engine_at_all(world: World) -> None:
@@ -133,6 +133,13 @@ def test_an_image_that_was_not_made_by_sconectl(world: World, label: str) -> Non
     assert "was not made by sconectl" in world.refused()
     world.engine.images[REFERENCE] = image({})
     assert "was not made by sconectl" in world.refused()
+
+
+def test_an_image_of_another_version_says_so(world: World) -> None:
+    label = json.loads(WEB.label()) | {"format": 1}
+    world.engine.images[REFERENCE] = built(json.dumps(label))
+    world.built = (record(WEB),)
+    assert "was built by another version of sconectl" in world.refused()
 
 
 @pytest.mark.parametrize("digest", ["é", "\ud800", 5, None, "", ["x"]])
@@ -160,6 +167,15 @@ def test_a_session_that_holds_something_else_is_no_traceback(world: World) -> No
             f"secrets: [{{name: facts, kind: ascii, value: '{value}'}}]\n"
         )
         assert "neither in target/images nor in session" in world.refused()
+
+
+def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
+    older = json.loads(record(WEB).to_text())
+    older["facts"]["format"] = 1
+    (tmp_path / "web.json").write_text(json.dumps(older))
+    with pytest.raises(UsageError, match="built by another version of sconectl") as caught:
+        read_records(tmp_path)
+    assert "apply -f <service manifest>" in caught.value.hint
 
 
 def test_every_unknown_image_is_named_at_once(world: World) -> None:

@@ -11,78 +11,18 @@ from typing import Any
 import pytest
 from fakes.builders import service_plan, service_text
 from fakes.engine import PYTHON, FakeEngine, image, root_of
+from fakes.roots import elf_file
 from fakes.stores import MemorySessionStore
 from fakes.workspace import FakeKeys
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
-from sconectl.apply.genservice import ServiceResult, ServiceWorld, apply_service
 from sconectl.apply.image_sessions import read_facts, share_key
-from sconectl.errors import BuildFailed, CasError, EngineUnreachable
-from sconectl.plan.facts import LABEL, BuildRecord
+from sconectl.apply.requirements import Requirements
+from sconectl.errors import BuildFailed, CasError, EngineUnreachable, PlanImpossible
+from sconectl.plan.facts import LABEL
 from sconectl.plan.mesh import KeyShare
-from sconectl.plan.service import ServicePlan
-from sconectl.ports import SessionStore
-from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile
 
-IMAGE = "registry.example.org/web:1"
-SECRETS: dict[str, Any] = {
-    "environment": {
-        "local": [{"name": "A", "value": "hunter-local"}],
-        "global": [{"name": "G", "value": "hunter-default"}],
-    },
-    "secrets": {"global": [{"name": "s", "kind": "ascii", "value": "hunter-secret"}]},
-    "injection_files": [{"path": "/etc/x", "content": "hunter-file"}],
-    "command": "python3 main.py hunter-argument",
-}
-
-
-class Bench:
-    """One project on one machine."""
-
-    def __init__(self, engine: FakeEngine, store: MemorySessionStore, workspace: DiskWorkspace, root: Path) -> None:
-        self.engine, self.store, self.workspace = engine, store, workspace
-        self.main = root / "main.py"
-        self.main.write_text("print(1)")
-        self.said: list[str] = []
-        self.machine = "a"
-
-    def apply(
-        self,
-        plan: ServicePlan | None = None,
-        *,
-        push: bool = True,
-        store: bool = True,
-        requirements: bytes | None = None,
-    ) -> ServiceResult:
-        given = plan or service_plan(service_text(**SECRETS))
-        files = [CopiedFile("/app/main.py", 0o644, self.main)]
-        used: SessionStore | None = self.store if store else None
-        world = ServiceWorld(
-            engine=self.engine,
-            keys=FakeKeys(self.machine),
-            workspace=self.workspace,
-            store=used,
-            environment=BuildEnvironment(),
-            launcher_base="base:1",
-            push=push,
-            progress=self.said.append,
-            detail=lambda _text: None,
-        )
-        return apply_service(given, files, requirements, world)
-
-    def record(self) -> BuildRecord:
-        text = self.workspace.read("images/web.json")
-        assert text is not None
-        return BuildRecord.model_validate_json(text)
-
-    def quiet(self) -> None:
-        self.engine.calls.clear()
-        self.store.put_log.clear()
-
-
-@pytest.fixture
-def bench(engine: FakeEngine, store: MemorySessionStore, workspace: DiskWorkspace, tmp_path: Path) -> Bench:
-    return Bench(engine, store, workspace, tmp_path)
+from .one_project import IMAGE, SECRETS, Bench
 
 
 def test_a_first_run_builds_pushes_and_records(bench: Bench) -> None:
@@ -138,7 +78,7 @@ def _other_key(bench: Bench) -> dict[str, Any]:
         lambda _: {"plan": service_plan(service_text(**SECRETS, run=["write /x y"]))},
         lambda _: {"plan": service_plan(service_text(**SECRETS), mode="debug")},
         lambda _: {"plan": service_plan(service_text(**SECRETS, plains=["/tmp/x"]))},
-        lambda _: {"requirements": b"humanize\n"},
+        lambda _: {"requirements": Requirements("r.txt", {"r.txt": b"humanize\n"})},
     ],
     ids=["file", "base", "key", "command", "run", "mode", "plains", "requirements"],
 )
@@ -257,8 +197,8 @@ def test_exports_of_the_image_session_survive_a_new_build(bench: Bench) -> None:
 
 
 def test_existing_images_are_converted_without_a_build(bench: Bench) -> None:
-    bench.engine.images["native:1"] = image({"/bin/app": b"app"}, env=("A=1",), User="1000", Cmd=["/bin/app"])
-    plan = service_plan(service_text(kind="sconify_image", from_="native:1", binaries=["/bin/app"]))
+    bench.engine.images["native:1"] = image({"/bin/app": elf_file()}, env=("A=1",), User="1000", Cmd=["/bin/app"])
+    plan = service_plan(service_text(kind="sconify_image", from_="native:1", command="/bin/app", binaries=["/bin/app"]))
     bench.apply()  # so that the launcher is there
     bench.quiet()
     done = bench.apply(plan)
@@ -268,7 +208,7 @@ def test_existing_images_are_converted_without_a_build(bench: Bench) -> None:
     assert "Cmd" not in config
     assert "Env" not in config
     assert [(v.name, v.value) for v in done.facts.environment.image] == [("A", "1")]
-    with pytest.raises(BuildFailed, match="/bin/gone"):
+    with pytest.raises(PlanImpossible, match="/bin/gone"):
         bench.apply(service_plan(service_text(kind="sconify_image", from_="native:1", binaries=["/bin/gone"])))
 
 

@@ -14,6 +14,8 @@ from sconectl.cli import main
 from sconectl.cli.wiring import Wiring
 from sconectl.errors import SconectlError
 
+from .converting import convert  # noqa: F401 (a fixture)
+
 Run = Callable[..., "Outcome"]
 
 

@@ -384,7 +384,7 @@ def test_the_commands_are_found() -> None:
     assert {"apply", "sconify-image", "cas serve"} <= {" ".join(path) for path, _ in ALL}
 
 
-WITHOUT_OPTIONS = {("cas",), ("session",), ("self",), ("cert",), ("cert", "show-key-hash")}
+WITHOUT_OPTIONS = {("cas",), ("session",), ("self",), ("cert",), ("cert", "show-key-hash"), ("signer",)}
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) or "sconectl" for path, _ in ALL])
@@ -429,8 +429,9 @@ def test_sconify_image_prints_the_session_and_nothing_else(
     run: Run, project: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fakes.engine import image
+    from fakes.roots import elf_file
 
-    engine.images["native:1"] = image({"/bin/app": b"app"}, Cmd=["/bin/app"])
+    engine.images["native:1"] = image({"/bin/app": elf_file()}, Cmd=["/bin/app"])
     Path("sconectl.toml").write_text("[launcher]\nbase_image = 'base:1'\n")
     words: tuple[Any, ...] = (
         "sconify-image",

@@ -58,7 +58,6 @@ def test_bad_parameters_and_conflicts_are_all_named_without_their_values() -> No
         *(
             "build.dirs[0]",
             "build.dirs[1]",
-            "build.dirs[2]",
             "environment.local[0].value",
             "environment.local[1].value",
         ),
@@ -75,19 +74,27 @@ def test_an_existing_image_is_converted_as_it_is() -> None:
 
 
 def test_what_is_not_available_is_refused() -> None:
-    text = service_text(
-        kind="java17", stable="x", gen_policy={"policy": "x"}, signature={"key": "k"}, volumes=[{"a": 1}]
-    )
+    text = service_text(gen_policy={"policy": "x"}, volumes=[{"a": 1}])
     with pytest.raises(PlanImpossible) as caught:
         service_plan(text)
     assert {(f.code, f.path) for f in caught.value.findings} == {
-        ("SC2001", f"build.{field}") for field in ("kind", "stable", "gen_policy", "signature.key", "volumes")
+        ("SC2001", f"build.{field}") for field in ("gen_policy", "volumes")
     }
 
 
 def test_base_images() -> None:
     assert service_plan(service_text()).base == "base:1"
     assert service_plan(service_text(from_="mine:2")).base == "mine:2"
+    assert service_plan(service_text(kind="java17")).base == "eclipse-temurin:17-jdk-alpine"
+
+
+def test_what_cannot_be_meant_for_a_java_program() -> None:
+    text = service_text(
+        kind="java17", requirements="r.txt", copy=["a.jar", "b.zip", "lib/*.ZIP"], command="java -Xmx1g Main.java"
+    )
+    assert {path for _, path, _ in faults(text)} == {
+        *("build.requirements", "build.copy[1]", "build.copy[2]", "build.command"),
+    }
 
 
 def test_folded_run_steps_are_one_line() -> None:

@@ -74,7 +74,7 @@ INPUTS: dict[str, Any] = {"launcher": "aa" * 32, "root": "bb" * 32, "parameters"
 
 
 def test_the_measurement_never_changes() -> None:
-    assert measurement(**INPUTS) == "f77976161ad008d04880a70166dfebc9864bb842c5959e7b792d0fd2f6495839"
+    assert measurement(**INPUTS) == "ed03d5801b1ec27b44f83b1caabc2177a6b2c6bdad96707325878876c5a1d26d"
     reordered = dict(reversed(INPUTS["parameters"].items()))
     assert measurement(**INPUTS | {"parameters": reordered}) == measurement(**INPUTS)
 
@@ -85,13 +85,18 @@ def test_each_input_of_the_measurement_counts() -> None:
         {"root": "ab" * 32},
         {"launcher": INPUTS["root"], "root": INPUTS["launcher"]},
         {"parameters": {}},
-        {"parameters": {"mode": "debug", "heap": "1"}},
+        {"parameters": {"mode": "production", "heap": "2"}},
         {"parameters": {"mode": "production", "heap": "1", "tcs": "8"}},
         {"parameters": {"mode": "production", "Heap": "1"}},
     ]
     found = [measurement(**INPUTS), *(measurement(**INPUTS | other) for other in others)]
     assert len(set(found)) == len(found)
     assert all(len(value) == 64 and json.loads(f'"{value}"') == value.lower() for value in found)
+
+
+def test_what_is_signed_is_not_measured() -> None:
+    others = ({"mode": "debug", "heap": "1"}, {"heap": "1"}, {"heap": "1", "isvprodid": "7", "isvsvn": "9"})
+    assert {measurement(**INPUTS | {"parameters": other}) for other in others} == {measurement(**INPUTS)}
 
 
 def test_the_launcher_is_all_of_its_folder_but_the_image(tmp_path: Path) -> None:

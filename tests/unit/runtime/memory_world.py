@@ -1,16 +1,17 @@
-"""A memory for decrypted and injected files, blobs and a root, below a folder of the test."""
+"""A memory for decrypted and injected files, packs and a root, below a folder of the test."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sconectl.protect import fspf
+from sconectl.protect.fspf import SealedFile, data_key, seal_index
 from sconectl.protect.index import Index
-from sconectl.protect.sealed import SealedFile, blob_name, seal_content, seal_index
+from sconectl.protect.packs import Plain, write_pack
+from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
 from sconectl.runtime import files
 from sconectl.runtime.configuration import Configuration, FileSystemKey
 from sconectl.runtime.files import Fill, bring_in, injected_target
@@ -23,30 +24,41 @@ TREE = {"/data": 0o750, "/data/deep": 0o500, "/data/deep/f": b"secret\n", "/data
 
 
 class World:
-    """A memory, blobs and a root below a folder of the test."""
+    """A memory, packs and a root below a folder of the test."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
         self.memory = folder / "shm/scone"
-        self.blobs = folder / "blobs"
-        for made in (self.root, self.memory.parent, self.blobs):
+        self.packs = folder / "packs"
+        for made in (self.root, self.memory.parent, self.packs):
             made.mkdir()
+        self.pack = self.packs / "0"
 
-    def seal(self, tree: dict[str, Any], key: bytes = KEY) -> tuple[str, str]:
-        """Write blobs and index; return path and tag of the index."""
-        rows = []
-        for path, item in tree.items():
+    def seal(self, tree: dict[str, Any], key: bytes = KEY, sealed: tuple[str, ...] = ("/data",)) -> tuple[str, str]:
+        """Write pack and index, of records that make no sense, too; return path and tag of the index."""
+        rows, plains = [], []
+        for number, (path, item) in enumerate(tree.items()):
             if isinstance(item, int):
                 rows.append(SealedFile(path, "d", item))
             elif isinstance(item, str):
                 rows.append(SealedFile(path, "l", 0o777, target=item))
             else:
-                digest, blob = hashlib.sha256(item).hexdigest(), blob_name(key, path)
-                (self.blobs / blob).write_bytes(b"".join(seal_content(key, path, digest, io.BytesIO(item))))
-                rows.append(SealedFile(path, "f", 0o640, size=len(item), digest=digest, blob=blob))
-        data, tag = seal_index(key, rows)
-        (self.blobs.parent / "fs.fspf").write_bytes(data)
-        return str(self.blobs.parent / "fs.fspf"), tag
+                plain = self.packs / f"plain-{number}"
+                plain.write_bytes(item)
+                plains.append(Plain(path, 0o640, len(item), plain))
+        self.pack.unlink(missing_ok=True)
+        rows += write_pack(data_key(key), self.pack.name, plains, self.pack)
+        for made in plains:
+            Path(made.file).unlink()
+        regions = [
+            Region("/", NOT_PROTECTED, KERNEL, "/"),
+            *(Region(p, ENCRYPTED, KERNEL, str(self.packs)) for p in sealed),
+        ]
+        with pytest.MonkeyPatch.context() as unchecked:
+            unchecked.setattr(fspf, "check_records", lambda *_: None)
+            data, tag = seal_index(key, regions, rows)
+        (self.packs.parent / "fs.fspf").write_bytes(data)
+        return str(self.packs.parent / "fs.fspf"), tag
 
     def open(self, tree: dict[str, Any], key: bytes = KEY, sealed: tuple[str, ...] = ("/data",)) -> None:
         path, tag = self.seal(tree)
@@ -66,7 +78,6 @@ def make_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Let the launcher use the places of a new world."""
     made = World(folder)
     monkeypatch.setattr(files, "MEMORY", str(made.memory))
-    monkeypatch.setattr(files, "BLOBS", str(made.blobs))
     monkeypatch.setattr(files, "_require_memory", lambda folder: None)
     return made
 

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.workspace import signing_key
 
 from sconectl.protect.index import Index, scan
 from sconectl.protect.measure import launcher_index, measurement
+from sconectl.protect.signature import mrsigner_of, sign
 from sconectl.runtime import enclave as enclave_module
 from sconectl.runtime.enclave import Enclave, measure
 from sconectl.runtime.log import LaunchRefused
@@ -72,13 +74,18 @@ def test_a_consistent_forgery_measures_differently(root: Path) -> None:
     assert forged.changes == () and forged.found == forged.expected != genuine
 
 
-def test_parameters_count_and_anything_but_production_is_debug(root: Path) -> None:
+def test_parameters_count(root: Path) -> None:
     genuine = measured(root).found
-    description = json.loads((root / "scone/image/enclave.json").read_text())
+    for parameters in ({"heap": "2"}, {"stack": "1"}, {"unknown": ""}):
+        describe(root, parameters=PARAMETERS | parameters)
+        assert measured(root).found != genuine
+
+
+def test_anything_but_production_is_debug_and_does_not_change_the_measurement(root: Path) -> None:
+    genuine = measured(root).found
     for mode in ("debug", "Production", None):
-        description["parameters"] = {"heap": "1"} if mode is None else {"mode": mode, "heap": "1"}
-        (root / "scone/image/enclave.json").write_text(json.dumps(description))
-        assert measured(root).debug and measured(root).found != genuine
+        describe(root, parameters={"heap": "1"} if mode is None else {"mode": mode, "heap": "1"})
+        assert measured(root).debug and measured(root).found == genuine
 
 
 @pytest.mark.parametrize("file", ["index.json", "enclave.json"])
@@ -184,17 +191,103 @@ def test_mountinfo_that_is_not_understood_is_refused(text: str) -> None:
         mounts(text)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "claims"),
-    [
-        ({}, {}),
-        ({"isvprodid": "7", "isvsvn": "65535"}, {"isvprodid": 7, "isvsvn": 65535}),
-        ({"isvprodid": "65536", "isvsvn": "-1"}, {}),
-        ({"isvprodid": "", "isvsvn": "1.0"}, {}),
-        ({"isvprodid": "٣", "isvsvn": "9" * 5000}, {}),
-        ({"mrsigner": "77" * 32}, {}),
-    ],
-)
-def test_what_a_report_says_about_the_enclave(parameters: dict[str, str], claims: dict[str, object]) -> None:
-    enclave = Enclave("aa", "aa", {"mode": "production"} | parameters, Index((), (), {}), ())
-    assert enclave.identity() == {"measurement": "aa", "debug": False} | claims
+def test_what_a_report_says_about_an_enclave_that_is_not_signed(root: Path) -> None:
+    """Whatever the image says about itself: nobody vouches for product and version."""
+    describe(root, parameters=PARAMETERS | {"isvprodid": "7", "isvsvn": "3", "mrsigner": "77" * 32})
+    enclave = measured(root)
+    assert enclave.identity() == {"measurement": enclave.found, "debug": False}
+
+
+SIGNED = {"isvprodid": "7", "isvsvn": "3"}
+
+
+def sign_image(root: Path, *, mode: str = "production", key: str = "a", **changes: str) -> None:
+    """Sign the image as it is."""
+    pem = signing_key(key)
+    found = measured(root).expected
+    signature = sign(found, {"mode": mode, **SIGNED, **changes}, pem, 0)
+    (root / "scone/image/sigstruct.bin").write_bytes(signature)
+    describe(root, signer=mrsigner_of(pem))
+
+
+def describe(root: Path, **changes: object) -> None:
+    file = root / "scone/image/enclave.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_what_a_report_says_about_a_signed_enclave(root: Path) -> None:
+    sign_image(root)
+    enclave = measured(root)
+    signer = {"mrsigner": mrsigner_of(signing_key("a")), "isvprodid": 7, "isvsvn": 3}
+    assert enclave.identity() == {"measurement": enclave.found, "debug": False} | signer
+
+
+def test_the_signature_decides_about_the_mode(root: Path) -> None:
+    sign_image(root, mode="debug")
+    assert PARAMETERS["mode"] == "production"
+    assert measured(root).debug
+    describe(root, parameters=PARAMETERS | {"mode": "debug"})
+    sign_image(root, mode="production")
+    assert not measured(root).debug
+
+
+def test_a_changed_image_is_named_and_not_signed(root: Path) -> None:
+    """The signature is for what was built; what was found instead has no signer."""
+    sign_image(root)
+    (root / "app/main").write_text("PROGRAM")
+    enclave = measured(root)
+    assert [str(change) for change in enclave.changes] == ["changed: /app/main"]
+    assert "mrsigner" not in enclave.identity()
+
+
+def other_image(root: Path) -> None:
+    (root / "app/main").write_text("PROGRAM")
+    (root / "scone/image/index.json").write_bytes(scan(str(root), Index(("/scone", "/tmp"), (), {})).to_bytes())
+
+
+def in_its_place(root: Path) -> None:
+    (root / "scone/image/sigstruct.bin").unlink()
+    (root / "scone/image/sigstruct.bin").mkdir()
+
+
+FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "removed": (lambda r: (r / "scone/image/sigstruct.bin").unlink(), "has lost its signature"),
+    "empty": (lambda r: (r / "scone/image/sigstruct.bin").write_bytes(b""), "0 bytes instead of 1808"),
+    "longer": (lambda r: (r / "scone/image/sigstruct.bin").write_bytes(bytes(5000)), "1809 bytes instead"),
+    "other parameters": (lambda r: describe(r, parameters=PARAMETERS | {"heap": "2"}), "another measurement"),
+    "other image": (other_image, "another measurement"),
+    "other signer": (lambda r: describe(r, signer="00" * 32), "another signer"),
+    "unsigned": (lambda r: describe(r, signer=""), "another signer"),
+    "a directory": (in_its_place, "directory"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_signature_that_is_not_valid_for_the_image_is_refused(root: Path, name: str) -> None:
+    sign_image(root)
+    change, reason = FORGERIES[name]
+    change(root)
+    with pytest.raises(LaunchRefused) as caught:
+        measured(root)
+    assert reason in f"{caught.value} {caught.value.causes}"
+
+
+@pytest.mark.parametrize("at", [0, 20, 128, 512, 600, 900, 930, 960, 1024, 1026, 1030, 1040, 1424, 1807])
+def test_a_signature_with_a_changed_byte_is_refused(root: Path, at: int) -> None:
+    sign_image(root)
+    file = root / "scone/image/sigstruct.bin"
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(LaunchRefused, match="not valid"):
+        measured(root)
+
+
+def test_whoever_signs_anew_is_another_signer(root: Path) -> None:
+    """The image is consistent: that it is not who the policy expects, the CAS sees."""
+    sign_image(root)
+    before = measured(root).identity()
+    sign_image(root, key="b", isvsvn="9")
+    after = measured(root).identity()
+    assert after["measurement"] == before["measurement"]
+    assert after["mrsigner"] == mrsigner_of(signing_key("b")) != before["mrsigner"]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sconectl.protect.index import Index
-from sconectl.protect.sealed import blob_name
 from sconectl.runtime import files
 from sconectl.runtime.configuration import FileSystemKey
 from sconectl.runtime.files import injected_target, sealed_target
@@ -63,17 +62,16 @@ def test_sealed_directories_need_a_key(world: World) -> None:
 def test_changed_sealed_files_are_refused(world: World) -> None:
     path, tag = world.seal(TREE)
     fspf, sealed = FileSystemKey(path, KEY, (tag,)), index(sealed=("/data",))
-    blob = world.blobs / blob_name(KEY, "/data/deep/f")
-    good = blob.read_bytes()
+    good = world.pack.read_bytes()
     for content in (good[:-1], good + b"x", bytes(len(good)), b""):
-        blob.write_bytes(content)
+        world.pack.write_bytes(content)
         text = refused(configuration(fspf=fspf), sealed)
         assert "encrypted files of the image were changed" in text
         assert "secret" not in text
         assert b"secret" not in b"".join(f.read_bytes() for f in world.memory.rglob("*") if f.is_file())
-    blob.unlink()
+    world.pack.unlink()
     assert "changed" in refused(configuration(fspf=fspf), sealed)
-    blob.write_bytes(good)
+    world.pack.write_bytes(good)
     bring(configuration(fspf=fspf), sealed)
     assert "changed" in refused(configuration(fspf=FileSystemKey(path, bytes(32), (tag,))), sealed)
     assert "changed" in refused(configuration(fspf=FileSystemKey(path, KEY, ("0" * 32,))), sealed)
@@ -91,7 +89,7 @@ def test_an_older_state_is_refused(world: World) -> None:
     assert "tag differs" in refused(configuration(fspf=FileSystemKey(path, KEY, (new,))), sealed)
     assert "not what was sealed" in refused(
         configuration(fspf=FileSystemKey(path, KEY, (old,))), sealed
-    )  # its blob is gone
+    )  # its pack is gone
 
 
 def test_the_policy_says_which_states_it_accepts(world: World) -> None:

@@ -9,23 +9,24 @@ from pathlib import Path
 from sconectl.ports import ImageInfo
 from sconectl.protect.measure import launcher_index
 from sconectl.toolchains import launcher_bundle
-from sconectl.toolchains.launcher_bundle import _runtime_sources, _to_layer, bundle_tag
+from sconectl.toolchains.launcher_bundle import _runtime_sources, bundle_tag, launcher_digest, launcher_layer
+from sconectl.toolchains.layer_index import index_layer
 
-from .root_tars import extract, file, folder, link, tar_of
+from .root_tars import file, folder, link, tar_of, unpack
 
 
 def test_the_digest_is_what_the_launcher_measures(tmp_path: Path) -> None:
     members = [
-        folder("./"), file("etc/hosts"), folder("scone"), folder("scone/bin"),
-        file("scone/bin/python3", b"x" * 5000, 0o755),
-        link("scone/lib", "bin"), file("sconex", b"not ours", mtime=7), file("scone/größe\n", uid=5, mtime=9),
+        folder("scone"), file("scone/größe\n", uid=5, mtime=9), folder("scone/bin"), link("scone/lib", "bin"),
+        file("scone/bin/python3", b"x" * 5000, 0o755, uname="root"), file("sconex", b"not ours", mtime=7),
     ]  # fmt: skip
-    bundle = _to_layer(tar_of(members), tmp_path / "layer.tar")
-    extract(bundle.layer.file, tmp_path / "root")
-    assert bundle.digest == launcher_index(f"{tmp_path}/root/scone").digest()
-    with tarfile.open(bundle.layer.file) as tar:
-        found = {info.name: (info.uid, info.mtime) for info in tar}
-    assert found == dict.fromkeys(["scone", "scone/bin", "scone/bin/python3", "scone/lib", "scone/größe\n"], (0, 0))
+    layer = launcher_layer(tar_of(members), tmp_path)
+    unpack(layer.file, tmp_path)
+    assert launcher_digest(index_layer(layer.file)) == launcher_index(f"{tmp_path}/scone").digest()
+    with tarfile.open(layer.file) as tar:
+        found = {info.name: (info.uid, info.mtime, info.uname) for info in tar}
+    names = ["scone", "scone/bin", "scone/bin/python3", "scone/größe\n", "scone/lib"]
+    assert found == dict.fromkeys(names, (0, 0, "")) and list(found) == names
 
 
 def test_the_tag_depends_on_base_and_sources() -> None:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import stat
 import tarfile
+import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile, native_context
+from sconectl.toolchains.native_build import (
+    BuildEnvironment,
+    CopiedFile,
+    NativeContent,
+    Wheel,
+    native_context,
+    wheel_context,
+)
+from sconectl.toolchains.source_files import stamp_of
 
+PLAIN = BuildEnvironment()
 BASE = "registry.example:5000/python:3.12@sha256:" + "ab" * 32
 
 
-def context(**changes: Any) -> dict[str, bytes]:
-    values: dict[str, Any] = {
-        "pwd": "/app",
-        "requirements": None,
-        "files": (),
-        "run": (),
-        "environment": BuildEnvironment(),
-    }
-    base = changes.pop("base", BASE)
+def context(*, base: str = BASE, environment: BuildEnvironment = PLAIN, **changes: Any) -> dict[str, bytes]:
     stream = io.BytesIO()
-    native_context(base, context=stream, **values | changes)
+    native_context(base, NativeContent(**{"pwd": "/app"} | changes), environment, stream)
     return contents(stream.getvalue())
 
 
@@ -39,8 +44,10 @@ def dockerfile(**changes: Any) -> list[str]:
     return context(**changes)["Dockerfile"].decode("ascii").split("\n")
 
 
-def test_the_dockerfile() -> None:
-    lines = dockerfile(requirements=b"humanize\n", run=("echo 1",))
+def test_the_dockerfile(tmp_path: Path) -> None:
+    wheel = tmp_path / "a-1-py3-none-any.whl"
+    wheel.write_bytes(b"")
+    lines = dockerfile(wheels=(Wheel(wheel, "ab" * 32),), run=("echo 1",))
     assert lines[0] == f"FROM {BASE}"
     assert [line.split(" ")[0] for line in lines if line] == [
         "FROM",
@@ -114,21 +121,108 @@ def test_file_names_never_reach_the_dockerfile(tmp_path: Path, name: str) -> Non
     assert all((info.mtime, info.uid, info.gid) == (0, 0, 0) for info in members.values())
 
 
-def test_certificates_and_requirements_stay_in_the_scratch_folder() -> None:
-    found = context(requirements=b"-r evil\n", environment=BuildEnvironment(b"PEM"))
+def test_certificates_and_wheels_stay_in_the_scratch_folder(tmp_path: Path) -> None:
+    wheel = tmp_path / "my_lib-2.0-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    found = context(wheels=(Wheel(wheel, "cd" * 32),), environment=BuildEnvironment(b"PEM"))
     assert contents(found["files.tar"]) == {
         ".sconectl/README": b"Scratch files of the build; not part of the image.\n",
         ".sconectl/ca.pem": b"PEM",
-        ".sconectl/requirements.txt": b"-r evil\n",
+        ".sconectl/wheels.txt": f"my_lib==2.0 --hash=sha256:{'cd' * 32}\n".encode(),
+        f".sconectl/wheels/{wheel.name}": b"a wheel",
     }
     text = found["Dockerfile"].decode()
-    assert "ARG PIP_CERT=/.sconectl/ca.pem\n" in text and "ENV" not in text and "evil" not in text
+    assert "ARG PIP_CERT=/.sconectl/ca.pem\n" in text and "ENV" not in text and "my_lib" not in text
+    assert '"--no-index", "--no-deps"' in text
     assert "ca.pem" not in context()["Dockerfile"].decode()
+
+
+def test_the_context_of_wheels() -> None:
+    stream = io.BytesIO()
+    wheel_context(BASE, {"r.txt": b"-r d/x y.txt", "d/x y.txt": b"evil"}, "r.txt", PLAIN, "https://i.example/", stream)
+    found = contents(stream.getvalue())
+    assert contents(found["files.tar"]).keys() == {
+        ".sconectl/README",
+        ".sconectl/requirements/r.txt",
+        ".sconectl/requirements/d/x y.txt",
+    }
+    step = json.loads(found["Dockerfile"].decode().splitlines()[-1].removeprefix("RUN "))
+    assert step[3:] == [
+        *("wheel", "--wheel-dir", "/.sconectl/wheels", "--index-url", "https://i.example/"),
+        *("-r", "/.sconectl/requirements/r.txt"),
+    ]
+
+
+def test_java_sources_are_compiled_between_copy_and_run(tmp_path: Path) -> None:
+    source = tmp_path / "S.java"
+    source.write_text("class S {}")
+    names = ["/app/b/S.java", '/app/a "b"\\.java', "/app/A.java"]
+    java = [CopiedFile(name, 0o644, source) for name in names]
+    files = [CopiedFile("/app/data", 0o644, source)]
+    found = context(java=java, files=files, class_path="/app:/app/x y.jar", run=("after",))
+    steps = found["Dockerfile"].decode().splitlines()[-5:]
+    assert [steps[0], steps[1], steps[3]] == ["ADD program.tar /", "WORKDIR /.sconectl/java", "WORKDIR /app"]
+    assert json.loads(steps[2].removeprefix("RUN ")) == [
+        *("env", "LC_ALL=C.UTF-8", "javac", "-encoding", "UTF-8", "-d", "/app", "-cp", "/app:/app/x y.jar"),
+        "@/.sconectl/java.txt",
+    ]
+    program = contents(found["program.tar"])
+    assert program[".sconectl/java.txt"] == b'"A.java"\n"a \\"b\\"\\\\.java"\n"b/S.java"\n'
+    assert set(program) - {".sconectl/java.txt", ".sconectl/program"} == {
+        *("app/data", ".sconectl/java/A.java", ".sconectl/java/b/S.java", '.sconectl/java/a "b"\\.java'),
+    }
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x")
     files = (CopiedFile("/app/f", 0o644, tmp_path / "f"),)
-    first = context(files=files, run=("a",), requirements=b"r")
+    first = context(files=files, run=("a",))
     (tmp_path / "f").touch()
-    assert context(files=files, run=("a",), requirements=b"r") == first
+    assert context(files=files, run=("a",)) == first
+    other = context(files=files, run=("a", "much longer " * 100))
+    assert (other["files.tar"], other["program.tar"]) == (first["files.tar"], first["program.tar"])
+
+
+def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(300 << 20)
+    tracemalloc.start()
+    try:
+        with tempfile.TemporaryFile() as stream:
+            content = NativeContent("/app", files=[CopiedFile("/app/large", 0o644, tmp_path / "large")])
+            native_context(BASE, content, PLAIN, stream)
+            stream.seek(0)
+            with tarfile.open(fileobj=stream) as outer:
+                inner = outer.extractfile("program.tar")
+                with tarfile.open(fileobj=inner) as tar:
+                    assert tar.getmember("app/large").size == 300 << 20
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"x")
+    stamp = stamp_of(file.lstat())
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+    for given in (stamp, None):
+        with pytest.raises(BuildFailed, match="f changed while it was read"):
+            context(files=[CopiedFile("/app/f", 0o644, file, stamp=given)])
+
+
+def test_a_file_that_shrinks_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(bytes(100))
+    real = os.fstat
+
+    def shrink(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        if stat.S_ISREG(status.st_mode) and file.stat().st_ino == status.st_ino:
+            os.truncate(file, 10)
+        return status
+
+    monkeypatch.setattr(os, "fstat", shrink)
+    with pytest.raises(BuildFailed, match="f changed while it was read"):
+        context(files=[CopiedFile("/app/f", 0o644, file)])

@@ -1,0 +1,239 @@
+"""`plan`, `inspect` and `measure`: what they print, their exit codes, and that they leave everything as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.builders import facts, mesh_text, record, service_text
+from fakes.engine import FakeEngine, Image, image, of_layers, tar_of
+
+from sconectl.plan.facts import LABEL
+
+from .conftest import Run
+
+BASE = ("--base-image", "python=base:1")
+NAME = "registry.example.org/web:1"
+
+
+def written(project: Path, **changes: Any) -> Path:
+    (project / "main.py").write_text("print(1)")
+    file = project / "service.yaml"
+    file.write_text(service_text(copy=["main.py"], **changes))
+    return file
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+# --- plan -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_shows_everything_and_does_nothing(run: Run, project: Path, engine: FakeEngine) -> None:
+    file = written(project, run=["make"])
+    before = files_below(project)
+    done = run("plan", "-f", file, *BASE)
+    assert done.code == 0, done.err
+    assert "SIMULATION" in done.out
+    assert engine.images["base:1"].info.id in done.out
+    assert re.search(r"to do +copy +files below /app: 1", done.out)
+    assert re.search(r"^/ +binary-fs +3 ", done.out, re.MULTILINE)
+    assert "made by run (make): not known before the build" in done.out
+    assert "/app/main.py" not in done.out
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+    assert {call.split()[0] for call in engine.calls} <= {"inspect", "save"}
+    assert files_below(project) == before
+    assert not Path("target").exists()
+    assert "/app/main.py" in run("plan", "-f", file, *BASE, "-v").out
+
+
+def test_a_plan_as_json_has_every_path(run: Run, project: Path) -> None:
+    file = written(project, host_paths=["/data"])
+    done = run("plan", "-f", file, *BASE, "--output", "json", "-q")
+    assert done.code == 0, done.err
+    plan = json.loads(done.out)
+    paths = {row["path"]: row["protection"] for row in plan["paths"]}
+    assert paths["/usr/bin/python3"] == paths["/app/main.py"] == "binary-fs"
+    assert {entry["path"]: entry["protection"] for entry in plan["classes"]}["/data"] == "host path"
+    assert plan["simulation"] is True
+    assert [(finding["code"], finding["path"]) for finding in plan["findings"]] == [("SC1008", "build.host_paths[0]")]
+
+
+def test_after_apply_nothing_is_left_to_do(run: Run, project: Path, engine: FakeEngine) -> None:
+    file = written(project)
+    assert run("apply", "-f", file, *BASE).code == 0
+    engine.calls.clear()
+    done = run("plan", "-f", file, *BASE)
+    assert done.code == 0, done.err
+    assert "to do" not in done.out
+    assert re.search(r"unchanged +push", done.out)
+    (project / "main.py").write_text("print(2)")
+    again = run("plan", "-f", file, *BASE)
+    assert re.search(r"to do +copy", again.out)
+    assert re.search(r"unchanged +launcher", again.out)
+    assert {call.split()[0] for call in engine.calls} <= {"inspect", "save"}
+
+
+def test_errors_among_the_findings_end_with_3(run: Run, project: Path) -> None:
+    file = written(project, dirs=["/nowhere"])
+    done = run("plan", "-f", file, *BASE)
+    assert done.code == 3
+    assert "/nowhere is not in the image" in done.err
+    assert "PATH" in done.out, "the plan is shown all the same"
+    done = run("plan", "-f", file, *BASE, "--output", "json")
+    assert done.code == 3
+    assert [finding["severity"] for finding in json.loads(done.out)["findings"]] == ["error"]
+
+
+def test_errors_before_there_is_a_plan(run: Run, project: Path) -> None:
+    file = written(project, dirs=["/data"], plains=["/data/x"])
+    done = run("plan", "-f", file, *BASE, "--output", "json")
+    assert done.code == 3
+    [finding] = json.loads(done.out)["findings"]
+    assert (finding["code"], finding["path"], finding["severity"]) == ("SC1004", "build.plains[0]", "error")
+    assert run("plan", "-f", file, *BASE).out == ""
+
+
+def test_an_image_to_convert(run: Run, project: Path, engine: FakeEngine) -> None:
+    engine.images["native:1"] = image({"/srv/data": b"x"})
+    file = project / "service.yaml"
+    file.write_text(service_text(kind="sconify_image", from_="native:1", command="/srv/server"))
+    done = run("plan", "-f", file)
+    assert done.code == 3
+    assert "build.command" in done.err
+    assert re.search(r"^/ +binary-fs +1 ", done.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--output", "xml"), 2, "--output xml is not known"),
+        (("--mode", "fast"), 2, "--mode fast is not known"),
+        (("--toolchain", "scone"), 4, "not available"),
+        (("--set", "x"), 2, "--set takes NAME=VALUE"),
+        (("--base-image", "python=gone:1"), 5, "there is no image gone:1"),
+    ],
+)
+def test_what_cannot_be_planned(run: Run, project: Path, words: tuple[str, ...], code: int, message: str) -> None:
+    done = run("plan", "-f", written(project), *words)
+    assert done.code == code
+    assert message in done.err
+    assert done.out == ""
+
+
+def test_a_mesh_is_planned_too(run: Run, project: Path) -> None:
+    (project / "facts.json").write_text(record(facts()).to_text())
+    file = project / "mesh.yaml"
+    file.write_text(mesh_text().replace("cas.example.org", "local"))
+    words = ("-f", file, "--facts", "facts.json", "--release", "blue")
+    plan = json.loads(run("plan", *words, "--output", "json").out)
+    assert plan["services"] == [{"name": "web", "image": NAME}]
+    assert {(entry["name"], entry["state"]) for entry in plan["sessions"]} == {
+        ("shop", "create"),
+        ("shop/web", "create"),
+    }
+    assert {entry["state"] for entry in plan["files"]} == {"create"}
+    assert not Path("target").exists()
+    assert run("apply", *words).code == 0
+    before = files_below(project)
+    again = json.loads(run("plan", *words, "--output", "json").out)
+    assert {entry["state"] for entry in again["sessions"]} == {"unchanged"}
+    assert again["files"] == []
+    changed = run("plan", *words, "--policy-namespace", "other")
+    assert changed.code == 0, changed.err
+    assert "create     other/web (CAS local)" in changed.out
+    assert "update     policies/web.yaml" in changed.out
+    assert files_below(project) == before
+
+
+# --- inspect and measure --------------------------------------------------------------------------------------------
+
+
+def built(run: Run, project: Path) -> str:
+    """Build an image and return its measurement as `apply` prints it."""
+    done = run("apply", "-f", written(project), *BASE, "-n")
+    assert done.code == 0, done.err
+    [value] = re.findall("^measurement ([0-9a-f]{64})$", done.out, re.MULTILINE)
+    return str(value)
+
+
+def test_inspect_and_measure_agree_with_apply(run: Run, project: Path) -> None:
+    value = built(run, project)
+    shown = run("inspect", NAME)
+    assert shown.code == 0, shown.err
+    assert f"measurement       {value}" in shown.out
+    assert "SIMULATION" in shown.out
+    document = json.loads(run("inspect", NAME, "--layers", "--output", "json").out)
+    assert document["measurement"] == value
+    assert [layer["origin"] for layer in document["layers"]][:2] == ["base", "launcher"]
+    assert document["layers"][-1]["origin"] == "enclave"
+    measured = run("measure", NAME)
+    assert (measured.code, measured.out) == (0, f"{value}\n"), measured.err
+
+
+def test_measure_names_what_differs(run: Run, project: Path, engine: FakeEngine) -> None:
+    value = built(run, project)
+    made = engine.images[NAME]
+    change = tar_of({"/app/main.py": (0o644, b"print('evil')"), "/app/\x1b[2J": (0o644, b"")})
+    engine.images["tampered:1"] = of_layers([*made.layers, change], made.info.config)
+    done = run("measure", "tampered:1")
+    assert done.code == 7
+    assert done.out == ""
+    assert "changed: /app/main.py" in done.err
+    assert r"added: /app/\x1b[2J" in done.err
+    assert value in done.err
+    document = json.loads(run("measure", "tampered:1", "--output", "json").out)
+    assert document["agrees"] is False
+    assert document["measurement"] != document["expected"] == value
+    assert {"kind": "changed", "path": "/app/main.py"} in document["changes"]
+
+
+def test_an_archive_needs_no_engine(run: Run, project: Path, engine: FakeEngine) -> None:
+    value = built(run, project)
+    with engine.save(NAME) as stream:
+        (project / "web.tar").write_bytes(stream.read())
+    engine.down = True
+    done = run("measure", "web.tar")
+    assert (done.code, done.out) == (0, f"{value}\n"), done.err
+    assert run("measure", NAME).code == 5
+
+
+def test_images_that_are_not_ours(run: Run, project: Path, engine: FakeEngine) -> None:
+    for command in ("inspect", "measure"):
+        done = run(command, "base:1")
+        assert done.code == 4
+        assert "no confidential image of sconectl" in done.err
+        done = run(command, "gone:1")
+        assert done.code == 5
+        assert "gone:1" in done.err
+        assert run(command, "x" * 5000).code == 5
+        assert run(command, "base:1", "--output", "xml").code == 2
+    Path("text.tar").write_text("text")
+    assert run("measure", "text.tar").code == 2
+
+
+def test_what_a_label_says_cannot_steer_the_terminal(run: Run, engine: FakeEngine, project: Path) -> None:
+    label = json.dumps({**json.loads(facts().label()), "name": "\x1b[2J\x9b31m", "secrets": ["a\nmeasurement fake"]})
+    engine.images["foreign:1"] = of_layers([], {"Labels": {LABEL: label}})
+    done = run("inspect", "foreign:1")
+    assert done.code == 0, done.err
+    assert r"\x1b[2J\x9b31m" in done.out
+    assert not re.search("^measurement fake", done.out, re.MULTILINE)
+    assert done.out.replace("\n", "").isprintable()
+    engine.images["foreign:2"] = of_layers([], {"Labels": {LABEL: "\x1b[2J{"}})
+    done = run("inspect", "foreign:2")
+    assert done.code == 4
+    assert "\x1b" not in done.err
+
+
+def test_inspect_asks_the_registry_if_the_engine_has_no_such_image(run: Run, engine: FakeEngine, project: Path) -> None:
+    remote: Image = of_layers([tar_of({})], {"Labels": {LABEL: facts().label()}})
+    engine.remote[NAME] = remote
+    document = json.loads(run("inspect", NAME, "--output", "json").out)
+    assert document["found_in"] == "registry"
+    assert [layer["size"] for layer in document["layers"]] == [None]
+    assert engine.count("pull") == 0

@@ -1,0 +1,265 @@
+"""`sconify-image` with the options of both editions of sconify_image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fakes.engine import FakeEngine
+from ruamel.yaml import YAML
+
+from sconectl.cli import main
+from sconectl.cli.sconify_options import WITHOUT_EFFECT
+from sconectl.yaml_tree import parse
+
+from .conftest import Run
+from .converting import Convert, facts, policy, policy_after
+
+
+def test_the_call_of_the_first_edition(convert: Convert) -> None:
+    done = convert(
+        "--cas=local", "--dir=/app", "--binary=/usr/bin/app", "--heap=1G", "--stack=4M", "--dlopen=2", "--plain=/data"
+    )
+    assert (done.code, done.out) == (0, "ns/app\n")
+    [service] = policy()["services"]
+    assert service["command"] == ["/bin/sh", "-c", "app --serve"]
+    assert service["name"] == "service"
+    assert service["pwd"] == "/app"
+    assert service["environment"]["LANG"] == "C.UTF-8"
+    assert facts()["protected"]["encrypted"] == ["/app"]
+    assert "/data" in facts()["protected"]["outside"]
+
+
+def test_values_as_words_of_their_own(convert: Convert) -> None:
+    done = convert(
+        "--cas", "local", "--dir", "/app", "--heap", "256m", "--log", "error", "--fork", "1", "--mprotect", "1"
+    )
+    assert (done.code, done.out) == (0, "ns/app\n")
+    parameters = facts()["parameters"]
+    assert (parameters["heap"], parameters["fork"], parameters["mprotect"]) == (str(256 << 20), "1", "1")
+    assert policy()["services"][0]["environment"]["SCONE_LOG"] == "error"
+
+
+def test_options_without_effect_say_what_happens_instead(convert: Convert) -> None:
+    flags = [name for name in WITHOUT_EFFECT if name.startswith("--disable") or name in ("--cas-debug",)]
+    done = convert(*flags, "--base=alpine:3.10", "--cli=x", "--crosscompiler=y", "--las", "localhost")
+    assert done.code == 0
+    for name, reason in WITHOUT_EFFECT.items():
+        if name != "--generate-sconefile":
+            assert f"{name} has no effect: {reason}\n" in done.err
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--disable-session-upload", "--generate-sconefile"])
+def test_without_an_upload(convert: Convert, option: str) -> None:
+    done = convert(option, namespace=False)
+    assert (done.code, done.out) == (0, "ns/app\n")
+    assert policy()["name"] == "ns/app"
+    assert convert(namespace=False).code == 6  # no namespace was made
+
+
+def test_tolerance(convert: Convert) -> None:
+    assert "security" not in policy_after(convert) or "tolerate" not in policy()["security"]["attestation"]
+    done = convert("--allow-tcb-vulnerabilities", "--allow-debug-mode")
+    assert "debug mode" in done.err
+    attestation = policy()["security"]["attestation"]
+    assert attestation["tolerate"] == [
+        "hyperthreading", "insecure-igpu", "outdated-tcb", "software-hardening-needed", "insecure-configuration",
+        "debug-mode",
+    ]  # fmt: skip
+    assert attestation["ignore_advisories"] == "*"
+
+
+def test_a_session_for_everybody(convert: Convert) -> None:
+    done = convert("--disable-session-security-attestation")
+    assert done.code == 0 and "warning: the session checks no enclave" in done.err
+    assert policy()["security"]["attestation"] == {"mode": "none"}
+    assert "attestation" not in policy()["services"][0]
+
+
+def test_a_cas_that_is_not_identified(convert: Convert) -> None:
+    done = convert("--disable-attestation")
+    assert done.code == 0 and "warning: the CAS is not identified" in done.err
+
+
+def test_environment(convert: Convert) -> None:
+    environment = policy_after(convert, "--disable-copy-envvars", "--env=A=1=2", "--env", "B=")["services"][0][
+        "environment"
+    ]
+    assert environment["A"] == "1=2" and environment["B"] == ""
+    assert "LANG" not in environment
+
+
+def test_sessions_that_exist(convert: Convert) -> None:
+    assert convert().code == 0
+    again = convert("--disable-update-session-if-exists", namespace=False)
+    assert again.code == 6 and again.out == "" and "is not to be updated" in again.err
+    assert "exists already" in convert("--env=A=1").err
+
+
+def test_an_identity_of_its_own(convert: Convert, run: Run, tmp_path: Path) -> None:
+    assert convert().code == 0
+    from sconectl.cas.identity import CasConfig
+
+    other = CasConfig(tmp_path / "other").identity().file
+    refused = convert("--identity", other, namespace=False)
+    assert refused.code == 6
+    gone = convert("--identity", tmp_path / "gone")
+    assert gone.code == 2 and "gone" in gone.err
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [
+    (["--heap=4M"], 2, "--heap 4M: expected a size from 8388608 to 64424509440 bytes"),
+    (["--heap=61G"], 2, "--heap 61G"),
+    (["--heap=lots"], 2, "--heap lots"),
+    (["--stack=16k"], 2, "--stack 16k: expected a size from 32768 to 8388608 bytes"),
+    (["--dlopen=3"], 2, "--dlopen"),
+    (["--fork=2"], 2, "--fork"),
+    (["--log=loud"], 2, "give trace or debug"),
+    (["--env=A"], 2, "NAME=VALUE"),
+    (["--volume=V1:/V1"], 4, "protecting volumes is not available"),
+    (["--volume=V1"], 2, "--volume takes NAME:PATH"),
+    (["--azure-attestation=https://x"], 4, "attestation by Azure"),
+    (["--binary-fs", "--dir=/app"], 2, "exclude each other"),
+    (["--host-path=/a,*"], 2, "host_paths"),
+    (["--dir=relative"], 2, "absolute path"),
+    (["--plain=/data", "--dir=/data/x"], 3, "/data"),
+    (["--trace=gone"], 2, "gone cannot be read"),
+    (["--template=gone"], 2, "gone cannot be read"),
+    (["--secrets=gone"], 2, "gone cannot be read"),
+    (["--k8s-helm-workload-type=pod"], 2, "deployment, statefulset, daemonset, job"),
+    (["--k8s-helm-expose=80"], 2, "--k8s-helm-workload-type"),
+    (["--nothing"], 2, "No such option"),
+])  # fmt: skip
+def test_refused_before_anything_is_built(
+    convert: Convert, engine: FakeEngine, words: list[str], code: int, said: str
+) -> None:
+    done = convert(*words)
+    assert (done.code, done.out) == (code, ""), done.err
+    assert said in done.err
+    assert engine.count("build") == engine.count("load") == 0
+    assert not Path("target").exists()
+
+
+def test_host_paths_and_measured_paths(convert: Convert) -> None:
+    done = convert(
+        "--binary-fs", "--fs-dir=/", "--fs-file=/data/plain.txt", "--host-path=/tmp,/etc/hosts,/etc/resolv.conf"
+    )
+    assert done.code == 0, done.err
+
+
+def test_help_is_what_happens_without_arguments(run: Run) -> None:
+    for words in ([], ["-h"], ["--help"]):
+        done = run(*words, entry=main.run_sconify_image)
+        assert done.code == 0 and "--from" in done.out
+
+
+# --- traces ---------------------------------------------------------------------------------------------------------
+
+LOG = 'execve("/usr/bin/app", ["app"], 0x1) = 0\nopenat(AT_FDCWD, "data.txt", O_RDONLY) = 3\n'
+
+
+def test_a_trace_gives_the_directories(convert: Convert) -> None:
+    Path("strace.log").write_text(LOG)
+    done = convert("--trace=strace.log")
+    assert (done.code, done.out) == (0, "ns/app\n")
+    assert "the trace proposes: --dir /app\n" in done.err
+    assert facts()["protected"]["encrypted"] == ["/app"]
+    done = convert("--trace=strace.log", "--dir=/data")
+    assert "the trace proposes: --dir /app\n" in done.err
+    assert facts()["protected"]["encrypted"] == ["/data"]
+    Path("empty.log").write_text("")
+    assert convert("--trace=empty.log").code == 3
+
+
+def test_a_run_under_observation(convert: Convert, engine: FakeEngine) -> None:
+    engine.output = b'7 openat(AT_FDCWD</app>, "data.txt", O_RDONLY) = 3\n7 +++ exited with 4 +++\n'
+    done = convert("--trace=run", "--trace-seconds=5")
+    assert done.code == 0 and facts()["protected"]["encrypted"] == ["/app"]
+    assert engine.count("run") == 1
+    assert "note: the program ended with status 4 while it was observed" in done.err
+    assert not [name for name in engine.images if "trace" in name]
+    engine.output = b""
+    done = convert("--trace", "run")
+    assert done.code == 5 and "nothing was seen" in done.err
+    assert not [name for name in engine.images if "trace" in name]
+
+
+# --- charts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["deployment", "statefulset", "daemonset", "job"])
+def test_a_chart(convert: Convert, kind: str) -> None:
+    Path("more").mkdir()
+    Path("more/config.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n")
+    done = convert(
+        f"--k8s-helm-workload-type={kind}", "--service-name=web", "--k8s-helm-expose=4996",
+        "--k8s-helm-output-dir=charts",
+        "--k8s-helm-volume=V1:/V1", "--k8s-helm-set=scone.log=error", "--k8s-helm-set=replicaCount=2",
+        "--k8s-helm-manifests=more",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, "ns/app\n"), done.err
+    folder = Path("charts/web")
+    values = parse((folder / "values.yaml").read_text(), "values").value
+    assert isinstance(values, dict)
+    assert values["scone"]["configId"] == "ns/app/web"
+    assert values["scone"]["log"] == "error" and values["replicaCount"] == "2"
+    assert values["extraVolumeMounts"] == [{"name": "volumev1", "mountPath": "/V1"}]
+    assert "/V1" in facts()["protected"]["outside"]
+    assert "name: sconify-web" in (folder / "Chart.yaml").read_text()
+    assert (folder / "README.md").exists()
+    report = helm.lint(str(folder), strict=True)
+    assert (report["messages"], report["errors"]) == ([], [])
+    objects = {item["kind"].lower(): item for item in rendered(folder)}
+    assert set(objects) == {kind, "service", "serviceaccount", "configmap"}
+    for item in objects.values():
+        kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
+    pod = objects[kind]["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] == ("Never" if kind == "job" else "Always")
+    assert {"name": "volumev1", "mountPath": "/V1"} in pod["containers"][0]["volumeMounts"]
+    assert ("replicas" in objects[kind]["spec"]) == (kind in ("deployment", "statefulset"))
+
+
+def rendered(folder: Path) -> list[dict[str, Any]]:
+    """Return the objects that Helm makes of a chart."""
+    with helm.Chart.load(str(folder)) as chart:
+        files = dict(chart.render({}, name="demo", namespace="prod"))
+    reader = YAML(typ="safe")
+    return [item for path, text in files.items() if path.endswith(".yaml") for item in reader.load_all(text) if item]
+
+
+def test_a_chart_that_cannot_be(convert: Convert) -> None:
+    assert convert("--k8s-helm-workload-type=job", "--service-name=Web_1").code == 2
+    done = convert("--k8s-helm-workload-type=job", "--k8s-helm-set=useSGXDevPlugin=scone")
+    assert done.code == 4 and "useSGXDevPlugin" in done.err
+
+
+# --- signatures -----------------------------------------------------------------------------------------------------
+
+
+def test_an_image_signed_with_a_key_of_ones_own(convert: Convert, engine: FakeEngine) -> None:
+    def key(size: int, exponent: int) -> Path:
+        made = rsa.generate_private_key(exponent, size)
+        file = Path(f"{size}-{exponent}.pem")
+        encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        file.write_bytes(made.private_bytes(*encoding))
+        file.chmod(0o600)
+        return file
+
+    def signer() -> str:
+        found: str = json.loads(engine.images["conf:1"].info.labels["io.sconectl.image"])["signer"]["mrsigner"]
+        return found
+
+    assert convert("--scone-signer", key(3072, 3)).code == 0
+    first = signer()
+    Path("3072-3.pem").unlink()
+    assert convert("--scone-signer", key(3072, 3)).code == 0
+    assert signer() != first
+    for wrong in (key(2048, 3), key(3072, 65537), Path("gone.pem")):
+        refused = convert("--scone-signer", wrong)
+        assert refused.code in (2, 3, 4) and wrong.name in refused.err, refused.err

@@ -1,0 +1,216 @@
+"""The file system protection file opens to exactly what was written, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sconectl.protect import fspf
+from sconectl.protect.chunks import TAG, SealBroken
+from sconectl.protect.fspf import (
+    SealedFile,
+    data_key,
+    is_encrypted,
+    open_index,
+    open_plain_index,
+    plain_index,
+    seal_index,
+    tag_of,
+)
+from sconectl.protect.regions import AUTHENTICATED, ENCRYPTED, EPHEMERAL, KERNEL, NOT_PROTECTED, Region, region_of
+
+KEY, OTHER = bytes(range(32)), bytes(32)
+REGIONS = [
+    Region("/", NOT_PROTECTED, KERNEL, "/"),
+    Region("/data", ENCRYPTED, KERNEL, "/packs"),
+    Region("/data/lib", AUTHENTICATED, KERNEL, "/data/lib", 4096),
+    Region("/scratch", ENCRYPTED, EPHEMERAL),
+]
+FILES = [
+    SealedFile("/data", "d", 0o755),
+    SealedFile("/data/empty", "f", 0o600),
+    SealedFile("/data/f", "f", 0o640, size=5, digest="ab" * 16, pack="0"),
+    SealedFile("/data/l", "l", 0o777, target="../x\udcff\n"),
+    SealedFile("/data/lib", "d", 0o755),
+    SealedFile("/data/lib/a.so", "f", 0o755, size=3, digest="cd" * 32),
+    SealedFile("/data/z", "f", 0o640, size=1, digest="ef" * 16, pack="0", offset=21),
+]
+DATA, SEALED_TAG = seal_index(KEY, REGIONS, FILES)
+PLAIN, PLAIN_TAG = plain_index(REGIONS, FILES, b"d" * 32)
+
+
+def test_round_trip() -> None:
+    found = open_index(KEY, SEALED_TAG.upper(), DATA)
+    assert list(found.files) == FILES
+    assert found.regions == {region.path: region for region in REGIONS}
+    assert (found.data_key, found.tag) == (data_key(KEY), SEALED_TAG)
+    assert open_plain_index(PLAIN_TAG, PLAIN).files == FILES
+    assert open_plain_index(PLAIN_TAG, PLAIN).data_key == b"d" * 32
+    assert is_encrypted(DATA) and not is_encrypted(PLAIN)
+    assert (tag_of(DATA), tag_of(PLAIN)) == (SEALED_TAG, PLAIN_TAG)
+    assert len(SEALED_TAG) == 2 * TAG == len(PLAIN_TAG)
+    assert not open_index(KEY, seal_index(KEY, [], [])[1], seal_index(KEY, [], [])[0]).files
+
+
+def test_the_same_content_gives_the_same_bytes_in_any_order() -> None:
+    assert seal_index(KEY, REGIONS[::-1], FILES[::-1]) == (DATA, SEALED_TAG)
+    assert plain_index(REGIONS[::-1], FILES[::-1], b"d" * 32) == (PLAIN, PLAIN_TAG)
+
+
+def test_an_encrypted_one_tells_nothing() -> None:
+    body = json.dumps([[file.path, file.digest] for file in FILES])
+    assert b"/data" not in DATA and "/data" in body
+    assert KEY not in DATA and data_key(KEY).hex().encode() not in DATA
+
+
+def test_each_content_has_its_own_nonce() -> None:
+    changes = [
+        [replace(file, mode=file.mode ^ 1) if file is one else file for file in FILES] for one in FILES
+    ]  # fmt: skip
+    nonces = {seal_index(KEY, REGIONS, files)[0][12:24] for files in [*changes, FILES]}
+    assert len(nonces) == len(FILES) + 1
+    assert seal_index(OTHER, REGIONS, FILES)[0][12:24] not in nonces
+
+
+@pytest.mark.parametrize("position", range(len(DATA)))
+def test_every_byte_counts(position: int) -> None:
+    changed = bytearray(DATA)
+    changed[position] ^= 1
+    for tag in (SEALED_TAG, tag_of(bytes(changed))):  # also if the policy had the tag of the changed one
+        with pytest.raises(SealBroken):
+            open_index(KEY, tag, bytes(changed))
+
+
+@pytest.mark.parametrize("position", range(len(PLAIN)))
+def test_every_byte_of_a_plain_one_counts(position: int) -> None:
+    changed = bytearray(PLAIN)
+    changed[position] ^= 1
+    for tag in (PLAIN_TAG, tag_of(bytes(changed))):
+        with pytest.raises(SealBroken):
+            open_plain_index(tag, bytes(changed))
+
+
+@given(st.binary(max_size=200), st.integers(0, len(DATA)))
+def test_no_other_bytes_open(more: bytes, length: int) -> None:
+    for data in (more, DATA[:length], DATA + more, DATA[:length] + more):
+        if data == DATA:
+            continue
+        for tag in (SEALED_TAG, tag_of(data)):
+            with pytest.raises(SealBroken):
+                open_index(KEY, tag, data)
+            with pytest.raises(SealBroken):
+                open_plain_index(tag, data)
+
+
+def test_key_and_tag_belong_together() -> None:
+    older, older_tag = seal_index(KEY, REGIONS, FILES[:1])
+    for key, tag, data in [
+        (OTHER, SEALED_TAG, DATA),
+        (KEY, older_tag, DATA),
+        (KEY, SEALED_TAG, older),
+        (KEY, "", DATA),
+        (KEY, "ü" * 32, DATA),
+        (b"", SEALED_TAG, DATA),
+        (KEY, PLAIN_TAG, PLAIN),  # whoever has a key does not take what anybody can write
+    ]:
+        with pytest.raises(SealBroken) as caught:
+            open_index(key, tag, data)
+        assert tag not in str(caught.value) or not tag
+    with pytest.raises(SealBroken, match="takes a key"):
+        open_plain_index(SEALED_TAG, DATA)
+    with pytest.raises(SealBroken, match="version 2"):
+        is_encrypted(DATA[:9] + b"\2" + DATA[10:])
+
+
+def test_the_longest_region_decides() -> None:
+    regions = {region.path: region for region in REGIONS}
+    expected = {
+        "/": "/",
+        "/x": "/",
+        "/database": "/",
+        "/data": "/data",
+        "/data/x/y": "/data",
+        "/data/lib/x": "/data/lib",
+    }
+    found = {path: region_of(path, regions) for path in expected}
+    assert {path: region and region.path for path, region in found.items()} == expected
+    assert region_of("/x", {"/data": REGIONS[1]}) is None
+    mapped = {file.path: region.path for file, region in open_index(KEY, SEALED_TAG, DATA).with_regions()}
+    assert mapped == {path: region.path for path in mapped if (region := region_of(path, regions))}
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [
+        [Region("/a", ENCRYPTED, KERNEL, "/p"), Region("/b", ENCRYPTED, KERNEL, "/p")],
+        [REGIONS[0], REGIONS[0]],
+        [Region("a", ENCRYPTED, KERNEL, "/p")],
+        [Region("/a/", ENCRYPTED, KERNEL, "/p")],
+        [Region("/a/../b", ENCRYPTED, KERNEL, "/p")],
+        [Region("//a", ENCRYPTED, KERNEL, "/p")],
+        [Region("/a", "secret", KERNEL, "/p")],
+        [Region("/a", ENCRYPTED, "disk", "/p")],
+        [Region("/a", ENCRYPTED, KERNEL, "p")],
+        [Region("/a", ENCRYPTED, EPHEMERAL, "/p")],
+        [Region("/a", ENCRYPTED, KERNEL, "/p", 63)],
+        [Region("/a", ENCRYPTED, KERNEL, "/p", 1 << 24)],
+    ],
+)
+def test_regions_that_make_no_sense(regions: list[Region]) -> None:
+    with pytest.raises(SealBroken):
+        seal_index(KEY, regions, [])
+
+
+GOOD = SealedFile("/data/n", "f", 0o640, size=5, digest="ab" * 16, pack="9")
+BAD = {
+    "not normal": [replace(GOOD, path=path) for path in ("/data/", "/data/.", "/data/..", "/data//n", "/data/../n")],
+    "elsewhere": [replace(GOOD, path=path) for path in ("/n", "n", "", "/", "/database/n", "/scratch/n", "/data\0")],
+    "no folder above": [replace(GOOD, path="/data/ghost/n")],
+    "below a file or link": [replace(GOOD, path="/data/f/n"), replace(GOOD, path="/data/l/n")],
+    "twice": [replace(GOOD, path="/data/f")],
+    "not whole": [replace(GOOD, kind="x"), replace(GOOD, mode=0o10000), replace(GOOD, mode=-1), replace(GOOD, size=-1)],
+    "identity": [replace(GOOD, digest=text) for text in ("", "ab" * 32, "AB" * 16, "zz" * 16)],
+    "pack": [replace(GOOD, pack=text) for text in ("", ".", "..", "a/b", "../0", "a\0")],
+    "a gap in the pack": [replace(GOOD, offset=1)],
+    "overlap in the pack": [replace(GOOD, pack="0", offset=0), replace(GOOD, pack="0", offset=20)],
+    "too much": [
+        replace(GOOD, target="x"),
+        SealedFile("/data/n", "d", 0o755, size=1),
+        SealedFile("/data/n", "l", 0o777, target=""),
+        SealedFile("/data/n", "l", 0o777, target="a\0b"),
+        SealedFile("/data/n", "f", 0o644, size=0, pack="9"),
+        SealedFile("/data/lib/n", "f", 0o644, size=1, digest="ab" * 32, pack="9"),
+        SealedFile("/data/lib/n", "f", 0o644, size=1, digest="ab" * 16),
+    ],
+}
+
+
+@pytest.mark.parametrize("bad", [record for records in BAD.values() for record in records], ids=repr)
+def test_records_that_lead_out_or_make_no_sense(bad: SealedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seal_index(KEY, REGIONS, [*FILES, GOOD])
+    with pytest.raises(SealBroken):
+        seal_index(KEY, REGIONS, [*FILES, bad])
+    with monkeypatch.context() as unchecked:  # and if somebody with the key wrote it all the same
+        unchecked.setattr(fspf, "check_records", lambda *_: None)
+        data, tag = seal_index(KEY, REGIONS, [*FILES, bad])
+    with pytest.raises(SealBroken):
+        open_index(KEY, tag, data)
+
+
+def test_a_region_does_not_begin_behind_a_link() -> None:
+    regions = [*REGIONS, Region("/data/l/deep", ENCRYPTED, KERNEL, "/packs")]
+    with pytest.raises(SealBroken, match="does not belong"):
+        seal_index(KEY, regions, [*FILES, SealedFile("/data/l/deep", "d", 0o755)])
+
+
+def test_a_body_that_makes_no_sense() -> None:
+    for body in (b"", b"[]", b"{}", b'{"files":[["/"]],"regions":[],"data_key":""}', b"[" * 100_000, b"\xff"):
+        data = fspf._HEADER.pack(fspf.MAGIC, 1, 0, bytes(12), len(body)) + body
+        data += hashlib.sha256(data).digest()[:TAG]
+        with pytest.raises(SealBroken):
+            open_plain_index(tag_of(data), data)
