@@ -21,7 +21,7 @@ from sconectl.apply.mesh import check_sessions
 from sconectl.apply.native import NativeSources
 from sconectl.apply.session_template import SessionTemplate, injected_by
 from sconectl.apply.sessions import put_session
-from sconectl.apply.signing import read_signing_key
+from sconectl.apply.signing import load_signing_key
 from sconectl.artefacts.session import policy_files
 from sconectl.errors import CasRefused, PlanImpossible, UsageError
 from sconectl.findings import Position
@@ -161,7 +161,7 @@ def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
     _require_place(request, world)
     native = native_image(request.source, world)
     plan = plan_service(service_manifest(request, native), COMMAND_LINE, bases={}, mode="production")
-    key = read_signing_key(Path(plan.signing_key), COMMAND_LINE) if plan.signing_key else b""
+    key = load_signing_key(Path(plan.signing_key)) if plan.signing_key else b""
     facts = apply_service(plan, NativeSources(signing_key=key), world).facts
     compiled = _compiled(request, facts)
     check_sessions(compiled)

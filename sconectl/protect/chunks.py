@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 CHUNK = 1 << 16
 """The chunk length unless a region has another one."""
-MIN_CHUNK, MAX_CHUNK = 64, 1 << 23
+MIN_CHUNK, MAX_CHUNK = 64, 1 << 20
 TAG = 16
 
 _NONCES = struct.Struct(">3xQ?")  # 12 bytes: the chunk's number, and whether it is the last
@@ -71,22 +71,31 @@ class FileCipher:
         self._path, self._chunk, self._size = path, chunk, size
         self._count = -(-size // chunk)
 
-    def encrypt(self, plain: memoryview, first: int = 0) -> list[bytes]:
-        """Return the encrypted chunks of `plain`, which begins with chunk `first` and ends with a whole chunk."""
-        result, chunk, count = [], self._chunk, self._count
+    def encrypt(self, plain: memoryview, sealed: memoryview, first: int = 0) -> int:
+        """Encrypt `plain`, whole chunks from chunk `first` on, into `sealed`; return how many bytes that are."""
+        chunk, count, place = self._chunk, self._count, 0
         for number, start in enumerate(range(0, len(plain), chunk), first):
+            part = plain[start : start + chunk]
             nonce, bound = _NONCES.pack(number, number == count - 1), _POSITION.pack(number, count, self._size)
-            result.append(self._cipher.encrypt(nonce, plain[start : start + chunk], bound + self._path))
-        return result
+            end = place + len(part) + TAG
+            self._cipher.encrypt_into(nonce, part, bound + self._path, sealed[place:end])
+            place = end
+        return place
 
-    def decrypt(self, sealed: memoryview, first: int = 0) -> list[bytes]:
-        """Return the plain chunks of `sealed`, which begins with chunk `first`. Raises `SealBroken`."""
-        result, count, step = [], self._count, self._chunk + TAG
+    def decrypt(self, sealed: memoryview, plain: memoryview, first: int = 0) -> int:
+        """Decrypt `sealed`, whole chunks from chunk `first` on, into `plain`; return how many bytes that are.
+
+        Raises `SealBroken`; what is in `plain` then is worth nothing.
+        """
+        step, count, place = self._chunk + TAG, self._count, 0
         try:
             for number, start in enumerate(range(0, len(sealed), step), first):
+                part = sealed[start : start + step]
                 nonce, bound = _NONCES.pack(number, number == count - 1), _POSITION.pack(number, count, self._size)
-                result.append(self._cipher.decrypt(nonce, sealed[start : start + step], bound + self._path))
-        except InvalidTag as error:
+                end = place + len(part) - TAG
+                self._cipher.decrypt_into(nonce, part, bound + self._path, plain[place:end])
+                place = end
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to have a tag
             path = self._path.decode("utf-8", "surrogateescape")
             raise SealBroken(f"the protected content of {path} is not what was sealed") from error
-        return result
+        return place

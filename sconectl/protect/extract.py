@@ -8,19 +8,19 @@ are new, files are never opened through links, and links come last.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sconectl.protect.chunks import TAG, FileCipher, SealBroken, path_bytes, sealed_size
+from sconectl.protect.collector import no_collection
 from sconectl.protect.fspf import ProtectedFiles, SealedFile
 from sconectl.protect.index import Difference
 from sconectl.protect.packs import open_regular
 from sconectl.protect.regions import ENCRYPTED
 from sconectl.protect.workers import PROCESSES, balanced, each_unit
 
-_BATCH = 1 << 22
-"""So much of a pack is read at once."""
+_BUFFER = 1 << 22
+"""So much of a pack is read at once. It holds any chunk."""
 _FILES = 250
 _EACH = 100_000
 """What a file costs besides its content, as bytes to decrypt."""
@@ -38,6 +38,7 @@ class _Content(NamedTuple):
     size: int
 
 
+@no_collection()
 def extract(
     found: ProtectedFiles, target: str, *, root: str = "", processes: int = PROCESSES, folder_bits: int = 0
 ) -> None:
@@ -55,7 +56,7 @@ def extract(
         for file in others:
             if file.kind == "d":
                 _make_folder(target + file.path)
-        _each_batch(contents, partial(_write_batch, found.data_key, target), processes)
+        _Opener(found.data_key, contents, target).open_all(processes)
         for file in others:
             if file.kind == "l":
                 os.symlink(file.target, target + file.path)  # noqa: PTH211 - many files: no Path for each
@@ -80,7 +81,7 @@ def check(found: ProtectedFiles, *, root: str = "", processes: int = PROCESSES) 
     faults = _check_packs(contents)
     missing = {fault.path for fault in faults if fault.kind == "missing"}
     present = [content for content in contents if content.pack and content.pack not in missing]
-    wrong = _each_batch(present, partial(_check_batch, found.data_key), processes)
+    wrong = _Opener(found.data_key, present, None).open_all(processes)
     return sorted([*faults, *(Difference("changed", path) for path in wrong)], key=lambda fault: fault.path)
 
 
@@ -105,35 +106,14 @@ def _check_packs(contents: Sequence[_Content]) -> list[Difference]:
     faults = []
     for pack, size in ends.items():
         try:
-            handle = open_regular(pack)
+            handle, found = open_regular(pack)
         except OSError:
             faults.append(Difference("missing", pack))
             continue
-        if os.fstat(handle).st_size != size:
+        if found != size:
             faults.append(Difference("changed", pack))
         os.close(handle)
     return faults
-
-
-Work = Callable[[int, Sequence[_Content]], list[str]]
-"""From an open pack, and files that lie in it one behind the other, to the paths of those that do not open."""
-
-
-def _each_batch(contents: Sequence[_Content], work: Work, processes: int) -> list[str]:
-    runs = balanced([content.size + _EACH for content in contents], most=_BATCH, many=_FILES)
-
-    def do(number: int) -> list[str]:
-        wrong = []
-        for batch in _batches(contents[runs[number].start : runs[number].stop]):
-            source = open_regular(batch[0].pack) if batch[0].pack else -1
-            try:
-                wrong += work(source, batch)
-            finally:
-                if source >= 0:
-                    os.close(source)
-        return wrong
-
-    return [path for paths in each_unit(len(runs), do, processes=processes) for path in paths]
 
 
 def _batches(contents: Sequence[_Content]) -> Iterator[list[_Content]]:
@@ -141,7 +121,7 @@ def _batches(contents: Sequence[_Content]) -> Iterator[list[_Content]]:
     batch: list[_Content] = []
     size = 0
     for content in contents:
-        if batch and (content.pack != batch[0].pack or size + content.size > _BATCH):
+        if batch and (content.pack != batch[0].pack or size + content.size > _BUFFER):
             yield batch
             batch, size = [], 0
         batch.append(content)
@@ -150,61 +130,72 @@ def _batches(contents: Sequence[_Content]) -> Iterator[list[_Content]]:
         yield batch
 
 
-def _write_batch(data_key: bytes, target: str, source: int, batch: Sequence[_Content]) -> list[str]:
-    for content, blocks in _opened(data_key, source, batch):
-        path = target + content.file.path
-        handle = os.open(path, _CREATE, content.file.mode & _BITS)
+class _Opener:
+    """Opens files with two buffers; without `target` it writes nothing and goes on after a fault."""
+
+    def __init__(self, data_key: bytes, contents: Sequence[_Content], target: str | None) -> None:
+        self._data_key, self._contents, self._target = data_key, contents, target
+        self._runs = balanced([content.size + _EACH for content in contents], most=_BUFFER, many=_FILES)
+        self._sealed, self._plain = memoryview(bytearray(_BUFFER)), memoryview(bytearray(_BUFFER))
+
+    def open_all(self, processes: int) -> list[str]:
+        """Open everything; return the paths of files that are not what was sealed, if nothing is to be written."""
+        found = each_unit(len(self._runs), self._open_run, processes=processes)
+        return [path for paths in found for path in paths]
+
+    def _open_run(self, number: int) -> list[str]:
+        run, wrong = self._runs[number], []
+        for batch in _batches(self._contents[run.start : run.stop]):
+            source = open_regular(batch[0].pack)[0] if batch[0].pack else -1
+            try:
+                wrong += self._open_batch(source, batch)
+            finally:
+                if source >= 0:
+                    os.close(source)
+        return wrong
+
+    def _open_batch(self, source: int, batch: Sequence[_Content]) -> list[str]:
+        start, size, wrong = batch[0].file.offset, sum(content.size for content in batch), []
+        whole = size <= _BUFFER
+        there = os.preadv(source, [self._sealed[:size]], start) if size and whole else 0
+        for content in batch:
+            begin = content.file.offset - start
+            ready = (self._sealed[begin : min(begin + content.size, there)],)
+            try:
+                self._open_file(content, ready if whole else self._blocks(source, content))
+            except SealBroken:
+                if self._target is not None:
+                    raise
+                wrong.append(content.file.path)
+        return wrong
+
+    def _blocks(self, source: int, content: _Content) -> Iterator[memoryview]:
+        step = _BUFFER // (content.chunk + TAG) * (content.chunk + TAG)
+        for start in range(0, content.size, step):
+            block = self._sealed[: min(step, content.size - start)]
+            yield block[: os.preadv(source, [block], content.file.offset + start)]
+
+    def _open_file(self, content: _Content, blocks: Iterable[memoryview]) -> None:
+        """Write a file, each block after it was verified."""
+        file = content.file
+        path = "" if self._target is None else self._target + file.path
+        handle = os.open(path, _CREATE, file.mode & _BITS) if path else -1
         try:
-            for chunks in blocks:
-                _write(handle, chunks)
+            if content.size:
+                self._decrypt(content, blocks, handle)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from error
         finally:
-            os.close(handle)
-    return []
+            if handle >= 0:
+                os.close(handle)
 
-
-def _write(handle: int, chunks: list[bytes]) -> None:
-    for chunk in chunks:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-
-
-def _check_batch(data_key: bytes, source: int, batch: Sequence[_Content]) -> list[str]:
-    wrong = []
-    for content, blocks in _opened(data_key, source, batch):
-        try:
-            for _ in blocks:
-                pass
-        except SealBroken:
-            wrong.append(content.file.path)
-    return wrong
-
-
-def _opened(
-    data_key: bytes, source: int, batch: Sequence[_Content]
-) -> Iterator[tuple[_Content, Iterable[list[bytes]]]]:
-    """Yield each file with its plain chunks, some at a time; these raise `SealBroken`."""
-    start, size = batch[0].file.offset, sum(content.size for content in batch)
-    whole = memoryview(os.pread(source, size, start)) if 0 < size <= _BATCH else None
-    for content in batch:
-        file = content.file
-        if not content.pack:
-            yield content, ()
-            continue
-        cipher = FileCipher(data_key, path_bytes(file.path), content.chunk, bytes.fromhex(file.digest), file.size)
-        there = None if whole is None else whole[file.offset - start : file.offset - start + content.size]
-        yield content, _blocks(cipher, source, content, there)
-
-
-def _blocks(cipher: FileCipher, source: int, content: _Content, there: memoryview | None) -> Iterator[list[bytes]]:
-    """Yield plain chunks from what was read already (`there`), or from `source`."""
-    many = max(1, _BATCH // (content.chunk + TAG))
-    step = content.size if there is not None else many * (content.chunk + TAG)
-    for number, start in enumerate(range(0, content.size, step)):
-        size = min(step, content.size - start)
-        sealed = memoryview(os.pread(source, size, content.file.offset + start)) if there is None else there
-        if len(sealed) != size:
-            raise SealBroken(f"the protected content of {content.file.path} is shorter than what was sealed")
-        yield cipher.decrypt(sealed, number * many)
+    def _decrypt(self, content: _Content, blocks: Iterable[memoryview], handle: int) -> None:
+        file, chunk, done = content.file, content.chunk, 0
+        cipher = FileCipher(self._data_key, path_bytes(file.path), chunk, bytes.fromhex(file.digest), file.size)
+        for sealed in blocks:
+            rest = self._plain[: cipher.decrypt(sealed, self._plain, done // (chunk + TAG))]
+            done += len(sealed)
+            while rest and handle >= 0:
+                rest = rest[os.write(handle, rest) :]
+        if done != content.size:
+            raise SealBroken(f"the protected content of {file.path} is shorter than what was sealed")

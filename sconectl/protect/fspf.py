@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sconectl.protect.chunks import TAG, SealBroken, sealed_size
+from sconectl.protect.collector import no_collection
 from sconectl.protect.regions import AUTHENTICATED, ENCRYPTED, KERNEL, Region, by_path
 
 MAGIC = b"SCTLFSPF"
@@ -77,6 +78,7 @@ def _derive(key: bytes, purpose: str, *context: bytes) -> bytes:
     return hmac.digest(key, b"\0".join([f"sconectl fspf {purpose}".encode(), *context]), "sha256")
 
 
+@no_collection()
 def seal_index(
     key: bytes, regions: Iterable[Region], files: Iterable[SealedFile], *, contents: bytes = b""
 ) -> tuple[bytes, str]:
@@ -109,6 +111,7 @@ def is_encrypted(data: bytes) -> bool:
     return _header(data)[0] == _ENCRYPTED
 
 
+@no_collection()
 def open_index(key: bytes, tag: str, data: bytes) -> ProtectedFiles:
     """Read an encrypted FSPF. Raises `SealBroken` if it is not the one that `key` and `tag` belong to."""
     _require_tag(tag, data)

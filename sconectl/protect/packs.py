@@ -11,11 +11,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
 
 from sconectl.protect.chunks import CHUNK, ContentIdentity, FileCipher, path_bytes, sealed_size
+from sconectl.protect.collector import no_collection
 from sconectl.protect.fspf import SealedFile
 from sconectl.protect.workers import PROCESSES, balanced, each_unit
 
@@ -25,7 +26,6 @@ _RUN = 1 << 22
 _FILES = 250
 _EACH = 50_000
 """What a file costs besides its content, as bytes to encrypt."""
-_VECTORS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ def pack_size(files: Sequence[Plain], chunk: int = CHUNK) -> int:
     return sum(sealed_size(file.size, chunk) for file in files)
 
 
+@no_collection()
 def write_pack(
     data_key: bytes,
     name: str,
@@ -95,44 +96,57 @@ class _PackWriter:
     target: int
     _name: Path | str = ""
     _source: int = -1
+    _size: int = 0
 
     def __post_init__(self) -> None:
         self._identity = ContentIdentity(self.data_key, self.chunk)
-        self._buffer = memoryview(bytearray(_BUFFER // self.chunk * self.chunk))
+        size = max(1, _BUFFER // self.chunk) * self.chunk
+        self._buffer = memoryview(bytearray(size))
+        self._output = _Output(self.target, memoryview(bytearray(sealed_size(size, self.chunk))))
 
     def write_run(self, number: int) -> list[bytes]:
         """Encrypt a run of files; return the identities of their contents."""
         run = self.runs[number]
-        output = _Output(self.target, self.places[run.start])
+        self._output.place = self.places[run.start]
         try:
-            identities = [self._write(self.files[each], output) for each in run]
+            identities = [self._write(self.files[each]) for each in run]
         finally:
             self._close()
-        output.flush()
+        self._output.flush()
         return identities
 
-    def _write(self, plain: Plain, output: _Output) -> bytes:
-        """Encrypt a file. What cannot be kept is read twice, and must be the same before it is encrypted."""
+    def _write(self, plain: Plain) -> bytes:
+        """Encrypt a file and return the identity of its content."""
         self._open(plain)
-        digest, tags, blocks = hashlib.sha256(), [], 0
+        size = plain.size
+        if size > len(self._buffer):
+            return self._write_long(plain)
+        content = self._buffer[:size]
+        _require(os.preadv(self._source, [content], plain.offset) == size, plain)
+        if plain.digest:
+            _require(hashlib.sha256(content).hexdigest() == plain.digest, plain)
+        if not size:
+            return b""
+        identity = self._identity.of(self._identity.tags(content))
+        cipher = FileCipher(self.data_key, path_bytes(plain.path), self.chunk, identity, size)
+        cipher.encrypt(content, self._output.room(sealed_size(size, self.chunk)))
+        return identity
+
+    def _write_long(self, plain: Plain) -> bytes:
+        """Encrypt a file that cannot be kept: it is read twice, and must be the same before it is encrypted."""
+        digest, tags = hashlib.sha256(), []
         for block in self._blocks(plain):
             tags += self._identity.tags(block)
-            blocks += 1
             if plain.digest:
                 digest.update(block)
         _require(not plain.digest or digest.hexdigest() == plain.digest, plain)
-        if not plain.size:
-            return b""
         identity = self._identity.of(tags)
         cipher = FileCipher(self.data_key, path_bytes(plain.path), self.chunk, identity, plain.size)
-        if blocks == 1:
-            output.add(cipher.encrypt(self._buffer[: plain.size]))
-            return identity
         number = 0
         for block in self._blocks(plain):
             again = self._identity.tags(block)
             _require(again == tags[number : number + len(again)], plain)
-            output.add(cipher.encrypt(block, number))
+            cipher.encrypt(block, self._output.room(sealed_size(len(block), self.chunk)), number)
             number += len(again)
         return identity
 
@@ -144,14 +158,14 @@ class _PackWriter:
             _require(os.preadv(self._source, [block], plain.offset + start) == len(block), plain)
             yield block
             start += len(block)
-        ends = plain.digest or not os.pread(self._source, 1, plain.offset + plain.size)
-        _require(bool(ends), plain)
 
     def _open(self, plain: Plain) -> None:
+        """Open the source. If nothing else says what the content is, its size must be what it was."""
         if plain.file is not self._name:
             self._close()
-            self._source = open_regular(plain.file)
+            self._source, self._size = open_regular(plain.file)
             self._name = plain.file
+        _require(bool(plain.digest) or self._size == plain.offset + plain.size, plain)
 
     def _close(self) -> None:
         if self._source >= 0:
@@ -159,13 +173,14 @@ class _PackWriter:
         self._source, self._name = -1, ""
 
 
-def open_regular(file: Path | str) -> int:
-    """Open a regular file for reading. Raises `OSError` for anything else, and for a link."""
+def open_regular(file: Path | str) -> tuple[int, int]:
+    """Open a regular file for reading; return also its size. Raises `OSError` for anything else, and for a link."""
     handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(file))
-    return handle
+    return handle, status.st_size
 
 
 def _require(good: bool, plain: Plain) -> None:
@@ -177,27 +192,26 @@ def _require(good: bool, plain: Plain) -> None:
 
 @dataclass
 class _Output:
-    """Collects encrypted chunks and writes them in one go."""
+    """Collects encrypted content in one buffer, and writes it in one go."""
 
     target: int
-    place: int
-    _waiting: list[bytes] = field(default_factory=list)
+    buffer: memoryview
+    place: int = 0
+    _used: int = 0
 
-    def add(self, chunks: list[bytes]) -> None:
-        """Write `chunks` behind what was added before."""
-        self._waiting += chunks
-        if len(self._waiting) >= _VECTORS:
+    def room(self, size: int) -> memoryview:
+        """Return where the next `size` bytes go; they are written later."""
+        if self._used + size > len(self.buffer):
             self.flush()
+        start = self._used
+        self._used += size
+        return self.buffer[start : self._used]
 
     def flush(self) -> None:
-        """Write what was added."""
-        for start in range(0, len(self._waiting), _VECTORS):
-            chunks = self._waiting[start : start + _VECTORS]
-            size = sum(map(len, chunks))
-            written = os.pwritev(self.target, chunks, self.place)
-            if written < size:
-                rest = memoryview(b"".join(chunks))
-                while written < size:
-                    written += os.pwrite(self.target, rest[written:], self.place + written)
-            self.place += size
-        self._waiting = []
+        """Write what there is."""
+        rest = self.buffer[: self._used]
+        while rest:
+            written = os.pwrite(self.target, rest, self.place)
+            self.place += written
+            rest = rest[written:]
+        self._used = 0

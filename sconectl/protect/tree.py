@@ -1,7 +1,6 @@
-"""Lists the files of a directory, as records that an FSPF can hold.
+"""Lists the files of a directory, as they are to be protected.
 
-In: a directory and the path that it has in the protected file system. Out: records without digests, and what cannot be
-protected there. The digests, computed by several processes, come from `digests`.
+In: a directory and the path that it has in the protected file system. Out: what is there, and what cannot be protected.
 """
 
 from __future__ import annotations
@@ -9,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass, field
+from itertools import chain
 
+from sconectl.protect.collector import no_collection
 from sconectl.protect.fspf import SealedFile
-from sconectl.protect.packs import open_regular
+from sconectl.protect.packs import Plain, open_regular
 from sconectl.protect.workers import PROCESSES, balanced, each_unit
 
 _BLOCK = 1 << 20
@@ -24,22 +25,26 @@ _EACH = 20_000
 
 @dataclass
 class Listing:
-    """What is in a directory: sorted records, (path, reason) of what cannot be protected, what was left out."""
+    """What is in a directory: files, records of directories and links, sorted by path, and what is not in these.
 
-    files: list[SealedFile] = field(default_factory=list)
+    `faults` are (path, reason) of what cannot be protected.
+    """
+
+    files: list[Plain] = field(default_factory=list)
+    others: list[SealedFile] = field(default_factory=list)
     faults: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
+@no_collection()
 def list_tree(directory: str, at: str, *, leave_out: Container[str] = ()) -> Listing:
     """List `directory`, which is `at` in the protected file system, without the paths `leave_out`."""
     found = Listing()
-    root = os.path.join(directory, "")  # noqa: PTH118 - a link to a directory is one
-    files = found.files
     try:
-        files.append(SealedFile(at, "d", stat.S_IMODE(os.stat(root).st_mode)))  # noqa: PTH116
+        mode = stat.S_IMODE(os.stat(os.path.join(directory, "")).st_mode)  # noqa: PTH116, PTH118
     except OSError as error:
         return Listing(faults=[(at, _reason(error))])
+    found.others.append(SealedFile(at, "d", mode))
     pending = [(directory, at.rstrip("/"))]
     while pending:
         folder, prefix = pending.pop()
@@ -49,61 +54,63 @@ def list_tree(directory: str, at: str, *, leave_out: Container[str] = ()) -> Lis
                     path = f"{prefix}/{entry.name}"
                     if path in leave_out:
                         found.left_out.append(path)
-                        continue
-                    try:
-                        file = _record(entry, path)
-                    except OSError as error:
-                        found.faults.append((path, _reason(error)))
-                        continue
-                    if file is None:
-                        found.faults.append((path, "neither a file nor a directory nor a symbolic link"))
-                        continue
-                    files.append(file)
-                    if file.kind == "d":
+                    elif _add(entry, path, found):
                         pending.append((entry.path, path))
         except OSError as error:
             found.faults.append((prefix or "/", _reason(error)))
-    files.sort(key=lambda file: file.path)
+    found.files.sort(key=_path)
+    found.others.sort(key=_path)
     found.faults.sort()
     return found
 
 
-def _record(entry: os.DirEntry[str], path: str) -> SealedFile | None:
-    status = entry.stat(follow_symlinks=False)
-    mode = status.st_mode
-    if stat.S_ISREG(mode):
-        return SealedFile(path, "f", mode & 0o7777, "", status.st_size)
-    if stat.S_ISDIR(mode):
-        return SealedFile(path, "d", mode & 0o7777)
-    if stat.S_ISLNK(mode):
-        return SealedFile(path, "l", 0o777, os.readlink(entry.path))  # noqa: PTH115
-    return None
+def _path(file: Plain | SealedFile) -> str:
+    return file.path
+
+
+def _add(entry: os.DirEntry[str], path: str, found: Listing) -> bool:
+    """Add what is at a path; tell whether it is a directory."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+        mode = status.st_mode
+        if stat.S_ISREG(mode):
+            found.files.append(Plain(path, mode & 0o7777, status.st_size, entry.path))
+        elif stat.S_ISDIR(mode):
+            found.others.append(SealedFile(path, "d", mode & 0o7777))
+            return True
+        elif stat.S_ISLNK(mode):
+            found.others.append(SealedFile(path, "l", 0o777, os.readlink(entry.path)))  # noqa: PTH115
+        else:
+            found.faults.append((path, "neither a file nor a directory nor a symbolic link"))
+    except OSError as error:
+        found.faults.append((path, _reason(error)))
+    return False
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or "cannot be read"
 
 
-def digests(files: Sequence[tuple[str, int]], *, processes: int = PROCESSES) -> list[str]:
-    """Return the SHA-256 of each file (host path, size) in hex; "" for one that cannot be read or has another size."""
-    runs = balanced([size + _EACH for _, size in files], most=_RUN, many=_FILES)
+def with_digests(listing: Listing, *, processes: int = PROCESSES) -> list[SealedFile]:
+    """Return records of everything listed, each file with the SHA-256 of its content; "" if that cannot be read."""
+    files = listing.files
+    runs = balanced([file.size + _EACH for file in files], most=_RUN, many=_FILES)
 
     def hash_run(number: int) -> list[str]:
-        return [_digest(*files[each]) for each in runs[number]]
+        return [_digest(files[each]) for each in runs[number]]
 
     found = each_unit(len(runs), hash_run, processes=processes)
-    result = [""] * len(files)
-    for run, values in zip(runs, found, strict=True):
-        result[run.start : run.stop] = values
-    return result
+    digest_of = dict(zip(chain(*runs), chain(*found), strict=True))
+    records = [SealedFile(f.path, "f", f.mode, "", f.size, digest_of[number]) for number, f in enumerate(files)]
+    return sorted([*listing.others, *records], key=_path)
 
 
-def _digest(file: str, size: int) -> str:
+def _digest(file: Plain) -> str:
     try:
-        handle = open_regular(file)
+        handle, _ = open_regular(file.file)
     except OSError:
         return ""
-    found, left = hashlib.sha256(), size
+    found, left = hashlib.sha256(), file.size
     with os.fdopen(handle, "rb", buffering=0) as source:
         while block := source.read(_BLOCK):
             found.update(block)

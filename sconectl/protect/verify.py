@@ -5,13 +5,11 @@ In: what an FSPF says, and the root of the host paths. Out: every difference. No
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sconectl.protect import extract
-from sconectl.protect.fspf import ProtectedFiles, SealedFile
+from sconectl.protect.fspf import ProtectedFiles
 from sconectl.protect.index import Difference
 from sconectl.protect.regions import AUTHENTICATED, Region
-from sconectl.protect.tree import digests, list_tree
+from sconectl.protect.tree import list_tree, with_digests
 from sconectl.protect.workers import PROCESSES
 
 
@@ -27,7 +25,7 @@ def differences(found: ProtectedFiles, *, root: str = "", processes: int = PROCE
 def _in_place(found: ProtectedFiles, region: Region, root: str, processes: int) -> list[Difference]:
     expected = {file.path: file for file, its in found.with_regions() if its is region}
     listing = list_tree(root + region.source, region.path, leave_out=found.regions.keys() - {region.path})
-    there = {file.path: file for file in with_digests(listing.files, region, root, processes)}
+    there = {file.path: file for file in with_digests(listing, processes=processes)}
     unreadable = {path for path, _ in listing.faults}
     unreadable |= {path for path, file in there.items() if file.kind == "f" and not file.digest}
     result = []
@@ -37,12 +35,3 @@ def _in_place(found: ProtectedFiles, region: Region, root: str, processes: int) 
             kind = "added" if path not in expected else "unreadable" if path in unreadable else kind
             result.append(Difference(kind, path))
     return result
-
-
-def with_digests(files: list[SealedFile], region: Region, root: str, processes: int = PROCESSES) -> list[SealedFile]:
-    """Return the records of a region in place with the SHA-256 of each file, "" for one that cannot be read."""
-    prefix = region.path.rstrip("/")
-    plain = [file for file in files if file.kind == "f"]
-    names = [(f"{root}{region.source}{file.path.removeprefix(prefix)}", file.size) for file in plain]
-    found = iter(digests(names, processes=processes))
-    return [replace(file, digest=next(found)) if file.kind == "f" else file for file in files]

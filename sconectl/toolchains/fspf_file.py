@@ -28,10 +28,9 @@ from sconectl.protect.fspf import (
     seal_index,
     tag_of,
 )
-from sconectl.protect.packs import Plain, write_pack
-from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
-from sconectl.protect.tree import Listing, list_tree
-from sconectl.protect.verify import with_digests
+from sconectl.protect.packs import write_pack
+from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region, by_path
+from sconectl.protect.tree import Listing, list_tree, with_digests
 
 _SHOWN = 20
 
@@ -99,7 +98,7 @@ class FspfFile:
         listing = _listed(source, path, others)
         if output is None or region.protection != ENCRYPTED:
             return self._add_in_place(region, listing, source, output), listing.left_out
-        files, pack = self._encrypted(region, listing, source, output)
+        files, pack = self._encrypted(region, listing, output)
         try:
             changed = self._with_files(region, files)
         except BaseException:
@@ -113,7 +112,7 @@ class FspfFile:
             others = self.found.regions.keys() - {region.path}
             source = _copied(source, output, region.path, others)
             listing = _listed(source, region.path, others)
-        files = with_digests(listing.files, replace(region, source=str(source)), "")
+        files = with_digests(listing)
         _require_all((file.path, "cannot be read") for file in files if file.kind == "f" and not file.digest)
         return self._with_files(region, files)
 
@@ -126,14 +125,8 @@ class FspfFile:
             raise UsageError(f"region {path} is {region.protection}, {region.storage}: there is nothing to add")
         return region
 
-    def _encrypted(self, region: Region, listing: Listing, source: Path, output: Path) -> tuple[list[SealedFile], Path]:
+    def _encrypted(self, region: Region, listing: Listing, output: Path) -> tuple[list[SealedFile], Path]:
         """Write a pack with a new name. It appears whole or not at all, and the one before stays as it is."""
-        prefix, base = region.path.rstrip("/"), str(source)
-        plain = [
-            Plain(file.path, file.mode, file.size, base + file.path.removeprefix(prefix))
-            for file in listing.files
-            if file.kind == "f"
-        ]
         output.mkdir(parents=True, exist_ok=True)
         number = 1
         while os.path.lexists(output / f"{number}.pack"):
@@ -143,12 +136,12 @@ class FspfFile:
         os.fchmod(handle, 0o644)
         os.close(handle)
         try:
-            sealed = write_pack(self.found.data_key, pack.name, plain, Path(name), chunk=region.chunk)
+            sealed = write_pack(self.found.data_key, pack.name, listing.files, Path(name), chunk=region.chunk)
             if any(file.pack for file in sealed):
                 Path(name).rename(pack)
         finally:
             Path(name).unlink(missing_ok=True)
-        return [*(file for file in listing.files if file.kind != "f"), *sealed], pack
+        return [*listing.others, *sealed], pack
 
     def _with_files(self, region: Region, files: Sequence[SealedFile]) -> FspfFile:
         others = [file for file, its in self.found.with_regions() if its is not region]
@@ -187,12 +180,11 @@ class FspfFile:
 
     def _write(self, regions: Iterable[Region], files: Iterable[SealedFile]) -> FspfFile:
         """Replace the file at once. What is not encrypted is for the owner's eyes only: it holds the data key."""
+        files = sorted(files, key=lambda file: file.path)
         if self.key:
             data, tag = seal_index(self.key, regions, files, contents=self.found.data_key)
-            found = open_index(self.key, tag, data)
         else:
             data, tag = plain_index(regions, files, self.found.data_key)
-            found = open_plain_index(tag, data)
         handle, name = tempfile.mkstemp(prefix=".fspf-", dir=self.path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -203,7 +195,7 @@ class FspfFile:
             Path(name).replace(self.path)
         finally:
             Path(name).unlink(missing_ok=True)
-        return replace(self, found=found)
+        return replace(self, found=ProtectedFiles(by_path(regions), files, self.found.data_key, tag))
 
 
 def _listed(source: Path, path: str, others: Iterable[str]) -> Listing:

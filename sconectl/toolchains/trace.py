@@ -48,7 +48,7 @@ def read_trace(text: str, name: str, pwd: str) -> Accesses:
         log.take(line)
     if not (log.read or log.started):
         message = "no call in it opens or starts a file that exists"
-        finding = Finding("error", "SC1010", Position(name, 1, 1), "", message, "give the log of strace -f")
+        finding = Finding("error", "SC1011", Position(name, 1, 1), "", message, "give the log of strace -f")
         raise InvalidInput([finding])
     folders = {posixpath.dirname(path) for path in log.read} | log.folders
     parents = {parent for folder in folders for parent in _parents(folder)}

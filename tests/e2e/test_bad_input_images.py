@@ -150,8 +150,10 @@ def test_one_large_file(bench: Bench) -> None:
             tar.addfile(info, zeros)
         assert importing.stdin is not None
         importing.stdin.close()
-    for build in ({}, {"dirs": ["/app"]}):
-        command = [SCONECTL, "apply", "-f", bench.convert("bad/large:1", command="/app/program", **build), "-n"]
+    sealed: tuple[list[str], ...] = ([], ["/app"])
+    for dirs in sealed:
+        file = bench.convert("bad/large:1", command="/app/program", dirs=dirs)
+        command = [str(SCONECTL), "apply", "-f", str(file), "-n"]
         environment = {**bench.world.environment, **bench.settings}
         with subprocess.Popen([*command, "--cas", "local"], env=environment, cwd=bench.world.root) as process:
             _, status, usage = os.wait4(process.pid, 0)

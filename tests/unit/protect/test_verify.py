@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sconectl.protect.fspf import ProtectedFiles, open_plain_index, plain_index
 from sconectl.protect.regions import AUTHENTICATED, ENCRYPTED, EPHEMERAL, KERNEL, Region
-from sconectl.protect.tree import list_tree
-from sconectl.protect.verify import differences, with_digests
+from sconectl.protect.tree import list_tree, with_digests
+from sconectl.protect.verify import differences
 
 from .trees import TREES, Tree, read_tree, scratch, write_tree
 
@@ -24,7 +24,7 @@ def recorded(source: Path, at: str = "/lib", *more: Region) -> ProtectedFiles:
     region = Region(at, AUTHENTICATED, KERNEL, str(source))
     listing = list_tree(str(source), at, leave_out={other.path for other in more})
     assert not listing.faults
-    data, tag = plain_index([region, *more], with_digests(listing.files, region, ""), bytes(32))
+    data, tag = plain_index([region, *more], with_digests(listing), bytes(32))
     return open_plain_index(tag, data)
 
 

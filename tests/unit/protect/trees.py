@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sconectl.protect.extract import extract
 from sconectl.protect.fspf import data_key, open_index, seal_index
-from sconectl.protect.packs import Plain, write_pack
+from sconectl.protect.packs import write_pack
 from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
 from sconectl.protect.tree import list_tree
 
@@ -84,17 +84,11 @@ def protect(
         write_tree(source, tree)
         listing = list_tree(str(source), path)
         assert not listing.faults
-        plain = [
-            Plain(file.path, file.mode, file.size, str(source) + file.path.removeprefix(path))
-            for file in listing.files
-            if file.kind == "f"
-        ]
         pack = folder / f"pack{number}"
-        sealed = write_pack(data_key(key), str(number), plain, pack, processes=processes, chunk=CHUNK)
+        sealed = write_pack(data_key(key), str(number), listing.files, pack, processes=processes, chunk=CHUNK)
         stored[f"packs/{number}"] = pack.read_bytes()
         regions.append(Region(path, ENCRYPTED, KERNEL, "/packs", CHUNK))
-        others = [file for file in listing.files if file.kind != "f"]
-        records += [*others, *sealed]
+        records += [*listing.others, *sealed]
     data, tag = seal_index(key, regions, records)
     return tag, {"fs.fspf": data, **stored}
 
