@@ -384,7 +384,11 @@ def test_the_commands_are_found() -> None:
     assert {"apply", "sconify-image", "cas serve"} <= {" ".join(path) for path, _ in ALL}
 
 
-WITHOUT_OPTIONS = {("cas",), ("session",), ("self",), ("cert",), ("cert", "show-key-hash"), ("signer",)}
+WITHOUT_OPTIONS = {("cas",), ("session",), ("self",), ("cert",), ("cert", "show-key-hash"), ("signer",)} | {
+    ("fspf",),
+    ("fspf", "create"),
+    ("fspf", "encrypt"),
+}
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) or "sconectl" for path, _ in ALL])

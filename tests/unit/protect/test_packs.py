@@ -213,7 +213,7 @@ def test_a_file_does_not_open_as_another_one() -> None:
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from sconectl.protect.packs import Plain, write_pack
 from sconectl.protect.fspf import ProtectedFiles, SealedFile
@@ -226,11 +226,11 @@ records = write_pack(bytes(32), "pack", [Plain("/d/f", 0o644, size, folder / "pl
 region = Region("/d", "encrypted", "kernel", str(folder))
 found = ProtectedFiles({"/d": region}, [SealedFile("/d", "d", 0o755), *records], bytes(32), "")
 assert not check(found)
-usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(sum(usage))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_memory_does_not_grow_with_a_file() -> None:
     with scratch() as folder:
         peak = []
@@ -239,5 +239,5 @@ def test_memory_does_not_grow_with_a_file() -> None:
                 [sys.executable, "-c", MEASURE, str(folder), str(size)], capture_output=True, text=True, check=True
             )
             peak.append(int(done.stdout))
-    assert peak[1] < peak[0] + 8_000
-    assert peak[1] < 200_000
+    assert peak[1] < peak[0] + 4_000  # kB
+    assert peak[1] < 100_000  # with two processes, 200 MB
