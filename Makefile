@@ -15,7 +15,7 @@ demo: ## set everything up and show an attested service that got its password fr
 test: lint unit e2e ## set everything up and run every check and test
 
 unit: venv ## run the tests that need no container engine
-	$(BIN)/pytest -x -q tests --ignore=tests/e2e
+	$(BIN)/pytest -x -q -n auto tests --ignore=tests/e2e
 
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
@@ -39,6 +39,7 @@ bench: venv ## measure speed as ratios (see bench/README.md)
 	$(BIN)/python bench/certificates.py
 	$(BIN)/python bench/rest.py
 	$(BIN)/python bench/sources.py
+	$(BIN)/python bench/protect.py
 	@scripts/engine.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/python bench/assembly.py

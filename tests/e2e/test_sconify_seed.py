@@ -267,6 +267,7 @@ def test_an_interrupted_observation_leaves_nothing(seed: Seed) -> None:
     process = subprocess.Popen(
         [SCONECTL, "sconify-image", *words, "--command=sleep 500", "--trace-seconds=600"],
         env=seed.world.environment, cwd=seed.world.root, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background have it ignored
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while "sconectl-trace" not in must(docker("ps", "--format", "{{.Image}}")).out:
