@@ -15,7 +15,7 @@ demo: ## set everything up and show an attested service that got its password fr
 test: lint unit e2e ## set everything up and run every check and test
 
 unit: venv ## run the tests that need no container engine
-	$(BIN)/pytest -x -q -n auto tests --ignore=tests/e2e
+	$(BIN)/pytest -x -q -n auto --dist loadfile tests --ignore=tests/e2e
 
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,21 @@ from sconectl.protect.workers import MAX_UNITS, balanced, each_unit
 
 @pytest.fixture(autouse=True)
 def no_process_and_no_file_is_left() -> Iterator[None]:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before, children = len(list(Path("/proc/self/fd").iterdir())), own_children()
     yield
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert own_children() <= children  # other tests in this process may have left some
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def own_children() -> set[str]:
+    """Return the process ids of all children of this process, zombies included."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # gone meanwhile
+            name_and_rest = status.read_text().rpartition(") ")
+            if name_and_rest[2].split()[1] == str(os.getpid()):
+                found.add(status.parent.name)
+    return found
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
@@ -42,7 +53,6 @@ def test_each_process_gets_work() -> None:
 
     found = each_unit(20, who, processes=2)
     assert len(set(found)) == 2
-    assert min(found.count(process) for process in set(found)) >= 3
 
 
 def in_a_copy(do: Callable[[], Any]) -> Callable[[int], None]:
