@@ -5,6 +5,8 @@
 .PHONY: help demo test unit e2e nightly bench lint fmt clean venv
 
 BIN := .venv/bin
+# Tests of half a minute each that `make nightly` runs: generated requests (a shorter run is a unit test), and many files.
+LONG := tests/e2e/test_cas_openapi.py tests/e2e/test_bad_input_images.py::test_a_hundred_thousand_files
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,18 +24,19 @@ e2e: venv ## run the tests that build images and start containers
 	@scripts/e2e-tools.sh
 	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
-	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e
+	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e $(LONG:%=--deselect=%)
 
 nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, generated requests
 	@scripts/e2e-tools.sh
 	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
 	$(BIN)/python tests/nightly/kill_loop.py --kills 200
 	SCONECTL_TEST_EXAMPLES=200 $(BIN)/pytest -q tests/e2e/test_cas_openapi.py
+	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/unit/protect/test_packs.py -k memory
 	@scripts/engine.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && set -x && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
 	$(BIN)/python tests/nightly/kill_apply.py --kills 100 && \
-	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k large_file
+	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 
 bench: venv ## measure speed as ratios (see bench/README.md)
 	$(BIN)/python bench/certificates.py
@@ -42,7 +45,8 @@ bench: venv ## measure speed as ratios (see bench/README.md)
 	$(BIN)/python bench/protect.py
 	@scripts/engine.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
-	SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/python bench/assembly.py
+	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
+	$(BIN)/python bench/assembly.py && $(BIN)/python bench/launcher.py
 
 lint: venv ## check style and types
 	$(BIN)/ruff check

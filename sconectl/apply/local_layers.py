@@ -6,11 +6,11 @@ make. Raises `BuildFailed`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sconectl.apply.work_directory import work_directory
 from sconectl.ports import ImageEngine, ImageInfo
 from sconectl.toolchains.layer_cache import LayerCache
 from sconectl.toolchains.layer_index import Member
@@ -40,8 +40,8 @@ def local_layers(engine: ImageEngine, reference: str, cache: Path) -> Layers:
     if found is not None:
         return found
     with (
-        tempfile.TemporaryDirectory(prefix="sconectl-") as work,
-        open_native(engine, reference, Path(work), cache) as native,
+        work_directory() as work,
+        open_native(engine, reference, work, cache) as native,
     ):
         return [(layer.digest, layer.members) for layer in native.layers]
 
@@ -53,7 +53,7 @@ def local_files(engine: ImageEngine, reference: str, cache: Path, *, contents: b
         yield merge([members for _, members in local_layers(engine, reference, cache)])
         return
     with (
-        tempfile.TemporaryDirectory(prefix="sconectl-") as work,
-        open_native(engine, reference, Path(work), cache) as native,
+        work_directory() as work,
+        open_native(engine, reference, work, cache) as native,
     ):
         yield native.tree

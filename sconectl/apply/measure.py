@@ -11,7 +11,6 @@ import hashlib
 import json
 import posixpath
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from sconectl.apply.inspect import Label, read_label
+from sconectl.apply.work_directory import work_directory
 from sconectl.errors import PlanImpossible, UsageError
 from sconectl.ports import ImageInfo
 from sconectl.toolchains.image_measure import MeasuredImage, measure_image
@@ -46,8 +46,8 @@ class Comparison:
 def compare(reference: str, source: ImageSource, cache: Path) -> Comparison:
     """Measure the image that `source` gives out, and compare with what it says about itself."""
     with (
-        tempfile.TemporaryDirectory(prefix="sconectl-") as work,
-        open_native(source, reference, Path(work), cache) as native,
+        work_directory() as work,
+        open_native(source, reference, work, cache) as native,
     ):
         measured = measure_image(native.tree)
         wrong = [*map(str, measured.changes), *measured.faults]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import tempfile
-from pathlib import Path
 
 from sconectl.apply.genservice import ServiceWorld
 from sconectl.apply.sconify import SconifyRequest, native_image, service_manifest
+from sconectl.apply.work_directory import work_directory
 from sconectl.toolchains.launcher_bundle import obtain_bundle
 from sconectl.toolchains.observed_run import observe
 from sconectl.toolchains.trace import read_trace
@@ -32,9 +31,9 @@ def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld
     native = native_image(request.source, world)
     model = service_manifest(request, native)  # whose parts are checked
     base = native_image(world.launcher_base, world)
-    with tempfile.TemporaryDirectory(prefix="sconectl-") as work:
+    with work_directory() as work:
         bundle = obtain_bundle(
-            world.engine, world.launcher_base, base, world.environment, Path(work), world.cache, world.detail
+            world.engine, world.launcher_base, base, world.environment, work, world.cache, world.detail
         )
         world.progress(f"running {request.source} for {seconds} seconds under observation")
         command = shlex.split(model.build.command)

@@ -246,7 +246,7 @@ def _document(read: FspfFile) -> dict[str, Any]:
         "encrypted": bool(read.key),
         "tag": read.found.tag,
         "regions": [asdict(region) for region in read.found.regions.values()],
-        "files": [{**asdict(file), "mode": f"{file.mode:04o}"} for file in read.found.files],
+        "files": [{**file._asdict(), "mode": f"{file.mode:04o}"} for file in read.found.files],
     }
 
 

@@ -21,6 +21,7 @@ TAG = 16
 _NONCES = struct.Struct(">3xQ?")  # 12 bytes: the chunk's number, and whether it is the last
 _POSITION = struct.Struct(">QQQ")
 _IDENTITY = struct.Struct(">IQ16s")
+_ONLY = _NONCES.pack(0, True)
 _OF_CHUNKS, _OF_TAGS = bytes(12), bytes(11) + b"\1"
 
 
@@ -74,6 +75,8 @@ class FileCipher:
     def encrypt(self, plain: memoryview, sealed: memoryview, first: int = 0) -> int:
         """Encrypt `plain`, whole chunks from chunk `first` on, into `sealed`; return how many bytes that are."""
         chunk, count, place = self._chunk, self._count, 0
+        if count == 1:
+            return self._cipher.encrypt_into(_ONLY, plain, _POSITION.pack(0, 1, self._size) + self._path, sealed)
         for number, start in enumerate(range(0, len(plain), chunk), first):
             part = plain[start : start + chunk]
             nonce, bound = _NONCES.pack(number, number == count - 1), _POSITION.pack(number, count, self._size)

@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,14 +27,13 @@ KEY = 32
 _PLAIN, _ENCRYPTED = 0, 1
 _NONCE = 12
 _HEADER = struct.Struct(">8sHBx12sQ")
-_HEX = frozenset("0123456789abcdef")
+_HEX = "0123456789abcdef"
 _DIGEST, _IDENTITY = 64, 32
 _PROTECTED = (ENCRYPTED, AUTHENTICATED)
 _NO_NONCE = bytes(_NONCE)
 
 
-@dataclass(frozen=True, slots=True)
-class SealedFile:
+class SealedFile(NamedTuple):
     """The record of a protected file (`kind` f), directory (d) or symbolic link (l).
 
     `digest` is the SHA-256 of an authenticated file; of an encrypted one it is the identity of the content, which is
@@ -157,7 +157,7 @@ def _encode(regions: Iterable[Region], files: Iterable[SealedFile], contents: by
     check_records(places, records)
     document = {
         "data_key": contents.hex(),
-        "files": [[f.path, f.kind, f.mode, f.target, f.size, f.digest, f.pack, f.offset] for f in records],
+        "files": records,
         "regions": [[r.path, r.protection, r.storage, r.source, r.chunk] for _, r in sorted(places.items())],
     }
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode("ascii")
@@ -226,15 +226,14 @@ def _is_sound(file: SealedFile, region: Region) -> bool:
     if type(file.mode) is not int or not 0 <= file.mode <= 0o7777:
         return False
     if file.kind != "f":
-        named = (
-            bool(file.target) and "\0" not in file.target if file.kind == "l" else file.kind == "d" and not file.target
-        )
-        return named and (file.size, file.digest, file.pack, file.offset) == (0, "", "", 0)
+        link = file.kind == "l"
+        named = bool(file.target) == link and "\0" not in file.target and (link or file.kind == "d")
+        return named and file[4:] == (0, "", "", 0)
     if type(file.size) is not int or type(file.offset) is not int or file.size < 0 or file.offset < 0 or file.target:
         return False
     packed = region.protection == ENCRYPTED and file.size > 0
     length = _DIGEST if region.protection == AUTHENTICATED else _IDENTITY if packed else 0
-    if len(file.digest) != length or not _HEX.issuperset(file.digest):
+    if len(file.digest) != length or file.digest.strip(_HEX):
         return False
     return bool(file.pack) == packed and "/" not in file.pack and file.pack not in (".", "..") and "\0" not in file.pack
 

@@ -13,6 +13,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sconectl.protect.collector import no_collection
+
 Entry = tuple[str, ...]
 """("d", mode) · ("l", target) · ("f", mode, size, sha256); all text, modes octal."""
 
@@ -38,7 +40,7 @@ RUNTIME_PATHS = (
 UNREADABLE: Entry = ("unreadable",)
 """What stands in a scanned index for a file that could not be measured."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Index:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @classmethod
+    @no_collection()
     def from_bytes(cls, data: bytes) -> Index:
         """Read the canonical form. Raises `ValueError` if `data` is not an index."""
         try:
@@ -117,6 +120,7 @@ class Difference:
         return f"{self.kind}: {self.path}"
 
 
+@no_collection()
 def scan(root: str, expected: Index) -> Index:
     """Index the live file system below `root` with the same unprotected paths as `expected`.
 
@@ -128,6 +132,7 @@ def scan(root: str, expected: Index) -> Index:
     entries: dict[str, Entry] = {}
     closed: set[str] = set()
     pending = [""]
+    buffer = memoryview(bytearray(_CHUNK))
     while pending:
         parent = pending.pop()
         directory = base + (parent or "/")
@@ -135,17 +140,18 @@ def scan(root: str, expected: Index) -> Index:
             closed.add(parent)
             continue
         try:
-            names = os.listdir(directory)  # noqa: PTH208 - names are all that is needed, and there are many
+            with os.scandir(directory) as listing:
+                names = list(listing)
         except FileNotFoundError:
             continue  # gone since it was listed: its content is missing
         except OSError:
             entries[parent or "/"] = UNREADABLE
             continue
         for name in names:
-            path = f"{parent}/{name}"
+            path = f"{parent}/{name.name}"
             if path in outside:
                 continue
-            entry = _live_entry(base + path, expected.entries.get(path))
+            entry = _live_entry(name, expected.entries.get(path), buffer)
             if entry is not None:
                 entries[path] = entry
                 if entry[0] == "d":
@@ -156,41 +162,50 @@ def scan(root: str, expected: Index) -> Index:
     return Index(expected.outside, expected.sealed, entries)
 
 
-def _live_entry(path: str, known: Entry | None) -> Entry | None:
+def _live_entry(name: os.DirEntry[str], known: Entry | None, buffer: memoryview) -> Entry | None:
     """Return the entry of a live file, or None if it is gone; `known` stands in for it where that is safe."""
+    path = name.path
     try:
-        status = os.lstat(path)
-        kind = status.st_mode
-        if stat.S_ISDIR(kind):
-            return directory_entry(kind)
-        if stat.S_ISLNK(kind):
+        if name.is_symlink():
             return link_entry(os.readlink(path))  # noqa: PTH115
-        if not stat.S_ISREG(kind):
-            return ("special", f"{kind:o}")
+        if not name.is_file(follow_symlinks=False):
+            kind = os.lstat(path).st_mode
+            return directory_entry(kind) if stat.S_ISDIR(kind) else ("special", f"{kind:o}")
     except FileNotFoundError:
         return None
     except OSError:
         return UNREADABLE
     try:
-        return _read_entry(path)
+        return _read_entry(path, buffer)
     except FileNotFoundError:
         return None
     except OSError:
-        same = known is not None and known[:3] == file_entry(kind, status.st_size, "")[:3]
-        return known if same and _out_of_reach(path) else UNREADABLE
+        return known if known is not None and _is_like(path, known) and _out_of_reach(path) else UNREADABLE
 
 
-def _read_entry(path: str) -> Entry:
+def _is_like(path: str, known: Entry) -> bool:
+    """Tell whether a file that cannot be read has the mode and size of a known one."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and known[:3] == file_entry(status.st_mode, status.st_size, "")[:3]
+
+
+def _read_entry(path: str, buffer: memoryview) -> Entry:
     """Return the entry of a regular file. It must still be one: a FIFO would block, a link leads elsewhere."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path} was replaced while it was measured")
-        digest = hashlib.sha256()
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        digest, size = hashlib.sha256(), len(buffer)
+        while size == len(buffer):  # less: the end
+            size = os.readv(handle, [buffer])
+            digest.update(buffer[:size])
         return file_entry(status.st_mode, status.st_size, digest.hexdigest())
+    finally:
+        os.close(handle)
 
 
 def _out_of_reach(path: str) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
+from typing import NamedTuple
 
 from sconectl.protect.chunks import CHUNK, ContentIdentity, FileCipher, path_bytes, sealed_size
 from sconectl.protect.collector import no_collection
@@ -22,14 +23,15 @@ from sconectl.protect.workers import PROCESSES, balanced, each_unit
 
 _BUFFER = 1 << 23
 """Files up to this size are read once, longer ones twice."""
+_PIECE = 1 << 20
+"""So much is encrypted and written at once. It holds any chunk."""
 _RUN = 1 << 22
 _FILES = 250
 _EACH = 50_000
 """What a file costs besides its content, as bytes to encrypt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(NamedTuple):
     """Where the content of one file is: `size` bytes of `file` from `offset`.
 
     `digest` is its SHA-256 if that is known: then the content must have it.
@@ -100,9 +102,9 @@ class _PackWriter:
 
     def __post_init__(self) -> None:
         self._identity = ContentIdentity(self.data_key, self.chunk)
-        size = max(1, _BUFFER // self.chunk) * self.chunk
-        self._buffer = memoryview(bytearray(size))
-        self._output = _Output(self.target, memoryview(bytearray(sealed_size(size, self.chunk))))
+        self._piece = _PIECE // self.chunk * self.chunk
+        self._buffer = memoryview(bytearray(_BUFFER // self.chunk * self.chunk))
+        self._output = _Output(self.target, memoryview(bytearray(sealed_size(self._piece, self.chunk))))
 
     def write_run(self, number: int) -> list[bytes]:
         """Encrypt a run of files; return the identities of their contents."""
@@ -129,8 +131,15 @@ class _PackWriter:
             return b""
         identity = self._identity.of(self._identity.tags(content))
         cipher = FileCipher(self.data_key, path_bytes(plain.path), self.chunk, identity, size)
-        cipher.encrypt(content, self._output.room(sealed_size(size, self.chunk)))
+        self._encrypt(cipher, content, 0)
         return identity
+
+    def _encrypt(self, cipher: FileCipher, content: memoryview, first: int) -> None:
+        """Encrypt content that begins with chunk `first`, in pieces that the processor's cache holds."""
+        for start in range(0, len(content), self._piece):
+            piece = content[start : start + self._piece]
+            room = self._output.room(sealed_size(len(piece), self.chunk))
+            cipher.encrypt(piece, room, first + start // self.chunk)
 
     def _write_long(self, plain: Plain) -> bytes:
         """Encrypt a file that cannot be kept: it is read twice, and must be the same before it is encrypted."""
@@ -146,7 +155,7 @@ class _PackWriter:
         for block in self._blocks(plain):
             again = self._identity.tags(block)
             _require(again == tags[number : number + len(again)], plain)
-            cipher.encrypt(block, self._output.room(sealed_size(len(block), self.chunk)), number)
+            self._encrypt(cipher, block, number)
             number += len(again)
         return identity
 

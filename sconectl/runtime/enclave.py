@@ -71,11 +71,13 @@ def measure(root: str = "/") -> Enclave:
     if _remove_leftovers(root, changes):
         found = scan(root, expected)
         changes = differences(expected, found)
+    root_expected = expected.digest()
+    root_found = found.digest() if changes else root_expected
     if launcher_found != launcher_expected:
         changes.insert(0, Difference("changed", f"{LAUNCHER_ROOT} (the launcher itself)"))
-    as_built = measurement(launcher=launcher_expected, root=expected.digest(), parameters=parameters)
+    as_built = measurement(launcher=launcher_expected, root=root_expected, parameters=parameters)
     return Enclave(
-        found=measurement(launcher=launcher_found, root=found.digest(), parameters=parameters),
+        found=measurement(launcher=launcher_found, root=root_found, parameters=parameters),
         expected=as_built,
         parameters=parameters,
         index=expected,

@@ -7,6 +7,7 @@ environment of the container are ignored, but for those that the policy names. E
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -51,6 +52,7 @@ def _prepare_process() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: os._exit(128 + received))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.disable()  # there is little garbage, and the program is started soon
     os.umask(0o022)
 
 

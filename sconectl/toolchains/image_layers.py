@@ -54,7 +54,7 @@ class LayerMaker:
         found = self._remembered(key)
         if found is None:
             layer, sealed = write()
-            self.known.keep(key, {"digest": layer.digest, "sealed": [astuple(file) for file in sealed]})
+            self.known.keep(key, {"digest": layer.digest, "sealed": sealed})
             return NativePart(ImageLayer(layer.digest, lambda: layer.file), sealed)
         digest, sealed = found
 

@@ -5,6 +5,7 @@ output goes to stderr; stdout gets one line for each call that succeeded, in the
 and threads. Ends with the program, or ends it after SECONDS. Needs Linux 5.3 on x86-64 or 64-bit ARM.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -86,6 +87,12 @@ def quoted(data: bytes) -> str:
     return "".join(plain.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in data)
 
 
+def kill(pid: int) -> None:
+    """Kill a process that may be gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 class Tracer:
     """Follows a program and all that it starts."""
 
@@ -93,6 +100,14 @@ class Tracer:
         self.pending: dict[int, str] = {}
         self.known: set[int] = set()
         self.written: set[str] = set()
+        self.ended = False
+
+    def end(self) -> None:
+        """Kill all that is followed; `run` returns when nothing of it is left."""
+        self.ended = True
+        for pid in self.known:
+            kill(pid)
+        signal.alarm(1)  # again, for one that was being looked at
 
     def run(self, first: int) -> None:
         """Follow until nothing is left."""
@@ -103,6 +118,7 @@ class Tracer:
                 return
             if not os.WIFSTOPPED(status):
                 self.pending.pop(pid, None)
+                self.known.discard(pid)
                 if pid == first:
                     self.write(f"{pid} +++ exited with {os.waitstatus_to_exitcode(status)} +++")
                 continue
@@ -114,6 +130,9 @@ class Tracer:
     def stopped(self, pid: int, status: int, first: int) -> None:
         """Look at a stop, and let the process go on."""
         number, event = os.WSTOPSIG(status), status >> 16
+        if self.ended:
+            kill(pid)  # started while the others were killed
+            return
         if pid not in self.known:
             self.known.add(pid)
             ptrace(PTRACE_SETOPTIONS, pid, 0, OPTIONS)
@@ -198,13 +217,10 @@ def main(seconds: int, command: list[str]) -> int:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode("utf-8", "replace"))
         os._exit(127)
 
-    def stop(_number: int, _frame: object) -> None:
-        os._exit(0)  # EXITKILL ends the others
-
-    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.alarm(min(seconds, SECONDS_LIMIT))
     tracer = Tracer()
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: tracer.end())
+    signal.alarm(min(seconds, SECONDS_LIMIT))
     tracer.write(f'{child} execve("{quoted(os.fsencode(shutil.which(command[0]) or command[0]))}") = 0')
     tracer.run(child)
     return 0

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from docker import DockerClient
+
+from sconectl.adapters.docker_build import prefers_buildkit
 
 from .bad_inputs import PROGRAM, Bench, bench_of, member, refused
 from .breaking_socket import breaking_socket
@@ -40,6 +44,26 @@ def python_service(bench: Bench, *steps: str) -> Path:
     file = bench.manifest(copy=["main.py"], pwd="/app", run=list(steps))
     (file.parent / "main.py").write_text("print('a secret of the program')\n")
     return file
+
+
+@pytest.mark.parametrize("buildkit", ["0", "1"])
+def test_a_step_that_fails(bench: Bench, buildkit: str) -> None:
+    file = python_service(bench, "echo before", "echo speaking-before-dying >&2; exit 7", "echo after")
+    with bench.nothing_left():
+        texts = ("a build step failed", "| speaking-before-dying", "exit 7", "correct `requirements` or `run`")
+        err = refused(bench.apply(file, "-n", DOCKER_BUILDKIT=buildkit), 5, *texts)
+    assert "| before" not in err and "| after" not in err
+
+
+def test_the_builder_that_the_engine_recommends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_BUILDKIT", raising=False)
+    for features in ("", "buildkit"):
+        name = f"/tmp/sconectl-{uuid.uuid4().hex[:8]}"
+        with second_engine(Path(name), features=features) as engine, closing(DockerClient(engine.host)) as client:
+            assert prefers_buildkit(client.api) == bool(features)
+            with monkeypatch.context() as patch:
+                patch.setenv("DOCKER_BUILDKIT", "0" if features else "1")
+                assert prefers_buildkit(client.api) != bool(features)
 
 
 @pytest.mark.parametrize("buildkit", ["0", "1"])

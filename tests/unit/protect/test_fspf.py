@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -70,29 +69,31 @@ def test_an_encrypted_one_tells_nothing() -> None:
 
 def test_each_content_has_its_own_nonce() -> None:
     changes = [
-        [replace(file, mode=file.mode ^ 1) if file is one else file for file in FILES] for one in FILES
+        [file._replace(mode=file.mode ^ 1) if file is one else file for file in FILES] for one in FILES
     ]  # fmt: skip
     nonces = {seal_index(KEY, REGIONS, files)[0][12:24] for files in [*changes, FILES]}
     assert len(nonces) == len(FILES) + 1
     assert seal_index(OTHER, REGIONS, FILES)[0][12:24] not in nonces
 
 
-@pytest.mark.parametrize("position", range(len(DATA)))
-def test_every_byte_counts(position: int) -> None:
-    changed = bytearray(DATA)
-    changed[position] ^= 1
-    for tag in (SEALED_TAG, tag_of(bytes(changed))):  # also if the policy had the tag of the changed one
-        with pytest.raises(SealBroken):
-            open_index(KEY, tag, bytes(changed))
+def test_every_byte_counts() -> None:
+    for position in range(len(DATA)):
+        changed = flipped(DATA, position)
+        for tag in (SEALED_TAG, tag_of(changed)):  # also if the policy had the tag of the changed one
+            with pytest.raises(SealBroken):
+                open_index(KEY, tag, changed)
 
 
-@pytest.mark.parametrize("position", range(len(PLAIN)))
-def test_every_byte_of_a_plain_one_counts(position: int) -> None:
-    changed = bytearray(PLAIN)
-    changed[position] ^= 1
-    for tag in (PLAIN_TAG, tag_of(bytes(changed))):
-        with pytest.raises(SealBroken):
-            open_plain_index(tag, bytes(changed))
+def test_every_byte_of_a_plain_one_counts() -> None:
+    for position in range(len(PLAIN)):
+        changed = flipped(PLAIN, position)
+        for tag in (PLAIN_TAG, tag_of(changed)):
+            with pytest.raises(SealBroken):
+                open_plain_index(tag, changed)
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
 
 @given(st.binary(max_size=200), st.integers(0, len(DATA)))
@@ -168,18 +169,18 @@ def test_regions_that_make_no_sense(regions: list[Region]) -> None:
 
 GOOD = SealedFile("/data/n", "f", 0o640, size=5, digest="ab" * 16, pack="9")
 BAD = {
-    "not normal": [replace(GOOD, path=path) for path in ("/data/", "/data/.", "/data/..", "/data//n", "/data/../n")],
-    "elsewhere": [replace(GOOD, path=path) for path in ("/n", "n", "", "/", "/database/n", "/scratch/n", "/data\0")],
-    "no folder above": [replace(GOOD, path="/data/ghost/n")],
-    "below a file or link": [replace(GOOD, path="/data/f/n"), replace(GOOD, path="/data/l/n")],
-    "twice": [replace(GOOD, path="/data/f")],
-    "not whole": [replace(GOOD, kind="x"), replace(GOOD, mode=0o10000), replace(GOOD, mode=-1), replace(GOOD, size=-1)],
-    "identity": [replace(GOOD, digest=text) for text in ("", "ab" * 32, "AB" * 16, "zz" * 16)],
-    "pack": [replace(GOOD, pack=text) for text in ("", ".", "..", "a/b", "../0", "a\0")],
-    "a gap in the pack": [replace(GOOD, offset=1)],
-    "overlap in the pack": [replace(GOOD, pack="0", offset=0), replace(GOOD, pack="0", offset=20)],
+    "not normal": [GOOD._replace(path=path) for path in ("/data/", "/data/.", "/data/..", "/data//n", "/data/../n")],
+    "elsewhere": [GOOD._replace(path=path) for path in ("/n", "n", "", "/", "/database/n", "/scratch/n", "/data\0")],
+    "no folder above": [GOOD._replace(path="/data/ghost/n")],
+    "below a file or link": [GOOD._replace(path="/data/f/n"), GOOD._replace(path="/data/l/n")],
+    "twice": [GOOD._replace(path="/data/f")],
+    "not whole": [GOOD._replace(kind="x"), GOOD._replace(mode=0o10000), GOOD._replace(mode=-1), GOOD._replace(size=-1)],
+    "identity": [GOOD._replace(digest=text) for text in ("", "ab" * 32, "AB" * 16, "zz" * 16)],
+    "pack": [GOOD._replace(pack=text) for text in ("", ".", "..", "a/b", "../0", "a\0")],
+    "a gap in the pack": [GOOD._replace(offset=1)],
+    "overlap in the pack": [GOOD._replace(pack="0", offset=0), GOOD._replace(pack="0", offset=20)],
     "too much": [
-        replace(GOOD, target="x"),
+        GOOD._replace(target="x"),
         SealedFile("/data/n", "d", 0o755, size=1),
         SealedFile("/data/n", "l", 0o777, target=""),
         SealedFile("/data/n", "l", 0o777, target="a\0b"),

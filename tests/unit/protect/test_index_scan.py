@@ -139,34 +139,36 @@ def test_an_entry_that_stands_in_never_comes_from_a_link_that_appears(
 ) -> None:
     """Replaced by a link or a FIFO between looking at it and reading it: neither followed nor waited for."""
     expected = scan(str(root), NOTHING)
-    real = os.lstat
+    real = os.open
     (root / "tmp/tool").write_text("this is bin/tool\n")
     (root / "tmp/tool").chmod(0o755)
 
-    def replaced(path: str) -> os.stat_result:
-        status = real(path)
+    def replaced(path: str, flags: int) -> int:
         if path.endswith("bin/tool"):
             Path(path).unlink()
             Path(path).symlink_to("../tmp/tool")
         if path.endswith("etc/conf"):
             Path(path).unlink()
             os.mkfifo(path)
-        return status
+        return real(path, flags)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "lstat", replaced)
+        patched.setattr(os, "open", replaced)
         seen = changes(root, expected)
     assert seen == ["unreadable: /bin/tool", "unreadable: /etc/conf"]
 
 
 def test_files_that_vanish_while_they_are_measured_are_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = scan(str(root), NOTHING)
-    real = os.lstat
+    real, real_open = os.lstat, os.open
+
+    def opened(path: str, flags: int) -> int:
+        if path.endswith(("bin/tool", "inner/data")):
+            Path(path).unlink()
+        return real_open(path, flags)
 
     def removed(path: str) -> os.stat_result:
         status = real(path)
-        if path.endswith(("bin/tool", "inner/data")):
-            Path(path).unlink()
         if path.endswith("srv/inner"):
             (root / "srv/inner/data").unlink()
             (root / "srv/inner").rmdir()
@@ -174,6 +176,7 @@ def test_files_that_vanish_while_they_are_measured_are_missing(root: Path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "lstat", removed)
+        patched.setattr(os, "open", opened)
         seen = changes(root, expected)
     assert seen == ["missing: /bin/tool", "missing: /srv/inner/data"]
 

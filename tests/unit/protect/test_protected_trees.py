@@ -152,12 +152,12 @@ def test_every_edit_is_refused_or_of_no_effect(edits: list[tuple[Any, ...]]) -> 
                 opened(folder / "t", NEW_TAG, stored)
 
 
-@pytest.mark.parametrize("position", range(len(NEW_STORED["packs/0"])))
-def test_every_byte_of_a_pack_counts(position: int) -> None:
-    stored = dict(NEW_STORED)
-    edit(stored, ("flip", "packs/0", position, 1))
-    with scratch() as folder, pytest.raises(SealBroken):
-        opened(folder / "t", NEW_TAG, stored)
+def test_every_byte_of_a_pack_counts() -> None:
+    for position in range(len(NEW_STORED["packs/0"])):
+        stored = dict(NEW_STORED)
+        edit(stored, ("flip", "packs/0", position, 1))
+        with scratch() as folder, pytest.raises(SealBroken):
+            opened(folder / "t", NEW_TAG, stored)
 
 
 @pytest.mark.parametrize("mixed", ["fs.fspf", "packs/0"])

@@ -154,8 +154,7 @@ def test_the_tracer_ends_what_it_started(tmp_path: Path) -> None:
         [sys.executable, "-I", "-S", "-B", TRACER, "1", sys.executable, "-c", program], check=True, timeout=30
     )
     pid = (tmp_path / "pid").read_text()
-    status = Path(f"/proc/{pid}/stat")
-    assert not status.exists() or status.read_text().split()[2] == "Z"
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_program_that_is_not_there() -> None:
