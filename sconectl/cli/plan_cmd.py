@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sconectl.apply.plan_report import PlanReport
-    from sconectl.cli.apply_cmd import ApplyOptions
+    from sconectl.cli.apply_options import ApplyOptions
     from sconectl.manifest.reader import Manifest
 
 
@@ -55,7 +55,7 @@ def plan(
     Service: steps, every path with its class and why, what is measured, what an
     operator of the machine will be able to read. Mesh: sessions and files.
     """
-    from sconectl.cli.apply_cmd import ApplyOptions, check_toolchain
+    from sconectl.cli.apply_options import ApplyOptions, check_toolchain
     from sconectl.cli.config import load_config
     from sconectl.cli.option_values import base_images, pairs
     from sconectl.cli.session_access import one_of
@@ -100,7 +100,7 @@ def _plan(
     options: ApplyOptions, console: Console, *, all_paths: bool
 ) -> tuple[dict[str, Any], Iterable[str], list[Finding]]:
     """Return the plan as plain values and as lines, and what there is to say about it, by position."""
-    from sconectl.cli.apply_cmd import read_given
+    from sconectl.cli.manifest_files import read_given
     from sconectl.manifest.genservice import GenService
     from sconectl.plan.availability import remarks
 
@@ -125,7 +125,7 @@ def _service(manifest: Manifest, options: ApplyOptions, console: Console) -> tup
     from sconectl.apply.genservice import earlier_runs
     from sconectl.apply.local_layers import local_files
     from sconectl.apply.plan_report import PlanWorld, report_plan
-    from sconectl.cli.apply_cmd import read_service, service_remarks, service_world
+    from sconectl.cli.apply_service import read_service, service_remarks, service_world
     from sconectl.cli.wiring import Wiring
 
     planned, sources = read_service(manifest, options)

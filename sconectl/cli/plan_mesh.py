@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sconectl.apply.rehearsal import RehearsalStore, RehearsalWorkspace
-from sconectl.cli.apply_cmd import ApplyOptions, run_mesh
+from sconectl.cli.apply_mesh import run_mesh
+from sconectl.cli.apply_options import ApplyOptions
 from sconectl.cli.console import Console, note, shown
 from sconectl.cli.wiring import Wiring
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.cli import sconify_options as options
-from sconectl.cli.apply_cmd import check_toolchain
+from sconectl.cli.apply_options import check_toolchain
 from sconectl.cli.config import load_config
 from sconectl.cli.console import Console, note, result, shown
 from sconectl.cli.option_values import pairs

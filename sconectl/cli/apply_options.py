@@ -1,0 +1,42 @@
+"""The options that `apply` and `plan` share, and what is refused before anything is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sconectl.cli.config import ProjectConfig
+from sconectl.errors import PlanImpossible, Refused, UsageError
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """The options of `apply`, as given."""
+
+    file: Path
+    target: Path
+    config: ProjectConfig
+    variables: Mapping[str, str] = field(default_factory=dict)
+    env_files: tuple[Path, ...] = ()
+    dry_run: bool = False
+    no_push: bool = False
+    mode: str = "production"
+    toolchain: str = "sim"
+    release: str = ""
+    namespace: str = ""
+    facts: Path | None = None
+    cas: str = ""
+    cas_config: Path | None = None
+    base_images: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_toolchain(toolchain: str) -> None:
+    """Refuse a toolchain that does not exist, or that SCONECTL_REQUIRE forbids."""
+    if os.environ.get("SCONECTL_REQUIRE") == "hardware" and toolchain == "sim":
+        raise Refused("SCONECTL_REQUIRE=hardware forbids the toolchain sim", hint="use a toolchain with hardware")
+    if toolchain == "scone":
+        raise PlanImpossible("the toolchain scone is not available in this version", hint="use --toolchain sim")
+    if toolchain != "sim":
+        raise UsageError(f"{toolchain} is not a toolchain", hint="known are sim and scone")
