@@ -1,7 +1,7 @@
 """The digest of all copied files, with a memory: what nobody has touched since is not read again.
 
 In: the copied files and a directory for the memory. Out: SHA-256 in hex. Raises `BuildFailed` for files that change
-meanwhile. The memory holds SHA-256 values by path and stamp, mode 0600; it may be deleted at any time, and if it makes
+meanwhile. The memory holds BLAKE3 values by path and stamp, mode 0600; it may be deleted at any time, and if it makes
 no sense, the files are read again.
 
 As in git, a file that was touched so shortly before it was read that a later change may have the same times is not
@@ -22,13 +22,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from sconectl.apply.sources import CopiedTree, Entry
 from sconectl.apply.two_processes import in_two
 from sconectl.errors import BuildFailed
 from sconectl.toolchains.native_build import CopiedFile
 from sconectl.toolchains.source_files import SourceFiles, Stamp, changed, show_name, stamp_of
 
-_FORMAT = f"1 {sys.version_info[:2]}"
+_FORMAT = f"2 {sys.version_info[:2]}"
 _INTO = (bytearray(1 << 17),)  # small enough to stay in the processor's cache
 _VIEW = memoryview(_INTO[0])
 _COARSEST = 2_000_000_000  # nanoseconds: the step in which the coarsest file systems tell the time
@@ -36,7 +38,7 @@ _WORTH_A_COPY = 4 << 20  # bytes
 _COST = 20_000  # of opening a file, in bytes that could be read meanwhile
 
 Known = dict[str, tuple[Stamp, bytes]]
-"""Stamp and SHA-256 of files by path."""
+"""Stamp and BLAKE3 of files by path."""
 
 
 def copied_digest(files: Sequence[CopiedFile], folder: Path) -> str:
@@ -117,7 +119,7 @@ def _remember(memory: Path, digest: str, fingerprint: str, known: Known) -> None
 
 
 def _contents(files: Mapping[str, Stamp], known: Known) -> Known:
-    """Return stamp and SHA-256 of each file, taking what is known already."""
+    """Return stamp and BLAKE3 of each file, taking what is known already."""
     found = {path: known[path] for path, stamp in files.items() if path in known and known[path][0] == stamp}
     unknown = [(path, stamp) for path, stamp in files.items() if path not in found]
     halves = _halves(unknown)
@@ -150,7 +152,7 @@ def _halves(files: Sequence[tuple[str, Stamp]]) -> tuple[list[tuple[str, Stamp]]
 
 
 def _hash(files: Sequence[tuple[str, Stamp]]) -> tuple[str, str, bytes]:
-    """Return what went wrong and what to do (or nothing), and the SHA-256 values of all files in their order.
+    """Return what went wrong and what to do (or nothing), and the BLAKE3 values of all files in their order.
 
     Whether a file has become another one since it was looked at does not matter here: its stamp has, too, so that what
     is remembered for the old one is never asked for again.
@@ -171,12 +173,12 @@ def _hash(files: Sequence[tuple[str, Stamp]]) -> tuple[str, str, bytes]:
 
 
 def _content(descriptor: int, size: int) -> bytes:
-    """Return the SHA-256 of a file and close it. Raises `EOFError` if it is shorter than it was."""
+    """Return the BLAKE3 of a file and close it. Raises `EOFError` if it is shorter than it was."""
     try:
         count = os.readv(descriptor, _INTO)
         if count == size:
-            return hashlib.sha256(_VIEW[:count]).digest()
-        digest = hashlib.sha256(_VIEW[:count])
+            return blake3(_VIEW[:count]).digest()
+        digest = blake3(_VIEW[:count])
         while count and (size := size - count) > 0:
             count = os.readv(descriptor, _INTO)
             digest.update(_VIEW[: min(count, size)])
