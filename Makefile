@@ -44,6 +44,7 @@ bench: venv ## measure speed as ratios (see bench/README.md)
 	$(BIN)/python bench/sources.py
 	$(BIN)/python bench/protect.py
 	@scripts/engine.sh
+	@scripts/test-images.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
 	$(BIN)/python bench/assembly.py && $(BIN)/python bench/launcher.py
