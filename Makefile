@@ -29,6 +29,7 @@ e2e: venv ## run the tests that build images and start containers
 nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, generated requests
 	@scripts/e2e-tools.sh
 	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
+	$(BIN)/python tests/fuzz/fuzz_manifests.py 20000
 	$(BIN)/python tests/nightly/kill_loop.py --kills 200
 	SCONECTL_TEST_EXAMPLES=200 $(BIN)/pytest -q tests/e2e/test_cas_openapi.py
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/unit/protect/test_packs.py -k memory

@@ -7,34 +7,35 @@ interpreted: `0760`, `1e3` and `true` arrive as they were written. Shared by man
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, Position
+from sconectl.yaml_nodes import LINE_BREAK, compose, decode, node_position, refusal
+from sconectl.yaml_nodes import MAX_BYTES as MAX_BYTES
+from sconectl.yaml_nodes import MAX_DEPTH as MAX_DEPTH
 
 Value = dict[str, Any] | list[Any] | str | None
 Path = tuple[str | int, ...]
 
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 64
-SAFE_DEPTH = 400  # levels that the stack of any thread has room for
-MAX_CHARACTERS = 4 << 20
+SECRETS = frozenset({"value", "content"})  # fields of manifests and policies: no message names what is in them
+MAX_FAULTS = 1000  # of one file; whoever has more does not read them
 MAX_WALKS = 64  # from the root to one place, before all places are collected
-MAX_NODES = 200_000  # aliases count every time they are used, so a billion-laughs file runs into this
 
 
 @dataclass
 class Document:
-    """One YAML document: its `value`, the position of each path in it, and the tags that were written."""
+    """One YAML document: its `value`, the position of each path in it, and the tags that were written.
+
+    `text` is the whole file, for messages that show it (`lines_of`), and `lines` are the numbers of the lines in it
+    that belong to this document.
+    """
 
     file: str
     value: Value
@@ -42,6 +43,8 @@ class Document:
     key_positions: Mapping[Path, Position] = field(default_factory=dict)
     tags: dict[Path, str] = field(default_factory=dict)
     quoted: Mapping[Path, bool] = field(default_factory=dict)
+    text: str = ""
+    lines: range = range(1, sys.maxsize)
 
     def position(self, path: Path) -> Position:
         """Return where `path` stands, or where its nearest existing parent does."""
@@ -66,109 +69,67 @@ def show_path(path: Path) -> str:
     return text
 
 
-def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None) -> Document:
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text as positions count them, without their ends.
+
+    The last one is empty: what is missing at the end of a text may have its place there.
+    """
+    lines = LINE_BREAK.split(text)
+    return [*lines, ""] if lines[-1] else lines
+
+
+def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None, limit: int = MAX_BYTES) -> Document:
     """Read one YAML document.
 
-    `tags` names the custom tags that are allowed, with the node they stand on (`mapping` or `empty`).
-    Raises `InvalidInput` for everything that is wrong with the text: encoding, size, syntax, depth, alias
+    `tags` names the custom tags that are allowed, with the node they stand on (`mapping` or `empty`); `limit` is in
+    bytes. Raises `InvalidInput` for everything that is wrong with the text: encoding, size, syntax, depth, alias
     expansion, duplicate or structured keys, unknown tags, more than one document.
     """
-    raw = text.encode() if isinstance(text, str) else text
-    start = Position(file, 1, 1)
-    if len(raw) > MAX_BYTES:
-        raise _invalid(start, f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read")
-    try:
-        decoded = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise _invalid(Position(file, line, 1), "the file is not UTF-8 text") from error
-    if "\0" in decoded:
-        line = decoded[: decoded.index("\0")].count("\n") + 1
-        raise _invalid(Position(file, line, 1), "the file contains a NUL character")
-    try:
-        root = _compose(decoded, file)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Position(file, mark.line + 1, mark.column + 1) if mark else start
-        raise _invalid(where, f"not valid YAML: {_problem(error)}") from error
-    except YAMLError as error:
-        raise _invalid(start, f"not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise _invalid(start, f"nested deeper than {MAX_DEPTH} levels") from error
-    reader = _Reader(file, tags or {})
-    value = reader.read(root) if root is not None else None
-    if reader.findings:
-        raise InvalidInput(reader.findings)
-    places = _Places(file, root)
-    return Document(file, value, places.view(0), places.view(1), reader.tags, places.view(2))
+    documents = _documents(text, file, tags or {}, limit)
+    if len(documents) > 1:
+        second = Position(file, documents[1].lines.start, 1)
+        raise refusal(second, "expected a single document; a second one begins here", "put it into a file of its own")
+    return documents[0]
 
 
-def _problem(error: MarkedYAMLError) -> str:
-    """Say what the parser found, without the text that it found it in: it may be a secret that lacks its quotes."""
-    if "undefined alias" in (error.problem or ""):
-        return "an alias that is not defined (put text that begins with * in quotes)"
-    if "tag" in (error.problem or "") or "tag" in (error.context or ""):
-        return "a broken tag (put text that begins with ! in quotes)"
-    return " ".join(part for part in (error.context, error.problem) if part)
+def parse_all(
+    text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None, limit: int = MAX_BYTES
+) -> list[Document]:
+    """Read all YAML documents of a file; positions are those in the file.
 
-
-class _Parser(CParser):  # type: ignore[misc]
-    """The C parser without the resolver of implicit types: scalars stay text anyway."""
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        return ""
-
-    def descend_resolver(self, parent: Any, index: Any) -> None:
-        pass
-
-    def ascend_resolver(self) -> None:
-        pass
-
-
-def _may_be_deep(text: str) -> bool:
-    """Say whether collections might be nested so deep that composing them endangers the stack; quick, never too low.
-
-    Nested block collections begin at growing columns, in front of the first text of a line; at each, a list may stand
-    in a mapping without indentation. Everything else begins with a bracket.
+    Documents without content are left out; if there is no other, one of them is returned. The limits are those of one
+    document (see `parse`) and hold for all of them together. Raises `InvalidInput`.
     """
-    if text.count("\r") != text.count("\r\n") or any(rare in text for rare in "\x85\u2028\u2029"):
-        return True  # lines that end otherwise than the pattern below knows
-    columns = (SAFE_DEPTH - text.count("[") - text.count("{")) // 2 - 2
-    return columns <= 0 or re.search(rf"\n[ \t?:-]{{{columns}}}", "\n" + text) is not None
+    documents = _documents(text, file, tags or {}, limit)
+    return [document for document in documents if document.value is not None] or documents[:1]
 
 
-def _compose(text: str, file: str) -> Node | None:
-    """Compose with the fast C parser; where that fails, the slower one decides.
-
-    The C parser refuses a colon inside a plain scalar in flow style (`{A: $$SCONE::b$$}`), which YAML 1.2 allows.
-    Its composer calls itself for every level and would end the process, so the depth of a text that looks deep is
-    checked on its events first.
-    """
-    root: Node | None
-    try:
-        if _may_be_deep(text):
-            _check_depth(text, file)
-        root = _Parser(text).get_single_node()
-    except MarkedYAMLError:
-        root = YAML(typ="safe", pure=True).compose(text)
-    return root
-
-
-def _check_depth(text: str, file: str) -> None:
-    depth = 0
-    for event in YAML(typ="safe").parse(text):
-        if isinstance(event, CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                mark = event.start_mark
-                where = Position(file, mark.line + 1, mark.column + 1)
-                raise _invalid(where, f"nested deeper than {MAX_DEPTH} levels")
-        elif isinstance(event, CollectionEndEvent):
-            depth -= 1
+def _documents(text: str | bytes, file: str, tags: Mapping[str, str], limit: int) -> list[Document]:
+    raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    decoded = decode(raw, file, limit)
+    roots: list[Node | None] = [*compose(decoded, file, limit)] or [None]
+    spans = _spans(decoded, len(roots)) if len(roots) > 1 else [range(1, sys.maxsize)]
+    documents, findings = [], []
+    for root, span in zip(roots, spans, strict=True):
+        reader = _Reader(file, tags)
+        value = reader.read(root) if root is not None else None
+        findings += reader.findings
+        places = _Places(file, root)
+        views = (places.view(0), places.view(1), reader.tags, places.view(2))
+        documents.append(Document(file, value, *views, text=decoded, lines=span))
+    if findings:
+        raise InvalidInput(findings)
+    return documents
 
 
-def _invalid(position: Position, message: str) -> InvalidInput:
-    return InvalidInput([Finding("error", "SC1001", position, "", message)])
+_MARKER = re.compile(r"---(?!\S)")
+
+
+def _spans(text: str, count: int) -> list[range]:
+    """Return the lines of each of several documents; all but the first begin with a marker of their own."""
+    markers = [number for number, line in enumerate(lines_of(text), 1) if _MARKER.match(line)]
+    starts = [1, *markers[1 - count :]]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], sys.maxsize], strict=True)]
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -185,26 +146,21 @@ class _Reader:
         self.tags: dict[Path, str] = {}
         self.findings: list[Finding] = []
         self.path: list[str | int] = []
-        self.nodes = 0
-        self.characters = 0
 
     def fault(self, node: Node, path: Path, message: str, hint: str = "") -> None:
-        self.findings.append(Finding("error", "SC1001", _position(self.file, node), show_path(path), message, hint))
+        secret = next((number for number, step in enumerate(path) if step in SECRETS), len(path))
+        field = show_path(path[: secret + 1])
+        self.findings.append(Finding("error", "SC1001", node_position(self.file, node), field, message, hint))
+        if len(self.findings) == MAX_FAULTS:
+            raise InvalidInput(self.findings)
 
     def read(self, node: Node) -> Value:
-        self.nodes += 1
-        if self.nodes > MAX_NODES or len(self.path) > MAX_DEPTH:
-            limit = f"{MAX_NODES} values" if self.nodes > MAX_NODES else f"{MAX_DEPTH} levels"
-            raise _invalid(_position(self.file, node), f"larger than {limit} after expanding aliases")
+        if len(self.path) > MAX_DEPTH:
+            raise refusal(node_position(self.file, node), f"nested deeper than {MAX_DEPTH} levels")
         if node.ctag.suffix:  # looked at first because the whole tag takes time to put together
             self._tag(node, str(node.tag))
         if isinstance(node, ScalarNode):
             text: str = node.value
-            self.characters += len(text)
-            if self.characters > MAX_CHARACTERS:
-                raise _invalid(
-                    _position(self.file, node), f"more than {MAX_CHARACTERS} characters after expanding aliases"
-                )
             if node.style and not text.isascii() and _SURROGATE.search(text):
                 return self._paired(node, text)
             return None if text in _PLAIN_NULLS and not node.style else text
@@ -217,7 +173,7 @@ class _Reader:
             return items
         if isinstance(node, MappingNode):
             return self._mapping(node)
-        raise _invalid(_position(self.file, node), "not a mapping, list or scalar")  # pragma: no cover
+        raise refusal(node_position(self.file, node), "not a mapping, list or scalar")  # pragma: no cover
 
     def _paired(self, node: Node, text: str) -> str:
         """Join what JSON escapes as two halves (surrogates); half a character alone is a fault."""
@@ -258,10 +214,6 @@ class _Reader:
         return result
 
 
-def _position(file: str, node: Node) -> Position:
-    return Position(file, node.start_mark.line + 1, node.start_mark.column + 1)
-
-
 class _Places:
     """Where everything stands, worked out when somebody asks, since most documents have no fault to point at.
 
@@ -288,7 +240,7 @@ class _Places:
         if node is None:
             return (None if path else Position(self._file, 1, 1)), None, None
         quoted = bool(node.style) if isinstance(node, ScalarNode) else None
-        return _position(self._file, node), _position(self._file, key) if key else None, quoted
+        return node_position(self._file, node), node_position(self._file, key) if key else None, quoted
 
     def _step(self, node: Node | None, step: str | int) -> tuple[Node | None, Node | None]:
         if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
@@ -314,7 +266,7 @@ class _Places:
         path: Path,
         found: tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]],
     ) -> None:
-        found[0][path] = _position(self._file, node)
+        found[0][path] = node_position(self._file, node)
         if isinstance(node, ScalarNode):
             found[2][path] = bool(node.style)
         elif isinstance(node, SequenceNode):
@@ -323,7 +275,7 @@ class _Places:
         else:
             for key_node, value_node in node.value:
                 place = (*path, str(key_node.value))
-                found[1][place] = _position(self._file, key_node)
+                found[1][place] = node_position(self._file, key_node)
                 self._collect(value_node, place, found)
 
     def view(self, part: int) -> Mapping[Path, Any]:

@@ -15,11 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from sconectl.errors import BuildFailed, Refused
-from sconectl.protect.signature import BITS, EXPONENT, BadKey, load_key
 
 KEY_BYTES = 32
 SIGNING_KEY = "enclave-signing.pem"
@@ -49,6 +45,8 @@ class KeyStore:
 
     def signing_key(self) -> bytes:
         """Return the enclave signing key (PEM, RSA-3072 with exponent 3), drawing it if there is none."""
+        from sconectl.protect.signature import BadKey, load_key
+
         path = self._directory / SIGNING_KEY
         content = self._content(path, _new_signing_key)
         try:
@@ -88,6 +86,11 @@ class KeyStore:
 
 
 def _new_signing_key() -> bytes:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from sconectl.protect.signature import BITS, EXPONENT
+
     key = rsa.generate_private_key(EXPONENT, BITS)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

@@ -6,18 +6,15 @@ In: image references. Out: `ImageFacts` by service. Never pulls a layer.
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from sconectl.apply.image_sessions import read_facts
-from sconectl.errors import BuildFailed, CasError, PlanImpossible, UsageError
+from sconectl.apply.records import json_mapping
+from sconectl.errors import BuildFailed, CasError, PlanImpossible
 from sconectl.findings import Finding
-from sconectl.manifest.mesh import Mesh, MeshService
+from sconectl.manifest.mesh import Mesh
 from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
 from sconectl.plan.naming import with_tag
 from sconectl.ports import ImageEngine, Registry, SessionStore
@@ -39,32 +36,14 @@ class FactSources:
     image_store: Callable[[], SessionStore]
 
 
-def read_records(path: Path) -> tuple[BuildRecord, ...]:
-    """Read the record in a file, or all in a directory. Raises `UsageError` if one cannot be read."""
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    records = []
-    for file in files:
-        try:
-            text = file.read_bytes()
-        except OSError as error:
-            raise UsageError(f"{file}: {error.strerror}") from error
-        try:
-            records.append(BuildRecord.model_validate_json(text))
-        except ValidationError as error:
-            what = "does not hold the facts of an image"
-            if is_of_another_version(_parsed(text).get("facts")):
-                what = "is about an image that was built by another version of sconectl"
-            hint = "write it again with `sconectl apply -f <service manifest>`"
-            raise UsageError(f"{file} {what}", hint=hint) from error
-    return tuple(records)
-
-
 def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[str, ImageFacts]:
     """Return the facts of each service's image. Raises `PlanImpossible` naming every image without facts."""
     facts: dict[str, ImageFacts] = {}
     findings = []
+    given = {record.facts.image: record.facts for record in reversed(sources.given)}
     for number, service in enumerate(mesh.services):
-        found = _of_image(service, sources)
+        image = with_tag(service.image)
+        found = given.get(image) or _of_image(image, sources)
         if isinstance(found, ImageFacts):
             facts[service.name] = found
             continue
@@ -75,12 +54,8 @@ def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[s
     return facts
 
 
-def _of_image(service: MeshService, sources: FactSources) -> ImageFacts | tuple[str, str]:
+def _of_image(image: str, sources: FactSources) -> ImageFacts | tuple[str, str]:
     """Return the facts, or a message and a hint."""
-    image = with_tag(service.image)
-    for record in sources.given:
-        if record.facts.image == image:
-            return record.facts
     label = _label(image, sources)
     if isinstance(label, str):
         hint = "build it with `sconectl apply -f <service manifest>`, or give its facts with --facts"
@@ -122,17 +97,9 @@ def _label(image: str, sources: FactSources) -> dict[str, Any] | str:
             reasons.append(f"{error.message} ({error.hint})" if error.hint else error.message)
             continue
         if info is not None:
-            return _parsed(info.labels.get(LABEL, "{}"))
+            return json_mapping(info.labels.get(LABEL, "{}"))
         reasons.append(f"the {name} has no image of this name")
     return "; ".join(reasons)
-
-
-def _parsed(text: str | bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _belong(facts: ImageFacts, label: dict[str, Any]) -> bool:

@@ -28,7 +28,8 @@ from sconectl.findings import Position
 from sconectl.manifest.faults import findings_of
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
-from sconectl.plan.facts import ImageFacts
+from sconectl.plan.availability import require_available
+from sconectl.plan.facts import ImageFacts, SecretFacts
 from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.service import plan_service
 from sconectl.ports import ImageInfo
@@ -160,7 +161,9 @@ def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
     """
     _require_place(request, world)
     native = native_image(request.source, world)
-    plan = plan_service(service_manifest(request, native), COMMAND_LINE, bases={}, mode="production")
+    manifest = service_manifest(request, native)
+    require_available(manifest, COMMAND_LINE)
+    plan = plan_service(manifest, COMMAND_LINE, bases={}, mode="production")
     key = load_signing_key(Path(plan.signing_key)) if plan.signing_key else b""
     facts = apply_service(plan, NativeSources(signing_key=key), world).facts
     compiled = _compiled(request, facts)
@@ -210,7 +213,8 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
     """Return the sessions of the request, with what a template or an option changes in the generated one."""
     variables = facts.environment
     own = variables if request.copy_environment else variables.model_copy(update={"image": ()})
-    names = {request.name: facts.model_copy(update={"environment": own})}
+    secrets = facts.secrets if request.template is None else _secrets_of(request, request.template)
+    names = {request.name: facts.model_copy(update={"environment": own, "secrets": secrets})}
     mesh = mesh_manifest(request, facts.image)
     compiled = plan_mesh(MeshInput(mesh, COMMAND_LINE, names, {}, "", sconectl.__version__, request.service_name))
     namespace, session = compiled.sessions
@@ -226,6 +230,13 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
         ]
     shares = tuple(replace(share, facts=facts) for share in compiled.shares)  # of the image, as it was built
     return replace(compiled, sessions=(namespace, replace(session, document=document)), shares=shares)
+
+
+def _secrets_of(request: SconifyRequest, template: SessionTemplate) -> SecretFacts:
+    """Return the secrets that a template defines, so that it is known what the program may use."""
+    entries = template.before_build(request.namespace, request.name).get("secrets") or ()
+    known = ({key: entry[key] for key in ("name", "kind") if key in entry} for entry in entries)
+    return SecretFacts.model_validate({"global": tuple(known)})
 
 
 _Model = TypeVar("_Model", GenService, Mesh)

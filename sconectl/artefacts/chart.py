@@ -16,6 +16,7 @@ from typing import Any
 from sconectl import assets, yaml_text
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.chart_plan import ChartPlan, ChartService
+from sconectl.plan.own_chart import OwnChart
 
 CHART_VERSION = "0.1.0"
 SGX_RESOURCE = "sgx.intel.com/enclave"
@@ -43,17 +44,22 @@ def render_chart(plan: ChartPlan) -> dict[str, bytes]:
     service_files = assets.read_tree("charts_templates/service")
     schema = json.loads(service_files["values.schema.json"])
     _check_names(plan)
-    values = {service.name: _values(service) for service in plan.services}
+    values = {service.name: chart_values(service) for service in plan.services if service.own_chart is None}
     _check_values(plan, values, schema)
     icon = "data:image/svg+xml;base64," + base64.b64encode(assets.read("charts_templates/icon.svg")).decode()
     files = {
         "Chart.yaml": _yaml(_umbrella_chart(plan, icon), _WRITTEN_BY),
-        "values.yaml": _yaml(_umbrella_values(plan), _UMBRELLA_COMMENT),
+        "values.yaml": _yaml(umbrella_values(plan), _UMBRELLA_COMMENT),
         "values.schema.json": _umbrella_schema(plan),
         **assets.read_tree("charts_templates/umbrella"),
     }
     for service in plan.services:
         folder = f"charts/{service.name}/"
+        if service.own_chart is not None:
+            head = own_chart_head(plan, service, service.own_chart)
+            files[f"{folder}Chart.yaml"] = _yaml(head, _WRITTEN_BY)
+            files.update({folder + name: content for name, content in service.own_chart.files.items()})
+            continue
         files[f"{folder}Chart.yaml"] = _yaml(_service_chart(plan, service, icon), _WRITTEN_BY)
         files[f"{folder}values.yaml"] = _yaml(values[service.name], _SERVICE_COMMENT)
         files.update({folder + name: content for name, content in service_files.items()})
@@ -78,12 +84,31 @@ def _umbrella_chart(plan: ChartPlan, icon: str) -> dict[str, Any]:
             **({"sconectl.io/simulation": "true"} if simulated else {}),
         },
         # Without a repository Helm takes a dependency from charts/, where it already is.
-        "dependencies": [{"name": service.name, "version": CHART_VERSION} for service in plan.services],
+        "dependencies": [{"name": service.name, "version": _version(service)} for service in plan.services],
     }
 
 
-def _umbrella_values(plan: ChartPlan) -> dict[str, Any]:
-    return {"global": {}, **{service.name: {} for service in plan.services}}
+def _version(service: ChartService) -> str:
+    return str(service.own_chart.head["version"]) if service.own_chart else CHART_VERSION
+
+
+def umbrella_values(plan: ChartPlan) -> dict[str, Any]:
+    """Return the values of the umbrella: those for all services, and those of charts that sconectl does not write."""
+    return {"global": dict(plan.shared_values), **{service.name: _values_above(service) for service in plan.services}}
+
+
+def _values_above(service: ChartService) -> dict[str, Any]:
+    if service.own_chart is None:
+        return {}
+    # NOTES.txt reads from here which services are simulated.
+    return merged(service.extra_values, {"scone": {"toolchain": service.toolchain}})
+
+
+def own_chart_head(plan: ChartPlan, service: ChartService, chart: OwnChart) -> dict[str, Any]:
+    """Return Chart.yaml of a chart of the user's own: called like the service, and with the facts about its image."""
+    given = chart.head.get("annotations")
+    annotations = {**(given if isinstance(given, Mapping) else {}), **_annotations(plan, service)}
+    return {**chart.head, "name": service.name, "annotations": annotations}
 
 
 def _umbrella_schema(plan: ChartPlan) -> bytes:
@@ -93,7 +118,7 @@ def _umbrella_schema(plan: ChartPlan) -> bytes:
         "title": "Values of the mesh: one section for each service",
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: {"type": "object"} for name in _umbrella_values(plan)},
+        "properties": {name: {"type": "object"} for name in umbrella_values(plan)},
     }
     return (json.dumps(schema, indent=2) + "\n").encode()
 
@@ -105,24 +130,29 @@ def _service_chart(plan: ChartPlan, service: ChartService, icon: str) -> dict[st
         "description": f"The confidential service {service.name}",
         "type": "application",
         "version": CHART_VERSION,
-        "appVersion": _tag(service.image) or CHART_VERSION,
+        "appVersion": image_tag(service.image) or CHART_VERSION,
         "icon": icon,
-        "annotations": {
-            "sconectl.io/version": plan.version,
-            "sconectl.io/mesh": plan.name,
-            "sconectl.io/toolchain": service.toolchain,
-            **({"sconectl.io/simulation": "true"} if service.toolchain == "sim" else {}),
-        },
+        "annotations": _annotations(plan, service),
     }
 
 
-def _tag(image: str) -> str:
+def _annotations(plan: ChartPlan, service: ChartService) -> dict[str, str]:
+    return {
+        "sconectl.io/version": plan.version,
+        "sconectl.io/mesh": plan.name,
+        "sconectl.io/toolchain": service.toolchain,
+        **({"sconectl.io/simulation": "true"} if service.toolchain == "sim" else {}),
+    }
+
+
+def image_tag(image: str) -> str:
     """Return the tag of an image reference if it has one that Kubernetes accepts as a label, else ""."""
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     return tag if _LABEL_VALUE.match(tag) else ""
 
 
-def _values(service: ChartService) -> dict[str, Any]:
+def chart_values(service: ChartService) -> dict[str, Any]:
+    """Return the values of the chart that is written for a service."""
     hardware = service.toolchain == "scone"
     values: dict[str, Any] = {
         "replicaCount": 1,
@@ -177,10 +207,10 @@ def _values(service: ChartService) -> dict[str, Any]:
         "extraVolumeMounts": [],
         "extraEnv": [],
     }
-    return _merged(values, service.extra_values)
+    return merged(merged(values, service.volume_values), service.extra_values)
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge as Helm merges values: mappings by key, anything else is replaced, and None removes a key."""
     result = dict(base)
     for key, item in over.items():
@@ -188,7 +218,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             result.pop(key, None)
         elif isinstance(item, Mapping):
             below = result.get(key)
-            result[key] = _merged(below if isinstance(below, Mapping) else {}, item)
+            result[key] = merged(below if isinstance(below, Mapping) else {}, item)
         else:
             result[key] = item
     return result
@@ -215,13 +245,23 @@ def _check_names(plan: ChartPlan) -> None:
 
 def _check_values(plan: ChartPlan, values: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     for service in plan.services:
-        scone = values[service.name].get("scone")
-        if not isinstance(scone, Mapping) or scone.get("toolchain") != service.toolchain:
+        if service.own_chart is None:
+            scone = values[service.name].get("scone")
+            kept = isinstance(scone, Mapping) and scone.get("toolchain") == service.toolchain
+        else:
+            scone = service.extra_values.get("scone", {})
+            kept = isinstance(scone, Mapping) and scone.get("toolchain", service.toolchain) == service.toolchain
+        if not kept:
             raise Refused(
                 f"the extra Helm values of {service.name} change scone.toolchain, which says how the image was built",
                 hint="remove the value; to use another toolchain, build the image with it",
             )
-    unknown = [f"{service.name}.{path}" for service in plan.services for path in _unknown(schema, values[service.name])]
+    unknown = [
+        f"{service.name}.{path}"
+        for service in plan.services
+        if service.name in values
+        for path in _unknown(schema, values[service.name])
+    ]
     if unknown:
         known = ", ".join(sorted(schema["properties"]))
         raise PlanImpossible(

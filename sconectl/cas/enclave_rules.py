@@ -13,8 +13,8 @@ from sconectl.cas.attestation import TOOLCHAIN, Quote, Report, check_signature
 from sconectl.cas.refusal import CasRefusal
 from sconectl.policy.fragments import FragmentError, Resolve, platforms_of, security_of, variants_of
 from sconectl.policy.model import Attestation, EnclaveSigner, Security, Service, Session, Variant
-from sconectl.policy.security import ADVISORY_CATEGORIES, DEBUG_MODE
 from sconectl.policy.services import QE_ID
+from sconectl.policy.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sconectl.cas.private_files import locked, private_directory, read_private, write_private
 from sconectl.errors import CasError
-from sconectl.policy.security import ADVISORY_CATEGORIES
+from sconectl.policy.tolerations import ADVISORY_CATEGORIES
 
 FILE = "platform.json"
 

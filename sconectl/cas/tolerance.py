@@ -16,11 +16,13 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sconectl.cas.trust import Evidence
 from sconectl.errors import UsageError
 from sconectl.key_hash import is_key_hash
+
+if TYPE_CHECKING:
+    from sconectl.cas.trust import Evidence
 
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d-%m-%Y")
 _MEASUREMENT = re.compile(r"[0-9a-f]{64}\Z")

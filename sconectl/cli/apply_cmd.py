@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sconectl.cli.apply_options import ApplyOptions, check_toolchain
 from sconectl.cli.console import Console, note, result, show_findings
-from sconectl.errors import UsageError
+from sconectl.errors import InvalidInput, UsageError
+from sconectl.findings import errors_of
+
+if TYPE_CHECKING:
+    from sconectl.cli.apply_options import ApplyOptions
 
 
 def apply_command(
-    file: Annotated[Path, typer.Option("--filename", "-f", metavar="FILE", help="The manifest; - reads stdin.")],
+    files: Annotated[
+        list[Path],
+        typer.Option(
+            "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
+        ),
+    ],
     target: Annotated[Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where results go.")] = Path(
         "target"
     ),
@@ -41,6 +49,19 @@ def apply_command(
     cas_config: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
     ] = None,
+    print_defaults: Annotated[
+        bool, typer.Option("--print-defaults", "-p", help="Show every variable and its value; apply nothing.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--file", metavar="OUT", help="Mesh, with -p: write it with all its variables.")
+    ] = None,
+    maa: Annotated[str, typer.Option("--maa", "-m", metavar="URL", help="Mesh: replaces policy.maa.")] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FORM", help="Mesh: helm_chart, or yaml for manifests, too.")
+    ] = "helm_chart",
+    max_size: Annotated[
+        int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
+    ] = None,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Show what tools print.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -49,13 +70,19 @@ def apply_command(
     In files named *.template, $VAR takes its value from --set, --env-file and the
     environment; in other files from --set and --env-file only.
     """
+    from sconectl.cli.apply_options import ApplyOptions
     from sconectl.cli.config import load_config
     from sconectl.cli.option_values import base_images, pairs
+    from sconectl.yaml_tree import MAX_BYTES
 
     if mode not in ("production", "debug"):
         raise UsageError(f"{mode} is not a mode", hint="give --mode production or --mode debug")
+    if output not in ("helm_chart", "yaml"):
+        raise UsageError(f"{output} is not a form of output", hint="give -o helm_chart or -o yaml")
+    if out is not None and not print_defaults:
+        raise UsageError("--file belongs to -p", hint="give -p --file OUT to write the mesh with all its variables")
     options = ApplyOptions(
-        file=file,
+        files=tuple(files),
         target=target,
         config=load_config(Path.cwd()),
         variables=pairs("--set", set_ or []),
@@ -70,28 +97,49 @@ def apply_command(
         cas=cas,
         cas_config=cas_config,
         base_images=base_images(base_image or []),
+        print_defaults=print_defaults,
+        out=out,
+        maa=maa,
+        output=output,
+        size_limit=max_size or MAX_BYTES,
     )
     apply(options, Console(-1 if quiet else verbose))
 
 
 def apply(options: ApplyOptions, console: Console) -> None:
-    """Apply one manifest. Raises `SconectlError`."""
+    """Apply the manifests, services before meshes, if nothing is wrong with any of them. Raises `SconectlError`."""
+    from sconectl.cli.advice import advice_on
     from sconectl.cli.apply_mesh import run_mesh
+    from sconectl.cli.apply_options import check_toolchain
     from sconectl.cli.apply_service import run_service
-    from sconectl.cli.manifest_files import read_given
+    from sconectl.cli.batch_check import check_batch
+    from sconectl.cli.manifest_files import read_all
     from sconectl.cli.wiring import Wiring
     from sconectl.manifest.genservice import GenService
     from sconectl.plan.availability import remarks
 
     check_toolchain(options.toolchain)
-    manifest = read_given(options)
-    show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
+    manifests = read_all(options)
+    for manifest in manifests:
+        show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
+    if options.print_defaults:
+        from sconectl.cli.defaults import show_defaults
+
+        show_defaults(manifests, options, console)
+        return
+    advice = advice_on(manifests, mode=options.mode)
+    if errors_of(advice):
+        raise InvalidInput(advice)
+    show_findings(advice)
+    if len(manifests) > 1:
+        check_batch(manifests, options, rehearsed=options.dry_run)
     note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
     wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
-    run = run_service if isinstance(manifest.model, GenService) else run_mesh
-    with console.working():
-        lines, remark = run(manifest, options, wiring, console)
-    for line in lines:
-        result(line)
-    if remark:
-        note(remark)
+    for manifest in manifests:
+        run = run_service if isinstance(manifest.model, GenService) else run_mesh
+        with console.working():
+            lines, remark = run(manifest, options, wiring, console)
+        for line in lines:
+            result(line)
+        if remark:
+            note(remark)

@@ -2,122 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sconectl
+from sconectl.cli.advice import advice_on_images, advice_on_secrets
 from sconectl.cli.apply_result import files_line, session_lines
-from sconectl.cli.console import Console
+from sconectl.cli.console import Console, show_findings
 from sconectl.cli.manifest_files import directory_of
 from sconectl.cli.wiring import Wiring
 from sconectl.errors import InvalidInput, PlanImpossible, UsageError
-from sconectl.findings import Finding
+from sconectl.findings import Finding, errors_of
 from sconectl.manifest.reader import Manifest
 from sconectl.yaml_tree import Document, show_path
 
 if TYPE_CHECKING:
     from sconectl.cli.apply_options import ApplyOptions
-    from sconectl.manifest.fields import Secret
     from sconectl.manifest.mesh import Cas, Mesh
-    from sconectl.plan.facts import ImageFacts
+    from sconectl.plan.facts import BuildRecord, ImageFacts
+    from sconectl.plan.mesh import MeshPlan
     from sconectl.ports import SessionStore
 
+_NAMESPACE_HINT = "letters, digits and _ - . ~, parts separated by /"
 
-def run_mesh(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[list[str], str]:
-    """Return the lines for stdout and a remark for stderr."""
-    from sconectl.apply.gather import FactSources, gather_facts, read_records
+
+def run_mesh(
+    manifest: Manifest,
+    options: ApplyOptions,
+    wiring: Wiring,
+    console: Console,
+    *,
+    rehearsed: bool = False,
+    planned: Sequence[BuildRecord] = (),
+) -> tuple[list[str], str]:
+    """Return the lines for stdout and a remark for stderr.
+
+    A `rehearsed` run is for `plan`: it refuses nothing, and `planned` are images that are still to be built.
+    """
     from sconectl.apply.mesh import MeshWorld, apply_mesh
+    from sconectl.apply.service_files import read_service_files
     from sconectl.manifest.mesh import Mesh
-    from sconectl.plan.availability import require_available
+    from sconectl.plan.availability import refuse
     from sconectl.plan.mesh import MeshInput, image_cas, main_cas, plan_mesh
 
     mesh = manifest.model
     assert isinstance(mesh, Mesh)  # noqa: S101 - narrows the type
-    if options.namespace:
-        mesh = _in_namespace(mesh, options.namespace)
-    require_available(mesh, manifest.document)
-    _check_tolerance(mesh, manifest.document)
+    mesh = with_options(mesh, options)
+    faults = tolerance_faults(mesh, manifest.document)
+    if faults:
+        raise InvalidInput(faults)
     main, for_images = main_cas(mesh), image_cas(mesh)
-    images = options.target / "images"
-    sources = FactSources(
-        given=read_records(options.facts) if options.facts else (),
-        built=read_records(images) if images.is_dir() else (),
-        engine=lambda: wiring.engine,
-        registry=lambda: wiring.registry,
-        image_store=lambda: _store_of(for_images, wiring),
-    )
+    files = read_service_files(mesh, manifest.document, directory_of(manifest))
     console.step("learning the facts of the images")
-    facts = gather_facts(mesh, manifest.document, sources)
-    replaced = _replaced_secrets(mesh, manifest.document, facts, options)
-    plan = plan_mesh(MeshInput(mesh, manifest.document, facts, replaced, options.release, sconectl.__version__))
-    upload = plan.upload and not options.dry_run
+    facts = learn_facts(manifest, mesh, options, wiring, planned)
+    advice = [*advice_on_images(manifest, facts), *advice_on_secrets(files.values())]
+    if errors_of(advice):
+        raise InvalidInput(advice)
+    show_findings(advice)
+    given = MeshInput(mesh, manifest.document, facts, {}, options.release, sconectl.__version__, files=files)
+    plan = plan_mesh(given)
+    if options.dry_run or rehearsed:
+        show_findings(plan.limits)
+    else:
+        refuse(plan.limits)
+    if options.output == "yaml":
+        _check_own_charts(mesh, manifest.document)
+    effects = not options.dry_run
+    upload = plan.upload and effects
+    shares = plan.shares and effects and (plan.upload or plan.installed)
     world = MeshWorld(
         store=_store_of(main, wiring) if upload else None,
-        image_store=_store_of(for_images, wiring) if upload and plan.shares else None,
+        image_store=_store_of(for_images, wiring) if shares else None,
         keys=wiring.keys,
         workspace=wiring.workspace,
         progress=console.step,
+        signing_key=lambda: wiring.signing_key,
+        encryption_key=lambda: _store_of(main, wiring).encryption_key(),
+        release=(options.release or plan.chart.name) if options.output == "yaml" else "",
     )
     done = apply_mesh(plan, world)
-    lines = [*session_lines(done.sessions, main.cas_url), files_line(done.files_changed, options.target)]
-    if not upload:
-        return lines, "nothing was uploaded to a CAS; the services cannot start before their sessions are there"
-    return lines, f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}"
+    lines = [
+        *session_lines(done.sessions, main.cas_url),
+        *(f"session {name}: {'signed' if plan.mode == 'SignedManifest' else 'encrypted'}" for name in done.shipped),
+        files_line(done.files_changed, options.target),
+    ]
+    return lines, _remark(plan, options, upload=upload)
+
+
+def _remark(plan: MeshPlan, options: ApplyOptions, *, upload: bool) -> str:
+    """Return what is to be done next."""
+    if upload or plan.installed:
+        return f"install with: helm install {options.release or 'RELEASE'} {options.target / 'helm'}"
+    nothing = "nothing was uploaded to a CAS; the services cannot start before their sessions are there"
+    if plan.signed:
+        return f"{nothing} (sconectl session create {options.target / 'policies'}/….json, the namespace first)"
+    return nothing
+
+
+def learn_facts(
+    manifest: Manifest, mesh: Mesh, options: ApplyOptions, wiring: Wiring, planned: Sequence[BuildRecord] = ()
+) -> dict[str, ImageFacts]:
+    """Return the facts of each service's image; `planned` are those of images that are still to be built."""
+    from sconectl.apply.gather import FactSources, gather_facts
+    from sconectl.apply.records import read_records
+    from sconectl.plan.mesh import image_cas
+
+    images = options.target / "images"
+    sources = FactSources(
+        given=(*planned, *(read_records(options.facts) if options.facts else ())),
+        built=read_records(images) if images.is_dir() else (),
+        engine=lambda: wiring.engine,
+        registry=lambda: wiring.registry,
+        image_store=lambda: _store_of(image_cas(mesh), wiring),
+    )
+    return gather_facts(mesh, manifest.document, sources)
 
 
 def _store_of(cas: Cas, wiring: Wiring) -> SessionStore:
     return wiring.store(cas.cas_url, cas.cas_key, cas.tolerance)
 
 
-def _check_tolerance(mesh: Mesh, document: Document) -> None:
-    """Raise `InvalidInput` for flags that nobody knows, also where no CAS is asked."""
+def tolerance_faults(mesh: Mesh, document: Document) -> list[Finding]:
+    """Return a fault for flags that nobody knows, also where no CAS is asked."""
+    given = [(number, cas.tolerance) for number, cas in enumerate(mesh.cas) if cas.tolerance]
+    if not given:
+        return []
     from sconectl.cas.tolerance import parse
 
     findings = []
-    for number, cas in enumerate(mesh.cas):
+    for number, flags in given:
         try:
-            parse(cas.tolerance or "")
+            parse(flags)
         except UsageError as error:
             path = ("cas", number, "tolerance")
             position = document.position(path)
             findings.append(Finding("error", "SC1007", position, show_path(path), error.message, error.hint))
-    if findings:
-        raise InvalidInput(findings)
+    return findings
 
 
-def _in_namespace(mesh: Mesh, namespace: str) -> Mesh:
+def with_options(mesh: Mesh, options: ApplyOptions) -> Mesh:
+    """Return the mesh with what options put in the place of its policy. Raises `UsageError`."""
     from pydantic import ValidationError
 
-    try:
-        policy = type(mesh.policy).model_validate({**mesh.policy.model_dump(), "namespace": namespace})
-    except ValidationError:
-        hint = "letters, digits and _ - . ~, parts separated by /"
-        raise UsageError("--policy-namespace is not a CAS namespace", hint=hint) from None
-    return mesh.model_copy(update={"policy": policy})
-
-
-def _replaced_secrets(
-    mesh: Mesh, document: Document, facts: Mapping[str, ImageFacts], options: ApplyOptions
-) -> dict[str, tuple[Secret, ...]]:
-    from sconectl.apply.image_secrets import read_image_secrets
-    from sconectl.plan.environment import service_values
-    from sconectl.plan.mesh import builtin_names
-
-    replaced = {}
-    for number, service in enumerate(mesh.services):
-        if service.image_secrets is not None:
-            path = directory_of(options) / service.image_secrets
+    given = {
+        "namespace": (options.namespace, "--policy-namespace is not a CAS namespace", _NAMESPACE_HINT),
+        "maa": (options.maa, "--maa is not the address of an attestation service", "it begins with https://"),
+    }
+    for field, (value, message, hint) in given.items():
+        if value:
             try:
-                text = path.read_bytes()
-            except OSError as error:
-                field = ("services", number, "image_secrets")
-                hint = "the path is relative to the manifest's directory"
-                fault = Finding(
-                    "error", "SC1005", document.position(field), show_path(field), str(error.strerror), hint
-                )
-                raise PlanImpossible("a file that the manifest names cannot be used", findings=[fault]) from error
-            builtin = builtin_names(mesh, options.release, service, facts[service.name])
-            others = [known for name, known in facts.items() if name != service.name]
-            names = {**service_values(mesh, service.name, facts[service.name], others), **builtin}
-            replaced[service.name] = read_image_secrets(text, str(path), names.get)
-    return replaced
+                policy = type(mesh.policy).model_validate({**mesh.policy.model_dump(), field: value})
+            except ValidationError:
+                raise UsageError(message, hint=hint) from None
+            mesh = mesh.model_copy(update={"policy": policy})
+    return mesh
+
+
+def _check_own_charts(mesh: Mesh, document: Document) -> None:
+    """Raise `PlanImpossible` for charts that only Helm can render."""
+    findings = []
+    for number, service in enumerate(mesh.services):
+        if service.helm_chart:
+            path = ("services", number, "helm_chart")
+            hint = "leave out -o yaml, and render the chart with helm template"
+            message = "-o yaml cannot render a chart that sconectl did not write"
+            findings.append(Finding("error", "SC2020", document.position(path), show_path(path), message, hint))
+    if findings:
+        raise PlanImpossible("not every chart can become manifests", findings=findings)

@@ -9,13 +9,19 @@ from pathlib import Path
 
 from sconectl.cli.config import ProjectConfig
 from sconectl.errors import PlanImpossible, Refused, UsageError
+from sconectl.yaml_tree import MAX_BYTES
 
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """The options of `apply`, as given."""
+    """The options of `apply`, as given.
 
-    file: Path
+    `files` are files, directories, patterns, and - for stdin.
+    `print_defaults` shows the variables instead of applying anything, `out` is the mesh file that comes of it; `maa`
+    replaces `policy.maa`; `output` is `helm_chart` or `yaml`; `size_limit` is in bytes, for each manifest.
+    """
+
+    files: tuple[Path, ...]
     target: Path
     config: ProjectConfig
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -30,6 +36,11 @@ class ApplyOptions:
     cas: str = ""
     cas_config: Path | None = None
     base_images: Mapping[str, str] = field(default_factory=dict)
+    print_defaults: bool = False
+    out: Path | None = None
+    maa: str = ""
+    output: str = "helm_chart"
+    size_limit: int = MAX_BYTES
 
 
 def check_toolchain(toolchain: str) -> None:

@@ -28,7 +28,7 @@ def read_service(manifest: Manifest, options: ApplyOptions) -> tuple[ServicePlan
     model = manifest.model
     assert isinstance(model, GenService)  # noqa: S101 - narrows the type
     plan = plan_service(model, manifest.document, bases=_bases(options), mode=options.mode)
-    sources = collect_sources(plan, directory_of(options), manifest.document, private_paths(options))
+    sources = collect_sources(plan, directory_of(manifest), manifest.document, private_paths(options))
     return complete_plan(plan, sources), sources
 
 
@@ -71,7 +71,9 @@ def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store
 def run_service(manifest: Manifest, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[list[str], str]:
     """Return the lines for stdout and a remark for stderr."""
     from sconectl.apply.genservice import apply_service
+    from sconectl.plan.availability import require_available
 
+    require_available(manifest.model, manifest.document)
     plan, sources = read_service(manifest, options)
     show_findings(service_remarks(manifest))
     store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local")

@@ -5,7 +5,6 @@ In: a directory. Out: settings, or `UsageError` for a file that cannot be used.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ def load_config(start: Path) -> ProjectConfig:
 
 
 def _read(file: Path) -> ProjectConfig:
+    import tomllib
+
     try:
         document = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -75,9 +75,14 @@ def result(text: str) -> None:
 
 
 def show_findings(findings: Iterable[Finding]) -> None:
-    """Print findings to stderr."""
-    for finding in findings:
-        note(str(finding))
+    """Print findings to stderr, each with the line of the source if that is known (`render.remember`)."""
+    given = tuple(findings)
+    if given:
+        from sconectl.cli.render import lines_of_findings
+
+        terminal = sys.stderr.isatty()
+        colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        note("\n".join(lines_of_findings(given, terminal=terminal, colour=colour)))
 
 
 def show_error(error: SconectlError) -> None:

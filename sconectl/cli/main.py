@@ -1,97 +1,112 @@
-"""The commands, and the one boundary where errors become messages and exit codes."""
+"""The entry points, and the one boundary where errors become messages and exit codes.
+
+Nothing is imported here before it is needed: the version is printed before typer is loaded.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
-
-import typer
 
 import sconectl
-from sconectl.cli.apply_cmd import apply_command
-from sconectl.cli.cas_cmd import cas_app
-from sconectl.cli.console import note, show_error
-from sconectl.cli.fspf_cmd import fspf_app
-from sconectl.cli.inspect_cmd import inspect
-from sconectl.cli.measure_cmd import measure
-from sconectl.cli.plan_cmd import plan
-from sconectl.cli.sconify_cmd import sconify_image
-from sconectl.cli.self_cmd import cert_app, self_app
-from sconectl.cli.session_cmd import session_app
-from sconectl.cli.signer_cmd import signer_app
-from sconectl.errors import BuildFailed, SconectlError
 
-app = typer.Typer(
-    name="sconectl",
-    help="Turns two manifests into confidential images, CAS policies and a Helm chart.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"max_content_width": 80, "help_option_names": ["--help"]},
-)
-app.add_typer(cas_app, name="cas")
-app.add_typer(session_app, name="session")
-app.add_typer(fspf_app, name="fspf")
-app.add_typer(self_app, name="self")
-app.add_typer(cert_app, name="cert")
-app.add_typer(signer_app, name="signer")
+TYPE_CHECKING = False  # typing itself takes longer to load than Python to start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"sconectl {sconectl.__version__}")
-        raise typer.Exit
+def run() -> NoReturn:
+    """Be the program `sconectl`."""
+    _be(run_sconectl)
 
 
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Turn two manifests into confidential images, CAS policies and a Helm chart.
-
-    sconectl apply -f service.yaml   builds one confidential image
-
-    sconectl apply -f mesh.yaml      one policy per service, and target/helm
-    """
+def run_sconify_image() -> NoReturn:
+    """Be the program `sconify_image`."""
+    _be(convert_image)
 
 
-app.command("apply")(apply_command)
-app.command("plan")(plan)
-app.command("inspect")(inspect)
-app.command("measure")(measure)
-app.command("sconify-image")(sconify_image)
+def run_sconectl() -> None:
+    """Run the command line. Raises nothing but `SystemExit` with the exit code."""
+    _bounded(_sconectl)
 
 
-def run() -> None:
-    """Run the command line; exit with the code of the error, if there is one."""
-    _bounded(app)
+def convert_image() -> None:
+    """Run the command line of `sconify_image`, one command as a program. Raises nothing but `SystemExit`."""
+    _bounded(_sconify_image)
 
 
-def run_sconify_image() -> None:
-    """Run `sconify_image`: the one command as a program of its own."""
+def _sconectl() -> None:
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        print(f"sconectl {sconectl.__version__}", flush=True)
+        return
+    from sconectl.cli.commands import app
+
+    app()
+
+
+def _sconify_image() -> None:
+    from sconectl.cli.commands import single
+
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    names = {"help_option_names": ["-h", "--help"]}
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command("sconify_image", context_settings=names)(sconify_image)
-    _bounded(single)
+    single("sconify-image", "sconify_image")()
 
 
-def _bounded(command: typer.Typer) -> None:
+def _be(program: Callable[[], None]) -> NoReturn:
+    """Run a program and end the process, mostly without taking all its objects apart: that takes as long as many runs.
+
+    What asked to be called at the end is called. With other threads, or output that cannot be written, or an error
+    that is none of ours, Python ends the process as always.
+    """
+    import atexit
+    import gc
+    import os
+
+    # A compiler makes many objects and hardly any cycles; with the default of 700, half the time goes to looking.
+    gc.set_threshold(100_000)
+    # Whether a manifest is valid is no matter of which packages are installed; and looking for plugins takes time.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    code = None
     try:
-        command()
-    except SconectlError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, missing rights: nothing that a traceback would explain better
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        show_error(BuildFailed(what, hint="check free space and rights, then run the command again to finish"))
-        sys.exit(BuildFailed.exit_code)
+        program()
+    except SystemExit as end:
+        code = end.code
+    threads = sys.modules.get("threading")
+    if isinstance(code, str) or (threads is not None and threads.active_count() > 1):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(code)
+    os._exit(code or 0)
+
+
+def _bounded(program: Callable[[], None]) -> None:
+    try:
+        program()
     except KeyboardInterrupt:
+        from sconectl.cli.console import note
+
         note("interrupted; run the command again to finish")
         sys.exit(130)
+    except Exception as error:
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    """Show an error and return its exit code. Raises it again if it is none that a user can cause."""
+    from sconectl.cli.console import show_error
+    from sconectl.errors import BuildFailed, SconectlError
+
+    if isinstance(error, OSError):  # a full disk, missing rights: nothing that a traceback would explain better
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        error = BuildFailed(what, hint="check free space and rights, then run the command again to finish")
+    if not isinstance(error, SconectlError):
+        raise error
+    show_error(error)
+    return error.exit_code
 
 
 if __name__ == "__main__":

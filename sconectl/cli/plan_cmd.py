@@ -17,15 +17,21 @@ from sconectl.errors import InvalidInput, SconectlError
 from sconectl.findings import Finding, errors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sconectl.apply.plan_report import PlanReport
     from sconectl.cli.apply_options import ApplyOptions
     from sconectl.manifest.reader import Manifest
+    from sconectl.plan.facts import BuildRecord
 
 
 def plan(
-    file: Annotated[Path, typer.Option("--filename", "-f", metavar="FILE", help="The manifest; - reads stdin.")],
+    files: Annotated[
+        list[Path],
+        typer.Option(
+            "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
+        ),
+    ],
     target: Annotated[
         Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where `apply` puts results.")
     ] = Path("target"),
@@ -47,6 +53,9 @@ def plan(
     cas_config: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
     ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
+    ] = None,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="List every path.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -57,15 +66,16 @@ def plan(
     """
     from sconectl.cli.apply_options import ApplyOptions, check_toolchain
     from sconectl.cli.config import load_config
+    from sconectl.cli.finding_json import as_json, plain
     from sconectl.cli.option_values import base_images, pairs
     from sconectl.cli.session_access import one_of
-    from sconectl.cli.session_check import plain
+    from sconectl.yaml_tree import MAX_BYTES
 
     one_of("--output", output, ("text", "json"))
     one_of("--mode", mode, ("production", "debug"))
     check_toolchain(toolchain)
     options = ApplyOptions(
-        file=file,
+        files=tuple(files),
         target=target,
         config=load_config(Path.cwd()),
         variables=pairs("--set", set_ or []),
@@ -78,13 +88,14 @@ def plan(
         facts=facts,
         cas_config=cas_config,
         base_images=base_images(base_image or []),
+        size_limit=max_size or MAX_BYTES,
     )
     console = Console(-1 if quiet else 0)
     try:
-        document, lines, findings = _plan(options, console, all_paths=verbose > 0)
+        document, lines, findings = _plans(options, console, all_paths=verbose > 0)
     except SconectlError as error:
         if output == "json" and error.findings:
-            result(json.dumps({"findings": [plain(finding) for finding in error.findings]}, indent=2))
+            result(as_json(error.findings))
         raise
     if output == "json":
         result(json.dumps({**document, "findings": [plain(finding) for finding in findings]}, indent=2))
@@ -96,27 +107,50 @@ def plan(
         raise InvalidInput(errors_of(findings))
 
 
-def _plan(
+def _plans(
     options: ApplyOptions, console: Console, *, all_paths: bool
-) -> tuple[dict[str, Any], Iterable[str], list[Finding]]:
-    """Return the plan as plain values and as lines, and what there is to say about it, by position."""
-    from sconectl.cli.manifest_files import read_given
-    from sconectl.manifest.genservice import GenService
-    from sconectl.plan.availability import remarks
+) -> tuple[dict[str, Any], list[str], list[Finding]]:
+    """Return the plan as plain values and as lines, and what there is to say about it, by position.
 
-    manifest = read_given(options)
+    Several manifests are planned as one run of `apply` would go through them.
+    """
+    from sconectl.cli.advice import advice_on
+    from sconectl.cli.batch_check import check_batch
+    from sconectl.cli.manifest_files import read_all
+
+    manifests = read_all(options)
+    planned = check_batch(manifests, options) if len(manifests) > 1 else []
+    documents: list[dict[str, Any]] = []
+    lines: list[str] = []
+    findings = advice_on(manifests, mode=options.mode)
+    for manifest in manifests:
+        document, text, more = _plan(manifest, options, console, planned, all_paths=all_paths)
+        documents.append(document)
+        lines += ["", *text] if lines else text
+        findings += more
+    found = sorted(findings, key=lambda finding: finding.position)
+    return documents[0] if len(documents) == 1 else {"plans": documents}, lines, found
+
+
+def _plan(
+    manifest: Manifest, options: ApplyOptions, console: Console, planned: Sequence[BuildRecord], *, all_paths: bool
+) -> tuple[dict[str, Any], Iterable[str], list[Finding]]:
+    from sconectl.manifest.genservice import GenService
+    from sconectl.plan.availability import remarks, unavailable
+
     findings = [*manifest.warnings, *remarks(manifest.model, manifest.document)]
+    if isinstance(manifest.model, GenService):
+        findings += unavailable(manifest.model, manifest.document)
     with console.working():
         if isinstance(manifest.model, GenService):
             from sconectl.apply.plan_words import as_document
             from sconectl.cli.plan_table import table_lines
 
             report, more = _service(manifest, options, console)
-            findings = sorted([*findings, *more], key=lambda finding: finding.position)
-            return as_document(report), table_lines(report, all_paths=all_paths), findings
+            return as_document(report), table_lines(report, all_paths=all_paths), [*findings, *more]
         from sconectl.cli.plan_mesh import mesh_lines, plan_of_mesh
 
-        document = plan_of_mesh(manifest, manifest.model, options, console)
+        document = plan_of_mesh(manifest, manifest.model, options, console, planned)
         return document, mesh_lines(document), findings
 
 

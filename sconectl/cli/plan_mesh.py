@@ -5,7 +5,7 @@ In: a manifest and options. Out: text or plain values. Raises what `apply` raise
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sconectl.cli.wiring import Wiring
 if TYPE_CHECKING:
     from sconectl.manifest.mesh import Mesh
     from sconectl.manifest.reader import Manifest
+    from sconectl.plan.facts import BuildRecord
     from sconectl.ports import SessionStore
 
 
@@ -38,10 +39,12 @@ class _Rehearsal(Wiring):
         return self.stores[cas_url]
 
 
-def plan_of_mesh(manifest: Manifest, mesh: Mesh, options: ApplyOptions, console: Console) -> dict[str, Any]:
-    """Return what `apply` would do for a mesh, as plain values."""
+def plan_of_mesh(
+    manifest: Manifest, mesh: Mesh, options: ApplyOptions, console: Console, planned: Sequence[BuildRecord] = ()
+) -> dict[str, Any]:
+    """Return what `apply` would do for a mesh, as plain values; `planned` are images that are still to be built."""
     world = _Rehearsal(options)
-    run_mesh(manifest, options, world, console)
+    run_mesh(manifest, options, world, console, rehearsed=True, planned=planned)
     return {
         "kind": "mesh",
         "namespace": options.namespace or mesh.policy.namespace,

@@ -7,7 +7,6 @@ In: the name of a file, what fills it in. Out: sessions and findings, or what is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from sconectl.cli.console import show_findings
 from sconectl.cli.session_access import Access, Templating, accept
@@ -21,21 +20,6 @@ CAS_PREFIX = "cas:"
 _ENCRYPTED = UsageError(
     "an encrypted session can only be read by the CAS that it is for", hint="give the file that was encrypted"
 )
-
-
-def plain(finding: Finding) -> dict[str, Any]:
-    """Return a finding as plain values, in the form that programs read (`--output json`)."""
-    position = finding.position
-    return {
-        "severity": finding.severity,
-        "code": finding.code,
-        "file": position.file,
-        "line": position.line,
-        "column": position.column,
-        "path": finding.path,
-        "message": finding.message,
-        "hint": finding.hint,
-    }
 
 
 def yaml_file(file: str, filling: Templating) -> SessionFile:

@@ -57,13 +57,14 @@ def check(
     Sessions of language 0.1 and 0.2 are checked as `session upgrade` rewrites them.
     With --output json, {"findings": [...]} is printed instead of the session.
     """
-    from sconectl.cli.session_check import examined, plain
+    from sconectl.cli.finding_json import as_json
+    from sconectl.cli.session_check import examined
     from sconectl.policy.canonical import read_back
 
     one_of("--output", output, ("text", "json"))
     session, findings = examined(file, templating(env, use_env, name))
     if output == "json":
-        deliver(json.dumps({"findings": [plain(finding) for finding in findings]}, indent=2) + "\n", output_file)
+        deliver(as_json(findings) + "\n", output_file)
         if errors_of(findings) or (findings and fail_on_warning):
             raise typer.Exit(InvalidInput.exit_code)
         return

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from sconectl import yaml_text
+from sconectl.cli.render import remember
 from sconectl.cli.session_access import Templating, read_bytes
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.findings import Finding, Position
@@ -120,6 +121,7 @@ def finding_of(error: SignedError, file: str) -> Finding:
 
 
 def _filled_in(text: str, file: str, templating: Templating) -> SessionFile:
+    remember(file, text)
     document = parse(text, file, tags=TAGS)
     findings: list[Finding] = []
     value = _substituted(document.value, (), document, templating, findings)

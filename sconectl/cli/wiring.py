@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.errors import UsageError
-from sconectl.toolchains.native_build import BuildEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
+    from sconectl.toolchains.native_build import BuildEnvironment
 
 _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
@@ -78,6 +80,13 @@ class Wiring:
         return KeyStore(data_directory() / "keys")
 
     @cached_property
+    def signing_key(self) -> Ed25519PrivateKey:
+        """The key that signs sessions, made on first use."""
+        from sconectl.cas.identity import CasConfig
+
+        return CasConfig(self._cas_config).signing_key()
+
+    @cached_property
     def workspace(self) -> Workspace:
         """The target directory."""
         from sconectl.adapters.workspace_disk import DiskWorkspace
@@ -103,6 +112,8 @@ class Wiring:
 
 def build_environment(ca_bundle: str) -> BuildEnvironment:
     """Return what build steps need: the configured CA bundle, else the one this machine's tools are told to use."""
+    from sconectl.toolchains.native_build import BuildEnvironment
+
     path = ca_bundle or next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), "")
     if not path or (not ca_bundle and not Path(path).is_file()):
         return BuildEnvironment()

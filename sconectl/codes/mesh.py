@@ -4,4 +4,153 @@ from __future__ import annotations
 
 from sconectl.codes import Code
 
-CODES: dict[str, Code] = {}
+CODES: dict[str, Code] = {
+    "SC2001": Code(
+        "The manifest asks for something that this version cannot do yet",
+        "The field is valid, and what follows from it is planned, but nothing would do it when the services run. So "
+        "it is a warning of `validate` and `plan`, and of `apply --dry-run` for a mesh; `apply` refuses it with exit "
+        "code 4 before any effect: nothing is silently left out. The toolchain sim can neither protect volumes nor be "
+        "attested by Azure.",
+        "cas:\n  - {cas_url: cas.example.org, mode: SignOnline}",
+        "cas:\n  - {cas_url: cas.example.org, mode: SignedManifest}",
+    ),
+    "SC2002": Code(
+        "The name of a service is taken or reserved",
+        "Sessions, charts and files are called after the services of the mesh, so each has a name of its own. In the "
+        "chart upper case and _ cannot stand, so names that differ in these only are the same there. The names "
+        "global, helm and namespace have a meaning already.",
+        "services:\n  - {name: web, image: a:1}\n  - {name: web, image: b:1}",
+        "services:\n  - {name: web, image: a:1}\n  - {name: web-2, image: b:1}",
+    ),
+    "SC2003": Code(
+        "A section of env is for a service that does not exist",
+        "`service` of a section is global, helm, or the name of a service of this mesh. The values of any other "
+        "section would reach nobody.",
+        "env:\n  - {service: wbe, env: [{name: A, value: b}]}",
+        "env:\n  - {service: web, env: [{name: A, value: b}]}",
+    ),
+    "SC2004": Code(
+        "A secret cannot be wired",
+        "Names of secrets are unique in a mesh: one service defines a secret, others import it by this name. The name"
+        " that a service uses or imports has to be defined by some service, by its manifest or by an image_secrets "
+        "file of the mesh, and a service that uses the secret of another one has to import it.",
+        "secrets:\n  import: [db-pasword]",
+        "secrets:\n  import: [db-password]",
+    ),
+    "SC2005": Code(
+        "A variable of a service has no value",
+        "The image declares a global variable without a default, so the mesh has to give it a value: in the section "
+        "global for all services, or in the section with the name of the service. `sconectl apply -p` lists every "
+        "variable with its value and who sets it.",
+        "env: []",
+        "env:\n  - {service: global, env: [{name: API_USER, value: me}]}",
+    ),
+    "SC2006": Code(
+        "A name in {{…}} has no value",
+        "{{name}} is filled in when the mesh is compiled, by a variable of env, a default of an image, or a built-in "
+        "name like namespace. The built-in names release and service_name need --release. Text that is meant as it is"
+        " stands between {% raw %} and {% endraw %}.",
+        "value: https://{{hots}}",
+        "value: https://{{host}}",
+    ),
+    "SC2007": Code(
+        "A port is not a port number",
+        "APP_SERVICE_PORT becomes the port of the Service object, so it is a whole number from 1 to 65535.",
+        "- {name: APP_SERVICE_PORT, value: https}",
+        "- {name: APP_SERVICE_PORT, value: 443}",
+    ),
+    "SC2008": Code(
+        "Nothing is known of an image",
+        "A mesh needs the facts of its images: what they measure, which variables and secrets they have. They come "
+        "from --facts, target/images, or the image session in the CAS, and have to belong to the image that has this "
+        "name now. Build the image with its service manifest first, or give its facts.",
+    ),
+    "SC2009": Code(
+        "The key of encrypted files is in another CAS",
+        "A session imports secrets of its own CAS only, and the key of the encrypted directories is in the image "
+        "session. So the roles cas and image have to be played by one CAS, or the image has to do without dirs.",
+        "cas:\n  - {name: cas, cas_url: a.example.org}\n  - {name: image, cas_url: b.example.org}",
+        "cas:\n  - {name: cas, alias: [image], cas_url: a.example.org}",
+    ),
+    "SC2010": Code(
+        "A field has no effect",
+        "The field is valid, but what it says does not matter here, mostly because another field decides about the "
+        "same. Remove it, so that nobody relies on it.",
+    ),
+    "SC2011": Code(
+        "Helm values for nobody",
+        "A key of helm_extra_values is the name of a service, the name of its image's chart (build.name, also with "
+        "-scone behind it), or global for all services. Values below any other key would reach no chart.",
+        "helm_extra_values:\n  mariadbb: {replicaCount: 2}",
+        "helm_extra_values:\n  mariadb: {replicaCount: 2}",
+    ),
+    "SC2012": Code(
+        "A Helm value that the chart does not know or cannot take",
+        "Helm ignores values that no template uses, so a misspelt one would go unnoticed; here it is an error, as is "
+        "a value of the wrong type. docs/chart.md lists all values. The charts of upstream have some that have no "
+        "place here: ingress, initContainers and jobs. Text without quotes is a number or truth value where YAML says"
+        " so.",
+        "web: {replicas: 2}",
+        "web: {replicaCount: 2}",
+    ),
+    "SC2013": Code(
+        "Something unknown is tolerated or ignored",
+        "policy.tolerate lists weaknesses of the machine that attestation accepts, and policy.ignore_advisories the "
+        "ids of security advisories, both separated by commas. A word that the CAS does not know would tolerate "
+        "nothing, and the services would not start.",
+        'tolerate: "outdated-tbc"',
+        'tolerate: "outdated-tcb"',
+    ),
+    "SC2014": Code(
+        "A policy fragment cannot be used",
+        "access_policy_name, attestation_policy_name and security_policy_name name a secret of kind config-fragment "
+        "in a session of somebody else, as SESSION/SECRET; that session has to export it to the sessions of the mesh."
+        " The security fragment holds the attestation, so only one of the two can be named. If the role is played by "
+        "another CAS, its cas_key has to be known.",
+        "access_policy_name: access",
+        "access_policy_name: security/policies/access",
+    ),
+    "SC2015": Code(
+        "A session template cannot be used",
+        "The file of image_policy is a session, or sections of one, which are laid over what would be written: "
+        "mappings key by key, entries of lists by their name. Its name has to be that of the service's session, and "
+        "creator and predecessor come with the upload.",
+        "service: [{name: main}]",
+        "services: [{name: main}]",
+    ),
+    "SC2016": Code(
+        "A chart of your own cannot be used",
+        "helm_chart names the directory of a Helm chart: Chart.yaml (apiVersion v2, a name and a version), templates,"
+        " and values.yaml or values.yaml.template. {{name}} is filled in in files that end in .template only. The "
+        "chart is called like the service, whatever its own name is.",
+    ),
+    "SC2017": Code(
+        "The sessions cannot be shipped in this mode",
+        "Signed sessions can be read by everybody who sees the chart, so they must not hold the value of a secret: "
+        "let the CAS generate it, or encrypt the sessions. Sessions are encrypted with the public key of the CAS, 64 "
+        "hex digits, which `sconectl cas show-identification --session-encryption-key CAS` prints.",
+        "mode: SignedManifest   # and a secret with an explicit value",
+        "mode: EncryptedManifest",
+    ),
+    "SC2018": Code(
+        "A volume cannot be shared",
+        "A volume that is imported from a service of the mesh has to be exported by that service, under the name that"
+        " the import uses. Names of volumes are unique in a service. Where a volume names a session, the name of a "
+        "service of the mesh stands for the session of that service.",
+        "import: {session: database, volume: dta}",
+        "import: {session: database, volume: data}",
+    ),
+    "SC2019": Code(
+        "A mode reveals what is in the sessions",
+        "In mode SignedManifest the chart holds the sessions in clear text: commands, variables and injected files "
+        "can be read by everybody who sees the chart or the cluster's objects. Secrets that the CAS generates are not"
+        " in it. Mode EncryptedManifest hides everything from all but the CAS.",
+        "mode: SignedManifest",
+        "mode: EncryptedManifest",
+    ),
+    "SC2020": Code(
+        "A chart cannot become manifests",
+        "With -o yaml sconectl writes the objects of its own chart. A chart of yours (helm_chart) is a set of "
+        "templates that only Helm can render.",
+    ),
+}

@@ -3,38 +3,93 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails
 
 from sconectl.findings import Finding
 from sconectl.yaml_tree import Document, Path, show_path
 
+_T = TypeVar("_T")
 _EXPECTED = {
-    "bool_parsing": "expected true or false",
-    "dict_type": "expected a mapping",
-    "int_parsing": "expected a whole number",
-    "model_type": "expected a mapping",
-    "string_type": "expected text",
-    "tuple_type": "expected a list",
-    "too_short": "expected at least one entry",
-    "string_too_short": "expected some text",
+    "dict_type": ("expected a mapping", "write one `field: value` in each line"),
+    "model_type": ("expected a mapping", "write one `field: value` in each line"),
+    "string_type": ("expected text", ""),
+    "tuple_type": ("expected a list", "write each entry in a line of its own, beginning with `- `"),
+    "too_short": ("expected at least one entry", ""),
+    "string_too_short": ("expected some text", ""),
 }
+
+
+class Unfit(ValueError):
+    """A value that a field cannot have: what was expected, and what to do. Neither repeats the value."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Misfit(NamedTuple):
+    """One of several fields that do not go together: where it is below their parent, what is wrong, what to do."""
+
+    at: Path
+    message: str
+    hint: str = ""
+
+
+class Misfits(ValueError):
+    """Fields that do not go together, all of them."""
+
+    def __init__(self, found: Iterable[Misfit]) -> None:
+        super().__init__("fields do not go together")
+        self.found = tuple(found)
+
+
+def with_misfits(value: Any, read: Callable[[Any], _T], found: Iterable[Misfit]) -> _T:
+    """Read a part, and raise what is wrong with its fields together with what is wrong between them."""
+    misfits = Misfits(found)
+    try:
+        part = read(value)
+    except ValidationError as error:
+        if not misfits.found:
+            raise
+        faults = [
+            InitErrorDetails(type=fault["type"], loc=fault["loc"], input=None, ctx=fault.get("ctx", {}))
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        own = InitErrorDetails(type="value_error", loc=(), input=None, ctx={"error": misfits})
+        raise ValidationError.from_exception_data("part", [*faults, own], hide_input=True) from None
+    if misfits.found:
+        raise misfits
+    return part
 
 
 def findings_of(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Finding]:
     """Return one finding for each fault of the document."""
-    findings = []
+    findings: set[Finding] = set()
     for fault in error.errors(include_url=False, include_input=False):
         path = _document_path(fault["loc"], document)
         kind = fault["type"]
         if kind == "too_short" and (*path, 0) in document.positions:
             continue  # its entries are there, but faulty
+        raised = fault.get("ctx", {}).get("error")
+        if isinstance(raised, Misfits):
+            findings.update(_of_misfits(raised, path, document))
+            continue
         position = document.key_position(path) if kind == "extra_forbidden" else document.position(path)
         message, hint = _explain(kind, fault, path, model)
-        findings.append(Finding("error", "SC1002", position, show_path(path), message, hint))
-    return sorted(set(findings), key=lambda finding: finding.position)
+        findings.add(Finding("error", "SC1002", position, show_path(path), message, hint))
+    return sorted(findings, key=lambda finding: (finding.position, finding.path, finding.message))
+
+
+def _of_misfits(raised: Misfits, path: Path, document: Document) -> Iterator[Finding]:
+    for misfit in raised.found:
+        place = (*path, *misfit.at)
+        where = document.key_position(place)
+        yield Finding("error", "SC1013", where, show_path(place), misfit.message, misfit.hint)
 
 
 def _document_path(location: tuple[int | str, ...], document: Document) -> Path:
@@ -54,31 +109,63 @@ def _is_field(step: int | str) -> bool:
 
 def _explain(kind: str, fault: Any, path: Path, model: type[BaseModel]) -> tuple[str, str]:
     if kind == "extra_forbidden":
-        return "unknown field", did_you_mean(str(path[-1]), _fields(model, path[:-1])) or "remove it"
+        return "unknown field", _remedy_of_unknown(path, model)
     if kind == "missing":
         return "this field is missing", f"add {path[-1]}"
     if kind in _EXPECTED:
-        return _EXPECTED[kind], ""
+        return _EXPECTED[kind]
     if kind == "value_error":
-        return str(fault["ctx"]["error"]), ""
+        error = fault["ctx"]["error"]
+        return str(error), error.hint if isinstance(error, Unfit) else ""
     return str(fault["msg"]).replace("Input should be", "expected"), ""
 
 
+def _remedy_of_unknown(path: Path, model: type[BaseModel]) -> str:
+    """Name the field that was meant: one of its neighbours, or the only one of this name elsewhere."""
+    name, parent = str(path[-1]), _part_at(model, path[:-1])
+    near = did_you_mean(name, fields_of(parent) if parent else ())
+    if near:
+        return near
+    places = [place for place in _places(model, ()) if place[-1] == name]
+    return f"this field belongs to {'.'.join(places[0][:-1]) or 'the top level'}" if len(places) == 1 else "remove it"
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return a hint that names the candidate nearest to `word`, or nothing."""
-    near = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else ""
+    """Return a hint that names the candidate nearest to `word`, or nothing; case and punctuation hardly count."""
+    plain: dict[str, str] = {}
+    for candidate in candidates:
+        plain.setdefault(_plain(candidate), candidate)
+    near = [_plain(word)] if _plain(word) in plain else difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
+    return f"did you mean {plain[near[0]]}?" if near else ""
 
 
-def _fields(model: type[BaseModel], path: Path) -> list[str]:
-    """Return the field names of the part of `model` at `path`."""
+def _plain(word: str) -> str:
+    return "".join(character for character in word.casefold() if character.isalnum()) or word
+
+
+def fields_of(model: type[BaseModel]) -> list[str]:
+    """Return the names of the fields of `model` as they are written in a manifest."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _part_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    """Return the part of `model` at `path`."""
     current: type[BaseModel] | None = model
     for step in path:
         if isinstance(step, int) or current is None:
             continue
         by_name = {field.alias or name: field for name, field in current.model_fields.items()}
         current = _model_in(by_name[step].annotation) if step in by_name else None
-    return [field.alias or name for name, field in current.model_fields.items()] if current else []
+    return current
+
+
+def _places(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        place = (*path, field.alias or name)
+        yield place
+        part = _model_in(field.annotation)
+        if part:
+            yield from _places(part, place)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

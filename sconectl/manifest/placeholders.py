@@ -1,61 +1,187 @@
 """The three binding times of a manifest value, and who resolves them when.
 
 `$VAR`, `${VAR}`, `${VAR:-default}`  before validation, from --set, --env-file and (templates only) the environment
-`{{name}}`                           when the mesh is compiled
+`{{name}}`, `{{name | default(value="…")}}`  when the mesh is compiled; `{% raw %}…{% endraw %}` is left as it is
 `$$SCONE::name$$`                    when the service starts, by the CAS; passed through untouched here
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-_SHELL = re.compile(
-    r"\$\$SCONE::.*?\$\$"  # a run-time placeholder, left alone
-    r"|\{\{[^{}]*\}\}"  # a name of the mesh, left alone
-    r"|\$\$"  # not a variable
-    r"|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:\{\{[^{}]*\}\}|[^}])*))?\}"
-    r"|\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)",
-    re.DOTALL,
+_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
+_TEXT = r"""\"[^\"]*\"|'[^']*'|`[^`]*`"""
+_EXPRESSION = (
+    rf"\{{\{{\s*(?P<name>{_NAME})\s*"
+    rf"(?:\|\s*default\(\s*value\s*=\s*(?P<default>{_TEXT}|-?[0-9][0-9.]*|true|false)\s*\)\s*)?\}}\}}"
 )
-_MESH = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}")
+_SHELL = re.compile(
+    r"\$\$SCONE::[^\s$]*(?:\$\$)?"  # a run-time placeholder, left alone
+    rf"|{_EXPRESSION}"  # a name of the mesh, left alone
+    r"|\{\{[^{}]*\}\}"
+    r"|\$\$"  # not a variable
+    r"|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?P<tail>\}|:-)"
+    r"|\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<close>\})"
+)
+_MESH = re.compile(
+    r"(?P<raw>\{%\s*raw\s*%\})"
+    rf"|{_EXPRESSION}"
+    rf"|(?P<filter>\{{\{{\s*{_NAME}\s*\|)"
+    r"|(?P<other>\{\{(?=\s*[^\s{}])[^{}]*\}\})"
+    r"|(?P<statement>\{%[^%{}]*%\}|(?<!\$)\{#[^{}]*#\})"
+)
+_MAX_NESTED = 20  # defaults in defaults; what is deeper is text
+_END_OF_RAW = re.compile(r"\{%\s*endraw\s*%\}")
+_UNSUPPORTED = {
+    "filter": 'the only filter of {{…}} that is known here is default(value="…")',
+    "other": "{{…}} holds something else than a name",
+    "statement": "statements and comments of templates are not supported",
+    "raw": "{% raw %} has no {% endraw %}",
+}
+
+
+@dataclass
+class _Default:
+    """A `${VAR:-` whose `}` has not come yet."""
+
+    name: str
+    source: str
+    parts: list[str]
+    missing: list[str]
 
 
 def substitute_variables(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     """Resolve `$VAR` forms in `text`; return it with the names that stayed unresolved (left as they are)."""
-    missing: list[str] = []
-
-    def replace(match: re.Match[str]) -> str:
+    if "$" not in text:
+        return text, ()
+    levels = [_Default("", "", [], [])]  # the text itself, then the defaults that are open
+    at = 0
+    for match in _SHELL.finditer(text):
+        levels[-1].parts.append(text[at : match.start()])
+        at = match.end()
         name = match["braced"] or match["bare"]
-        if name is None:
-            return match[0]
-        if name in variables and (variables[name] or match["default"] is None):
-            return variables[name]
-        if match["default"] is not None:
-            return match["default"]
-        missing.append(name)
-        return match[0]
+        if match["tail"] == ":-" and len(levels) > _MAX_NESTED:
+            levels[-1].parts.append(match[0])
+        elif match["tail"] == ":-":
+            levels.append(_Default(name, match[0], [], []))
+        elif match["close"] and len(levels) > 1:
+            _close(levels, variables)
+        elif name is None:
+            levels[-1].parts.append(match[0])
+        else:
+            levels[-1].parts.append(variables.get(name, match[0]))
+            if name not in variables:
+                levels[-1].missing.append(name)
+    levels[-1].parts.append(text[at:])
+    while len(levels) > 1:  # never closed, so it is no variable
+        literal = levels.pop()
+        levels[-1].parts += [literal.source, *literal.parts]
+        levels[-1].missing += literal.missing
+    return "".join(levels[0].parts), tuple(levels[0].missing)
 
-    return _SHELL.sub(replace, text), tuple(missing)
+
+def _close(levels: list[_Default], variables: Mapping[str, str]) -> None:
+    done = levels.pop()
+    if variables.get(done.name):
+        levels[-1].parts.append(variables[done.name])
+    else:
+        levels[-1].parts += done.parts
+        levels[-1].missing += done.missing
 
 
-def mesh_variables(text: str) -> tuple[str, ...]:
-    """Return the names of the `{{name}}` placeholders in `text`, in order."""
-    return tuple(_MESH.findall(text))
+@dataclass(frozen=True)
+class Expression:
+    """A `{{name}}` as it is written (`source`), with its own default, in which names may stand again."""
+
+    name: str
+    default: str | None
+    source: str
+
+
+@dataclass(frozen=True)
+class _Unsupported:
+    source: str
+    reason: str
+
+
+def _parts(text: str) -> Iterator[str | Expression | _Unsupported]:
+    """Take a text apart: what stays, and what is replaced when the mesh is compiled."""
+    at = 0
+    while match := _MESH.search(text, at):
+        yield text[at : match.start()]
+        at = match.end()
+        kind = match.lastgroup
+        if match["name"]:
+            default = match["default"]
+            inner = default[1:-1] if default and default[0] in "\"'`" else default
+            yield Expression(match["name"], inner, match[0])
+        elif kind == "raw" and (end := _END_OF_RAW.search(text, at)):
+            yield text[at : end.start()]
+            at = end.end()
+        else:
+            yield _Unsupported(match[0], _UNSUPPORTED[str(kind)])
+            if kind == "raw":
+                break
+    yield text[at:]
+
+
+def _has_expressions(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def expressions(text: str) -> tuple[Expression, ...]:
+    """Return the `{{name}}` in `text` in their order, without those inside of defaults."""
+    return tuple(part for part in _parts(text) if isinstance(part, Expression)) if _has_expressions(text) else ()
+
+
+def unsupported(text: str) -> tuple[str, ...]:
+    """Say what in `text` looks like a template but is neither a name nor a raw block; it stays as it is."""
+    if not _has_expressions(text):
+        return ()
+    found = []
+    for part in _parts(text):
+        if isinstance(part, _Unsupported):
+            found.append(part.reason)
+        elif isinstance(part, Expression) and part.default:
+            found += unsupported(part.default)
+    return tuple(dict.fromkeys(found))
 
 
 def bind_mesh(text: str, lookup: Callable[[str], str | None]) -> tuple[str, tuple[str, ...]]:
-    """Resolve `{{name}}` once (values are not scanned again); return the text and the names without a value."""
+    """Resolve `{{name}}` once (values are not scanned again); return the text and the names without a value.
+
+    A name without a value takes its own default, in which names are resolved, too. Raw blocks lose their marks.
+    """
+    if not _has_expressions(text):
+        return text, ()
     missing: list[str] = []
 
-    def replace(match: re.Match[str]) -> str:
-        value = lookup(match[1])
-        if value is None:
-            missing.append(match[1])
-            return match[0]
+    def bound(expression: Expression) -> str:
+        value = lookup(expression.name)
+        if value is not None:
+            return value
+        if expression.default is None:
+            missing.append(expression.name)
+            return expression.source
+        value, more = bind_mesh(expression.default, lookup)
+        missing.extend(more)
         return value
 
-    return _MESH.sub(replace, text), tuple(missing)
+    return replace_expressions(text, bound), tuple(missing)
+
+
+def replace_expressions(text: str, replace: Callable[[Expression], str]) -> str:
+    """Return `text` with what `replace` gives in the place of each `{{name}}`, and raw blocks without their marks."""
+    pieces = []
+    for part in _parts(text):
+        if isinstance(part, Expression):
+            pieces.append(replace(part))
+        else:
+            pieces.append(part if isinstance(part, str) else part.source)
+    return "".join(pieces)
 
 
 def chain_variables(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:

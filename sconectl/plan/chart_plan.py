@@ -6,8 +6,11 @@ Pure data: filled by the mesh plan, turned into files by `sconectl.artefacts.cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sconectl.plan.own_chart import OwnChart
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class ChartService:
     """
 
     name: str
-    """The service's name in the mesh, a DNS-1123 label; names the subchart and the label of the pods."""
+    """The service's name in the mesh as a DNS-1123 label; names the subchart and the label of the pods."""
 
     image: str
     """The reference of the protected image."""
@@ -51,6 +54,12 @@ class ChartService:
     extra_values: Mapping[str, Any]
     """Values of the manifest that are merged over those of this subchart last; None removes a value."""
 
+    volume_values: Mapping[str, Any] = field(default_factory=dict)
+    """Values that follow from the volumes of the service; those of the manifest win."""
+
+    own_chart: OwnChart | None = None
+    """A chart of the user's own, which takes the place of the one that is written otherwise."""
+
 
 @dataclass(frozen=True)
 class ChartPlan:
@@ -64,3 +73,6 @@ class ChartPlan:
 
     services: tuple[ChartService, ...]
     """The services, in the order in which the mesh names them."""
+
+    shared_values: Mapping[str, Any] = field(default_factory=dict)
+    """Values for all services: the section `global` of Helm."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 LABEL = "io.sconectl.image"
 """Name of the label on confidential images."""
@@ -22,7 +22,9 @@ _Number = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class Variable(_Part):
@@ -80,7 +82,8 @@ class Signer(_Part):
 class ImageFacts(_Part):
     """Everything that a mesh needs to know about an image.
 
-    `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid.
+    `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid;
+    `volumes` are those of the service manifest.
     """
 
     format: Literal[2] = FORMAT
@@ -96,10 +99,19 @@ class ImageFacts(_Part):
     environment: Variables = Variables()
     injection_files: tuple[Injected, ...] = ()
     secrets: SecretFacts = SecretFacts()
+    volumes: tuple[dict[str, Any], ...] = ()
     protected: Protected
     fspf: Fspf | None = None
     image_session: str
     salt: str = Field(repr=False)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_volumes(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `volumes` out if there are none: the digest of images without them stays what it was."""
+        found: dict[str, Any] = serialize(self)
+        if not self.volumes:
+            del found["volumes"]
+        return found
 
     def to_json(self) -> str:
         """Return the canonical text: the same facts give the same bytes."""

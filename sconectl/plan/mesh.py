@@ -6,40 +6,58 @@ In: a validated mesh, the facts of its images, the files it names (already read)
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sconectl.errors import PlanImpossible
+from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.findings import Finding
 from sconectl.manifest.faults import did_you_mean
-from sconectl.manifest.fields import Secret
-from sconectl.manifest.mesh import Cas, Mesh, MeshService
-from sconectl.manifest.placeholders import bind_mesh
-from sconectl.plan.chart_plan import ChartPlan, ChartService
-from sconectl.plan.environment import SHARED_SECTIONS, missing_globals, service_values
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.naming import program_name, session_name
-from sconectl.plan.parameters import log_level
-from sconectl.plan.wiring import ServiceSecrets, wire
-from sconectl.policy.features import lowest_version
-from sconectl.yaml_tree import Document, Path, show_path
+from sconectl.manifest.mesh import Cas, ExtraPolicy, Repo
+from sconectl.plan.attestation import attestation_faults, fragments
+from sconectl.plan.availability import unavailable
+from sconectl.plan.chart_plan import ChartPlan
+from sconectl.plan.environment import MeshValues
+from sconectl.plan.helm_values import helm_values
+from sconectl.plan.mesh_checks import (
+    RESERVED_NAMES,
+    key_faults,
+    mode_faults,
+    name_faults,
+    simulation_limits,
+    volumes_faults,
+)
+from sconectl.plan.mesh_input import (
+    ENCRYPTED_ONLY,
+    GivenFile,
+    MeshInput,
+    ServiceFiles,
+    builtin_names,
+    image_cas,
+    is_signed,
+    main_cas,
+)
+from sconectl.plan.mesh_service import BoundService
+from sconectl.plan.mesh_session import (
+    FSPF_SECRET,
+    IMAGE_KEY_SECRET,
+    NAMESPACE_FILE,
+    SessionPlan,
+    namespace_session,
+    service_session,
+    with_version,
+)
+from sconectl.plan.secret_use import check_mesh_values, unusable_secrets
+from sconectl.plan.wiring import wire
 
-FSPF_SECRET = "sconectl-fspf-key"  # noqa: S105 - a name
-IMAGE_KEY_SECRET = "fspf-key"  # noqa: S105
-NAMESPACE_FILE = "namespace"
-RESERVED_NAMES = frozenset({*SHARED_SECTIONS, NAMESPACE_FILE})
-"""Sections of env, and the file of the namespace session: a service of this name would be mixed up with them."""
+if TYPE_CHECKING:
+    from sconectl.plan.facts import ImageFacts
 
-
-@dataclass(frozen=True)
-class SessionPlan:
-    """One session: its full name, the file below target/policies, and its content."""
-
-    name: str
-    file: str
-    document: Mapping[str, Any]
+__all__ = [
+    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "KeyShare", "MeshInput",
+    "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "image_cas", "main_cas", "plan_mesh",
+    "with_version",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,293 +70,133 @@ class KeyShare:
 
 @dataclass(frozen=True)
 class MeshPlan:
-    """Everything that follows from a mesh; sessions in upload order, the namespace first."""
+    """Everything that follows from a mesh; sessions in upload order, the namespace first.
+
+    `limits` are warnings about what the images cannot do when they run, or what is not done yet: apply refuses these.
+    `repo` says what is to happen to the images, and `extra_policies` which sessions are to be uploaded, too.
+    """
 
     cas: Cas
-    upload: bool
     sessions: tuple[SessionPlan, ...]
     shares: tuple[KeyShare, ...]
     chart: ChartPlan
+    limits: tuple[Finding, ...] = ()
+    repo: Repo | None = None
+    extra_policies: tuple[ExtraPolicy, ...] = ()
 
+    @property
+    def mode(self) -> str:
+        """How the sessions reach the CAS."""
+        return self.cas.mode or "Upload"
 
-@dataclass(frozen=True)
-class MeshInput:
-    """What a mesh is compiled from.
+    @property
+    def upload(self) -> bool:
+        """Whether the sessions are uploaded by apply."""
+        return self.mode == "Upload"
 
-    `replaced_secrets` holds the secrets of `image_secrets` files by service; names in them are bound already.
-    """
+    @property
+    def installed(self) -> bool:
+        """Whether the sessions are brought into the CAS by the chart."""
+        return self.signed and self.mode != ENCRYPTED_ONLY
 
-    mesh: Mesh
-    document: Document
-    facts: Mapping[str, ImageFacts]
-    replaced_secrets: Mapping[str, Sequence[Secret]]
-    release: str
-    version: str
-    service_name: str = ""
-    """What services are called inside their sessions; the file name of the program if empty."""
+    @property
+    def signed(self) -> bool:
+        """Whether the sessions are written as signed or encrypted documents."""
+        return is_signed(self.cas)
 
 
 def plan_mesh(given: MeshInput) -> MeshPlan:
-    """Compile a mesh. Raises `PlanImpossible` (values or secrets are missing) with every fault at its position."""
-    findings: list[Finding] = []
-    bound = [_Service(given, number, service, findings).bind() for number, service in enumerate(given.mesh.services)]
-    findings += _duplicates(given)
-    findings += _unreachable_keys(given)
-    wired, faults = wire({service.name: service.secrets for service in bound})
-    for fault in faults:
-        number = [service.name for service in bound].index(fault.service)
-        hint = did_you_mean(fault.secret, fault.candidates) or "define it in a service manifest, or remove the import"
-        message = f"secret {fault.secret} of service {fault.service} {fault.message}"
-        findings.append(_at(given, ("services", number), "SC2004", message, hint))
-    if findings:
-        raise PlanImpossible("the mesh cannot be compiled", findings=sorted(findings, key=lambda f: f.position))
-    namespace = SessionPlan(
-        given.mesh.policy.namespace, NAMESPACE_FILE, _namespace_session(given.mesh.policy.namespace)
-    )
-    sessions = [service.session(wired[service.name]) for service in bound]
-    shares = tuple(KeyShare(s.facts, s.session_name) for s in bound if s.facts.fspf)
-    chart = ChartPlan(_chart_name(given), given.version, tuple(service.chart() for service in bound))
+    """Compile a mesh.
+
+    Raises `PlanImpossible` (values or secrets are missing) with every fault at its position, and `InvalidInput` if
+    only files that the mesh names are faulty.
+    """
+    draft = _Draft(given)
+    if draft.findings:
+        _raise(draft.findings)
+    sessions = draft.sessions()
     cas = main_cas(given.mesh)
-    return MeshPlan(cas, cas.mode != "NoUpload", (namespace, *sessions), shares, chart)
+    return MeshPlan(
+        cas,
+        sessions,
+        tuple(KeyShare(given.facts[s.name], s.session_name) for s in draft.services if s.facts.fspf),
+        draft.chart(),
+        (*unavailable(given.mesh, given.document), *simulation_limits(given, draft.services)),
+        given.mesh.repo,
+        given.mesh.extra_policies,
+    )
 
 
-def main_cas(mesh: Mesh) -> Cas:
-    """Return the CAS that holds the sessions of the mesh."""
-    return next((cas for cas in mesh.cas if cas.name == "cas" or "cas" in cas.alias), mesh.cas[0])
+def _raise(findings: Sequence[Finding]) -> None:
+    found = sorted(dict.fromkeys(findings), key=lambda finding: finding.position)
+    if all(finding.code.startswith("SC1") or finding.code == "SC2015" for finding in found):
+        raise InvalidInput(found)
+    raise PlanImpossible("the mesh cannot be compiled", findings=found)
 
 
-def image_cas(mesh: Mesh) -> Cas:
-    """Return the CAS that holds the image sessions."""
-    return next((cas for cas in mesh.cas if cas.name == "image" or "image" in cas.alias), main_cas(mesh))
+class _Draft:
+    """A mesh on its way to a plan; `findings` are all its faults."""
 
-
-def builtin_names(mesh: Mesh, release: str, service: MeshService, facts: ImageFacts) -> dict[str, str]:
-    """Return the built-in names of `{{…}}` for a service."""
-    namespace, program = mesh.policy.namespace, shlex.split(facts.command)
-    names = {
-        "chartname": facts.name,
-        "image_name": service.image,
-        "session": session_name(namespace, service.name),
-        "namespace": namespace,
-        "cas_service_name": program_name(program),
-        "command": program[0],
-    }
-    if release:
-        names |= {"release": release, "service_name": f"{release}-{service.name}"}
-    for cas in mesh.cas:
-        for role in (cas.name, *cas.alias):
-            names |= {f"cas.{role}.cas_url": cas.cas_url, f"cas_{role}_cas_url": cas.cas_url}
-    names["cas_cas_cas_url"] = main_cas(mesh).cas_url
-    return names
-
-
-def _at(given: MeshInput, path: Path, code: str, message: str, hint: str = "") -> Finding:
-    return Finding("error", code, given.document.position(path), show_path(path), message, hint)
-
-
-def _duplicates(given: MeshInput) -> list[Finding]:
-    names = [service.name for service in given.mesh.services]
-    findings = [
-        _at(given, ("services", number, "name"), "SC2002", "two services have this name")
-        for number, name in enumerate(names)
-        if name in names[:number]
-    ]
-    findings += [
-        _at(given, ("services", number, "name"), "SC2002", "this name is reserved", "give the service another name")
-        for number, name in enumerate(names)
-        if name in RESERVED_NAMES
-    ]
-    known = {*names, *SHARED_SECTIONS}
-    for number, section in enumerate(given.mesh.env):
-        if section.service not in known:
-            hint = did_you_mean(section.service, known)
-            findings.append(_at(given, ("env", number, "service"), "SC2003", "no service has this name", hint))
-    return findings
-
-
-def _unreachable_keys(given: MeshInput) -> list[Finding]:
-    """Find services whose key would have to come from another CAS: sessions import from their own CAS only."""
-    if image_cas(given.mesh).cas_url == main_cas(given.mesh).cas_url:
-        return []
-    message = "its image has encrypted directories, so the roles cas and image have to be played by one CAS"
-    return [
-        _at(given, ("services", number, "image"), "SC2009", message, "give both roles to one entry of cas")
-        for number, service in enumerate(given.mesh.services)
-        if given.facts[service.name].fspf
-    ]
-
-
-def with_version(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a session document that declares, behind its name, the lowest language version that it needs."""
-    return {"name": document["name"], "version": lowest_version(document), **document}
-
-
-def _namespace_session(name: str) -> dict[str, Any]:
-    owner = ["CREATOR"]
-    policy = {"read": owner, "update": owner, "create_sessions": owner}
-    return with_version({"name": name, "access_policy": policy})
-
-
-def _chart_name(given: MeshInput) -> str:
-    text = re.sub(r"[^a-z0-9]+", "-", given.mesh.policy.namespace.lower()).strip("-")
-    return text[:53].rstrip("-") or "mesh"
-
-
-class _Service:
-    """Binds one service of the mesh: all `{{…}}` resolved, faults collected."""
-
-    def __init__(self, given: MeshInput, number: int, service: MeshService, findings: list[Finding]) -> None:
+    def __init__(self, given: MeshInput) -> None:
         self.given = given
-        self.number = number
-        self.service = service
-        self.name = service.name
-        self.facts = given.facts[service.name]
-        self.session_name = session_name(given.mesh.policy.namespace, service.name)
-        self.program = given.service_name or program_name(shlex.split(self.facts.command))
-        self._findings = findings
-        others = [facts for name, facts in given.facts.items() if name != service.name]
-        self._values = service_values(given.mesh, service.name, self.facts, others)
-        self._names = {**self._values, **builtin_names(given.mesh, given.release, service, self.facts)}
-
-    def bind(self) -> _Service:
-        for name in missing_globals(self.facts, self._values):
-            message = f"service {self.name} needs the variable {name}, which has no value and no default"
-            hint = f"give it a value in the section `global` or `{self.name}` of env"
-            self._findings.append(_at(self.given, ("services", self.number), "SC2005", message, hint))
-        self.command = [self._bind(word, "the command") for word in shlex.split(self.facts.command)]
-        self.environment = self._environment()
-        self.files = [
-            {"path": file.path, "content": self._bind(file.content, f"the injected file {file.path}")}
-            for file in self.facts.injection_files
+        self.findings: list[Finding] = []
+        facts = {name: self._effective(name, image) for name, image in given.facts.items()}
+        values = MeshValues(given.mesh, facts)
+        self.services = [
+            BoundService(given, number, service, facts[service.name], values, self.findings).bind()
+            for number, service in enumerate(given.mesh.services)
         ]
-        texts = [*self.command, *self.environment.values(), *(file["content"] for file in self.files)]
-        self.port = self._port()
-        self.secrets = ServiceSecrets(self.session_name, self._defined(), self._imported(), texts)
-        return self
+        self._fragments = fragments(given, self.findings)
+        self._secrets = self._wired()
+        self._helm = helm_values(given.mesh, given.document, self._charts())
+        self.findings += self._helm.findings
+        self.findings += check_mesh_values(given.mesh, given.document)
+        self.findings += [*name_faults(given), *key_faults(given), *attestation_faults(given)]
+        self.findings += volumes_faults(given, self.services)
+        self.findings += mode_faults(given, self._secrets)
 
-    def _environment(self) -> dict[str, str]:
-        variables = self.facts.environment
-        values = {v.name: v.value or "" for v in variables.image}
-        values |= {v.name: self._values[v.name] for v in variables.global_ if v.name in self._values}
-        values |= {v.name: v.value or "" for v in variables.local}
-        return {name: self._bind(value, f"the variable {name}") for name, value in values.items()}
+    def _effective(self, name: str, image: ImageFacts) -> ImageFacts:
+        """Return the facts with the variables that a file of the mesh declares instead."""
+        files = self.given.files.get(name)
+        if files is None or files.variables is None:
+            return image
+        from sconectl.plan.image_secrets import with_variables
 
-    def _imported(self) -> list[str]:
-        return [self._bind(name, "an imported secret") for name in self.facts.secrets.import_]
+        try:
+            return with_variables(image, files.variables.content, files.variables.name)
+        except InvalidInput as error:
+            self.findings += error.findings
+            return image
 
-    def _defined(self) -> dict[str, dict[str, Any]]:
-        replaced = {secret.name: secret for secret in self.given.replaced_secrets.get(self.name, ())}
-        entries = {str(entry["name"]): entry for entry in self.facts.secrets.global_}
-        bound = {
-            name: self._bind_all(entry, f"the secret {name}") for name, entry in entries.items() if name not in replaced
-        }
-        given = {name: secret.model_dump(exclude_none=True) for name, secret in replaced.items()}  # bound already
-        return {name: given.get(name) or bound[name] for name in dict.fromkeys([*entries, *given])}
+    def _wired(self) -> Mapping[str, list[dict[str, Any]]]:
+        used = {service.name: service.secrets for service in self.services}
+        numbers = {service.name: service.number for service in reversed(self.services)}
+        wired, faults = wire(used)
+        for fault in [*faults, *unusable_secrets(used)]:
+            hint = did_you_mean(fault.secret, fault.candidates) or fault.hint
+            message = f"secret {fault.secret} of service {fault.service} {fault.message}"
+            self.findings.append(self.given.at(("services", numbers[fault.service]), "SC2004", message, hint))
+        return wired
 
-    def _bind_all(self, value: Any, what: str) -> Any:
-        if isinstance(value, str):
-            return self._bind(value, what)
-        if isinstance(value, Mapping):
-            return {key: self._bind_all(item, what) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._bind_all(item, what) for item in value]
-        return value
+    def _charts(self) -> dict[str, str]:
+        """Return the name of each service's chart, "" for one that the mesh replaces."""
+        mesh, facts = self.given.mesh, self.given.facts
+        return {service.name: "" if service.helm_chart else facts[service.name].name for service in mesh.services}
 
-    def _bind(self, text: str, what: str) -> str:
-        bound, missing = bind_mesh(text, self._names.get)
-        for name in missing:
-            if any(v.name == name for v in self.facts.environment.global_):
-                continue  # said already, as a missing value
-            message = f"{what} of service {self.name} uses {{{{{name}}}}}, which has no value"
-            release = "give the release with --release" if name in ("release", "service_name") else ""
-            hint = (
-                release
-                or did_you_mean(name, self._names)
-                or f"give it a value in the section `global` or `{self.name}` of env"
-            )
-            self._findings.append(_at(self.given, ("services", self.number), "SC2006", message, hint))
-        return bound
+    def sessions(self) -> tuple[SessionPlan, ...]:
+        """Return the sessions, the namespace first."""
+        signed = is_signed(main_cas(self.given.mesh))
+        namespace = namespace_session(self.given.mesh.policy.namespace, signed=signed)
+        own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in self.services]
+        return (namespace, *own)
 
-    def session(self, secrets: list[dict[str, Any]]) -> SessionPlan:
-        """Return the service's session."""
-        service: dict[str, Any] = {
-            "name": self.program,
-            "image_name": self.name,
-            "attestation": [{"mrenclave": list(dict.fromkeys([self.facts.measurement, *self.facts.stable]))}],
-            "command": self.command,
-            "pwd": self.facts.pwd,
-            "environment": dict(sorted(self.environment.items())),
-        }
-        if self.facts.fspf:
-            service |= {
-                "fspf_path": self.facts.fspf.path,
-                "fspf_key": f"$$SCONE::{FSPF_SECRET}$$",
-                "fspf_tag": self.facts.fspf.tag,
-            }
-            key = {"session": self.facts.image_session, "secret": IMAGE_KEY_SECRET}
-            secrets = [*secrets, {"name": FSPF_SECRET, "kind": "binary", "import": key}]
-        image: dict[str, Any] = {"name": self.name}
-        if self.files:
-            image["injection_files"] = self.files
-        document: dict[str, Any] = {
-            "name": self.session_name,
-            "access_policy": {"read": ["CREATOR"], "update": ["CREATOR"]},
-            "security": {"attestation": self._attestation()},
-            "services": [service],
-            "images": [image],
-        }
-        if secrets:
-            document["secrets"] = secrets
-        return SessionPlan(self.session_name, self.name, with_version(document))
-
-    def _attestation(self) -> dict[str, Any]:
-        policy = self.given.mesh.policy
-        tolerate = _comma_list(policy.tolerate)
-        if self.facts.parameters.get("mode") == "debug" and "debug-mode" not in tolerate:
-            tolerate.append("debug-mode")
-        attestation: dict[str, Any] = {"mode": "hardware"}
-        if tolerate:
-            attestation["tolerate"] = tolerate
-        if policy.ignore_advisories:
-            ignored = policy.ignore_advisories.strip()
-            attestation["ignore_advisories"] = "*" if ignored == "*" else _comma_list(ignored)
-        return attestation
-
-    def chart(self) -> ChartService:
-        """Return what the chart needs for the service."""
-        cas = main_cas(self.given.mesh)
-        return ChartService(
-            name=self.name,
-            image=self.service.image,
-            config_id=f"{self.session_name}/{self.program}",
-            cas_address="cas" if cas.cas_url == "local" else cas.cas_url.removeprefix("https://").rstrip("/"),
-            cas_key=cas.cas_key or "",
-            toolchain=self.facts.toolchain,
-            measurement=self.facts.measurement,
-            port=self._port(),
-            pull_secret=self._values.get("imagePullSecrets", ""),
-            log_level=log_level({v.name: v.value or "" for v in self.facts.environment.local}),
-            extra_values={},
-        )
-
-    def _port(self) -> int | None:
-        text = self._values.get("APP_SERVICE_PORT", "").strip()
-        if not text:
-            return None
-        if text.isascii() and text.isdecimal() and 0 < int(text) < 65536:
-            return int(text)
-        places: list[Path] = [
-            ("env", section, "env", entry, "value")
-            for section, part in enumerate(self.given.mesh.env)
-            for entry, variable in enumerate(part.env)
-            if variable.name == "APP_SERVICE_PORT"
-        ]
-        message = "APP_SERVICE_PORT: expected a port number from 1 to 65535"
-        finding = _at(self.given, places[-1] if places else ("services", self.number), "SC2007", message)
-        if finding not in self._findings:
-            self._findings.append(finding)
-        return None
+    def chart(self) -> ChartPlan:
+        """Return what the chart has to say."""
+        given, values = self.given, self._helm
+        services = tuple(service.chart(values.services.get(service.name, {})) for service in self.services)
+        return ChartPlan(_chart_name(given.mesh.policy.namespace), given.version, services, values.shared)
 
 
-def _comma_list(text: str | None) -> list[str]:
-    return [item.strip() for item in (text or "").split(",") if item.strip()]
+def _chart_name(namespace: str) -> str:
+    text = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")
+    return text[:53].rstrip("-") or "mesh"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
+from collections.abc import Sequence
+from functools import lru_cache
 
 _SEGMENT_LIMIT = 128
 
@@ -11,6 +14,11 @@ _SEGMENT_LIMIT = 128
 def session_name(namespace: str, service: str) -> str:
     """Return the name of a service's session."""
     return f"{namespace}/{service}"
+
+
+def chart_name(service: str) -> str:
+    """Return the name of a service's subchart: a DNS label, which names of services need not be."""
+    return service.lower().replace("_", "-")
 
 
 def image_session_name(image: str) -> str:
@@ -43,6 +51,12 @@ def native_image_name(build_name: str) -> str:
     return f"sconectl-native/{re.sub(r'[^a-z0-9]+', '-', build_name.lower()).strip('-') or 'image'}:latest"
 
 
-def program_name(command_words: list[str]) -> str:
+@lru_cache(maxsize=1024)
+def command_words(command: str) -> tuple[str, ...]:
+    """Return the words of a command line; a mesh asks for those of the same few images again and again."""
+    return tuple(shlex.split(command))
+
+
+def program_name(words: Sequence[str]) -> str:
     """Return the name of the service inside a session: the program's file name."""
-    return re.sub(r"[^A-Za-z0-9_.~-]", "-", command_words[0].rsplit("/", 1)[-1]) or "service"
+    return re.sub(r"[^A-Za-z0-9_.~-]", "-", words[0].rsplit("/", 1)[-1]) or "service"

@@ -111,9 +111,7 @@ def _claims(model: GenService) -> Iterator[_Claim]:
         for number, path in enumerate(getattr(build, field)):
             yield _Claim(("build", field, number), path, protection, f"build.{field}")
     for number, volume in enumerate(build.volumes):
-        if str(volume.get("path", "")).startswith("/"):
-            path = posixpath.normpath(str(volume["path"]))
-            yield _Claim(("build", "volumes", number, "path"), path, "runtime-provided", "build.volumes")
+        yield _Claim(("build", "volumes", number, "path"), volume.path, "runtime-provided", "build.volumes")
     for number, file in enumerate(model.injection_files):
         yield _Claim(("injection_files", number, "path"), file.path, "injected", "injection_files")
 

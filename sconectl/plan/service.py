@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, errors_of
 from sconectl.manifest.genservice import GenService
-from sconectl.plan.availability import require_available
 from sconectl.plan.base_images import base_image, is_java
 from sconectl.plan.class_path import main_class
 from sconectl.plan.facts import Fspf, ImageFacts, Injected, Protected, SecretFacts, Signer, Variable, Variables
@@ -56,14 +55,9 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
     `bases` gives the base image of each kind, `mode` is `production` or `debug`. Raises `InvalidInput` and
     `PlanImpossible` with findings.
     """
-    require_available(model, document)
-    parameters, problems = enclave_parameters(model.environment.local, mode=mode)
-    findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
-    findings += _conflicts(model, document)
-    findings += errors_of(overlaps(model, document))
-    findings += errors_of(check_placeholders(model, document))
-    if findings:
-        raise InvalidInput(sorted(findings, key=lambda finding: finding.position))
+    faults = errors_of(service_findings(model, document, mode=mode))
+    if faults:
+        raise InvalidInput(faults)
     build = model.build
     existing = build.kind == "sconify_image"
     return ServicePlan(
@@ -79,12 +73,22 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
         sealed=tuple(sorted(set(build.dirs))),
         outside=tuple(sorted({*build.plains, *build.plain_files, *build.host_paths})),
         injected=tuple(sorted({file.path for file in model.injection_files})),
-        parameters=parameters,
+        parameters=enclave_parameters(model.environment.local, mode=mode)[0],
         model=model,
         signed=build.signature is not None and build.signature.sign,
         signing_key=(build.signature.key or "") if build.signature and build.signature.sign else "",
         stable=with_tag(build.stable) if build.stable else "",
     )
+
+
+def service_findings(model: GenService, document: Document, *, mode: str) -> list[Finding]:
+    """Return, by position, what does not fit together in a service manifest; its warnings do not forbid a plan."""
+    _, problems = enclave_parameters(model.environment.local, mode=mode)
+    findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
+    findings += _conflicts(model, document)
+    findings += overlaps(model, document)
+    findings += check_placeholders(model, document)
+    return sorted(findings, key=lambda finding: finding.position)
 
 
 def _where(model: GenService, variable: str) -> tuple[str | int, ...]:
@@ -173,6 +177,9 @@ def image_facts(
         secrets=SecretFacts(
             global_=tuple(secret.model_dump(exclude_none=True, mode="json") for secret in model.secrets.global_),
             import_=model.secrets.import_,
+        ),
+        volumes=tuple(
+            volume.model_dump(by_alias=True, exclude_none=True, mode="json") for volume in model.build.volumes
         ),
         protected=Protected(root=root, encrypted=plan.sealed, outside=outside),
         fspf=fspf,

@@ -15,22 +15,27 @@ _PRIVATE_USE = r"\$\$SCONE::{name}(?:\.key|:privatekey[a-z0-9:]*|:pkcs12-with-pr
 
 @dataclass
 class ServiceSecrets:
-    """What one service defines and imports; `texts` are all places where it may use a secret."""
+    """What one service defines and imports; `texts` are all places where it may use a secret.
+
+    `elsewhere` are names of secrets that come from sessions outside of the mesh.
+    """
 
     session: str
     defined: dict[str, dict[str, Any]]
     imported: Sequence[str]
     texts: Sequence[str] = field(default_factory=tuple)
+    elsewhere: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class WiringFault:
-    """A secret that cannot be wired; `candidates` are names that may have been meant."""
+    """A secret that cannot be wired; `candidates` are names that may have been meant, `hint` is for none of them."""
 
     service: str
     secret: str
     message: str
     candidates: tuple[str, ...] = ()
+    hint: str = "define it in a service manifest, or remove the import"
 
 
 def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[str, Any]]], list[WiringFault]]:
@@ -50,7 +55,8 @@ def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[st
             if name in secrets.defined:
                 continue
             if name not in owners:
-                faults.append(WiringFault(service, name, "is imported, but no service defines it", tuple(owners)))
+                message = "is imported, but no service defines it"
+                faults.append(WiringFault(service, name, message, tuple(owners)))
                 continue
             sections[service].append(_import(services[owners[name]].session, name))
             importers[name].append(secrets.session)
@@ -71,9 +77,11 @@ def _import(session: str, name: str) -> dict[str, Any]:
 
 def _private_key(definition: Mapping[str, Any], importer: ServiceSecrets, name: str) -> str:
     """Return the key that has to travel with a certificate: only if the importer uses it."""
+    key = str(definition.get("private_key", ""))
+    if not key:
+        return ""
     pattern = re.compile(_PRIVATE_USE.format(name=re.escape(name)))
-    used = any(pattern.search(text) for text in importer.texts)
-    return str(definition.get("private_key", "")) if used else ""
+    return key if any(pattern.search(text) for text in importer.texts) else ""
 
 
 def _definition(entry: Mapping[str, Any], importers: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Discriminator,
+    Field,
     Tag,
     ValidationInfo,
     field_validator,
@@ -73,7 +74,9 @@ def certificate(text: str) -> str:
 class Signer(Part):
     """Somebody who signs sessions, named by the public key in PEM form."""
 
-    signer: Annotated[str, BeforeValidator(lambda value: signer_key(value) if isinstance(value, str) else value)]
+    signer: Annotated[str, BeforeValidator(lambda value: signer_key(value) if isinstance(value, str) else value)] = (
+        Field(description="Public key in PEM form, Ed25519 or P-384.")
+    )
 
 
 class Rule(Part):
@@ -140,10 +143,14 @@ Principal: TypeAlias = Annotated[
 class AccessPolicy(Part):
     """Who may do what with a session; None stands for the default (update, resp. read)."""
 
-    read: tuple[Principal, ...] = ("CREATOR",)
-    update: tuple[Principal, ...] = ("CREATOR",)
-    create_sessions: tuple[Principal, ...] | None = None
-    list_sessions: tuple[Principal, ...] | None = None
+    read: tuple[Principal, ...] = Field(("CREATOR",), description="Who may read the session (no generated secrets).")
+    update: tuple[Principal, ...] = Field(("CREATOR",), description="Who may replace the session.")
+    create_sessions: tuple[Principal, ...] | None = Field(
+        None, description="Who may create sessions in this namespace; default: who may update."
+    )
+    list_sessions: tuple[Principal, ...] | None = Field(
+        None, description="Who may list the sessions of this namespace; default: who may read."
+    )
 
     @field_validator(*OPERATIONS, mode="before")
     @classmethod

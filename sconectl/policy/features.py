@@ -268,12 +268,13 @@ def _formats(placeholder: placeholders.Placeholder, path: Path) -> Iterator[Feat
 def _strings(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
     if isinstance(value, str):
         yield value, path
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _strings(item, (*path, key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _strings(item, (*path, index))
+        return
+    entries = enumerate(value) if isinstance(value, list | tuple) else ()
+    for step, item in value.items() if isinstance(value, Mapping) else entries:
+        if isinstance(item, str):  # here, and not by calling oneself, which takes longer than all the rest
+            yield item, (*path, step)
+        elif item is not None:
+            yield from _strings(item, (*path, step))
 
 
 _SECTIONS: dict[str, _Look] = {"services": _service, "images": _image, "volumes": _volume}

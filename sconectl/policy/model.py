@@ -19,7 +19,7 @@ from sconectl.policy.draft import Draft
 from sconectl.policy.faults import findings_of
 from sconectl.policy.part import MAP, REFERENCE, shape
 from sconectl.policy.references import Export, Import, VolumeExport, VolumeImport
-from sconectl.policy.rules import RULES
+from sconectl.policy.rules import FAULTS, RULES, Check
 from sconectl.policy.secret import AkvImport, Secret, Validity
 from sconectl.policy.security import Attestation, SecretConfig, Security
 from sconectl.policy.services import EnclaveSigner, Service, Variant
@@ -31,7 +31,8 @@ from sconectl.yaml_tree import Document, Path, parse
 __all__ = [
     "AccessPolicy", "AkvImport", "Attestation", "EnclaveSigner", "Examined", "Export", "Image", "Import",
     "InjectionFile", "Mount", "Principal", "Rule", "Secret", "SecretConfig", "Security", "Service", "Session",
-    "Signer", "Validity", "Variant", "Volume", "VolumeExport", "VolumeImport", "examine", "parse_session",
+    "Signer", "Validity", "Variant", "Volume", "VolumeExport", "VolumeImport", "examine", "examine_document",
+    "parse_session",
 ]  # fmt: skip
 
 _TAGS = {"!akv": "mapping", "!cas": "empty"}
@@ -69,10 +70,15 @@ def examine(text: str | bytes, *, file: str = "session") -> Examined:
         document = parse(text, file, tags=_TAGS)
     except InvalidInput as error:
         return Examined(None, error.findings)
+    return examine_document(document)
+
+
+def examine_document(document: Document, *, remarks: bool = True) -> Examined:
+    """Return what `examine` returns for a text that is parsed already; without `remarks`, mainly its errors."""
     if not isinstance(document.value, dict):
         position = document.position(())
         return Examined(None, (Finding("error", code_of("D1"), position, "", "a session is a mapping"),))
-    return _Reader(document, _without_nulls(document.value)).read()
+    return _Reader(document, _without_nulls(document.value)).read(RULES if remarks else FAULTS)
 
 
 _VERBATIM = frozenset({"environment", "payload"})
@@ -115,7 +121,7 @@ class _Reader:
         self.context = {"session": _usable_name(value.get("name"))}
         self.draft = Draft(document, value)
 
-    def read(self) -> Examined:
+    def read(self, rules: tuple[Check, ...]) -> Examined:
         version = self.value.get("version")
         if version in fields.LEGACY_VERSIONS:
             # Nearly everything is spelled otherwise there; more findings would only be noise.
@@ -131,7 +137,7 @@ class _Reader:
         draft.images = self.section(Image, "images")
         draft.secrets = self.section(Secret, "secrets")
         draft.volumes = self.section(Volume, "volumes")
-        for rule in RULES:
+        for rule in rules:
             self.findings.extend(rule(draft))
         self.findings.sort(key=lambda finding: finding.position)
         if (

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 class Part(BaseModel):
     """Base of all parts: immutable, no unknown keys, and no input shown in errors (it may hold secrets)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def one_or_many(value: Any) -> Any:

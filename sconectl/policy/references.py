@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from sconectl.key_hash import is_key_hash
 from sconectl.policy import fields, names
@@ -80,17 +80,25 @@ def one_cas_key(value: dict[str, Any]) -> None:
 class Remote(Part):
     """What names another CAS; nothing for the own one."""
 
-    session_hash: fields.SessionHash | None = None
-    cas_url: CasAddress | None = None
-    cas_key: CasKey | None = None
-    cas_software_key: CasKey | None = None
+    session_hash: fields.SessionHash | None = Field(
+        None, description="Only this version of the session, 64 hex digits."
+    )
+    cas_url: CasAddress | None = Field(
+        None, description="Address of another CAS; needs one of the two keys.", examples=["cas.example.org:8081"]
+    )
+    cas_key: CasKey | None = Field(None, description="Key hash of the other CAS; its updates are trusted, too.")
+    cas_software_key: CasKey | None = Field(None, description="Key hash of the other CAS in just this version.")
 
 
 class Export(Remote):
     """To whom a secret is given: one session, or a namespace with all sessions in it."""
 
-    session: SessionReference | None = None
-    namespace: SessionReference | None = None
+    session: SessionReference | None = Field(
+        None, description="The session, absolute or relative.", examples=["shop/cart", "../cart"]
+    )
+    namespace: SessionReference | None = Field(
+        None, description="A namespace: the session of this name, and all below it.", examples=["shop"]
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -106,8 +114,8 @@ class Export(Remote):
 class Import(Remote):
     """Which secret of which session stands behind a name of this session."""
 
-    session: SessionReference
-    secret: fields.SecretName
+    session: SessionReference = Field(description="The session that exports it.", examples=["../database"])
+    secret: fields.SecretName = Field(description="Name of the secret there.", examples=["password"])
 
     @model_validator(mode="before")
     @classmethod
@@ -121,9 +129,11 @@ class Import(Remote):
 class VolumeImport(Part):
     """Which volume of which session stands behind a name of this session."""
 
-    session: SessionReference
-    volume: fields.Text
-    session_hash: fields.SessionHash | None = None
+    session: SessionReference = Field(description="The session that exports it.", examples=["../database"])
+    volume: fields.Text = Field(description="Name of the volume there, or its alias.", examples=["data"])
+    session_hash: fields.SessionHash | None = Field(
+        None, description="Only this version of the session, 64 hex digits."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -137,10 +147,14 @@ class VolumeImport(Part):
 class VolumeExport(Part):
     """To whom a volume is given, what the importer may do with its tag, and the name it goes by there."""
 
-    session: SessionReference
-    session_hash: fields.SessionHash | None = None
-    update_policy: fields.VolumeUpdatePolicy = "rollback_protected"
-    volume_alias: fields.Text | None = None
+    session: SessionReference = Field(description="The session that gets the volume.", examples=["../backup"])
+    session_hash: fields.SessionHash | None = Field(
+        None, description="Only this version of the session, 64 hex digits."
+    )
+    update_policy: fields.VolumeUpdatePolicy = Field(
+        "rollback_protected", description="What the importer may choose at most."
+    )
+    volume_alias: fields.Text | None = Field(None, description="The name that the importer has to use.")
 
     @model_validator(mode="before")
     @classmethod

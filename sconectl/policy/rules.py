@@ -13,16 +13,11 @@ from sconectl.policy import advice, placeholder_rules, secret_rules
 from sconectl.policy.draft import Draft
 from sconectl.policy.features import newer_features
 from sconectl.policy.placeholders import is_reference
-from sconectl.policy.security import (
-    ADVISORY_CATEGORIES,
-    DEBUG_MODE,
-    LOCAL_TCB,
-    MAA_TCB,
-    Attestation,
-)
+from sconectl.policy.security import Attestation
+from sconectl.policy.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, LOCAL_TCB, MAA_TCB
 from sconectl.yaml_tree import Path
 
-__all__ = ["RULES", "Draft"]
+__all__ = ["FAULTS", "RULES", "Check", "Draft"]
 
 _ATTESTATION: Path = ("security", "attestation")
 
@@ -178,7 +173,9 @@ def local_attestation_tolerated(draft: Draft, attestation: Attestation) -> Itera
         yield draft.finding("C5", path, f"local attestation needs {LOCAL_TCB} in tolerate", "add it to tolerate")
 
 
-RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
+Check = Callable[[Draft], Iterator[Finding]]
+
+FAULTS: tuple[Check, ...] = (
     unique_names,
     image_resolves,
     fspf_complete,
@@ -190,6 +187,7 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     attestation_rules,
     *secret_rules.RULES,
     *placeholder_rules.RULES,
-    *advice.RULES,
-    newer_features,
 )
+"""Rules that may find an error."""
+RULES: tuple[Check, ...] = (*FAULTS, *advice.RULES, newer_features)
+"""All rules, with those that only warn."""

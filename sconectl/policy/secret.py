@@ -133,7 +133,7 @@ def claim_value(value: Any) -> Any:
 class Validity(Part):
     """How long a token is valid from the moment that it is given out."""
 
-    for_: fields.Duration = Field(alias="for")
+    for_: fields.Duration = Field(alias="for", description="How long.", examples=["24h"])
 
     @property
     def lifetime(self) -> timedelta:
@@ -144,10 +144,18 @@ class Validity(Part):
 class AkvImport(Part):
     """A secret that lies in an Azure key vault (LANG §11)."""
 
-    vault: Annotated[fields.Text, Field(min_length=1)]
-    secret_name: Annotated[fields.Text, Field(min_length=1)] | None = None
-    token: fields.Reference | None = None
-    decryption_key: fields.Reference | None = None
+    vault: Annotated[fields.Text, Field(min_length=1)] = Field(
+        description="Host of the key vault.", examples=["shop.vault.azure.net"]
+    )
+    secret_name: Annotated[fields.Text, Field(min_length=1)] | None = Field(
+        None, description="Its name there; default: the name here."
+    )
+    token: fields.Reference | None = Field(
+        None, description="Reference to a secret of kind aad-token; needed unless there is just one."
+    )
+    decryption_key: fields.Reference | None = Field(
+        None, description="Reference to a binary secret of 32 bytes that decrypts it."
+    )
 
 
 Kind = Annotated[str, AfterValidator(secret_kind)]
@@ -167,31 +175,56 @@ Claims = Annotated[
 class Secret(Part):
     """A named value; which fields mean something depends on its kind and on where the value comes from."""
 
-    name: fields.SecretName
-    kind: Kind | None = None
-    value: Any = Field(None, repr=False)
-    size: fields.SecretSize = DEFAULT_SIZE
-    key_type: KeyType = "P-256"
-    migrate: fields.Boolean = False
-    private_key: str | None = Field(None, repr=False)
-    issuer: str | None = None
-    common_name: CommonName | None = None
-    endpoint: Endpoint | None = None
-    dns: Annotated[tuple[DnsName, ...], BeforeValidator(one_or_many)] = ()
-    san: Annotated[tuple[AlternativeName, ...], BeforeValidator(one_or_many)] = ()
-    valid_for: fields.Duration | None = None
-    tenant_id: fields.Text | None = None
-    client_id: fields.Text | None = None
-    application_secret: fields.Text | None = Field(None, repr=False)
-    certificate_thumbprint: Thumbprint | None = None
-    signer: str | None = None
-    alg: Algorithm | None = None
-    validity: Validity | None = None
-    payload: Claims | None = Field(None, repr=False)
-    export: Annotated[tuple[Export, ...], BeforeValidator(one_or_many)] = ()
-    import_: Import | None = Field(None, alias="import")
-    import_akv: AkvImport | None = None
-    export_public: fields.Boolean = False
+    name: fields.SecretName = Field(description="Name; used as $$SCONE::name$$.", examples=["password"])
+    kind: Kind | None = Field(None, description="What it is; needed unless it is imported.")
+    value: Any = Field(
+        None, repr=False, description="The value; whoever may read the session sees it. Without it the CAS draws one."
+    )
+    size: fields.SecretSize = Field(DEFAULT_SIZE, description="ascii, binary: length of a generated value.")
+    key_type: KeyType = Field("P-256", description="private-key: which kind of key is generated.")
+    migrate: fields.Boolean = Field(False, description="private-key: keep the key when the session is updated.")
+    private_key: str | None = Field(
+        None, repr=False, description="x509, x509-ca, public-key: name of the secret that holds the private key."
+    )
+    issuer: str | None = Field(
+        None, description="x509, x509-ca: name of the x509-ca that signs; without it self-signed.", examples=["ca"]
+    )
+    common_name: CommonName | None = Field(
+        None, description="x509, x509-ca: common name; default: the first DNS name, else the name of the secret."
+    )
+    endpoint: Endpoint | None = Field(None, description="x509: what the certificate may be used for.")
+    dns: Annotated[tuple[DnsName, ...], BeforeValidator(one_or_many)] = Field(
+        (), description="x509: names of the host; `san` is the newer field.", examples=["db.example.org"]
+    )
+    san: Annotated[tuple[AlternativeName, ...], BeforeValidator(one_or_many)] = Field(
+        (), description="x509: names and addresses of the host.", examples=[["dns:db.example.org", "ip:192.0.2.7"]]
+    )
+    valid_for: fields.Duration | None = Field(
+        None, description="x509, x509-ca: how long it is valid; without it practically unlimited.", examples=["90 days"]
+    )
+    tenant_id: fields.Text | None = Field(None, description="aad-token: the tenant.")
+    client_id: fields.Text | None = Field(None, description="aad-token: the application.")
+    application_secret: fields.Text | None = Field(
+        None, repr=False, description="aad-token: credential of the application; or private_key and thumbprint."
+    )
+    certificate_thumbprint: Thumbprint | None = Field(
+        None, description="aad-token: 40 hex digits, with the inline RSA key in private_key."
+    )
+    signer: str | None = Field(None, description="jwt: name of the private key (P-384) that signs.")
+    alg: Algorithm | None = Field(None, description="jwt: how it is signed.")
+    validity: Validity | None = Field(None, description="jwt: how long it is valid.")
+    payload: Claims | None = Field(None, repr=False, description="jwt: claims, each of them text.")
+    export: Annotated[tuple[Export, ...], BeforeValidator(one_or_many)] = Field(
+        (), description="Who may import it: sessions or namespaces.", examples=[[{"session": "shop/cart"}]]
+    )
+    import_: Import | None = Field(
+        None,
+        alias="import",
+        description="The secret of another session behind this name.",
+        examples=[{"session": "shop/database", "secret": "password"}],
+    )
+    import_akv: AkvImport | None = Field(None, description="The secret of an Azure key vault behind this name.")
+    export_public: fields.Boolean = Field(False, description="Anybody may read the value from the CAS.")
 
     @model_validator(mode="before")
     @classmethod

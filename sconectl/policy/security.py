@@ -14,14 +14,10 @@ from sconectl.policy import fields, pem
 from sconectl.policy.one_time_password import SharedSecret
 from sconectl.policy.part import MAP, REFERENCE, Part, one_or_many, shape
 from sconectl.policy.placeholders import is_reference
+from sconectl.policy.tolerations import DEBUG_MODE, TOLERATIONS
 from sconectl.policy.violation import violation
 
 MODES = ("hardware", "maa", "none")
-MAA_TCB = "maa-managed-tcb"
-LOCAL_TCB = "local-attestation-trust-cas-tcb"
-DEBUG_MODE = "debug-mode"
-ADVISORY_CATEGORIES = ("software-hardening-needed", "insecure-configuration", "outdated-tcb")
-TOLERATIONS = (DEBUG_MODE, "hyperthreading", "insecure-igpu", "aepic-leak", *ADVISORY_CATEGORIES, MAA_TCB, LOCAL_TCB)
 _ALIASES = {"debug": DEBUG_MODE}
 _ADVISORY = re.compile(r"INTEL-SA-\d{5}\Z")
 
@@ -74,17 +70,37 @@ def _list_or_reference(value: Any) -> Any:
 class Attestation(Part):
     """How strictly enclaves are checked."""
 
-    mode: Annotated[str, AfterValidator(attestation_mode)] = "hardware"
-    tolerate: Annotated[tuple[Annotated[str, AfterValidator(tolerated)], ...], BeforeValidator(_list_or_reference)] = ()
-    ignore_advisories: Annotated[
-        tuple[Annotated[str, AfterValidator(advisory)], ...], BeforeValidator(one_or_many)
-    ] = ()
-    trusted_scone_qe_pubkeys: tuple[Annotated[str, AfterValidator(qe_public_key)], ...] = ()
-    must_be_sgx_local: fields.Boolean = False
-    url: Annotated[str, AfterValidator(provider_url)] | None = None
-    certificates: Annotated[tuple[Annotated[str, AfterValidator(certificate)], ...], BeforeValidator(one_or_many)] = ()
-    min_rsa_signing_key_size: Annotated[int, BeforeValidator(fields.integer(1, 1 << 16, "D1"))] = 2048
-    one_time_password_shared_secret: SharedSecret | None = Field(None, repr=False)
+    mode: Annotated[str, AfterValidator(attestation_mode)] = Field("hardware", description="Who attests enclaves.")
+    tolerate: Annotated[tuple[Annotated[str, AfterValidator(tolerated)], ...], BeforeValidator(_list_or_reference)] = (
+        Field((), description="Weaknesses of a machine that are accepted.", examples=[["hyperthreading"]])
+    )
+    ignore_advisories: Annotated[tuple[Annotated[str, AfterValidator(advisory)], ...], BeforeValidator(one_or_many)] = (
+        Field(
+            (), description='Intel advisories that are accepted; `"*"` stands for all.', examples=[["INTEL-SA-00615"]]
+        )
+    )
+    trusted_scone_qe_pubkeys: tuple[Annotated[str, AfterValidator(qe_public_key)], ...] = Field(
+        (), json_schema_extra={"deprecated": True}, description="Keys of old quoting enclaves; without effect today."
+    )
+    must_be_sgx_local: fields.Boolean = Field(
+        False, description="Services run on the machine of the CAS only; needs a toleration."
+    )
+    url: Annotated[str, AfterValidator(provider_url)] | None = Field(
+        None,
+        description="Address of the attestation provider; needed for mode maa.",
+        examples=["https://sharedweu.weu.attest.azure.net/"],
+    )
+    certificates: Annotated[tuple[Annotated[str, AfterValidator(certificate)], ...], BeforeValidator(one_or_many)] = (
+        Field((), description="PEM certificates of the authorities that the provider is trusted by.")
+    )
+    min_rsa_signing_key_size: Annotated[int, BeforeValidator(fields.integer(1, 1 << 16, "D1"))] = Field(
+        2048,
+        json_schema_extra={"deprecated": True},
+        description="Smallest RSA key of a provider; without effect today.",
+    )
+    one_time_password_shared_secret: SharedSecret | None = Field(
+        None, repr=False, description="Whoever starts a service has to give a one-time password made from this."
+    )
 
 
 AttestationOrReference = Annotated[
@@ -95,9 +111,13 @@ AttestationOrReference = Annotated[
 class Security(Part):
     """Session-wide requirements."""
 
-    attestation: AttestationOrReference = Attestation()
-    singleton_enclaves: fields.Boolean = False
-    service_access_token: fields.Text | None = Field(None, repr=False)
+    attestation: AttestationOrReference = Field(
+        Attestation(), description="What the attestation of a service accepts, or a reference to a config-fragment."
+    )
+    singleton_enclaves: fields.Boolean = Field(False, description="An enclave gets its configuration at most once.")
+    service_access_token: fields.Text | None = Field(
+        None, repr=False, description="Text that a service has to give before it gets anything."
+    )
 
 
 def token_reference(text: str) -> str:
@@ -118,8 +138,12 @@ class SecretConfig(Part):
     """Where the values of secrets are kept: in the CAS, or encrypted in an Azure key vault."""
 
     store: str = "cas"
-    token: Annotated[str, AfterValidator(token_reference)] | None = None
-    vault: Annotated[str, AfterValidator(vault_url)] | None = None
+    token: Annotated[str, AfterValidator(token_reference)] | None = Field(
+        None, description="Reference to a secret of kind aad-token, which opens the vault."
+    )
+    vault: Annotated[str, AfterValidator(vault_url)] | None = Field(
+        None, description="Address of the vault.", examples=["https://shop.vault.azure.net"]
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -41,11 +41,11 @@ def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
 class EnclaveSigner(Part):
     """Enclaves by who signed them: product and security version number."""
 
-    mrsigner: fields.Measurement
-    isvprodid: fields.SgxNumber
-    isvsvn: fields.SgxNumber | None = None
-    isvsvn_min: fields.SgxNumber | None = None
-    isvsvn_max: fields.SgxNumber | None = None
+    mrsigner: fields.Measurement = Field(description="Hash of the key that signed the enclave, 64 hex digits.")
+    isvprodid: fields.SgxNumber = Field(description="Product number, 0 to 65535.", examples=[1])
+    isvsvn: fields.SgxNumber | None = Field(None, description="The only accepted security version number.")
+    isvsvn_min: fields.SgxNumber | None = Field(None, description="The lowest accepted security version number.")
+    isvsvn_max: fields.SgxNumber | None = Field(None, description="The highest accepted security version number.")
 
     @model_validator(mode="before")
     @classmethod
@@ -92,8 +92,10 @@ SignerOrReference = Annotated[
 class Variant(Part):
     """One kind of acceptable enclave: any of the measurements, and the signer."""
 
-    mrenclave: Measurements | None = None
-    signer: SignerOrReference | None = None
+    mrenclave: Measurements | None = Field(
+        None, description="Accepted measurements, 64 hex digits each, or references; without it any measurement."
+    )
+    signer: SignerOrReference | None = Field(None, description="Who has to have signed the enclave.")
 
     @model_validator(mode="after")
     def _names_something(self) -> Variant:
@@ -110,18 +112,46 @@ VariantOrReference = Annotated[
 class Service(Part):
     """What one program gets, and which enclave may have it."""
 
-    name: fields.ServiceName
-    command: fields.Command = Field((), repr=False)
-    environment: dict[fields.EnvironmentKey, fields.Text] = Field({}, repr=False)
-    pwd: fields.AbsolutePath | None = None
-    image_name: fields.Text | None = None
-    attestation: Annotated[tuple[VariantOrReference, ...], BeforeValidator(one_or_many)] = ()
-    platforms: tuple[Annotated[str, AfterValidator(platform)], ...] = ()
-    fspf_path: fields.FilePath | None = None
-    fspf_key: fields.FspfKey | None = Field(None, repr=False)
-    fspf_tag: fields.FspfTag | None = None
-    fspf_update_policy: fields.FspfUpdatePolicy = "rollback_protected_reinitializable"
-    one_time_password_shared_secret: SharedSecret | None = Field(None, repr=False)
+    name: fields.ServiceName = Field(
+        description="Name of the service; SCONE_CONFIG_ID is the name of the session, / and this.", examples=["python3"]
+    )
+    command: fields.Command = Field(
+        (),
+        repr=False,
+        description="The command line: text that is split on blanks, or a list of words. May hold placeholders.",
+        examples=["python3 app.py", ["python3", "app.py"]],
+    )
+    environment: dict[fields.EnvironmentKey, fields.Text] = Field(
+        {},
+        repr=False,
+        description="All variables that the program sees. Values may hold placeholders.",
+        examples=[{"API_USER": "myself", "API_PASSWORD": "$$SCONE::password$$"}],
+    )
+    pwd: fields.AbsolutePath | None = Field(None, description="The working directory.", examples=["/app"])
+    image_name: fields.Text | None = Field(
+        None, description="Which of `images` belongs to the service.", examples=["app_image"]
+    )
+    attestation: Annotated[tuple[VariantOrReference, ...], BeforeValidator(one_or_many)] = Field(
+        (), description="Which enclaves get this: any of the entries is enough. Entries may be references."
+    )
+    platforms: tuple[Annotated[str, AfterValidator(platform)], ...] = Field(
+        (),
+        description="On which machines the service may run: INTEL_QE_ID: and 32 hex digits; without it on any.",
+        examples=[["INTEL_QE_ID:00112233445566778899aabbccddeeff"]],
+    )
+    fspf_path: fields.FilePath | None = Field(
+        None, description="File that describes the protected file system of the image.", examples=["/fs.fspf"]
+    )
+    fspf_key: fields.FspfKey | None = Field(
+        None, repr=False, description="Its key: 64 hex digits, or a reference to a binary secret of 32 bytes."
+    )
+    fspf_tag: fields.FspfTag | None = Field(None, description="Its first state, 32 hex digits.")
+    fspf_update_policy: fields.FspfUpdatePolicy = Field(
+        "rollback_protected_reinitializable", description="Whether an older state of the file system is noticed."
+    )
+    one_time_password_shared_secret: SharedSecret | None = Field(
+        None, repr=False, description="Whoever starts the service has to give a one-time password made from this."
+    )
 
     @model_validator(mode="before")
     @classmethod

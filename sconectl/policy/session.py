@@ -22,12 +22,23 @@ from sconectl.policy.volumes import Image, Volume
 class Head(Part):
     """The scalars of a session, checked apart from its lists so that all faults are seen at once."""
 
-    name: fields.SessionName
-    version: fields.Version
-    predecessor: fields.SessionHash | None = None
-    namespace_hash: fields.SessionHash | None = None
-    salt: fields.Salt | None = None
-    creator: Creator | None = None
+    name: fields.SessionName = Field(
+        description="Absolute name: the namespaces that the session lies in, and its own name, with / in between.",
+        examples=["shop/cart"],
+    )
+    version: fields.Version = Field(description="Version of the session language.", examples=["0.3.12"])
+    predecessor: fields.SessionHash | None = Field(
+        None, description="Hash of the version that this one replaces; left out when the session is new."
+    )
+    namespace_hash: fields.SessionHash | None = Field(
+        None, description="Hash that the namespace has to have; only when the session is new."
+    )
+    salt: fields.Salt | None = Field(
+        None, description="32 random hex digits; they make the hash of the session public without telling its content."
+    )
+    creator: Creator | None = Field(
+        None, description="Who created the session; the CAS fills it in, and signed sessions name their signer here."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -48,13 +59,19 @@ def created_or_updated(value: dict[str, Any]) -> None:
 class Session(Head):
     """A policy: what its services get, which enclaves may have it, and who may read and change it."""
 
-    access_policy: AccessPolicy | str = AccessPolicy()
-    security: Security | str = Security()
-    secret_config: SecretConfig = SecretConfig()
-    services: tuple[Service, ...] = ()
-    images: tuple[Image, ...] = ()
-    secrets: tuple[Secret, ...] = Field((), repr=False)
-    volumes: tuple[Volume, ...] = ()
+    access_policy: AccessPolicy | str = Field(
+        AccessPolicy(), description="Who may read and change the session, or a reference to a config-fragment."
+    )
+    security: Security | str = Field(
+        Security(), description="How strictly enclaves are checked, or a reference to a config-fragment."
+    )
+    secret_config: SecretConfig = Field(SecretConfig(), description="Where the values of secrets are kept.")
+    services: tuple[Service, ...] = Field((), description="The programs that get something from this session.")
+    images: tuple[Image, ...] = Field((), description="What is put around a program: files and volumes.")
+    secrets: tuple[Secret, ...] = Field(
+        (), repr=False, description="Named values: generated, given here, or imported from another session."
+    )
+    volumes: tuple[Volume, ...] = Field((), description="Protected file systems that services mount.")
 
     def mentions_creator(self) -> bool:
         """Say whether who the creator is matters; a delegated access policy may turn out to name it."""

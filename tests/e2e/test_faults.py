@@ -148,8 +148,8 @@ def test_an_image_that_is_not_built(hello: World, project: Path) -> None:
 
 
 def test_an_unavailable_mode(hello: World, project: Path) -> None:
-    file = change(project / "mesh.yaml", "cas_url: $CAS_URL", "cas_url: $CAS_URL\n    mode: SignedManifest")
-    fails(hello.apply_mesh(file), 4, "mode SignedManifest is not available in this version")
+    file = change(project / "mesh.yaml", "cas_url: $CAS_URL", "cas_url: $CAS_URL\n    mode: SignOnline")
+    fails(hello.apply_mesh(file), 4, "mode SignOnline) is not available yet")
 
 
 def test_hardware_can_be_required(hello: World, project: Path) -> None:

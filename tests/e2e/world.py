@@ -39,9 +39,16 @@ class Outcome:
         return self.out + self.err
 
 
-def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Outcome:
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+) -> Outcome:
+    words = [str(word) for word in command]
     done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, env=env, cwd=cwd, check=False, timeout=540
+        words, capture_output=True, text=True, env=env, cwd=cwd, input=stdin, check=False, timeout=540
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 

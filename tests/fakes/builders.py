@@ -8,10 +8,10 @@ from typing import Any
 
 from fakes.workspace import FakeKeys
 from sconectl.apply.image_sessions import salt_of
-from sconectl.manifest.fields import Secret
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
 from sconectl.manifest.reader import Manifest, read_manifest
+from sconectl.manifest.secrets import Secret
 from sconectl.plan.facts import BuildRecord, Fspf, ImageFacts
 from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.naming import without_tag

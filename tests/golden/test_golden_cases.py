@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
-from sconectl.apply.image_secrets import read_image_secrets
 from sconectl.apply.image_sessions import salt_of
 from sconectl.apply.mesh import MeshWorld, apply_mesh
+from sconectl.apply.service_files import read_service_files
 from sconectl.errors import SconectlError
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
 from sconectl.manifest.reader import read_manifest
-from sconectl.plan.availability import require_available
-from sconectl.plan.environment import service_values
+from sconectl.plan.availability import refuse
 from sconectl.plan.facts import Fspf, ImageFacts
-from sconectl.plan.mesh import MeshInput, builtin_names, plan_mesh
+from sconectl.plan.mesh import MeshInput, plan_mesh
 from sconectl.plan.naming import without_tag
 from sconectl.plan.service import image_facts, plan_service
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
 KEPT_AS = ".expected"  # at the end of names that only Helm asks for, like _helpers.tpl
+SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))  # every machine signs with this one here
 VERSION = "0.0.0"  # the chart names the version that wrote it; releases must not change every case
 
 
@@ -53,19 +56,16 @@ def compile_case(case: Path) -> dict[str, bytes]:
     manifest = read_manifest((case / "mesh.yaml").read_bytes(), "mesh.yaml", learnt["variables"])
     mesh = manifest.model
     assert isinstance(mesh, Mesh)
-    require_available(mesh, manifest.document)
     facts = {service.name: images[service.image] for service in mesh.services}
-    replaced = {}
-    for service in mesh.services:
-        if service.image_secrets:
-            others = [known for name, known in facts.items() if name != service.name]
-            names = service_values(mesh, service.name, facts[service.name], others)
-            names |= builtin_names(mesh, learnt["release"], service, facts[service.name])
-            raw = (case / service.image_secrets).read_bytes()
-            replaced[service.name] = read_image_secrets(raw, service.image_secrets, names.get)
-    plan = plan_mesh(MeshInput(mesh, manifest.document, facts, replaced, learnt["release"], VERSION))
+    given = MeshInput(mesh, manifest.document, facts, {}, learnt["release"], VERSION)
+    with contextlib.chdir(case):
+        files = read_service_files(mesh, manifest.document, Path())
+    plan = plan_mesh(replace(given, files=files))
+    if not learnt.get("dry_run"):
+        refuse(plan.limits)
     workspace = MemoryWorkspace()
-    apply_mesh(plan, MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None))
+    world = MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: SIGNING_KEY)
+    apply_mesh(plan, replace(world, release=learnt.get("manifests", "")))
     return workspace.content
 
 

@@ -16,8 +16,8 @@ from sconectl.apply.genservice import EarlierRuns
 from sconectl.apply.native import NativeSources
 from sconectl.apply.plan_report import PlanReport, PlanWorld, report_plan
 from sconectl.apply.plan_words import as_document
+from sconectl.cli.finding_json import plain
 from sconectl.cli.plan_table import table_lines
-from sconectl.cli.session_check import plain
 from sconectl.manifest.reader import read_manifest
 from sconectl.ports import ImageInfo
 from sconectl.toolchains.native_build import CopiedFile

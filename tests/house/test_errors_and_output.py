@@ -24,6 +24,8 @@ OUTSIDE_THE_TREE = {
     "_RemoteNeeded": "cas/sharing.py: leaves a transaction to fetch a value, and never the module",
     "CasRefusal": "cas/: a refusal before it is an HTTP answer; whoever asked gets CasRefused",
     "FragmentError": "policy/: what a reference stands for cannot be had; the CAS turns it into a refusal",
+    "Misfits": "manifest/: raised inside of pydantic, which takes a ValueError; becomes findings with positions",
+    "Unfit": "manifest/: the same",
     "PlaceholderError": "policy/: caught by the rules, which turn it into a finding with a position",
     "BadKey": "protect/: the same; whoever reads a key turns it into a refusal",
     "BadSignature": "protect/: the same as SealBroken",

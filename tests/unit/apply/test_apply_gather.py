@@ -12,8 +12,9 @@ from fakes.builders import facts, mesh_text, read_mesh, record
 from fakes.engine import FakeEngine, FakeRegistry, Image, image
 from fakes.stores import MemorySessionStore
 
-from sconectl.apply.gather import FactSources, gather_facts, read_records
+from sconectl.apply.gather import FactSources, gather_facts
 from sconectl.apply.image_sessions import publish_facts
+from sconectl.apply.records import read_records
 from sconectl.errors import BuildFailed, EngineUnreachable, PlanImpossible, UsageError
 from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts
 

@@ -220,10 +220,17 @@ def test_without_a_store_only_files_are_written(store: MemorySessionStore, works
 def test_invalid_policies_are_refused_before_anything_happens(
     store: MemorySessionStore, workspace: DiskWorkspace
 ) -> None:
-    broken = facts("web", environment={"local": [{"name": "A", "value": "$$SCONE::nothing$$"}]})
-    other = facts("db", environment={"local": [{"name": "A", "value": "$$SCONE::nowhere$$"}]})
+    broken, other = (
+        facts(
+            name,
+            environment={"global": [{"name": "A"}]},
+            secrets={"global": [{"name": f"raw-of-{name}", "kind": "binary"}]},
+        )
+        for name in ("web", "db")
+    )
+    raw_bytes = {name: {"A": f"$$SCONE::raw-of-{name}$$"} for name in ("web", "db")}
     with pytest.raises(InvalidInput) as caught:
-        apply(compiled(broken, other), store, workspace)
+        apply(compiled(broken, other, env=raw_bytes), store, workspace)
     assert {f.position.file for f in caught.value.findings} == {"policies/web.yaml", "policies/db.yaml"}
     assert store.put_log == store.read_log == []
     assert not workspace.root.exists()

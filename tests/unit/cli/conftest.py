@@ -52,7 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: FakeEngine)
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs `sconectl WORDS` and says what came of it. No error gets past the boundary."""
 
-    def call(*words: str | Path, entry: Callable[[], None] = main.run) -> Outcome:
+    def call(*words: str | Path, entry: Callable[[], None] = main.run_sconectl) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["sconectl", *map(str, words)])
         capfd.readouterr()
         code = 0

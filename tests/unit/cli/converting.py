@@ -35,7 +35,7 @@ def convert(run: Run, project: Path, engine: FakeEngine) -> Convert:
     engine.images["native:1"] = of_layers([tar_of(with_parents(root))], config)
     Path("sconectl.toml").write_text("[launcher]\nbase_image = 'base:1'\n")
 
-    def call(*words: str | Path, namespace: bool = True, entry: Callable[[], None] = main.run_sconify_image) -> Outcome:
+    def call(*words: str | Path, namespace: bool = True, entry: Callable[[], None] = main.convert_image) -> Outcome:
         fixed = [
             "--from=native:1",
             "--to=conf:1",

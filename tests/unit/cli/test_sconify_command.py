@@ -155,7 +155,7 @@ def test_host_paths_and_measured_paths(convert: Convert) -> None:
 
 def test_help_is_what_happens_without_arguments(run: Run) -> None:
     for words in ([], ["-h"], ["--help"]):
-        done = run(*words, entry=main.run_sconify_image)
+        done = run(*words, entry=main.convert_image)
         assert done.code == 0 and "--from" in done.out
 
 

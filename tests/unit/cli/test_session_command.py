@@ -83,12 +83,12 @@ def test_check_for_programs(run: Run, file: Path) -> None:
     assert (good.code, json.loads(good.out)) == (0, {"findings": []})
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a", '{"session": 5, "signatures": []}'])
-def test_what_is_no_session_is_a_finding_too(run: Run, file: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "line"), [("a: [", 2), ("- a", 1), ('{"session": 5, "signatures": []}', 1)])
+def test_what_is_no_session_is_a_finding_too(run: Run, file: Path, text: str, line: int) -> None:
     file.write_text(text)
     done = run("session", "check", file, "--output", "json")
     assert done.code == 3
-    assert json.loads(done.out)["findings"][0]["line"] == 1
+    assert json.loads(done.out)["findings"][0]["line"] == line
 
 
 def test_warnings_can_be_forbidden(run: Run, file: Path) -> None:
@@ -295,10 +295,11 @@ def test_what_can_be_wrong_on_the_command_line(run: Run, file: Path, words: tupl
 def test_secrets_do_not_show(run: Run, file: Path) -> None:
     file.write_text(
         'name: a\nversion: "0.3.10"\nsecrets:\n  - {name: s, kind: ascii, value: hunter2, export: 5}\n'
-        "  - {name: t, kind: hunter2}\n"
+        "  - {name: t, kind: wrong, value: hunter2}\n"
     )
     done = run("session", "check", file)
     assert done.code == 3
+    assert "kind: wrong" in done.err
     assert "hunter2" not in done.out + done.err
 
 

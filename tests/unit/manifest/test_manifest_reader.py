@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from time import process_time
 
 import pytest
 from fakes.builders import mesh_text, service_text
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
+from sconectl.findings import Finding, Position
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import read_manifest
+from sconectl.manifest.reader import read_document, read_manifest
+from sconectl.yaml_tree import Document, parse
 
 SECRET = "hunter2-Zx9"
 
@@ -44,6 +47,7 @@ build:
   to: UPPER CASE
   comand: python3
   copy: main.py
+  Plain-Files: [/a]
   dirs: [relative, /a/../b]
 environment:
   local:
@@ -71,23 +75,26 @@ def test_all_faults_at_once_with_place_path_and_hint_but_no_value() -> None:
     assert list(found) == sorted(found, key=lambda f: f.position)
     by_path = {f.path: f for f in found}
     expected = {
-        "apiVersion": (1, 13, "at least 5.8", ""),
-        "build.kind": (5, 9, "'python'", ""),
+        "apiVersion": (1, 13, "at least 5.8", "write scone/5.8"),
+        "build.kind": (5, 9, "'python'", "did you mean python?"),
         "build.to": (6, 7, "image reference", ""),
         "build.comand": (7, 3, "unknown field", "did you mean command?"),
         "build.command": (4, 3, "missing", "add command"),
-        "build.copy": (8, 9, "a list", ""),
-        "build.dirs[0]": (9, 10, "absolute path", ""),
-        "build.dirs[1]": (9, 20, "without ..", ""),
-        "environment.local[0].name": (12, 13, "variable name", ""),
-        "environment.local[1].value": (15, 14, "text", ""),
-        "environment.local[2].valeu": (16, 17, "unknown field", "did you mean value?"),
-        "secrets.global[0].size": (20, 13, "whole number", ""),
-        "secrets.global[0].value": (21, 14, "text", ""),
-        "secrets.global[1].name": (22, 13, "secret name", ""),
-        "secrets.global[1].migrate": (23, 16, "true or false", ""),
-        "injection_files[0].path": (25, 11, "absolute path", ""),
-        "injection_files[0].content": (26, 14, "text", ""),
+        "build.copy": (8, 9, "a list", "write each entry in a line of its own, beginning with `- `"),
+        "build.Plain-Files": (9, 3, "unknown field", "did you mean plain_files?"),
+        "build.dirs[0]": (10, 10, "absolute path", ""),
+        "build.dirs[1]": (10, 20, "without ..", ""),
+        "environment.local[0].name": (13, 13, "variable name", ""),
+        "environment.local[1].value": (16, 14, "text", ""),
+        "environment.local[2].valeu": (17, 17, "unknown field", "did you mean value?"),
+        "secrets.global[0].kind": (20, 7, "missing", "add kind"),
+        "secrets.global[0].size": (21, 13, "whole number", ""),
+        "secrets.global[0].value": (22, 14, "text", ""),
+        "secrets.global[1].name": (23, 13, "secret name", ""),
+        "secrets.global[1].kind": (23, 7, "missing", "add kind"),
+        "secrets.global[1].migrate": (24, 16, "true or false", ""),
+        "injection_files[0].path": (26, 11, "absolute path", ""),
+        "injection_files[0].content": (27, 14, "text", ""),
     }
     assert set(by_path) == set(expected)
     for path, (line, column, message, hint) in expected.items():
@@ -186,6 +193,122 @@ def test_spellings_reach_the_model() -> None:
     assert [v.value for v in model.environment.local] == [*spellings, "  deep\n\n", "!#what!$#"]
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "hint"),
+    [
+        (service_text(host_pats=["/a"]), "build.host_pats", "did you mean host_paths?"),
+        (service_text(plainFiles=["/a"]), "build.plainFiles", "did you mean plain_files?"),
+        (service_text(DIRS=["/a"]), "build.DIRS", "did you mean dirs?"),
+        (service_text() + "dirs: [/a]\n", "dirs", "this field belongs to build"),
+        (service_text() + "global: []\n", "global", "remove it"),
+        (service_text(xyz=["/a"]), "build.xyz", "remove it"),
+        (service_text(build={}), "build.build", "this field belongs to the top level"),
+        (service_text(secrets={"imports": ["a"]}), "secrets.imports", "did you mean import?"),
+        (mesh_text() + "namespace: x\n", "namespace", "this field belongs to policy"),
+        (mesh_text().replace("image:", "imagee:"), "services[0].imagee", "did you mean image?"),
+        (mesh_text().replace("cas_url", "cas-url"), "cas[0].cas-url", "did you mean cas_url?"),
+        (mesh_text() + "apiversion: x\n", "apiversion", "did you mean apiVersion?"),
+    ],
+)
+def test_unknown_fields_name_the_one_that_was_meant(text: str, path: str, hint: str) -> None:
+    (finding,) = (f for f in faults(text) if f.path == path)
+    assert (finding.message, finding.hint) == ("unknown field", hint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("Python", "did you mean python?"),
+        ("java-17", "did you mean java17?"),
+        ("sconify-image", "did you mean sconify_image?"),
+        ("java17_glibc", "did you mean java17-glibc?"),
+        ("fortran", ""),
+    ],
+)
+def test_unknown_kinds_name_the_one_that_was_meant(kind: str, hint: str) -> None:
+    (finding,) = faults(service_text(kind=kind))
+    assert (finding.path, finding.hint) == ("build.kind", hint)
+    assert finding.message.startswith("expected 'python', 'java'")
+
+
+@pytest.mark.parametrize("written", ["true", "True", "TRUE", '"true"', "tRuE"])
+def test_flags_that_are_true(written: str) -> None:
+    assert mesh(mesh_text() + f"repo: {{destination: a/b, squash: {written}}}\n").repo.squash is True  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("written", ["false", "False", "FALSE", "'false'"])
+def test_flags_that_are_false(written: str) -> None:
+    assert mesh(mesh_text() + f"repo: {{destination: a/b, push: {written}}}\n").repo.push is False  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"), [("yes", "write true"), ("ON", "write true"), ("no", "write false"), ("0", "write false")]
+)
+def test_flags_that_are_not_plain(written: str, hint: str) -> None:
+    (finding,) = faults(mesh_text() + f"repo: {{destination: a/b, push: {written}}}\n")
+    assert (finding.path, finding.message, finding.hint) == ("repo.push", "expected true or false", hint)
+
+
+@pytest.mark.parametrize("written", ["maybe", "[]", "{a: b}", "2"])
+def test_flags_that_are_none(written: str) -> None:
+    (finding,) = faults(mesh_text() + f"repo: {{destination: a/b, push: {written}}}\n")
+    assert (finding.path, finding.message, finding.hint) == ("repo.push", "expected true or false", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["cas", "cas.example.org:8081", "https://cas.example.org", "[::1]:8081", "172.17.0.1:8081", "local"]
+)
+def test_addresses_of_a_cas(url: str) -> None:
+    assert mesh(mesh_text().replace("cas.example.org", f'"{url}"')).cas[0].cas_url == url
+
+
+@pytest.mark.parametrize("url", ["http://a", "a b", "a/b", "a:b", "ftp://a", "", "a;b", "a\\nb"])
+def test_what_is_no_address_of_a_cas(url: str) -> None:
+    (finding,) = faults(mesh_text().replace("cas.example.org", f'"{url}"'))
+    assert finding.path == "cas[0].cas_url"
+
+
+@pytest.mark.parametrize("name", ["maria_db", "Web2", "a", "a" * 63])
+def test_names_of_services(name: str) -> None:
+    assert mesh(mesh_text().replace("name: web", f"name: {name}")).services[0].name == name
+
+
+@pytest.mark.parametrize("name", ["-a", "a.b", "a_", "a" * 64, "a/b", "ä"])
+def test_what_is_no_name_of_a_service(name: str) -> None:
+    found = faults(mesh_text().replace("name: web", f"name: {name}"))
+    assert [f.path for f in found] == ["services[0].name"]
+
+
+def test_a_variable_of_a_mesh_needs_a_value_which_may_be_empty() -> None:
+    text = mesh_text().replace("env: []", "env: [{service: web, env: [{name: A}, {name: B, value: }]}]")
+    (finding,) = faults(text)
+    assert (finding.path, finding.hint) == ("env[0].env[0].value", "add value")
+
+
+def test_empty_text_leaves_optional_fields_out() -> None:
+    fields = ("from", "pwd", "requirements", "stable")
+    secret = {"name": "s", "kind": "x509", "private_key": "k", **dict.fromkeys(("issuer", "endpoint", "valid_for"), "")}
+    text = service_text(
+        **dict.fromkeys((f"{field}_" for field in fields), ""),
+        secrets={"global": [{**secret, "dns": "", "san": "", "export_public": "", "key_type": "", "size": ""}]},
+    )
+    model = service(text)
+    assert (model.build.base, model.build.pwd, model.build.requirements, model.build.stable) == (None, "/", None, None)
+    assert model.secrets.global_[0].model_dump(exclude_none=True) == {"name": "s", "kind": "x509", "private_key": "k"}
+
+
+def test_ten_thousand_services_are_read_in_no_time() -> None:
+    value = parse(mesh_text(), "m.yaml").value
+    assert isinstance(value, dict)
+    names = [f"s{number}" for number in range(10_000)]
+    value["env"] = [{"service": name, "env": [{"name": "A", "value": name}]} for name in names]
+    value["services"] = [{"name": name, "image": f"example/{name}"} for name in names]
+    document = Document("m.yaml", value, {(): Position("m.yaml", 1, 1)})
+    start = process_time()
+    assert isinstance(read_document(document, {}).model, Mesh)
+    assert process_time() - start < 5
+
+
 # --- variables ------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +388,7 @@ def test_repr_of_the_model_hides_values() -> None:
     model = service(
         service_text(
             environment={"local": [{"name": "A", "value": SECRET}], "global": [{"name": "B", "value": SECRET}]},
-            secrets={"global": [{"name": "s", "value": SECRET}]},
+            secrets={"global": [{"name": "s", "kind": "ascii", "value": SECRET}]},
             injection_files=[{"path": "/f", "content": SECRET}],
         )
     )
@@ -299,3 +422,17 @@ def test_upstream_manifests_are_nine() -> None:
     if not CORPUS.is_dir():
         pytest.skip("upstream's manifests are not beside this checkout")
     assert len(list(CORPUS.rglob("*.yaml.template"))) == 9
+
+
+@pytest.mark.parametrize("name", ["hello", "java", "secure-documents", "flask-redis"])
+def test_without_variables_exactly_the_missing_ones_are_reported(name: str) -> None:
+    files = sorted((CORPUS / name).glob("*.yaml.template"))
+    if not files:
+        pytest.skip(f"upstream's manifests are not in {CORPUS.parent.name}/{CORPUS.name} beside this checkout")
+    for file in files:
+        found = faults(file.read_text(), file.name)
+        assert {f.code for f in found} == {"SC1003"}
+        text = "".join(line.partition(" #")[0] for line in file.read_text().splitlines(keepends=True))
+        used = set(re.findall(r"(?<!\$)\$\{?([A-Z][A-Z_]*)", text))
+        named = {match[1] for f in found if (match := re.search(r"\$([A-Z_]+)", f.message))}
+        assert named == used

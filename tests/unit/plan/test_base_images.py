@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
 from sconectl.errors import UsageError
-from sconectl.manifest.genservice import BuildKind
+from sconectl.manifest.genservice import BUILD_KINDS
 from sconectl.plan.base_images import DEFAULT_BASES, base_image, check_kinds, is_java
 
 
 def test_every_kind_that_is_built_has_an_image() -> None:
-    assert set(DEFAULT_BASES) == set(get_args(BuildKind)) - {"sconify_image"}
+    assert set(DEFAULT_BASES) == set(BUILD_KINDS) - {"sconify_image"}
     assert [kind for kind in DEFAULT_BASES if not is_java(kind)] == ["python"]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from time import process_time
 from typing import Any
 
 import pytest
-from fakes.builders import compiled, environment, facts, read_mesh, session
+from fakes.builders import compiled, environment, facts, mesh_text, read_mesh, session
 
-from sconectl.errors import PlanImpossible
+from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.plan.environment import MeshValues, unpasted
 
 LAYERS = ("default", "global", "helm", "web")
 
@@ -84,6 +86,63 @@ def test_the_image_comes_below_everything() -> None:
 def test_only_declared_variables_reach_the_session() -> None:
     plan = compiled(facts(), env={"global": {"OTHER": "x"}})
     assert set(environment(plan, "web")) == {"PATH"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("|\n    a\n      b\n    c\n", "a\n  b\nc\n"),
+        (" |\n   a\n\n   b", "a\n\nb\n"),
+        (" |-\n   a\n\n", "a"),
+        ("|+ \n   a\n\n", "a\n\n"),
+        ("|\na\n", "|\na\n"),
+        ("| a\n   b\n", "| a\n   b\n"),
+        ("|", "|"),
+        ("|\n", "|\n"),
+        ("|\n   \n", "|\n   \n"),
+        ("a |\n  b", "a |\n  b"),
+        ("||\n  b", "||\n  b"),
+    ],
+)
+def test_values_with_a_block_mark_of_their_own_lose_it(value: str, expected: str) -> None:
+    """Upstream pastes values into YAML, so long ones in use begin with ` |` (spec: sqlInitScript)."""
+    assert unpasted(value) == expected
+
+
+def test_values_of_a_mesh_lose_their_block_mark() -> None:
+    got = environment(compiled(facts(**variables("X")), env={"global": {"X": "|\n    a\n      b\n"}}), "web")
+    assert got["X"] == "a\n  b\n"
+
+
+def test_block_marks_in_a_service_manifest_are_text() -> None:
+    assert environment(compiled(facts(**variables(X="|\n  a\n"))), "web")["X"] == "|\n  a\n"
+
+
+def test_names_may_bring_a_default_along() -> None:
+    local = [{"name": "A", "value": '{{x | default(value="{{namespace}}/1")}}'}]
+    assert environment(compiled(facts(environment={"local": local})), "web")["A"] == "shop/1"
+    assert environment(compiled(facts(environment={"local": local}), env={"global": {"x": "2"}}), "web")["A"] == "2"
+
+
+def test_values_of_a_mesh_are_checked_where_they_stand() -> None:
+    env = {"global": {"A": "{{ x | upper }}", "B": "$$SCONE::x", "C": "fine {{namespace}}"}, "web": {"D": "{% if %}"}}
+    with pytest.raises(InvalidInput) as caught:
+        compiled(facts(), env=env)
+    assert [(finding.code, finding.path) for finding in caught.value.findings] == [
+        ("SC1045", "env[0].env[0].value"),
+        ("SC1006", "env[0].env[1].value"),
+        ("SC1045", "env[1].env[0].value"),
+    ]
+
+
+def test_a_thousand_services_are_no_trouble() -> None:
+    """Each service with variables of its own, whose defaults all others could take."""
+    image = facts(**variables(**{f"v{n}": "1" for n in range(20)}))
+    mesh, _ = read_mesh(mesh_text([f"s{n}" for n in range(1000)], env={"global": {"v0": "2"}}))
+    before = process_time()
+    values = MeshValues(mesh, {service.name: image for service in mesh.services})
+    assert all(values.of(service.name)["v0"] == "2" for service in mesh.services)
+    assert process_time() - before < 2
 
 
 def test_an_empty_default_is_a_value() -> None:

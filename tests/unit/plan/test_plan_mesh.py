@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes.builders import MEASUREMENT, compiled, facts, mesh_text, read_mesh, session
+from fakes.builders import MEASUREMENT, compiled, environment, facts, mesh_text, read_mesh, session
 
 from sconectl.apply.mesh import check_sessions
 from sconectl.errors import PlanImpossible
-from sconectl.plan.availability import require_available
-from sconectl.plan.mesh import FSPF_SECRET, IMAGE_KEY_SECRET, image_cas, main_cas
+from sconectl.plan.availability import remarks, require_available
+from sconectl.plan.mesh import FSPF_SECRET, IMAGE_KEY_SECRET, MeshInput, image_cas, main_cas, plan_mesh
 
 
 def changed(old: str, new: str, services: tuple[str, ...] = ("web",)) -> str:
@@ -128,25 +128,224 @@ def test_without_upload() -> None:
     assert not compiled(facts(), text=changed("cas.example.org", "cas.example.org\n    mode: NoUpload")).upload
 
 
-def test_everything_that_is_not_available_yet_is_refused_together() -> None:
+def test_everything_that_is_not_available_yet_is_planned_and_refused_together() -> None:
     text = changed(
         "namespace: shop",
-        "namespace: shop\n  maa: x\n  access_policy_name: x\nrepo: {destination: x}\nhelm_extra_values: {a: {}}",
-    ).replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    mode: SignedManifest")
-    text = text.replace("    image:", "    helm_chart: x\n    image:")
+        "namespace: shop\nrepo: {destination: registry.example.org/x}\nextra_policies: [{name: audit.yaml}]",
+    ).replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    mode: SignOnline")
     mesh, manifest = read_mesh(text)
     with pytest.raises(PlanImpossible) as caught:
         require_available(mesh, manifest.document)
-    assert {(f.code, f.path) for f in caught.value.findings} == {
-        ("SC2001", path)
-        for path in [
-            *("cas[0].mode", "policy.maa", "policy.access_policy_name", "services[0].helm_chart"),
-            *("helm_extra_values", "repo"),
+    expected = {("SC2001", path) for path in ["cas[0].mode", "repo", "extra_policies"]}
+    assert {(f.code, f.path) for f in caught.value.findings} == expected
+    assert all(finding.hint for finding in caught.value.findings)
+    plan = compiled(facts(), text=text)
+    assert {(f.severity, f.code, f.path) for f in plan.limits} == {("warning", *entry) for entry in expected}
+    assert plan.repo is not None and plan.repo.destination == "registry.example.org/x"
+    assert not plan.upload and not plan.signed
+    mesh, manifest = read_mesh(mesh_text())
+    require_available(mesh, manifest.document)
+    assert compiled(facts()).limits == ()
+
+
+def test_images_that_are_not_copied_need_nothing() -> None:
+    mesh, manifest = read_mesh(mesh_text() + "repo: {destination: registry.example.org/x, push: false}\n")
+    require_available(mesh, manifest.document)
+    (remark,) = remarks(mesh, manifest.document)
+    assert (remark.code, remark.path) == ("SC2010", "repo")
+
+
+def test_what_the_images_cannot_do_when_they_run_is_planned_with_a_warning() -> None:
+    image = facts(volumes=[{"name": "data", "path": "/data"}])
+    plan = compiled(image, text=changed("namespace: shop", "namespace: shop\n  maa: https://x.attest.azure.net"))
+    assert [(f.severity, f.code, f.path) for f in plan.limits] == [
+        ("warning", "SC2001", "policy.maa"),
+        ("warning", "SC2001", "services[0].image"),
+    ]
+    hardware = image.model_copy(update={"toolchain": "scone"})
+    assert compiled(hardware).limits == ()
+
+
+def test_azure_attests_instead_of_intel() -> None:
+    url = "https://x.attest.azure.net"
+    plan = compiled(
+        facts(), text=changed("namespace: shop", f"namespace: shop\n  maa: {url}\n  tolerate: hyperthreading")
+    )
+    assert session(plan, "web")["security"]["attestation"] == {
+        "mode": "maa",
+        "url": url,
+        "tolerate": ["hyperthreading", "maa-managed-tcb"],
+    }
+    check_sessions(plan)
+
+
+def test_words_that_attestation_does_not_know() -> None:
+    policy = (
+        'namespace: shop\n  tolerate: "hyperthreding, outdated-tcb"\n  ignore_advisories: INTEL-SA-1, INTEL-SA-00615'
+    )
+    found = refused(changed("namespace: shop", policy))
+    assert [(code, path, line) for code, path, line, _, _ in found] == [
+        ("SC2013", "policy.tolerate", 8),
+        ("SC2013", "policy.ignore_advisories", 9),
+    ]
+    assert found[0][4] == "did you mean hyperthreading?"
+
+
+# --- fragments of other sessions --------------------------------------------------------------------------------------
+
+
+def test_fragments_are_imported_and_referred_to() -> None:
+    policy = "namespace: shop\n  access_policy_name: security/policies/access\n  security_policy_name: security/top/all"
+    plan = compiled(facts(), text=changed("namespace: shop", policy))
+    document = session(plan, "web")
+    assert document["access_policy"] == "$$SCONE::sconectl-access-policy$$"
+    assert document["security"] == "$$SCONE::sconectl-security-policy$$"
+    imports = {"access": ("security/policies", "access"), "security": ("security/top", "all")}
+    assert document["secrets"] == [
+        {
+            "name": f"sconectl-{role}-policy",
+            "kind": "config-fragment",
+            "import": {"session": source, "secret": secret},
+        }
+        for role, (source, secret) in imports.items()
+    ]
+    check_sessions(plan)
+
+
+def test_a_fragment_of_the_attestation_stands_below_security() -> None:
+    policy = "namespace: shop\n  attestation_policy_name: security/attestation\n  tolerate: hyperthreading"
+    text = changed("namespace: shop", policy)
+    plan = compiled(facts(), text=text)
+    assert session(plan, "web")["security"] == {"attestation": "$$SCONE::sconectl-attestation-policy$$"}
+    check_sessions(plan)
+    mesh, manifest = read_mesh(text)
+    (remark,) = remarks(mesh, manifest.document)
+    assert (remark.code, remark.path) == ("SC2010", "policy.tolerate")
+
+
+def test_a_fragment_in_another_cas_is_named_with_its_key() -> None:
+    other = "cas_url: cas.example.org\n  - {name: access, cas_url: 'https://other.example.org:1', cas_key: KEY}"
+    text = changed("namespace: shop", "namespace: shop\n  access_policy_name: a/b").replace(
+        "cas_url: cas.example.org", other
+    )
+    (secret,) = session(compiled(facts(), text=text), "web")["secrets"]
+    assert secret["import"] == {
+        "session": "a",
+        "secret": "b",
+        "cas_url": "other.example.org:1",
+        "cas_key": "KEY",
+    }
+    found = refused(text.replace(", cas_key: KEY", ""))
+    assert [(code, path) for code, path, *_ in found] == [("SC2014", "cas[1]")]
+
+
+def test_fragments_that_name_nothing_or_each_other() -> None:
+    policy = "namespace: shop\n  access_policy_name: alone\n  security_policy_name: a/b\n  attestation_policy_name: c/d"
+    found = refused(changed("namespace: shop", policy))
+    assert [(code, path) for code, path, *_ in found] == [
+        ("SC2014", "policy.access_policy_name"),
+        ("SC2014", "policy.attestation_policy_name"),
+    ]
+
+
+# --- upload modes -----------------------------------------------------------------------------------------------------
+
+
+def in_mode(mode: str, key: str = "") -> str:
+    more = f"\n    cas_encryption_key: {key}" if key else ""
+    return changed("cas.example.org", f"cas.example.org\n    mode: {mode}{more}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "upload", "signed", "installed"),
+    [
+        ("Upload", True, False, False),
+        ("NoUpload", False, False, False),
+        ("SignedManifest", False, True, True),
+        ("EncryptedManifest", False, True, True),
+        ("EncryptedOnly", False, True, False),
+    ],
+)
+def test_modes(mode: str, upload: bool, signed: bool, installed: bool) -> None:
+    plan = compiled(facts(), text=in_mode(mode))
+    assert (plan.mode, plan.upload, plan.signed, plan.installed) == (mode, upload, signed, installed)
+    reader = "NONE" if signed else "CREATOR"
+    assert [entry.document["access_policy"]["read"] for entry in plan.sessions] == [[reader]] * 2
+    check_sessions(plan)
+
+
+def test_a_signed_session_holds_no_secret() -> None:
+    secrets = {
+        "global": [
+            {"name": "given", "kind": "ascii", "value": "hunter2"},
+            {"name": "made", "kind": "ascii"},
+            {"name": "open", "kind": "config-fragment", "value": "x"},
         ]
     }
-    require_available(*_parts(mesh_text()))
+    image = facts(secrets=secrets)
+    (found,) = refused(in_mode("SignedManifest"), image)
+    assert (found[0], found[1]) == ("SC2017", "cas[0].mode")
+    assert "value of given" in found[3] and "made" not in found[3] and "hunter2" not in str(found)
+    assert compiled(image, text=in_mode("EncryptedManifest", "ab" * 32)).signed
 
 
-def _parts(text: str) -> Any:
+def test_an_encryption_key_that_is_none_or_unused() -> None:
+    (found,) = refused(in_mode("EncryptedManifest", "abc"))
+    assert (found[0], found[1]) == ("SC2017", "cas[0].cas_encryption_key")
+    mesh, manifest = read_mesh(in_mode("Upload", "ab" * 32))
+    assert [(f.code, f.path) for f in remarks(mesh, manifest.document)] == [("SC2010", "cas[0].cas_encryption_key")]
+    mesh, manifest = read_mesh(in_mode("SignedManifest"))
+    assert [(f.code, f.path) for f in remarks(mesh, manifest.document)] == [("SC2019", "cas[0].mode")]
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_one_in_the_chart() -> None:
+    text = changed("name: web", "name: Maria_DB", ("web", "db")).replace("name: db", "name: maria-db")
+    images = {name: facts(name) for name in ("web", "db")}
     mesh, manifest = read_mesh(text)
-    return mesh, manifest.document
+    known = {"Maria_DB": images["web"], "maria-db": images["db"]}
+    with pytest.raises(PlanImpossible) as caught:
+        plan_mesh(MeshInput(mesh, manifest.document, known, {}, "", "0"))
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.path) == ("SC2002", "services[1].name")
+    assert "Maria_DB" in finding.message
+
+
+def test_a_name_with_other_letters_becomes_a_label_in_the_chart_only() -> None:
+    text = changed("name: web", "name: maria_DB")
+    mesh, manifest = read_mesh(text)
+    plan = plan_mesh(MeshInput(mesh, manifest.document, {"maria_DB": facts()}, {}, "", "0"))
+    assert plan.sessions[1].name == "shop/maria_DB"
+    assert plan.chart.services[0].name == "maria-db"
+    assert plan.chart.services[0].config_id == "shop/maria_DB/python3"
+
+
+def test_a_missing_variable_names_what_the_mesh_gives_instead() -> None:
+    image = facts(environment={"global": [{"name": "API_USER"}, {"name": "OTHER", "value": "x"}]})
+    with pytest.raises(PlanImpossible) as caught:
+        compiled(image, env={"global": {"API_USR": "me"}})
+    (finding,) = caught.value.findings
+    assert finding.code == "SC2005" and "did you mean API_USR?" in finding.hint
+
+
+def test_a_name_without_a_value_stands_where_it_is_written() -> None:
+    image = facts(environment={"global": [{"name": "URL"}]})
+    with pytest.raises(PlanImpossible) as caught:
+        compiled(image, env={"global": {"HOST": "h"}, "web": {"URL": "https://{{HOTS}}/"}})
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.path) == ("SC2006", "env[1].env[0].value")
+    assert finding.hint == "did you mean HOST?"
+
+
+def test_later_sections_override_earlier_ones() -> None:
+    text = changed(
+        "env: []",
+        """env:
+  - {service: web, env: [{name: X, value: first}]}
+  - {service: global, env: [{name: X, value: shared}]}
+  - {service: web, env: [{name: X, value: second}]}""",
+    )
+    image = facts(environment={"global": [{"name": "X"}]})
+    assert environment(compiled(image, text=text), "web")["X"] == "second"

@@ -8,7 +8,7 @@ import pytest
 from fakes.builders import compiled, facts, session
 
 from sconectl.errors import PlanImpossible
-from sconectl.manifest.fields import Secret
+from sconectl.manifest.secrets import Secret
 from sconectl.plan.wiring import ServiceSecrets, wire
 
 

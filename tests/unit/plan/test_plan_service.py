@@ -8,7 +8,9 @@ import pytest
 from fakes.builders import facts, service_plan, service_text
 
 from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.manifest.reader import read_manifest
 from sconectl.plan import naming
+from sconectl.plan.availability import require_available
 from sconectl.plan.facts import BuildRecord, ImageFacts
 
 
@@ -73,10 +75,12 @@ def test_an_existing_image_is_converted_as_it_is() -> None:
     assert (plan.native, plan.base) == ("native:2", "")
 
 
-def test_what_is_not_available_is_refused() -> None:
-    text = service_text(gen_policy={"policy": "x"}, volumes=[{"a": 1}])
+def test_what_is_not_available_is_planned_and_then_refused() -> None:
+    text = service_text(gen_policy={"policy": "x"}, volumes=[{"name": "v", "path": "/v"}])
+    assert service_plan(text).model.build.volumes
+    manifest = read_manifest(text, "service.yaml", {})
     with pytest.raises(PlanImpossible) as caught:
-        service_plan(text)
+        require_available(manifest.model, manifest.document)
     assert {(f.code, f.path) for f in caught.value.findings} == {
         ("SC2001", f"build.{field}") for field in ("gen_policy", "volumes")
     }

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.apply.image_secrets import read_image_secrets
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding
-from sconectl.manifest.fields import ExportTarget, Secret
+from sconectl.manifest.secrets import ExportTarget, Secret
+from sconectl.plan.image_secrets import read_image_secrets
 
 NAMES = {
     "namespace": "acme/shop",
@@ -51,18 +51,19 @@ def test_several_names_in_one_value_and_in_a_name() -> None:
 
 
 def test_text_that_looks_like_a_mark_is_text() -> None:
-    (secret,) = read("- {name: s, value: 'sconectl-mark-7- sconectl-mark-0-', common_name: '{{namespace}}'}")
+    marks = "'sconectl-mark-7- sconectl-mark-0-'"
+    (secret,) = read(f"- {{name: s, kind: ascii, value: {marks}, common_name: '{{{{namespace}}}}'}}")
     assert secret.value == "sconectl-mark-7- sconectl-mark-0-"
     assert secret.common_name == "acme/shop"
 
 
 def test_block_scalars_keep_their_indentation() -> None:
-    (secret,) = read("- name: s\n  value: |+2\n      two in\n\n")
+    (secret,) = read("- name: s\n  kind: ascii\n  value: |+2\n      two in\n\n")
     assert secret.value == "  two in\n\n"
 
 
 def test_names_in_comments_need_no_value() -> None:
-    assert len(read("# {{gone}}\n- name: s # {{gone}}\n")) == 1
+    assert len(read("# {{gone}}\n- name: s # {{gone}}\n  kind: ascii\n")) == 1
 
 
 def test_all_missing_names_are_found_at_their_place() -> None:
@@ -83,11 +84,11 @@ def test_a_name_cannot_be_a_field() -> None:
 @pytest.mark.parametrize(
     ("text", "code", "path"),
     [
-        ("", "SC1002", "secrets"),
-        ("name: s", "SC1002", "secrets"),
-        ("- name: s\n  valeu: hunter2", "SC1002", "secrets[0].valeu"),
-        ("- kind: ascii\n  value: hunter2", "SC1002", "secrets[0].name"),
-        ("- name: s\n  size: hunter2", "SC1002", "secrets[0].size"),
+        ("", "SC1002", ""),
+        ("name: s", "SC1002", ""),
+        ("- name: s\n  kind: ascii\n  valeu: hunter2", "SC1002", "[0].valeu"),
+        ("- kind: ascii\n  value: hunter2", "SC1002", "[0].name"),
+        ("- name: s\n  kind: ascii\n  size: hunter2", "SC1002", "[0].size"),
         ("- name: [\n", "SC1001", ""),
         (b"\xff", "SC1001", ""),
     ],

@@ -1,0 +1,5 @@
+"""`python -m sconectl`: the command line."""
+
+from sconectl.cli.main import run
+
+run()

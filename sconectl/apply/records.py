@@ -1,0 +1,41 @@
+"""Reads what `apply` wrote about images: the files of target/images, or of --facts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sconectl.errors import UsageError
+from sconectl.plan.facts import BuildRecord, is_of_another_version
+
+
+def read_records(path: Path) -> tuple[BuildRecord, ...]:
+    """Read the record in a file, or all in a directory. Raises `UsageError` if one cannot be read."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    records = []
+    for file in files:
+        try:
+            text = file.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{file}: {error.strerror}") from error
+        try:
+            records.append(BuildRecord.model_validate_json(text))
+        except ValidationError as error:
+            what = "does not hold the facts of an image"
+            if is_of_another_version(json_mapping(text).get("facts")):
+                what = "is about an image that was built by another version of sconectl"
+            hint = "write it again with `sconectl apply -f <service manifest>`"
+            raise UsageError(f"{file} {what}", hint=hint) from error
+    return tuple(records)
+
+
+def json_mapping(text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object in a text; an empty one if there is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

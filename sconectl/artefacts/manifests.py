@@ -1,0 +1,188 @@
+"""The objects that Helm makes from the chart of a mesh, as plain manifests for clusters without Helm (`-o yaml`).
+
+In: a `ChartPlan` and the name of the release. Out: the content of each file of target/manifests. It says the same as
+the templates in charts_templates/service; a test renders both and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sconectl import yaml_text
+from sconectl.artefacts.chart import CHART_VERSION, chart_values, image_tag
+from sconectl.plan.chart_plan import ChartPlan, ChartService
+
+MANAGER = "sconectl"
+_LONGEST_NAME = 63
+_COMMENT = "Written by sconectl from the mesh manifest; the next `sconectl apply -o yaml` writes it again."
+
+Object = dict[str, Any]
+
+
+def manifest_files(plan: ChartPlan, release: str, policies: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
+    """Return the manifests by file name, one file for each service.
+
+    `policies` are custom resources by the name of their file: those of services come first in the service's file.
+    """
+    found = {name: [dict(policy)] for name, policy in policies.items()}
+    for service in plan.services:
+        found[service.name] = [*found.get(service.name, []), *_Objects(plan, service, release).all()]
+    return {f"{name}.yaml": _text(objects) for name, objects in found.items()}
+
+
+def _text(objects: Iterable[Object]) -> bytes:
+    head = "".join(f"# {line}\n" for line in _COMMENT.splitlines())
+    return (head + "---\n".join(yaml_text.dump(item) for item in objects)).encode()
+
+
+class _Objects:
+    """The objects of one service."""
+
+    def __init__(self, plan: ChartPlan, service: ChartService, release: str) -> None:
+        self.plan = plan
+        self.service = service
+        self.release = release
+        self.values = chart_values(service)
+        self.label = (self.values.get("nameOverride") or service.name)[:_LONGEST_NAME].removesuffix("-")
+        self.name = _short(self.values.get("fullnameOverride") or f"{release}-{self.label}")
+
+    def all(self) -> list[Object]:
+        """Return them in the order in which they are made."""
+        values, found = self.values, []
+        if values["serviceAccount"]["create"]:
+            found.append(self._account())
+        if values["persistence"]["enabled"] and not values["persistence"].get("existingClaim"):
+            found.append(self._claim())
+        if values["service"]["enabled"]:
+            found.append(self._service())
+        return [*found, self._deployment()]
+
+    def _selector(self) -> dict[str, str]:
+        return {"app.kubernetes.io/name": self.label, "app.kubernetes.io/instance": self.release}
+
+    def _labels(self) -> dict[str, str]:
+        chart = f"{self.service.name}-{CHART_VERSION}"[:_LONGEST_NAME]
+        return {
+            **self._selector(),
+            "app.kubernetes.io/version": image_tag(self.service.image) or CHART_VERSION,
+            "app.kubernetes.io/managed-by": MANAGER,
+            "app.kubernetes.io/part-of": self.plan.name[:_LONGEST_NAME].removesuffix("-"),
+            "helm.sh/chart": re.sub(r"[^A-Za-z0-9]+\Z", "", chart),
+        }
+
+    def _object(self, version: str, kind: str, rest: Object, annotations: Mapping[str, str]) -> Object:
+        name = self.values["serviceAccount"].get("name") if kind == "ServiceAccount" else ""
+        metadata: Object = {"name": name or self.name, "labels": self._labels()}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
+
+    def _account(self) -> Object:
+        account = self.values["serviceAccount"]
+        rest = {"automountServiceAccountToken": False}
+        return self._object("v1", "ServiceAccount", rest, account.get("annotations") or {})
+
+    def _claim(self) -> Object:
+        given = self.values["persistence"]
+        spec: Object = {"accessModes": given["accessModes"]}
+        if given.get("storageClass"):
+            spec["storageClassName"] = given["storageClass"]
+        spec["resources"] = {"requests": {"storage": given["size"]}}
+        return self._object("v1", "PersistentVolumeClaim", {"spec": spec}, given.get("annotations") or {})
+
+    def _service(self) -> Object:
+        given = self.values["service"]
+        port: Object = {"name": "api", "port": given["port"], "targetPort": "api", "protocol": "TCP"}
+        if given.get("nodePort"):
+            port["nodePort"] = given["nodePort"]
+        spec = {"type": given["type"], "selector": self._selector(), "ports": [port]}
+        return self._object("v1", "Service", {"spec": spec}, given.get("annotations") or {})
+
+    def _simulation(self) -> dict[str, str]:
+        return {"sconectl.io/simulation": "true"} if self.service.toolchain == "sim" else {}
+
+    def _deployment(self) -> Object:
+        spec: Object = {"replicas": self.values["replicaCount"]}
+        if self.values["persistence"]["enabled"]:
+            spec["strategy"] = {"type": "Recreate"}
+        own = {"sconectl.io/measurement": self.values["scone"]["measurement"], **self._simulation()}
+        annotations = {**(self.values.get("podAnnotations") or {}), **own}
+        spec["selector"] = {"matchLabels": self._selector()}
+        metadata = {"labels": self._labels(), "annotations": dict(sorted(annotations.items()))}
+        spec["template"] = {"metadata": metadata, "spec": self._pod()}
+        return self._object("apps/v1", "Deployment", {"spec": spec}, self._simulation())
+
+    def _pod(self) -> Object:
+        values = self.values
+        account = values["serviceAccount"]
+        spec: Object = {}
+        pulling = [*(values.get("imagePullSecrets") or ()), *(self.plan.shared_values.get("imagePullSecrets") or ())]
+        if pulling:
+            names = dict.fromkeys(str(entry["name"]) for entry in pulling)
+            spec["imagePullSecrets"] = [{"name": name} for name in names]
+        spec |= {
+            "serviceAccountName": account.get("name") or (self.name if account["create"] else "default"),
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "restartPolicy": "Always",
+        }
+        if values.get("podSecurityContext"):
+            spec["securityContext"] = values["podSecurityContext"]
+        spec["containers"] = [self._container()]
+        spec["volumes"] = self._volumes()
+        return spec | {key: values[key] for key in ("nodeSelector", "affinity", "tolerations") if values.get(key)}
+
+    def _container(self) -> Object:
+        values = self.values
+        container: Object = {
+            "name": "api",
+            "image": values["image"],
+            "imagePullPolicy": values["imagePullPolicy"],
+            "env": [*self._settings(), *(values.get("extraEnv") or ())],
+        }
+        if values["service"].get("port"):
+            container["ports"] = [{"name": "api", "containerPort": values["service"]["port"], "protocol": "TCP"}]
+        for key in ("startupProbe", "livenessProbe", "readinessProbe", "resources", "securityContext"):
+            if values.get(key):
+                container[key] = values[key]
+        mounts = [{"name": "sconectl-memory", "mountPath": "/dev/shm"}]  # noqa: S108 - in the container
+        if values["persistence"]["enabled"]:
+            mounts.append({"name": "sconectl-data", "mountPath": values["persistence"]["mountPath"]})
+        container["volumeMounts"] = [*mounts, *(values.get("extraVolumeMounts") or ())]
+        return container
+
+    def _settings(self) -> list[Object]:
+        scone = self.values["scone"]
+        hardware = scone["toolchain"] == "scone"
+        given = {
+            "SCONE_CONFIG_ID": scone["configId"],
+            "SCONE_CAS_ADDR": scone["cas"],
+            "SCONE_CAS_KEY": scone.get("casKey"),
+            "SCONE_LOG": scone.get("log"),
+            "SCONE_LAS_ADDR": scone.get("las"),
+        }
+        found: list[Object] = [{"name": name, "value": value} for name, value in given.items() if value]
+        if hardware and not scone.get("las"):
+            found.append({"name": "SCONE_LAS_ADDR", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}})
+        if hardware:
+            found.append({"name": "SCONE_VERSION", "value": "1"})
+            found.append({"name": "SCONE_EDMM_MODE", "value": scone.get("edmm") or "auto"})
+        return found
+
+    def _volumes(self) -> list[Object]:
+        memory = {"medium": "Memory", "sizeLimit": self.values["memory"]["sizeLimit"]}
+        found: list[Object] = [{"name": "sconectl-memory", "emptyDir": memory}]
+        if self.values["persistence"]["enabled"]:
+            claim = self.values["persistence"].get("existingClaim") or self.name
+            found.append({"name": "sconectl-data", "persistentVolumeClaim": {"claimName": claim}})
+        return [*found, *(self.values.get("extraVolumes") or ())]
+
+
+def _short(name: str) -> str:
+    """Return a name of an object; a hash of the whole name replaces the end of one that is too long."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:54].removesuffix('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

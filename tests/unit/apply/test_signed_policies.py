@@ -1,0 +1,222 @@
+"""Sessions that are signed or encrypted instead of uploaded: what is written, what stays, and what the CAS says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.builders import compiled, facts, mesh_text
+from fakes.workspace import FakeKeys, MemoryWorkspace
+from ruamel.yaml import YAML
+
+from sconectl.apply.image_sessions import publish_facts
+from sconectl.apply.mesh import MeshResult, MeshWorld, apply_mesh
+from sconectl.cas.identity import CasConfig
+from sconectl.cas.local import LocalCas
+from sconectl.errors import BuildFailed, CasUnreachable, PlanImpossible, SconectlError
+from sconectl.plan.mesh import MeshPlan
+from sconectl.policy.signed import SignedSession, verify
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+SECRET = {"global": [{"name": "given", "kind": "ascii", "value": "hunter2"}]}
+
+
+@pytest.fixture
+def cas(tmp_path: Path) -> LocalCas:
+    return LocalCas(tmp_path / "cas", CasConfig(tmp_path / "me"))
+
+
+@pytest.fixture
+def workspace() -> MemoryWorkspace:
+    return MemoryWorkspace()
+
+
+def plan(mode: str, value: str = "1", key: str = "", secrets: Any = None) -> MeshPlan:
+    image = facts("web", environment={"global": [{"name": "X"}]}, secrets=secrets or {})
+    more = f"\n    cas_encryption_key: {key}" if key else ""
+    text = mesh_text(["web"], env={"global": {"X": value}})
+    return compiled(image, text=text.replace("cas.example.org", f"cas.example.org\n    mode: {mode}{more}"))
+
+
+def apply(given: MeshPlan, workspace: MemoryWorkspace, cas: LocalCas | None = None, release: str = "") -> MeshResult:
+    world = MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: KEY, release=release)
+    if cas is not None:
+        world = MeshWorld(**{**vars(world), "encryption_key": cas.encryption_key})
+    return apply_mesh(given, world)
+
+
+def names(workspace: MemoryWorkspace, folder: str) -> set[str]:
+    return {path.removeprefix(f"{folder}/") for path in workspace.files(folder)}
+
+
+def upload(cas: LocalCas, workspace: MemoryWorkspace, files: Iterable[str] = ("namespace", "web")) -> list[str]:
+    return [cas.put(workspace.content[f"policies/{file}.json"].decode()) for file in files]
+
+
+def receipts(workspace: MemoryWorkspace) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(workspace.content["policies/receipts.json"])
+    return dict(found["cas.example.org"])
+
+
+@pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest"])
+def test_the_cas_takes_what_was_written_and_each_change_of_it(
+    mode: str, cas: LocalCas, workspace: MemoryWorkspace
+) -> None:
+    done = apply(plan(mode), workspace, cas)
+    assert done.shipped == ("shop", "shop/web") and done.sessions == ()
+    assert upload(cas, workspace) == [receipts(workspace)[name]["hash"] for name in ("shop", "shop/web")]
+    changed = apply(plan(mode, "2"), workspace, cas)
+    assert changed.shipped == ("shop/web",)
+    assert upload(cas, workspace, ["web"]) == [receipts(workspace)["shop/web"]["hash"]]
+    assert receipts(workspace)["shop/web"]["predecessor"]
+
+
+@pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest", "EncryptedOnly"])
+def test_what_did_not_change_stays_byte_by_byte(mode: str, cas: LocalCas, workspace: MemoryWorkspace) -> None:
+    apply(plan(mode, secrets=None if mode == "SignedManifest" else SECRET), workspace, cas)
+    before = dict(workspace.content)
+    done = apply(plan(mode, secrets=None if mode == "SignedManifest" else SECRET), workspace, cas)
+    assert (done.shipped, done.files_changed) == ((), 0)
+    assert workspace.content == before
+
+
+def test_signed_sessions_are_valid_and_in_the_chart(workspace: MemoryWorkspace) -> None:
+    apply(plan("SignedManifest"), workspace)
+    signed = SignedSession.from_json(workspace.content["policies/web.json"])
+    (signer,) = verify(signed)
+    resource = YAML(typ="safe").load(workspace.content["helm/policies/web.yaml"])
+    assert (resource["apiVersion"], resource["kind"]) == ("cas.scone.cloud/v1beta1", "SignedPolicy")
+    assert resource["metadata"]["name"] == "shop-web"
+    assert resource["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    spec = resource["spec"]
+    assert spec["casAddress"] == "https://cas.example.org:8081"
+    assert (spec["policy"], spec["signatures"][0]["signer"]) == (signed.session, signer.signer)
+    hooks = [YAML(typ="safe").load(workspace.content[f"helm/policies/{name}.yaml"]) for name in ("namespace", "web")]
+    assert [hook["metadata"]["annotations"]["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]
+    assert names(workspace, "policies") == {
+        *("namespace.yaml", "web.yaml", "namespace.json", "web.json", "receipts.json"),
+    }
+    assert {f"policies/{name}" for name in names(workspace, "policies")} == workspace.private
+
+
+@pytest.mark.parametrize("mode", ["EncryptedManifest", "EncryptedOnly"])
+def test_encrypted_sessions_reveal_nothing(mode: str, cas: LocalCas, workspace: MemoryWorkspace) -> None:
+    apply(plan(mode, "hunter-value", secrets=SECRET), workspace, cas)
+    for path, content in workspace.content.items():
+        if path != "policies/web.yaml":
+            assert b"hunter" not in content, path
+    in_chart = {path for path in workspace.content if path.startswith("helm/policies/")}
+    if mode == "EncryptedOnly":
+        assert in_chart == set() and "helm/templates/policies.yaml" not in workspace.content
+        assert names(workspace, "policies") == {"namespace.json", "web.json", "receipts.json"}
+    else:
+        assert in_chart == {"helm/policies/namespace.yaml", "helm/policies/web.yaml"}
+        resource = YAML(typ="safe").load(workspace.content["helm/policies/web.yaml"])
+        assert resource["kind"] == "EncryptedPolicy"
+        assert resource["spec"]["encryptionKey"] == cas.encryption_key()
+    assert upload(cas, workspace) == [receipts(workspace)[name]["hash"] for name in ("shop", "shop/web")]
+
+
+def test_the_key_of_the_manifest_needs_no_cas(cas: LocalCas, workspace: MemoryWorkspace) -> None:
+    key = cas.encryption_key()
+    apply(plan("EncryptedManifest", key=key.upper()), workspace)
+    upload(cas, workspace)
+    with pytest.raises(PlanImpossible):
+        apply(plan("EncryptedManifest"), MemoryWorkspace())
+
+
+def test_a_cas_that_does_not_answer_is_not_needed_with_its_key(workspace: MemoryWorkspace) -> None:
+    def no_cas() -> str:
+        raise CasUnreachable("no CAS answers", hint="start one")
+
+    world = MeshWorld(
+        *(None, None, FakeKeys(), workspace, lambda _text: None), signing_key=lambda: KEY, encryption_key=no_cas
+    )
+    with pytest.raises(CasUnreachable) as caught:
+        apply_mesh(plan("EncryptedManifest"), world)
+    assert caught.value.hint == "start one; or give the key of the CAS with cas_encryption_key"
+
+
+def test_for_another_cas_it_is_encrypted_anew_without_a_new_version(cas: LocalCas, workspace: MemoryWorkspace) -> None:
+    apply(plan("EncryptedManifest", key="ab" * 32), workspace)
+    before = receipts(workspace)
+    done = apply(plan("EncryptedManifest"), workspace, cas)
+    assert done.shipped == ("shop", "shop/web")
+    assert receipts(workspace) == before
+    upload(cas, workspace)
+
+
+def test_a_change_and_back_is_a_new_version(workspace: MemoryWorkspace) -> None:
+    for value in ("1", "2", "1"):
+        apply(plan("SignedManifest", value), workspace)
+    text = SignedSession.from_json(workspace.content["policies/web.json"]).session
+    assert f"predecessor: {receipts(workspace)['shop/web']['predecessor']}" in text.replace('"', "")
+
+
+def test_another_cas_gets_the_first_version(cas: LocalCas, workspace: MemoryWorkspace) -> None:
+    apply(plan("SignedManifest", "1"), workspace)
+    moved = plan("SignedManifest", "2")
+    apply(replace(moved, cas=moved.cas.model_copy(update={"cas_url": "other.example.org"})), workspace)
+    assert "predecessor" not in SignedSession.from_json(workspace.content["policies/web.json"]).session
+    upload(cas, workspace)
+    apply(plan("SignedManifest", "3"), workspace)
+    assert receipts(workspace)["shop/web"]["predecessor"]
+
+
+def test_damaged_receipts(workspace: MemoryWorkspace) -> None:
+    apply(plan("SignedManifest"), workspace)
+    for damaged in (b"{", b"[]", b'{"a": 1}', b'{"a": {"b": 2}}', b'{"a": {"b": {"c": 3}}}'):
+        workspace.content["policies/receipts.json"] = damaged
+        with pytest.raises(BuildFailed, match="damaged"):
+            apply(plan("SignedManifest"), workspace)
+
+
+def test_a_template_must_not_let_a_signer_read(workspace: MemoryWorkspace) -> None:
+    given = plan("SignedManifest")
+    namespace, web = given.sessions
+    readable = {**web.document, "access_policy": {"read": ["CREATOR"], "update": ["CREATOR"]}}
+    broken = MeshPlan(given.cas, (namespace, type(web)(web.name, web.file, readable)), (), given.chart)
+    with pytest.raises(SconectlError, match="cannot read"):
+        apply(broken, workspace)
+    assert workspace.content == {}
+
+
+@pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest"])
+def test_keys_of_encrypted_files_are_shared_before_anything_is_written(
+    mode: str, cas: LocalCas, workspace: MemoryWorkspace
+) -> None:
+    image = facts("web", dirs=["/app/data"])
+    publish_facts(cas, image, FakeKeys().image_key("registry.example.org/web"))
+    text = mesh_text(["web"]).replace("cas.example.org", f"cas.example.org\n    mode: {mode}")
+    world = MeshWorld(
+        *(None, cas, FakeKeys(), workspace, lambda _text: None),
+        signing_key=lambda: KEY,
+        encryption_key=cas.encryption_key,
+    )
+    done = apply_mesh(compiled(image, text=text), world)
+    assert [(entry.name, entry.outcome) for entry in done.sessions] == [(image.image_session, "updated")]
+    stored = cas.read(image.image_session)
+    assert stored is not None and "session: shop/web" in stored.text
+    upload(cas, workspace)
+
+
+def test_back_to_upload_removes_what_was_shipped(workspace: MemoryWorkspace) -> None:
+    apply(plan("SignedManifest"), workspace)
+    apply(plan("Upload"), workspace)
+    assert names(workspace, "policies") == {"namespace.yaml", "web.yaml"}
+    assert not any(path.startswith("helm/policies/") for path in workspace.content)
+
+
+def test_manifests_bring_the_resources_before_the_services(workspace: MemoryWorkspace) -> None:
+    apply(plan("SignedManifest"), workspace, release="demo")
+    assert names(workspace, "manifests") == {"namespace.yaml", "web.yaml"}
+    documents = list(YAML(typ="safe").load_all(workspace.content["manifests/web.yaml"]))
+    assert [item["kind"] for item in documents] == ["SignedPolicy", "ServiceAccount", "Deployment"]
+    assert "annotations" not in documents[0]["metadata"]
+    apply(plan("SignedManifest"), workspace)
+    assert names(workspace, "manifests") == set()

@@ -1,0 +1,91 @@
+"""Manifests for clusters without Helm say the same as what Helm makes of the chart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import pytest
+from ruamel.yaml import YAML
+
+from sconectl.artefacts.chart import render_chart
+from sconectl.artefacts.manifests import manifest_files
+from sconectl.plan.chart_plan import ChartPlan, ChartService
+
+FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
+FACTS |= {"measurement": "1e" + "0" * 62, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
+WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain="sim", **FACTS)
+DATABASE = {
+    "persistence": {"enabled": True, "mountPath": "/data", "storageClass": "fast", "annotations": {"a": "b"}},
+    "extraVolumes": [{"name": "tmp", "persistentVolumeClaim": {"claimName": "scratch"}}],
+    "extraVolumeMounts": [{"name": "tmp", "mountPath": "/var/tmp"}],
+    "resources": {"limits": {"cpu": 0.5}},
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"podAffinity": {}},
+    "startupProbe": {"tcpSocket": {"port": "api"}},
+    "extraEnv": [{"name": "SCONE_HEAP", "value": "1G"}],
+    "podAnnotations": {"mine": "1", "sconectl.io/measurement": "no"},
+    "scone": {"las": "h:1"},
+    "service": {"type": "NodePort", "nodePort": 30080, "annotations": {"c": "d"}},
+}
+CASES = {
+    "simple": WEB,
+    "hardware": replace(WEB, toolchain="scone", cas_key="5Kq", pull_secret="regcred"),
+    "without port": replace(WEB, port=None, log_level=""),
+    "database": replace(WEB, extra_values=DATABASE),
+    "existing claim": replace(
+        WEB, extra_values={"persistence": {"enabled": True, "mountPath": "/x", "existingClaim": "mine"}}
+    ),
+    "accounts": replace(WEB, extra_values={"serviceAccount": {"create": False}}),
+    "named account": replace(WEB, extra_values={"serviceAccount": {"name": "own", "annotations": {"x": "y"}}}),
+    "names": replace(WEB, extra_values={"nameOverride": "other", "fullnameOverride": "f" * 60}),
+    "long": replace(WEB, name="s" * 63),
+    "tag": replace(WEB, image="registry.example.com/a@sha256:" + "0" * 64),
+    "nothing": replace(WEB, extra_values={"podSecurityContext": None, "securityContext": None, "nodeSelector": None}),
+    "volume": replace(WEB, volume_values={"persistence": {"enabled": True, "mountPath": "/v"}}),
+}
+
+
+def objects(text: str) -> dict[tuple[str, str], Any]:
+    found = [item for item in YAML(typ="safe").load_all(text) if item]
+    return {(item["kind"], item["metadata"]["name"]): item for item in found}
+
+
+def by_helm(folder: Path, plan: ChartPlan, release: str) -> dict[tuple[str, str], Any]:
+    for name, content in render_chart(plan).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with helm.Chart.load(str(folder)) as chart:
+        rendered = chart.render(None, name=release, namespace="prod")
+    texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
+    found = {key: item for text in texts for key, item in objects(text).items()}
+    for item in found.values():
+        for metadata in (
+            item["metadata"],
+            item["spec"]["template"]["metadata"] if "template" in item.get("spec", {}) else {},
+        ):
+            if "labels" in metadata:
+                metadata["labels"]["app.kubernetes.io/managed-by"] = "sconectl"
+    return found
+
+
+@pytest.mark.parametrize("service", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("release", ["demo", "r" * 53])
+def test_helm_makes_the_same(tmp_path: Path, service: ChartService, release: str) -> None:
+    shared = {"imagePullSecrets": [{"name": "all"}, {"name": "regcred"}]}
+    plan = ChartPlan("shop", "0.1.0", (service,), shared)
+    files = manifest_files(plan, release, {})
+    assert list(files) == [f"{service.name}.yaml"]
+    assert objects(files[f"{service.name}.yaml"].decode()) == by_helm(tmp_path, plan, release)
+
+
+def test_each_service_has_a_file_and_its_policy_comes_first() -> None:
+    plan = ChartPlan("shop", "0.1.0", (WEB, replace(WEB, name="db")))
+    policy = {"apiVersion": "v1", "kind": "P", "metadata": {"name": "x"}}
+    files = manifest_files(plan, "demo", {"namespace": policy, "db": policy})
+    assert sorted(files) == ["db.yaml", "namespace.yaml", "web.yaml"]
+    assert next(iter(objects(files["db.yaml"].decode()))) == ("P", "x")
+    assert files == manifest_files(plan, "demo", {"namespace": policy, "db": policy})

@@ -1,0 +1,143 @@
+"""Fields of a mesh through the command line: what is written, what is said, and how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes.builders import facts, mesh_text, record
+
+from .conftest import Run
+
+WEB = facts("web", environment={"global": [{"name": "X", "value": "1"}]})
+
+
+@pytest.fixture
+def offline(project: Path) -> Path:
+    (project / "facts.json").write_text(record(WEB).to_text())
+    (project / "mesh.yaml").write_text(mesh_text(["web"]).replace("cas.example.org", "local"))
+    return project / "mesh.yaml"
+
+
+def changed(mesh: Path, old: str, new: str) -> None:
+    text = mesh.read_text()
+    assert old in text
+    mesh.write_text(text.replace(old, new))
+
+
+APPLY = ("apply", "-f", "mesh.yaml", "--facts", "facts.json", "-q")
+
+
+def test_files_of_a_service_are_beside_the_manifest(run: Run, offline: Path) -> None:
+    folder = offline.parent / "inner"
+    (folder / "chart").mkdir(parents=True)
+    (folder / "envs.yaml").write_text("- {name: X, value: from-file}\n- {name: NEXT, value: more}\n")
+    (folder / "session.yaml").write_text("services: [{name: python3, pwd: /other}]\n")
+    (folder / "secrets.yaml").write_text("- {name: token, kind: ascii}\n")
+    (folder / "chart/Chart.yaml").write_text("apiVersion: v2\nname: x\nversion: 0.1.0\n")
+    (folder / "chart/values.yaml.template").write_text("image: {{image_name}}\n")
+    fields = ("image_policy: session.yaml", "image_secrets: secrets.yaml", "env: envs.yaml", "helm_chart: chart")
+    (folder / "mesh.yaml").write_text(offline.read_text() + "".join(f"    {field}\n" for field in fields))
+    done = run("apply", "-f", "inner/mesh.yaml", "--facts", "facts.json", "--dry-run")
+    assert done.code == 0
+    policy = Path("target/policies/web.yaml").read_text()
+    assert "X: from-file" in policy and "NEXT: more" in policy
+    assert "pwd: /other" in policy and "name: token" in policy
+    assert 'image: "registry.example.org/web:1"' in Path("target/helm/charts/web/values.yaml").read_text()
+
+
+def test_a_file_that_is_not_there(run: Run, offline: Path) -> None:
+    changed(offline, "services:\n  - name: web", "services:\n  - name: web\n    env: gone.yaml")
+    done = run(*APPLY)
+    assert done.code == 4
+    assert "mesh.yaml:11:10" in done.err and "SC1005: services[0].env" in done.err
+
+
+def test_a_faulty_file_is_an_invalid_manifest(run: Run, offline: Path) -> None:
+    changed(offline, "services:\n  - name: web", "services:\n  - name: web\n    image_policy: session.yaml")
+    Path("session.yaml").write_text("servces: []\n")
+    done = run(*APPLY)
+    assert done.code == 3
+    assert "session.yaml:1:1: error SC2015: servces" in done.err and "did you mean services?" in done.err
+
+
+def test_signed_sessions_are_taken_by_the_cas(run: Run, offline: Path) -> None:
+    changed(offline, "cas_url: local", "cas_url: local\n    mode: SignedManifest")
+    done = run(*APPLY)
+    assert done.code == 0
+    assert "session shop: signed\nsession shop/web: signed\n" in done.out
+    assert "helm install" in done.err and "SC2019" in done.err
+    for name in ("namespace", "web"):
+        assert run("session", "create", f"target/policies/{name}.json").code == 0
+    assert "signed" not in run(*APPLY).out
+
+
+@pytest.mark.parametrize("mode", ["EncryptedManifest", "EncryptedOnly"])
+def test_encrypted_sessions_are_taken_by_the_cas(run: Run, offline: Path, mode: str) -> None:
+    changed(offline, "cas_url: local", f"cas_url: local\n    mode: {mode}")
+    done = run(*APPLY)
+    assert done.code == 0 and "session shop/web: encrypted\n" in done.out
+    assert ("helm install" in done.err) is (mode == "EncryptedManifest")
+    for name in ("namespace", "web"):
+        assert run("session", "create", f"target/policies/{name}.json").code == 0
+
+
+def test_manifests_beside_the_chart(run: Run, offline: Path) -> None:
+    assert run(*APPLY, "--dry-run", "-o", "yaml", "--release", "demo").code == 0
+    assert "name: demo-web" in Path("target/manifests/web.yaml").read_text()
+    assert Path("target/helm/Chart.yaml").is_file()
+    assert run(*APPLY, "--dry-run").code == 0
+    assert not Path("target/manifests").exists()
+
+
+def test_a_chart_of_ones_own_needs_helm(run: Run, offline: Path) -> None:
+    Path("chart").mkdir()
+    Path("chart/Chart.yaml").write_text("apiVersion: v2\nname: x\nversion: 0.1.0\n")
+    changed(offline, "services:\n  - name: web", "services:\n  - name: web\n    helm_chart: chart")
+    done = run(*APPLY, "-o", "yaml")
+    assert done.code == 4 and "SC2020: services[0].helm_chart" in done.err
+    assert not Path("target").exists()
+
+
+@pytest.mark.parametrize("mode", ["apply", "dry-run", "plan"])
+def test_azure_is_planned_and_refused_by_apply(run: Run, offline: Path, mode: str) -> None:
+    url = "https://x.attest.azure.net"
+    words = {"apply": [*APPLY, "--maa", url], "dry-run": [*APPLY, "--maa", url, "--dry-run"]}
+    changed(offline, "namespace: shop", f"namespace: shop\n  maa: {url}/other")
+    done = run(*words.get(mode, ["plan", *APPLY[1:5]]))
+    assert "SC2001: policy.maa" in done.err
+    assert done.code == (4 if mode == "apply" else 0)
+    if mode == "dry-run":
+        policy = Path("target/policies/web.yaml").read_text()
+        assert f'url: "{url}"' in policy and "maa-managed-tcb" in policy
+    else:
+        assert not Path("target").exists()
+
+
+def test_an_address_of_azure_that_is_none(run: Run, offline: Path) -> None:
+    done = run(*APPLY, "--maa", "http://x")
+    assert done.code == 2 and "--maa" in done.err
+
+
+def test_a_signing_service_is_refused(run: Run, offline: Path) -> None:
+    changed(offline, "cas_url: local", "cas_url: local\n    mode: SignOnline")
+    done = run(*APPLY)
+    assert done.code == 4 and "SC2001: cas[0].mode" in done.err
+    assert run(*APPLY, "--dry-run").code == 0
+
+
+def test_volumes_are_planned_and_refused_by_apply(run: Run, project: Path) -> None:
+    image = facts("web", volumes=[{"name": "data", "path": "/data"}])
+    (project / "facts.json").write_text(record(image).to_text())
+    (project / "mesh.yaml").write_text(mesh_text(["web"]).replace("cas.example.org", "local"))
+    assert run(*APPLY).code == 4
+    assert run(*APPLY, "--dry-run").code == 0
+    assert "volumes:\n  - name: data\n" in Path("target/policies/web.yaml").read_text()
+
+
+def test_values_for_helm_from_the_manifest(run: Run, offline: Path) -> None:
+    offline.write_text(offline.read_text() + "helm_extra_values: |\n  web: {replicaCount: $COUNT}\n")
+    assert run(*APPLY, "--dry-run", "--set", "COUNT=3").code == 0
+    assert "replicaCount: 3\n" in Path("target/helm/charts/web/values.yaml").read_text()
+    done = run(*APPLY, "--dry-run", "--set", "COUNT=many")
+    assert done.code == 4 and "SC2012: helm_extra_values.web.replicaCount: expected a whole number" in done.err

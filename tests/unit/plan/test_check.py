@@ -1,0 +1,85 @@
+"""What is said about valid manifests offline: all of it, nothing raised, nothing that may be untrue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fakes.builders import mesh_text, service_text
+
+from sconectl.findings import Finding
+from sconectl.manifest.reader import Manifest, read_manifest
+from sconectl.plan.check import check_mesh, check_service, provisional_facts
+from sconectl.plan.facts import ImageFacts
+
+
+def read(text: str) -> Manifest:
+    return read_manifest(text, "file.yaml", {})
+
+
+def image(text: str) -> ImageFacts:
+    facts = provisional_facts(read(text), "production")
+    assert facts is not None
+    return facts
+
+
+def about_mesh(text: str, facts: Mapping[str, ImageFacts]) -> list[tuple[str, str, str]]:
+    return [(finding.severity, finding.code, finding.path) for finding in check_mesh(read(text), facts)]
+
+
+def test_everything_about_a_service_is_said_at_once_and_in_order() -> None:
+    text = service_text(
+        dirs=["/"],
+        volumes=[{"name": "v", "path": "/v"}],
+        environment={"local": [{"name": "SCONE_HEAP", "value": "much"}, {"name": "SCONE_STACK", "value": "9M"}]},
+    )
+    found = check_service(read(text), "production")
+    assert {(finding.severity, finding.code, finding.path) for finding in found} == {
+        ("error", "SC1004", "build.dirs[0]"),
+        ("warning", "SC2001", "build.volumes"),
+        ("error", "SC1004", "environment.local[0].value"),
+        ("warning", "SC1010", "environment.local[1].value"),
+    }
+    assert [finding.position for finding in found] == sorted(finding.position for finding in found)
+    assert provisional_facts(read(text), "production") is None
+
+
+def test_an_image_will_have_the_facts_of_its_manifest() -> None:
+    facts = image(service_text(dirs=["/data"], environment={"global": [{"name": "A"}]}))
+    assert [variable.name for variable in facts.environment.global_] == ["A"]
+    assert facts.fspf is not None
+    assert set(facts.measurement) == {"0"}
+    debug = provisional_facts(read(service_text()), "debug")
+    assert debug is not None
+    assert debug.parameters["mode"] == "debug"
+
+
+def test_missing_values_are_found_if_every_image_is_known() -> None:
+    needs = image(service_text("web", environment={"global": [{"name": "NEEDED"}]}))
+    plain = image(service_text("db"))
+    both = mesh_text(["web", "db"])
+    assert ("error", "SC2005") in {found[:2] for found in about_mesh(both, {"web": needs, "db": plain})}
+    assert about_mesh(both, {"web": needs}) == []  # the image of db may have a default
+    assert about_mesh(both, {}) == []
+
+
+def test_names_are_checked_without_any_image() -> None:
+    text = mesh_text(["web", "web"], env={"wbe": {"A": "x"}})
+    assert [(severity, code) for severity, code, _ in about_mesh(text, {})] == [
+        ("error", "SC2003"),
+        ("error", "SC2002"),
+    ]
+
+
+def test_the_release_is_known_later() -> None:
+    facts = {"web": image(service_text("web", environment={"local": [{"name": "A", "value": "{{release}}"}]}))}
+    assert about_mesh(mesh_text(["web"]), facts) == []
+
+
+def test_policies_that_would_break_a_rule_are_named_where_they_come_from() -> None:
+    text = mesh_text(["web"]).replace("namespace: ", "namespace: ../")
+    found: list[Finding] = check_mesh(read(text), {"web": image(service_text("web"))})
+    assert [(finding.code, finding.path) for finding in found] == [
+        ("SC3014", "policy.namespace"),
+        ("SC3014", "services[0]"),
+    ]
+    assert found[1].message.startswith("the policy of web would break a rule: ")

@@ -1,0 +1,74 @@
+"""Volumes: in the session of the service, in its chart, and between services of a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes.builders import compiled, facts, session
+
+from sconectl.apply.mesh import check_sessions
+from sconectl.errors import PlanImpossible
+
+DATA: dict[str, Any] = {"name": "data", "path": "/data"}
+
+
+def test_a_volume_is_in_session_and_chart() -> None:
+    plan = compiled(facts(volumes=[DATA]))
+    document = session(plan, "web")
+    assert document["volumes"] == [{"name": "data"}]
+    assert document["images"] == [{"name": "web", "volumes": [DATA]}]
+    assert plan.chart.services[0].volume_values == {"persistence": {"enabled": True, "mountPath": "/data"}}
+    check_sessions(plan)
+
+
+def test_no_volume_changes_nothing() -> None:
+    plan = compiled(facts())
+    assert "volumes" not in session(plan, "web")
+    assert plan.chart.services[0].volume_values == {}
+    assert '"volumes"' not in facts().to_json()
+    assert '"volumes"' in facts(volumes=[DATA]).to_json()
+
+
+def test_a_volume_is_shared_between_services() -> None:
+    export = [{"session": "db", "update_policy": "ephemeral", "volume_alias": "theirs"}, {"session": "far/away"}]
+    owner = facts("web", volumes=[{**DATA, "export": export}])
+    importer = facts("db", volumes=[{"name": "theirs", "path": "/x", "import": {"session": "web"}}])
+    plan = compiled(owner, importer)
+    assert session(plan, "web")["volumes"][0]["export"] == [
+        {"to": {"session": "shop/db"}, "update_policy": "ephemeral", "volume_alias": "theirs"},
+        {"session": "far/away"},
+    ]
+    assert session(plan, "db")["volumes"] == [{"name": "theirs", "import": {"volume": "theirs", "session": "shop/web"}}]
+    claim = {"name": "sconectl-volume-0", "persistentVolumeClaim": {"claimName": "db-theirs"}}
+    assert plan.chart.services[1].volume_values["extraVolumes"] == [claim]
+    check_sessions(plan)
+
+
+def test_further_volumes_take_claims_by_name() -> None:
+    plan = compiled(facts(volumes=[DATA, {"name": "logs", "path": "/logs"}]))
+    values = plan.chart.services[0].volume_values
+    assert values["persistence"]["mountPath"] == "/data"
+    assert values["extraVolumeMounts"] == [{"name": "sconectl-volume-0", "mountPath": "/logs"}]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "hint"),
+    [
+        ([{"name": "x", "path": "/x", "import": {"session": "web", "volume": "dta"}}], "did you mean data?"),
+        ([DATA, DATA], "rename one of them"),
+        ([{"name": "data", "path": "/x", "import": {"session": "shop/alone", "volume": "data"}}], "add export"),
+    ],
+)
+def test_volumes_that_cannot_be_shared(volumes: list[dict[str, Any]], hint: str) -> None:
+    owner = facts("web", volumes=[{**DATA, "export": [{"session": "shop/db"}]}])
+    with pytest.raises(PlanImpossible) as caught:
+        compiled(owner, facts("db", volumes=volumes), facts("alone"))
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.path) == ("SC2018", "services[1]")
+    assert finding.hint.startswith(hint)
+
+
+def test_names_of_the_mesh_stand_in_volumes() -> None:
+    volume = {**DATA, "export": [{"session": "{{namespace}}/other"}]}
+    assert session(compiled(facts(volumes=[volume])), "web")["volumes"][0]["export"] == [{"session": "shop/other"}]
