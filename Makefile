@@ -40,6 +40,8 @@ nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, generated 
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 
 bench: venv ## measure speed as ratios (see bench/README.md)
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/compile.py
 	$(BIN)/python bench/certificates.py
 	$(BIN)/python bench/rest.py
 	$(BIN)/python bench/sources.py

@@ -25,6 +25,7 @@ Value = dict[str, Any] | list[Any] | str | None
 Path = tuple[str | int, ...]
 
 SECRETS = frozenset({"value", "content"})  # fields of manifests and policies: no message names what is in them
+_FIELD = re.compile("[a-z][a-z_]*\\Z")
 MAX_FAULTS = 1000  # of one file; whoever has more does not read them
 MAX_WALKS = 64  # from the root to one place, before all places are collected
 
@@ -67,6 +68,13 @@ def show_path(path: Path) -> str:
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
     return text
+
+
+def is_field(key: str, mapping: Mapping[str, Any]) -> bool:
+    """Say whether a key of a mapping is surely one, and no piece of a secret without quotes: `{value: this, that}`."""
+    if key in SECRETS or SECRETS.isdisjoint(mapping):
+        return True
+    return mapping.get(key) is not None and _FIELD.match(key) is not None
 
 
 def lines_of(text: str) -> list[str]:
@@ -206,7 +214,8 @@ class _Reader:
                 self.fault(key_node, tuple(self.path), "merge keys (<<) are not supported", hint)
                 continue
             if key in result:
-                self.fault(key_node, (*self.path, key), "the key is given twice", "remove one of them")
+                place = (*self.path, key) if is_field(key, result) else tuple(self.path)
+                self.fault(key_node, place, "the key is given twice", "remove one of them")
                 continue
             self.path.append(key)
             result[key] = self.read(value_node)

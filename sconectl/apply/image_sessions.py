@@ -25,7 +25,7 @@ def publish_facts(store: SessionStore, facts: ImageFacts, key: bytes | None) -> 
 
 
 def share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
-    """Let the service session of a mesh import the key of an image's encrypted files.
+    """Let the service sessions of a mesh import the key of an image's encrypted files.
 
     Raises `CasError`, and `PlanImpossible` if the key that the image was made with is not to be had.
     """
@@ -41,8 +41,8 @@ def share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
             hint="apply its service manifest again, with --cas if the mesh uses another CAS",
         )
     exports = _exports(session)
-    if {"session": share.session} not in exports:
-        exports.append({"session": share.session})
+    known = {export["session"] for export in exports}
+    exports += [{"session": name} for name in share.sessions if name not in known]
     return put_session(store, image_session(share.facts, key, exports))
 
 

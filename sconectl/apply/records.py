@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from sconectl.errors import UsageError
 from sconectl.plan.facts import BuildRecord, is_of_another_version
 
+MAX_BYTES = 64 << 20  # of one record
+
 
 def read_records(path: Path) -> tuple[BuildRecord, ...]:
     """Read the record in a file, or all in a directory. Raises `UsageError` if one cannot be read."""
@@ -18,9 +20,12 @@ def read_records(path: Path) -> tuple[BuildRecord, ...]:
     records = []
     for file in files:
         try:
-            text = file.read_bytes()
+            with file.open("rb") as stream:
+                text = stream.read(MAX_BYTES + 1)
         except OSError as error:
             raise UsageError(f"{file}: {error.strerror}") from error
+        if len(text) > MAX_BYTES:
+            raise UsageError(f"{file}: larger than {MAX_BYTES} bytes", hint="name the facts of an image")
         try:
             records.append(BuildRecord.model_validate_json(text))
         except ValidationError as error:

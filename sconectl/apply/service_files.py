@@ -66,9 +66,11 @@ class _Reader:
         file = self._directory / name
         if not self._is_inside(file, path):
             return None
+        if file.exists() and not file.is_file():
+            self._fault(path, "this is not a file")
+            return None
         try:
-            with file.open("rb") as stream:
-                content = stream.read(MAX_BYTES + 1)
+            content = _beginning(file, MAX_BYTES + 1)
         except OSError as error:
             self._fault(path, str(error.strerror))
             return None
@@ -94,7 +96,7 @@ class _Reader:
                 if file.is_symlink():
                     self._fault(path, f"{relative} is a link", "put the file itself there")
                     continue
-                found[relative] = file.read_bytes()
+                found[relative] = _beginning(file, MAX_CHART_BYTES + 1)
                 size += len(found[relative])
                 if len(found) > MAX_CHART_FILES or size > MAX_CHART_BYTES:
                     limits = f"{MAX_CHART_FILES} files and {MAX_CHART_BYTES} bytes"
@@ -103,6 +105,11 @@ class _Reader:
         except OSError as error:
             self._fault(path, str(error.strerror))
         return found
+
+
+def _beginning(file: Path, size: int) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(size)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from sconectl.errors import CasNotTrusted, Refused
+from sconectl.errors import CasNotTrusted, Refused, UsageError
 from sconectl.ports import SessionStore
 
 LOCAL = "local"
@@ -64,9 +64,17 @@ def connect(
     return store
 
 
+def requires_hardware() -> bool:
+    """Say whether SCONECTL_REQUIRE demands hardware. Raises `UsageError` for other demands: nobody would heed them."""
+    demand = os.environ.get(_REQUIRE, "")
+    if demand not in ("", "hardware"):
+        raise UsageError(f"{_REQUIRE} demands what is not known", hint=f"set {_REQUIRE}=hardware, or unset it")
+    return demand == "hardware"
+
+
 def refuse_simulation(address: str) -> None:
     """Raise `Refused` for a simulated CAS if SCONECTL_REQUIRE demands hardware."""
-    if os.environ.get(_REQUIRE) == "hardware":
+    if requires_hardware():
         raise Refused(
             f"the CAS {address} is a simulation, and {_REQUIRE}=hardware forbids that",
             hint="use a CAS that hardware protects",

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 _MAX_DIGITS = 10
 
 
-def advice_on(manifests: Sequence[Manifest], *, mode: str = "production") -> list[Finding]:
+def advice_on(manifests: Sequence[Manifest], *, mode: str = "production", complete: bool = True) -> list[Finding]:
     """Return the advice about manifests of one run, and what is wrong with their waivers, by manifest and position.
 
-    `mode` is how services are built. An error among the findings has to stop what would come next.
+    `mode` is how services are built; without `complete` there are further manifests, which are not valid. An error
+    among the findings has to stop what would come next.
     """
     from sconectl.manifest.waivers import waive
     from sconectl.plan.advice import advise, used_by
 
-    used, day = used_by(manifests), today()
+    used, day = used_by(manifests) if complete else None, today()
     findings = []
     for manifest in manifests:
         found = waive(advise(manifest, mode=mode, used=used), manifest.document, day)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +44,9 @@ class ApplyOptions:
 
 def check_toolchain(toolchain: str) -> None:
     """Refuse a toolchain that does not exist, or that SCONECTL_REQUIRE forbids."""
-    if os.environ.get("SCONECTL_REQUIRE") == "hardware" and toolchain == "sim":
+    from sconectl.cas.connect import requires_hardware
+
+    if requires_hardware() and toolchain == "sim":
         raise Refused("SCONECTL_REQUIRE=hardware forbids the toolchain sim", hint="use a toolchain with hardware")
     if toolchain == "scone":
         raise PlanImpossible("the toolchain scone is not available in this version", hint="use --toolchain sim")

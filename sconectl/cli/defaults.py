@@ -37,7 +37,7 @@ def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console:
     """Show the variables of all manifests; write the mesh file if one is asked for. Raises `SconectlError`."""
     meshes = [manifest for manifest in manifests if isinstance(manifest.model, Mesh)]
     if options.out is not None:
-        _check_out(meshes, options)
+        _check_out(manifests, meshes, options)
     wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
     planned: list[BuildRecord] = []
     for number, manifest in enumerate(manifests):
@@ -53,12 +53,13 @@ def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console:
             _show_mesh(manifest, manifest.model, options, wiring, console, planned)
 
 
-def _check_out(meshes: Sequence[Manifest], options: ApplyOptions) -> None:
+def _check_out(manifests: Sequence[Manifest], meshes: Sequence[Manifest], options: ApplyOptions) -> None:
     if len(meshes) != 1:
         raise UsageError("--file writes one mesh", hint="give one mesh manifest with -f")
-    out, given = options.out, Path(meshes[0].document.file)
-    if out is not None and out.exists() and given.exists() and given.samefile(out):
-        raise Refused("--file names the manifest itself", hint="give the new mesh another name")
+    given = [*(Path(manifest.document.file) for manifest in manifests), *options.env_files]
+    out = options.out
+    if out is not None and out.exists() and any(file.exists() and file.samefile(out) for file in given):
+        raise Refused("--file names a file that is read here", hint="give the new mesh another name")
 
 
 def _show_service(manifest: Manifest, model: GenService) -> list[str]:

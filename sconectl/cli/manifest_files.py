@@ -20,7 +20,7 @@ from sconectl.findings import Finding, Position
 from sconectl.manifest.placeholders import chain_variables
 from sconectl.manifest.reader import Manifest, read_document
 from sconectl.plan.batch import in_order
-from sconectl.yaml_tree import Document, parse_all
+from sconectl.yaml_tree import MAX_BYTES, Document, parse_all
 
 if TYPE_CHECKING:
     from sconectl.cli.apply_options import ApplyOptions
@@ -125,7 +125,7 @@ def _expanded(path: Path) -> list[_Given]:
         matches = [Path(match) for match in sorted(glob(str(path), recursive=True))]  # noqa: PTH207 - also from /
         if not matches:
             raise UsageError(f"{path}: no file matches", hint="check the pattern and the current directory")
-        return [_Given(match) for match in matches if not match.is_dir()]
+        return [_Given(match) for match in matches if match.is_file() or not match.exists()]
     return [_Given(path)]
 
 
@@ -145,7 +145,7 @@ def _listed(directory: Path) -> list[Path]:
     return [path for path in visible if path.with_suffix("") not in made or path.suffix != ".template"]
 
 
-def _bytes(path: Path, limit: int = -1) -> bytes:
+def _bytes(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(limit)
@@ -155,7 +155,10 @@ def _bytes(path: Path, limit: int = -1) -> bytes:
 
 def _env_file(path: Path) -> dict[str, str]:
     values = {}
-    for number, line in enumerate(_bytes(path).decode("utf-8", "replace").splitlines(), 1):
+    content = _bytes(path, MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path}: larger than {MAX_BYTES} bytes", hint="a file of variables has lines NAME=VALUE")
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         text = line.strip().removeprefix("export ").strip()
         if not text or text.startswith("#"):
             continue

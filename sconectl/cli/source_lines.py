@@ -15,7 +15,7 @@ from typing import Any
 
 from sconectl.errors import InvalidInput
 from sconectl.findings import Position
-from sconectl.yaml_tree import Document, Path, lines_of, parse_all
+from sconectl.yaml_tree import Document, Path, is_field, lines_of, parse_all
 
 MASK = "***"
 WIDTH = 100
@@ -114,7 +114,8 @@ def _scalars_of(document: Document, value: Any, path: Path) -> Iterator[tuple[Po
     if isinstance(value, dict):
         for key, item in value.items():
             place = (*path, key)
-            hidden = not _PLAIN_KEY.match(key) or not _MASKED.isdisjoint(path)
+            known = _SHOWN.issuperset(step for step in path if isinstance(step, str)) and _PLAIN_KEY.match(key)
+            hidden = not known or (key not in _SHOWN | _MASKED and _may_be_piece(key, value))
             yield document.key_position(place), "" if hidden else key
             yield from _scalars_of(document, item, place)
     elif isinstance(value, list):
@@ -122,6 +123,11 @@ def _scalars_of(document: Document, value: Any, path: Path) -> Iterator[tuple[Po
             yield from _scalars_of(document, item, (*path, number))
     else:
         yield document.position(path), value if value and _may_be_shown(path, value) else ""
+
+
+def _may_be_piece(key: str, mapping: dict[str, Any]) -> bool:
+    """Say whether a key may be a piece of a text without quotes, as in `{PASSWORD: this, that}`."""
+    return not is_field(key, mapping) or (mapping[key] is None and len(mapping) > 1)
 
 
 def _may_be_shown(path: Path, value: str) -> bool:
@@ -187,17 +193,18 @@ def _unparsed(line: str) -> Iterator[_Span]:
 
 def _laid_out(spans: Iterator[_Span], column: int) -> tuple[str, int, int]:
     """Return the shown line, and where in it the place at `column` is and how long."""
-    text, start, length = "", 0, 1
+    pieces, end, start, length = [], 0, 0, 1
     for span in spans:
         if span.start <= column < span.end:
             same = len(span.shown) == span.end - span.start
-            start, length = len(text), max(len(span.shown.strip(", ")), 1)
+            start, length = end, max(len(span.shown.strip(", ")), 1)
             if same and column > span.start:
                 start, length = start + column - span.start, 1
         elif span.end <= column:
-            start = len(text) + len(span.shown)
-        text += span.shown
-    return text.rstrip(), start, length
+            start = end + len(span.shown)
+        pieces.append(span.shown)
+        end += len(span.shown)
+    return "".join(pieces).rstrip(), start, length
 
 
 def _window(text: str, start: int, length: int) -> Excerpt:

@@ -33,7 +33,7 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
     """Return the number of valid manifests, and all findings about all of them."""
     manifests, findings = read_each(options)
     images = _Images(manifests, options)
-    findings += advice_on(manifests, mode=options.mode)
+    findings += advice_on(manifests, mode=options.mode, complete=not findings)
     for manifest in manifests:
         model = manifest.model
         findings += manifest.warnings

@@ -7,6 +7,7 @@ anywhere, `{{…}}` and `{%…%}` where the mesh may do it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ ABOUT = ("title", "description", "deprecated", "default", "examples")
 _VARIABLE = r"\$[A-Za-z_{]"
 _LATER = r"\{[{%]"
 _SCALARS = ["string", "number", "boolean"]
+_NOT_TEXT = ("true", "0", "-1", "1.5", "1e3", "0x1f", *("1" * length for length in (1, 2, 5, 16, 26, 32, 40, 50, 64)))
+"""How booleans and numbers may be written: where none of these fits, only text does."""
 _FLAG = "^(?:[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 _MAPS = frozenset({"properties", "patternProperties"})
 _LISTS = frozenset({"anyOf", "oneOf", "allOf"})
@@ -61,9 +64,10 @@ def _text(rest: Schema, template: str) -> Schema:
         return {"const": rest["const"]}
     if "enum" in rest:
         return {"anyOf": [rest, {"type": "string", "pattern": template}]}
-    if "pattern" in rest:
-        rest = {**rest, "pattern": f"{rest['pattern']}|{template}"}
-    return {**rest, "type": _SCALARS}
+    if "pattern" not in rest:
+        return {**rest, "type": _SCALARS}
+    only_text = not any(re.search(rest["pattern"], text) for text in _NOT_TEXT)
+    return {**rest, "pattern": f"{rest['pattern']}|{template}", "type": "string" if only_text else _SCALARS}
 
 
 def _integer(rest: Schema, template: str) -> Schema:
@@ -88,6 +92,7 @@ def _simple(schema: Schema) -> Schema:
     rest = {key: value for key, value in schema.items() if key != "anyOf"}
     null = {"type": "null"}
     others = [form for form in forms if form != null]
-    if len(forms) == 2 and len(others) == 1 and others[0].get("type") == _SCALARS:
-        return {**rest, **others[0], "type": [*_SCALARS, "null"]}
+    if len(forms) == 2 and len(others) == 1 and others[0].get("type") in (_SCALARS, "string"):
+        types = others[0]["type"]
+        return {**rest, **others[0], "type": [*(types if isinstance(types, list) else [types]), "null"]}
     return {**rest, **forms[0]} if len(forms) == 1 else {**rest, "anyOf": forms}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -10,9 +9,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
 from sconectl.findings import Finding
-from sconectl.yaml_tree import Document, Path, show_path
+from sconectl.manifest.alike import names_of
+from sconectl.yaml_tree import Document, Path, is_field, show_path
 
 _T = TypeVar("_T")
+_WORD = 3  # letters of a name that another one may go on from, like environment from env
 _EXPECTED = {
     "dict_type": ("expected a mapping", "write one `field: value` in each line"),
     "model_type": ("expected a mapping", "write one `field: value` in each line"),
@@ -21,6 +22,13 @@ _EXPECTED = {
     "too_short": ("expected at least one entry", ""),
     "string_too_short": ("expected some text", ""),
 }
+
+
+_REMOVE = "remove it"
+_UNQUOTED = (
+    "an unknown field beside a text that may lack its quotes",
+    "put the text in quotes, or indent its lines; or remove the field",
+)
 
 
 class Unfit(ValueError):
@@ -38,6 +46,7 @@ class Misfit(NamedTuple):
     at: Path
     message: str
     hint: str = ""
+    in_value: bool = False  # else it is wrong that the field is there
 
 
 class Misfits(ValueError):
@@ -70,6 +79,8 @@ def with_misfits(value: Any, read: Callable[[Any], _T], found: Iterable[Misfit])
 def findings_of(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Finding]:
     """Return one finding for each fault of the document."""
     findings: set[Finding] = set()
+    missing: dict[Finding, tuple[Path, str]] = {}  # and how a field that is misspelt would say so
+    unknown: set[tuple[Path, str]] = set()
     for fault in error.errors(include_url=False, include_input=False):
         path = _document_path(fault["loc"], document)
         kind = fault["type"]
@@ -81,14 +92,31 @@ def findings_of(error: ValidationError, document: Document, model: type[BaseMode
             continue
         position = document.key_position(path) if kind == "extra_forbidden" else document.position(path)
         message, hint = _explain(kind, fault, path, model)
-        findings.add(Finding("error", "SC1002", position, show_path(path), message, hint))
+        if kind == "extra_forbidden" and hint == _REMOVE and _is_piece(path, document):
+            path, (message, hint) = path[:-1], _UNQUOTED
+        finding = Finding("error", "SC1002", position, show_path(path), message, hint)
+        findings.add(finding)
+        if kind == "extra_forbidden":
+            unknown.add((path[:-1], hint))
+        elif kind == "missing":
+            missing[finding] = (path[:-1], _meaning(str(path[-1])))
+    findings -= {finding for finding, misspelt in missing.items() if misspelt in unknown}
     return sorted(findings, key=lambda finding: (finding.position, finding.path, finding.message))
+
+
+def _is_piece(path: Path, document: Document) -> bool:
+    """Say whether an unknown field may be a piece of a secret without quotes: it is not named then."""
+    parent: Any = document.value
+    for step in path[:-1]:
+        inside = parent if isinstance(parent, dict) else dict(enumerate(parent)) if isinstance(parent, list) else {}
+        parent = inside.get(step)
+    return not isinstance(parent, dict) or not is_field(str(path[-1]), parent)
 
 
 def _of_misfits(raised: Misfits, path: Path, document: Document) -> Iterator[Finding]:
     for misfit in raised.found:
         place = (*path, *misfit.at)
-        where = document.key_position(place)
+        where = document.position(place) if misfit.in_value else document.key_position(place)
         yield Finding("error", "SC1013", where, show_path(place), misfit.message, misfit.hint)
 
 
@@ -123,24 +151,27 @@ def _explain(kind: str, fault: Any, path: Path, model: type[BaseModel]) -> tuple
 def _remedy_of_unknown(path: Path, model: type[BaseModel]) -> str:
     """Name the field that was meant: one of its neighbours, or the only one of this name elsewhere."""
     name, parent = str(path[-1]), _part_at(model, path[:-1])
-    near = did_you_mean(name, fields_of(parent) if parent else ())
+    fields = fields_of(parent) if parent else []
+    near = did_you_mean(name, fields)
     if near:
         return near
+    if name == "key" and "name" in fields:
+        return "remove it; it is the older spelling of name"
+    longer = next((field for field in fields if len(field) >= _WORD and name.startswith(field)), "")
+    if longer:
+        return _meaning(longer)
     places = [place for place in _places(model, ()) if place[-1] == name]
-    return f"this field belongs to {'.'.join(places[0][:-1]) or 'the top level'}" if len(places) == 1 else "remove it"
+    return f"this field belongs to {'.'.join(places[0][:-1]) or 'the top level'}" if len(places) == 1 else _REMOVE
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return a hint that names the candidate nearest to `word`, or nothing; case and punctuation hardly count."""
-    plain: dict[str, str] = {}
-    for candidate in candidates:
-        plain.setdefault(_plain(candidate), candidate)
-    near = [_plain(word)] if _plain(word) in plain else difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
-    return f"did you mean {plain[near[0]]}?" if near else ""
+    near = names_of(tuple(candidates)).nearest(word)
+    return _meaning(near) if near else ""
 
 
-def _plain(word: str) -> str:
-    return "".join(character for character in word.casefold() if character.isalnum()) or word
+def _meaning(name: str) -> str:
+    return f"did you mean {name}?"
 
 
 def fields_of(model: type[BaseModel]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -66,12 +66,14 @@ class OneOf:
         raise Unfit(f"expected {expected}", did_you_mean(value, self.meanings))
 
 
-def matching(pattern: re.Pattern[str], expected: str, *, late: bool = False) -> AfterValidator:
-    """Return a check that text has the form of `pattern`; `late` as in `OneOf`."""
+def matching(
+    pattern: re.Pattern[str], expected: str, *, late: bool = False, remedy: Callable[[str], str] = lambda _: ""
+) -> AfterValidator:
+    """Return a check that text has the form of `pattern`; `late` as in `OneOf`, `remedy` gives the hint for a text."""
 
     def check(value: str) -> str:
         if not pattern.match(value) and not (late and is_late(value)):
-            raise Unfit(f"expected {expected}")
+            raise Unfit(f"expected {expected}", remedy(value))
         return value
 
     return AfterValidator(check)
@@ -84,9 +86,20 @@ def _version(value: str) -> str:
     return value
 
 
+def _remedy_of_reference(value: str) -> str:
+    if "://" in value:
+        return "leave out what stands before //, and //"
+    return "write the name in lower case" if value != value.lower() and _REFERENCE.match(value.lower()) else ""
+
+
+def _remedy_of_namespace(value: str) -> str:
+    return "leave out the / at its begin or end" if _NAMESPACE.match(value.strip("/")) else ""
+
+
 def _normal_path(value: str) -> str:
     if not _PATH.match(value) or ".." in value.split("/"):
-        raise Unfit("expected an absolute path of letters, digits and _ . / + @ % , = ~ -, without ..")
+        hint = "begin with /" if _PATH.match(f"/{value}") and ".." not in value else ""
+        raise Unfit("expected an absolute path of letters, digits and _ . / + @ % , = ~ -, without ..", hint)
     return posixpath.normpath("/" + value.lstrip("/"))
 
 
@@ -176,11 +189,18 @@ VolumeName = BuildName
 SecretName = Annotated[str, matching(NAME, "a secret name: letters, digits and _ . -")]
 SecretReference = Annotated[str, matching(NAME, "the name of a secret: letters, digits and _ . -", late=True)]
 VariableName = Annotated[str, matching(_VARIABLE, "a variable name: letters, digits and _ . -")]
-Namespace = Annotated[str, matching(_NAMESPACE, "a CAS namespace: letters, digits and _ - . ~, parts separated by /")]
+Namespace = Annotated[
+    str,
+    matching(
+        _NAMESPACE, "a CAS namespace: letters, digits and _ - . ~, parts separated by /", remedy=_remedy_of_namespace
+    ),
+]
 SessionName = Annotated[
     str, matching(_SESSION, "a session name: letters, digits and _ - . ~, parts separated by /", late=True)
 ]
-ImageReference = Annotated[str, matching(_REFERENCE, "an image reference, like registry.example.org/app:1")]
+ImageReference = Annotated[
+    str, matching(_REFERENCE, "an image reference, like registry.example.org/app:1", remedy=_remedy_of_reference)
+]
 HostAddress = Annotated[str, matching(_HOST, "the address of a CAS, like cas.example.org or cas.example.org:8081")]
 Url = Annotated[str, matching(_URL, "a URL that begins with https://")]
 AbsolutePath = Annotated[str, AfterValidator(_normal_path)]

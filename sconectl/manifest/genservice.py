@@ -201,7 +201,7 @@ def _same_names(secrets: Any) -> Iterator[Misfit]:
         name = entry.get("name") if isinstance(entry, dict) else None
         if isinstance(name, str) and name in seen:
             hint = "give one of them another name, also where it is used"
-            yield Misfit(("global", number, "name"), "two secrets of this manifest have this name", hint)
+            yield Misfit(("global", number, "name"), "two secrets of this manifest have this name", hint, True)
         elif isinstance(name, str):
             seen.add(name)
 

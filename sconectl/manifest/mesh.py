@@ -282,10 +282,12 @@ def _odd_roles(mesh: Any) -> Iterator[Misfit]:
                 continue
             places.setdefault(role, ("cas", number, *place))
             if players.setdefault(role, number) != number:
-                yield Misfit(("cas", number, *place), f"cas[{players[role]}] plays this role already", "name it once")
+                yield Misfit(
+                    ("cas", number, *place), f"cas[{players[role]}] plays this role already", "name it once", True
+                )
     missing = [role for role in ROLES if role not in players]
     for name, path in places.items():
         alike = [role for role in missing if abs(len(role) - len(name)) <= _TYPING_ERROR]
         near = did_you_mean(name, alike) if name not in ROLES else ""
         if near:
-            yield Misfit(path, "no role of this name is needed, and a similar one is missing", near)
+            yield Misfit(path, "no role of this name is needed, and a similar one is missing", near, True)

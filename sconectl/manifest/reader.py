@@ -6,6 +6,7 @@ forbid going on), or `InvalidInput` with every fault.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -101,7 +102,7 @@ def _substituted(
     if not isinstance(value, str) or "$" not in value:
         return value
     text, missing = substitute_variables(value, variables)
-    findings += [_unresolved(name, path, document) for name in missing]
+    findings += [_unresolved(name, value, path, document) for name in missing]
     return text
 
 
@@ -110,10 +111,16 @@ def _is_free_text(path: Path) -> bool:
     return not _FREE_TEXT.isdisjoint(path) or any(name not in _VARIABLES for name in variables)
 
 
-def _unresolved(name: str, path: Path, document: Document) -> Finding:
+def _is_reference(name: str, text: str) -> bool:
+    """Say whether a text surely refers to a variable: `abc$XYZ` may well be a password."""
+    bare = rf"(?<![^\s\"'=:/@,;(\[])\${name}(?!\w)"
+    return name.isupper() and re.search(rf"{bare}|\$\{{{name}(?:\}}|:-)", text) is not None
+
+
+def _unresolved(name: str, text: str, path: Path, document: Document) -> Finding:
     free = _is_free_text(path)
     # What follows a $ in a secret text is perhaps no name: of free text, only what looks like a variable is shown.
-    named = not free or name.isupper()
+    named = not free or _is_reference(name, text)
     hint = f"set it with --set {name if named else 'NAME'}=VALUE"
     if document.file.endswith(".template"):
         hint += " or in the environment"

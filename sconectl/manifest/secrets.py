@@ -284,7 +284,7 @@ def _misfits(secret: dict[str, Any]) -> Iterator[Misfit]:
             message = "needs application_secret, or private_key and certificate_thumbprint, and not all of them"
             yield Misfit((), message, "give one of these credentials")
     elif "private_key" in given and not _is_name(secret["private_key"]):
-        yield Misfit(("private_key",), "expected the name of a secret", "name a secret of kind private-key")
+        yield Misfit(("private_key",), "expected the name of a secret", "name a secret of kind private-key", True)
 
 
 def _is_name(value: Any) -> bool:

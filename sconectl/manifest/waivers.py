@@ -18,7 +18,7 @@ from sconectl.findings import Finding, Position
 from sconectl.manifest.faults import did_you_mean
 from sconectl.yaml_tree import Document, Value, lines_of, parse_all
 
-FORM = '# sconectl:allow SC4007 until=2030-01-31 reason="why"'
+_FORM = '# sconectl:allow {} until=2030-01-31 reason="why"'
 _WORD = "sconectl:allow"
 _START = re.compile(rf"(?:(?<=\s)|\A)#[ \t]*({_WORD})(?![\w-])")
 _PARTS = re.compile(r'\s+(?P<code>\S+)\s+until=(?P<until>\S+)\s+reason="(?P<reason>[^"]*)"\s*\Z')
@@ -139,8 +139,10 @@ def _texts(value: Value) -> Iterator[str]:
 def _waiver(position: Position, found: re.Match[str], line: int) -> _Waiver:
     text = found.string[found.end() :]
     parts = _PARTS.match(text)
+    named = next((word for word in text.split() if word in CODES and word not in WAIVERS), "SC4007")
+    form = f"write {_FORM.format(named)}"
     if parts is None:
-        return _Waiver(position, line, fault=f"not a complete waiver: {_missing(text)}", hint=f"write {FORM}")
+        return _Waiver(position, line, fault=f"not a complete waiver: {_missing(text)}", hint=form)
     code, until = parts["code"], parts["until"]
     if code not in CODES or code in WAIVERS:
         hint = did_you_mean(code, CODES.keys() - WAIVERS) if code.startswith("SC4") else ""
@@ -148,13 +150,13 @@ def _waiver(position: Position, found: re.Match[str], line: int) -> _Waiver:
             position, line, fault="only security advice (SC4…) can be waived", hint=hint or "mend it instead"
         )
     if not parts["reason"].strip():
-        return _Waiver(position, line, fault="the waiver gives no reason", hint=f"write {FORM}")
+        return _Waiver(position, line, fault="the waiver gives no reason", hint=form)
     try:
         day = date.fromisoformat(until) if _DATE.match(until) else None
     except ValueError:
         day = None
     if day is None:
-        return _Waiver(position, line, fault="expected a date like 2030-01-31 behind until=", hint=f"write {FORM}")
+        return _Waiver(position, line, fault="expected a date like 2030-01-31 behind until=", hint=form)
     return _Waiver(position, line, code, day)
 
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from sconectl.plan.facts import ImageFacts
 
 
-def advise(manifest: Manifest, *, mode: str = "production", used: Collection[str] = frozenset()) -> list[Finding]:
+def advise(
+    manifest: Manifest, *, mode: str = "production", used: Collection[str] | None = frozenset()
+) -> list[Finding]:
     """Return the advice about a manifest, in the order of the text.
 
-    `mode` is how a service is built, `used` are the secrets that other manifests use (see `used_by`).
+    `mode` is how a service is built, `used` are the secrets that other manifests use (see `used_by`): None if that
+    is not known.
     """
     model, document = manifest.model, manifest.document
     source = Source(document)
@@ -35,7 +38,7 @@ def advise(manifest: Manifest, *, mode: str = "production", used: Collection[str
             advice_trust.debug_build(mode),
             advice_secrets.about_secrets(model.secrets.global_, advice_secrets.SECRETS, source),
             advice_secrets.keys_that_change(model),
-            advice_secrets.unused(model, used),
+            advice_secrets.unused(model, used) if used is not None else (),
         ]
     else:
         remarks = [*(rule(model) for rule in advice_trust.MESH_RULES), advice_values.mesh_variables(model, source)]

@@ -62,10 +62,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class KeyShare:
-    """An image session that has to export the key of its encrypted files to a service session."""
+    """An image session that has to export the key of its encrypted files to the sessions of services."""
 
     facts: ImageFacts
-    session: str
+    sessions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,22 @@ def plan_mesh(given: MeshInput) -> MeshPlan:
     return MeshPlan(
         cas,
         sessions,
-        tuple(KeyShare(given.facts[s.name], s.session_name) for s in draft.services if s.facts.fspf),
+        _shares(given, draft.services),
         draft.chart(),
         (*unavailable(given.mesh, given.document), *simulation_limits(given, draft.services)),
         given.mesh.repo,
         given.mesh.extra_policies,
     )
+
+
+def _shares(given: MeshInput, services: Sequence[BoundService]) -> tuple[KeyShare, ...]:
+    """Return one share for each image with encrypted files; its facts are those of the image, and not of a service."""
+    images: dict[str, tuple[ImageFacts, list[str]]] = {}
+    for service in services:
+        facts = given.facts[service.name]
+        if facts.fspf:
+            images.setdefault(facts.image_session, (facts, []))[1].append(service.session_name)
+    return tuple(KeyShare(facts, tuple(sessions)) for facts, sessions in images.values())
 
 
 def _raise(findings: Sequence[Finding]) -> None:

@@ -14,6 +14,7 @@ from sconectl.plan.facts import Fspf, ImageFacts, Injected, Protected, SecretFac
 from sconectl.plan.naming import image_session_name, with_tag
 from sconectl.plan.parameters import enclave_parameters
 from sconectl.plan.protection import overlaps
+from sconectl.plan.secret_references import check_references
 from sconectl.plan.secret_use import check_placeholders
 from sconectl.yaml_tree import Document
 
@@ -88,6 +89,7 @@ def service_findings(model: GenService, document: Document, *, mode: str) -> lis
     findings += _conflicts(model, document)
     findings += overlaps(model, document)
     findings += check_placeholders(model, document)
+    findings += check_references(model, document)
     return sorted(findings, key=lambda finding: finding.position)
 
 
@@ -122,10 +124,11 @@ def _conflicts(model: GenService, document: Document) -> list[Finding]:
         ("local", [variable.name for variable in model.environment.local]),
         ("global", [variable.name for variable in model.environment.global_]),
     ):
+        first = {name: number for number, name in reversed(list(enumerate(names)))}
         findings += [
             _finding(document, "environment", section, number, "name", "the variable is given twice")
             for number, name in enumerate(names)
-            if name in names[:number]
+            if first[name] != number
         ]
     return findings
 

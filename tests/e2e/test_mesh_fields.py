@@ -204,7 +204,7 @@ def test_applying_again_changes_no_byte(fields: Fields) -> None:
 
 def nothing_changed(done: Outcome) -> None:
     lines = done.out.splitlines()
-    assert len(lines) > 3 and all("unchanged" in line for line in lines), done.out
+    assert len(lines) == len(set(lines)) == 5 and all("unchanged" in line for line in lines), done.out
 
 
 def test_values_for_nobody_and_of_the_wrong_name_are_refused(fields: Fields) -> None:
@@ -279,3 +279,17 @@ def document(spec: Mapping[str, Any]) -> dict[str, Any]:
         assert base64.b64decode(spec["policy"])
         return {"encrypted_session": spec["policy"], "encryption_key": spec["encryptionKey"]}
     return {"session": spec["policy"], "signatures": spec["signatures"]}
+
+
+def test_sessions_that_only_the_cas_can_read(fields: Fields) -> None:
+    words = ["-t", "secretly", "--set", "MODE=EncryptedOnly", "--policy-namespace", "secretly"]
+    must(fields.apply(*words))
+    target = fields.folder / "secretly"
+    before = snapshot(target)
+    must(fields.apply(*words))
+    assert snapshot(target) == before
+    assert not [name for name, (content, _) in before.items() if b"the web" in content]
+    assert {kind for kind, _ in rendered(target / "helm")}.isdisjoint({"SignedPolicy", "EncryptedPolicy"})
+    for name in ("namespace", "web", "worker"):
+        file = target / "policies" / f"{name}.json"
+        must(fields.world.sconectl("session", "create", file, "--cas", fields.world.address))

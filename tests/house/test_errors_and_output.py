@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from functools import cache
 
 import pytest
 
@@ -41,6 +42,7 @@ def bases(node: ast.ClassDef) -> list[str]:
     return [called_name(base).rpartition(".")[2] for base in node.bases]
 
 
+@cache
 def family() -> dict[str, list[str]]:
     """Return the bases of every class of the package, by its name."""
     return {

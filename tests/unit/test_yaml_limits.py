@@ -154,8 +154,9 @@ def test_the_limit_of_the_size_can_be_raised() -> None:
 )
 def test_hostile_text_takes_little_time_and_memory(text: str) -> None:
     program = (
-        "import resource, sys, time\nfrom sconectl.errors import InvalidInput\nfrom sconectl.yaml_tree import parse\n"
-        "text = sys.stdin.buffer.read()\nusage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import re, sys, time\nfrom sconectl.errors import InvalidInput\nfrom sconectl.yaml_tree import parse\n"
+        "usage = lambda: int(re.search(r'VmHWM:\\s+([0-9]+)', open('/proc/self/status').read())[1])\n"
+        "text = sys.stdin.buffer.read()\n"
         "before, started = usage(), time.process_time()\n"
         "try:\n    parse(text, 'f')\nexcept InvalidInput:\n    print(usage() - before, time.process_time() - started)\n"
     )
@@ -163,4 +164,4 @@ def test_hostile_text_takes_little_time_and_memory(text: str) -> None:
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=True, timeout=120)
     kilobytes, seconds = done.stdout.split()
     assert int(kilobytes) < 50_000
-    assert float(seconds) < (0.1 if text is LAUGHS else 1.0)
+    assert float(seconds) < (0.1 if text is LAUGHS else 3.0)  # the others: not minutes, on any machine

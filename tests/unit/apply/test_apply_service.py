@@ -186,7 +186,7 @@ def test_an_engine_that_is_down(bench: Bench) -> None:
 def test_exports_of_the_image_session_survive_a_new_build(bench: Bench) -> None:
     plan = service_plan(service_text(**SECRETS, dirs=["/app"]))
     done = bench.apply(plan)
-    share_key(bench.store, KeyShare(done.facts, "shop/web"), FakeKeys())
+    share_key(bench.store, KeyShare(done.facts, ("shop/web",)), FakeKeys())
     bench.main.write_text("print(3)")
     again = bench.apply(plan)
     assert again.session is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,23 @@ def test_all_that_cannot_be_read_is_said_at_once(tmp_path: Path) -> None:
         ("SC1005", "services[1].image_secrets"),
         ("SC1005", "services[1].helm_chart"),
     ]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "envs.yaml")
+    assert faults(tmp_path, "env: envs.yaml") == [("SC1005", "services[1].env", "this is not a file")]
+
+
+def test_a_huge_file_of_a_chart_is_not_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "chart").mkdir()
+    with (tmp_path / "chart/data").open("wb") as file:
+        file.truncate(1 << 34)
+    tracemalloc.start()
+    try:
+        assert [path for _, path, _ in faults(tmp_path, "helm_chart: chart")] == ["services[1].helm_chart"]
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_links_lead_nowhere_else(tmp_path: Path) -> None:

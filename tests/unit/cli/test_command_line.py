@@ -250,6 +250,16 @@ def test_hardware_can_be_required(
     assert not Path("target").exists()
 
 
+@pytest.mark.parametrize("demand", ["Hardware", "hw", "1"])
+def test_an_unknown_demand_is_not_ignored(
+    run: Run, service: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, demand: str
+) -> None:
+    monkeypatch.setenv("SCONECTL_REQUIRE", demand)
+    done = run("apply", "-f", service, *BASE)
+    assert done.code == 2
+    assert engine.calls == []
+
+
 # --- variables ------------------------------------------------------------------------------------------------------
 
 
@@ -477,3 +487,9 @@ def test_one_connection_per_cas(project: Path) -> None:
     assert wiring.store("local", None) is wiring.store("local", None)
     assert wiring.workspace is wiring.workspace
     assert wiring.keys is wiring.keys
+
+
+def test_facts_without_end_are_refused(run: Run, mesh: Path) -> None:
+    done = run("apply", "-d", "-f", mesh, "--facts", "/dev/zero")
+    assert done.code == 2
+    assert "/dev/zero: larger than" in done.err

@@ -152,8 +152,14 @@ def test_an_image_without_variables(run: Run, project: Path) -> None:
     [
         (("-f", "mesh.yaml", "--file", "out.yaml"), 2, "--file belongs to -p"),
         (("-p", "-f", "service.yaml", "--file", "out.yaml"), 2, "--file writes one mesh"),
-        (("-p", "-f", "mesh.yaml", "--file", "mesh.yaml"), 7, "--file names the manifest itself"),
-        (("-p", "-f", "mesh.yaml", "--file", "nowhere/x/../../mesh.yaml"), 7, "--file names the manifest itself"),
+        (("-p", "-f", "mesh.yaml", "--file", "mesh.yaml"), 7, "--file names a file that is read here"),
+        (
+            ("-p", "-f", "mesh.yaml", "-f", "service.yaml", "--file", "service.yaml"),
+            7,
+            "--file names a file that is read here",
+        ),
+        (("-p", "-f", "mesh.yaml", "--env-file", "vars", "--file", "vars"), 7, "--file names a file that is read here"),
+        (("-p", "-f", "mesh.yaml", "--file", "nowhere/x/../../mesh.yaml"), 7, "--file names a file that is read here"),
         (("-p", "-f", "mesh.yaml"), 4, "was not found"),
         (("-f", "mesh.yaml", "-o", "chart"), 2, "chart is not a form of output"),
         (("-f", "mesh.yaml", "--max-size", "0"), 2, "--max-size"),
@@ -164,6 +170,7 @@ def test_what_is_refused(
     run: Run, mesh: Path, service: Path, project: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
     (project / "nowhere/x").mkdir(parents=True)
+    (project / "vars").write_text("A=b\n")
     before = mesh.read_bytes()
     done = run("apply", *words)
     assert (done.code, done.out) == (code, "")

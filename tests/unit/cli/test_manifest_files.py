@@ -231,3 +231,15 @@ def test_paths_are_relative_to_the_file_that_names_them(
     assert done.code == 4
     assert "<stdin>:" in done.err
     assert "main.py" in done.err
+
+
+def test_a_pattern_waits_for_no_pipe(run: Run, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+    done = run("validate", "-f", "app/*.y*ml")
+    assert done.code == 0, done.err
+
+
+def test_a_file_of_variables_without_end_is_refused(run: Run, folder: Path) -> None:
+    done = run("validate", "-f", folder / "web.yaml", "--env-file", "/dev/zero")
+    assert done.code == 2
+    assert "/dev/zero: larger than 1048576 bytes" in done.err

@@ -176,3 +176,16 @@ def test_lines_end_as_positions_count_them(end: str) -> None:
 
 def test_nothing_that_a_terminal_obeys_is_shown() -> None:
     assert "\x1b" not in shown('"\x1b[31mkey": x\nname: "\\e[31m"\nkind: \x1b[31m\n')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "environment: {local: [{name: P, value: this, hunter2}]}",
+        "environment: {local: [{name: P, value: this, hunter2 is: it}]}",
+        "environment: {local: {P: this, hunter2}}",
+        "environment: {local: [{name: P, VALUE: {hunter2: it}}]}",
+    ],
+)
+def test_a_piece_of_a_secret_without_quotes_is_not_shown_as_a_key(line: str) -> None:
+    assert "hunter" not in shown(line)

@@ -79,10 +79,9 @@ def test_all_faults_at_once_with_place_path_and_hint_but_no_value() -> None:
         "build.kind": (5, 9, "'python'", "did you mean python?"),
         "build.to": (6, 7, "image reference", ""),
         "build.comand": (7, 3, "unknown field", "did you mean command?"),
-        "build.command": (4, 3, "missing", "add command"),
         "build.copy": (8, 9, "a list", "write each entry in a line of its own, beginning with `- `"),
         "build.Plain-Files": (9, 3, "unknown field", "did you mean plain_files?"),
-        "build.dirs[0]": (10, 10, "absolute path", ""),
+        "build.dirs[0]": (10, 10, "absolute path", "begin with /"),
         "build.dirs[1]": (10, 20, "without ..", ""),
         "environment.local[0].name": (13, 13, "variable name", ""),
         "environment.local[1].value": (16, 14, "text", ""),
@@ -93,7 +92,7 @@ def test_all_faults_at_once_with_place_path_and_hint_but_no_value() -> None:
         "secrets.global[1].name": (23, 13, "secret name", ""),
         "secrets.global[1].kind": (23, 7, "missing", "add kind"),
         "secrets.global[1].migrate": (24, 16, "true or false", ""),
-        "injection_files[0].path": (26, 11, "absolute path", ""),
+        "injection_files[0].path": (26, 11, "absolute path", "begin with /"),
         "injection_files[0].content": (27, 14, "text", ""),
     }
     assert set(by_path) == set(expected)
@@ -436,3 +435,62 @@ def test_without_variables_exactly_the_missing_ones_are_reported(name: str) -> N
         used = set(re.findall(r"(?<!\$)\$\{?([A-Z][A-Z_]*)", text))
         named = {match[1] for f in found if (match := re.search(r"\$([A-Z_]+)", f.message))}
         assert named == used
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("to: example/app:1", "to: https://example/app:1", "leave out what stands before //, and //"),
+        ("to: example/app:1", "to: example/App:1", "write the name in lower case"),
+        ("to: example/app:1", "to: example/app:two words", ""),
+        ("pwd: /app", "pwd: app", "begin with /"),
+        ("pwd: /app", "pwd: ../app", ""),
+    ],
+)
+def test_the_remedy_for_a_malformed_name(old: str, new: str, hint: str) -> None:
+    text = (
+        "apiVersion: scone/5.8\nkind: genservice\nenvironment: {}\n"
+        "build:\n  name: app\n  kind: python\n  command: python3\n  pwd: /app\n  to: example/app:1\n"
+    )
+    with pytest.raises(InvalidInput) as raised:
+        read_manifest(text.replace(old, new), "f.yaml", {})
+    assert [finding.hint for finding in raised.value.findings] == [hint]
+
+
+WITHOUT_ENVIRONMENT = service_text("a").partition("environment:")[0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{name: P, value: this,hunter2}",
+        "{name: P, value: this, hunter2 is: it}",
+        "{name: P, value: this, Hunter2: it}",
+        "{name: P, value: this, hunter2, hunter2}",
+    ],
+)
+def test_a_piece_of_a_secret_without_quotes_is_not_named(entry: str) -> None:
+    found = faults(WITHOUT_ENVIRONMENT + f"environment:\n  local:\n    - {entry}\n")
+    assert found
+    assert "hunter" not in "\n".join(map(str, found)).lower()
+
+
+def test_a_field_beside_a_value_is_named_if_it_can_be_no_piece_of_it() -> None:
+    found = faults(WITHOUT_ENVIRONMENT + "environment:\n  local:\n    - {name: P, value: this, mode: x}\n")
+    assert [finding.path for finding in found] == ["environment.local[0].mode"]
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("abc$HUNTER2", False),
+        ("a$HUNTER2!", False),
+        ("$HUNTER2", True),
+        ("https://$HUNTER2:443", True),
+        ("abc${HUNTER2}def", True),
+    ],
+)
+def test_a_variable_is_named_only_where_it_is_no_piece_of_a_password(value: str, named: bool) -> None:
+    text = WITHOUT_ENVIRONMENT + f'environment: {{local: [{{name: P, value: "{value}"}}]}}\n'
+    (warning,) = read_manifest(text, "m.yaml", {}).warnings
+    assert ("HUNTER2" in str(warning)) is named

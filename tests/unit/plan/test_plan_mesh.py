@@ -70,8 +70,14 @@ def test_encrypted_files_import_their_key_from_the_image_session() -> None:
             "import": {"session": image.image_session, "secret": IMAGE_KEY_SECRET},
         }
     ]
-    assert [(share.facts, share.session) for share in plan.shares] == [(image, "shop/web")]
+    assert [(share.facts, share.sessions) for share in plan.shares] == [(image, ("shop/web",))]
     check_sessions(plan)
+
+
+def test_services_of_one_image_share_its_key_at_once() -> None:
+    web = facts(dirs=["/app/data"])
+    plan = compiled(facts("db"), web, web.model_copy(update={"name": "copy"}))
+    assert [(share.facts, share.sessions) for share in plan.shares] == [(web, ("shop/web", "shop/copy"))]
 
 
 def test_faults_of_the_wiring_carry_code_place_and_hint() -> None:
