@@ -16,7 +16,7 @@ import pytest
 
 from .world import REPOSITORY, docker, free_port, logs, must, run
 
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sconectl", "charts_templates", "packaging")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sconectl", "charts_templates", "schemas", "packaging")
 SESSION = "name: team\nversion: '0.3.11'\nsecrets: [{name: note, kind: ascii, value: '42', export_public: true}]\n"
 
 
