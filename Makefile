@@ -26,11 +26,12 @@ e2e: venv ## run the tests that build images and start containers
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e $(LONG:%=--deselect=%)
 
-nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, generated requests
+nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile clients, generated requests
 	@scripts/e2e-tools.sh
 	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
 	$(BIN)/python tests/fuzz/fuzz_manifests.py 20000
 	$(BIN)/python tests/nightly/kill_loop.py --kills 200
+	$(BIN)/python tests/nightly/hostile_clients.py --seconds 600
 	SCONECTL_TEST_EXAMPLES=200 $(BIN)/pytest -q tests/e2e/test_cas_openapi.py
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/unit/protect/test_packs.py -k memory
 	@scripts/engine.sh

@@ -1,0 +1,1 @@
+"""Who attacks a CAS, with what, and who measures it: the parts of `hostile_clients.py`."""
