@@ -31,6 +31,7 @@ from sconectl.toolchains.image_archive import image_archive, image_config
 from sconectl.toolchains.launcher_bundle import ENTRYPOINT, bundle_tag, obtain_bundle
 from sconectl.toolchains.layer_rewrite import BuildTime
 from sconectl.toolchains.native_build import BuildEnvironment
+from sconectl.toolchains.native_environment import HOST_NAMES, NativeEnvironment, native_environment
 from sconectl.toolchains.program_check import check_program
 from sconectl.toolchains.saved_image import NativeImage, no_space_explained, open_native, require_supported
 from sconectl.toolchains.sim import FSPF_PATH, Assembly, ProtectedImage, Protection, protect
@@ -218,9 +219,10 @@ class _Build:
             protection = Protection(plan.sealed, outside, plan.injected, plan.parameters)
             assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
             with open_native(world.engine, native, work, world.cache) as image:
+                environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
                 protected = protect(image, protection, assembly)
-                facts = self._facts(protected)
+                facts = self._facts(protected, environment)
                 return facts, self._load(facts, protected, image.info)
 
     def _check_program(self, image: NativeImage) -> None:
@@ -229,8 +231,7 @@ class _Build:
         for remark in checked.remarks if checked else ():
             self._world.remark(remark)
 
-    def _facts(self, protected: ProtectedImage) -> ImageFacts:
-        variables = dict(entry.partition("=")[::2] for entry in self._base.config.get("Env") or ())
+    def _facts(self, protected: ProtectedImage, environment: NativeEnvironment) -> ImageFacts:
         facts = image_facts(
             self._plan,
             measurement=protected.measurement,
@@ -239,7 +240,9 @@ class _Build:
             fspf=Fspf(path=FSPF_PATH, tag=protected.fspf_tag) if self._plan.sealed else None,
             signer=_signer(protected),
             stable=(self._stable.measurement,) if self._stable else (),
-            image_environment=variables,
+            image_environment=environment.given,
+            runtime_environment=environment.added,
+            host_names=HOST_NAMES if self._plan.native else (),
             salt="",
         )
         if self._stable:

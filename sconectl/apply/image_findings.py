@@ -15,6 +15,7 @@ from sconectl.plan.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
 from sconectl.plan.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.toolchains.layer_index import Member
+from sconectl.toolchains.native_environment import native_environment
 from sconectl.toolchains.program_check import check_program
 from sconectl.toolchains.root_tree import RootTree
 from sconectl.yaml_tree import Document, Path, show_path
@@ -159,6 +160,10 @@ def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fa
     """Find what an existing image cannot start. What others start is known when they are built."""
     if not plan.native:
         return
+    try:
+        native_environment(info.config, tree)
+    except PlanImpossible as error:
+        yield "error", ("build", "from"), error.message, error.hint
     where: Path = ("build", "command")
     try:
         checked = check_program(plan, info, tree)

@@ -31,7 +31,7 @@ from sconectl.manifest.mesh import Mesh
 from sconectl.plan.availability import require_available
 from sconectl.plan.facts import ImageFacts, SecretFacts
 from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
-from sconectl.plan.service import plan_service
+from sconectl.plan.service import ServicePlan, plan_service
 from sconectl.ports import ImageInfo
 from sconectl.yaml_tree import Document, parse
 
@@ -40,6 +40,9 @@ COMMAND_LINE = Document("command line", {}, {(): Position("command line", 1, 1)}
 
 WEAK_PLATFORM = "hyperthreading, insecure-igpu, outdated-tcb, software-hardening-needed, insecure-configuration"
 """What --allow-tcb-vulnerabilities tolerates, besides every advisory."""
+
+
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_./+:,-]+\Z")
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,19 @@ def command_of(request: SconifyRequest, native: ImageInfo) -> str:
     """Return the command line: the given one, or that of the image. Raises `PlanImpossible`."""
     words = [*(native.config.get("Entrypoint") or ()), *(native.config.get("Cmd") or ())]
     command = request.command or shlex.join(words)
-    if not command:
+    if not command or (not request.command and not words[0]):
         raise PlanImpossible(f"{request.source} has no entry point and no command", hint="give one with --command")
     return command
+
+
+def planned(request: SconifyRequest, native: ImageInfo) -> ServicePlan:
+    """Return the plan of the image. The command of the native image is in it as it is: its text is no template."""
+    manifest = service_manifest(request, native)
+    require_available(manifest, COMMAND_LINE)
+    plan = plan_service(manifest, COMMAND_LINE, bases={}, mode="production")
+    if request.command:
+        return plan
+    return replace(plan, command=command_of(request, native), literal_command=True)
 
 
 def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
@@ -114,7 +127,7 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
         "kind": "sconify_image",
         "from": request.source,
         "to": request.to,
-        "command": command_of(request, native),
+        "command": request.command or _stand_in(command_of(request, native)),
         "pwd": native.config.get("WorkingDir") or "/",
         "volumes": [dict(volume) for volume in request.volumes],
         **{name: list(paths) for name, paths in request.protection.items()},
@@ -130,6 +143,12 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
         "injection_files": injected,
     }
     return _validated(GenService, value)
+
+
+def _stand_in(command: str) -> str:
+    """Return what a manifest may say for a command of an image: its program, or a word for it."""
+    [program, *_] = shlex.split(command)
+    return program if _PLAIN_WORD.match(program) else "program"
 
 
 def mesh_manifest(request: SconifyRequest, image: str) -> Mesh:
@@ -161,9 +180,7 @@ def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
     """
     _require_place(request, world)
     native = native_image(request.source, world)
-    manifest = service_manifest(request, native)
-    require_available(manifest, COMMAND_LINE)
-    plan = plan_service(manifest, COMMAND_LINE, bases={}, mode="production")
+    plan = planned(request, native)
     key = load_signing_key(Path(plan.signing_key)) if plan.signing_key else b""
     facts = apply_service(plan, NativeSources(signing_key=key), world).facts
     compiled = _compiled(request, facts)
@@ -220,8 +237,7 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
     namespace, session = compiled.sessions
     document = dict(session.document)
     if request.template is not None:
-        given = {v.name: v.value or "" for v in (*own.image, *own.local) if not v.name.startswith("SCONE_")}
-        document = request.template.after_build(document, given)
+        document = request.template.after_build(document)
     if not request.attested.anything:
         document["security"] = {**(document.get("security") or {}), "attestation": {"mode": "none"}}
         document["services"] = [

@@ -7,11 +7,11 @@ In: the request, the log or the number of seconds to run. Out: a `Proposal`. Rai
 from __future__ import annotations
 
 import re
-import shlex
 
 from sconectl.apply.genservice import ServiceWorld
-from sconectl.apply.sconify import SconifyRequest, native_image, service_manifest
+from sconectl.apply.sconify import SconifyRequest, native_image, planned
 from sconectl.apply.work_directory import work_directory
+from sconectl.plan.naming import command_words
 from sconectl.toolchains.launcher_bundle import obtain_bundle
 from sconectl.toolchains.observed_run import observe
 from sconectl.toolchains.trace import read_trace
@@ -29,15 +29,15 @@ def proposal_from_log(request: SconifyRequest, log: str, name: str, world: Servi
 def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld) -> Proposal:
     """Run the native image once, for at most `seconds`, and propose directories from what its program opens."""
     native = native_image(request.source, world)
-    model = service_manifest(request, native)  # whose parts are checked
+    plan = planned(request, native)  # whose parts are checked
     base = native_image(world.launcher_base, world)
     with work_directory() as work:
         bundle = obtain_bundle(
             world.engine, world.launcher_base, base, world.environment, work, world.cache, world.detail
         )
         world.progress(f"running {request.source} for {seconds} seconds under observation")
-        command = shlex.split(model.build.command)
+        command = list(command_words(plan.command))
         log = observe(world.engine, request.source, command, bundle, seconds, world.detail)
     if ended := _ENDED.search(log):
         world.remark(f"the program ended with status {ended[1]} while it was observed; -v shows what it said")
-    return propose(read_trace(log, "observed run", model.build.pwd))
+    return propose(read_trace(log, "observed run", plan.pwd))

@@ -17,6 +17,7 @@ from typing import Any
 from sconectl.artefacts.session import session_text
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.findings import Finding, Position
+from sconectl.plan.literals import literal_secrets
 from sconectl.plan.mesh import FSPF_SECRET
 from sconectl.policy.features import lowest_version
 from sconectl.policy.model import parse_session
@@ -48,13 +49,16 @@ class SessionTemplate:
             self._filled({**values, "NAMESPACE": namespace, "SESSION": session}), f"{namespace}/{session}"
         )
 
-    def after_build(self, generated: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-        """Return the session to upload. `generated` is the one made without a template, `variables` the program's."""
+    def after_build(self, generated: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the session to upload. `generated` is the one made without a template."""
         name = str(generated["name"])
         namespace, _, session = name.rpartition("/")
         [service] = generated["services"]
         [attestation] = service["attestation"]
-        environment = "\n".join(f"        {key}: {json.dumps(value)}" for key, value in sorted(variables.items()))
+        variables = {key: value for key, value in service["environment"].items() if not key.startswith("SCONE_")}
+        environment = "\n".join(
+            f"        {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(variables.items())
+        )
         values = {
             "CMD": _shell_form(service["command"]),
             "ENVVARS": f"{environment}\n     pwd: {json.dumps(service['pwd'])}".lstrip("\n"),
@@ -105,7 +109,10 @@ def injected_by(document: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _with_key(document: dict[str, Any], generated: Mapping[str, Any]) -> dict[str, Any]:
-    """Let the session import the key of the encrypted files, or do without, as the generated one does."""
+    """Let the session import the key of the encrypted files, or do without, as the generated one does.
+
+    It gets the secrets, too, that texts of the native image need to stand in a session.
+    """
     [own] = generated["services"]
     services = []
     for service in document.get("services") or ():
@@ -114,6 +121,9 @@ def _with_key(document: dict[str, Any], generated: Mapping[str, Any]) -> dict[st
             rest |= {key: own[key] for key in _FSPF_FIELDS}
         services.append(rest)
     document = {**document, "services": services}
+    marks = literal_secrets([*own["command"], *own["environment"].values()])  # its texts may stand anywhere
+    if marks:
+        document["secrets"] = [*(document.get("secrets") or ()), *marks]
     if any("fspf_key" in service for service in services):
         imported = [secret for secret in generated["secrets"] if secret["name"] == FSPF_SECRET]
         document["secrets"] = [*(document.get("secrets") or ()), *imported]

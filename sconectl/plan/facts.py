@@ -35,11 +35,26 @@ class Variable(_Part):
 
 
 class Variables(_Part):
-    """The variables of an image: those of the native image, the fixed ones, and those that the mesh sets."""
+    """The variables of an image: those of the native image, the fixed ones, and those that the mesh sets.
+
+    Besides there are those that container runtimes add (`runtime`), also by asking the container (`host`, names only).
+    Values of `image` and `runtime` are no templates: they reach the program as they are.
+    """
 
     image: tuple[Variable, ...] = ()
     local: tuple[Variable, ...] = ()
     global_: tuple[Variable, ...] = Field((), alias="global")
+    runtime: tuple[Variable, ...] = ()
+    host: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(serialize(self), "runtime", "host")
+
+
+def _without(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave these fields out where they say nothing: the digest of images without them stays what it was."""
+    return {name: value for name, value in found.items() if value or name not in names}
 
 
 class Injected(_Part):
@@ -83,7 +98,8 @@ class ImageFacts(_Part):
     """Everything that a mesh needs to know about an image.
 
     `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid;
-    `volumes` are those of the service manifest.
+    `volumes` are those of the service manifest. With `literal_command`, the command is that of the native image, and no
+    template.
     """
 
     format: Literal[2] = FORMAT
@@ -95,6 +111,7 @@ class ImageFacts(_Part):
     stable: tuple[_Hex32, ...] = ()
     parameters: dict[str, str]
     command: str = Field(repr=False)
+    literal_command: bool = False
     pwd: str
     environment: Variables = Variables()
     injection_files: tuple[Injected, ...] = ()
@@ -106,12 +123,8 @@ class ImageFacts(_Part):
     salt: str = Field(repr=False)
 
     @model_serializer(mode="wrap")
-    def _without_empty_volumes(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `volumes` out if there are none: the digest of images without them stays what it was."""
-        found: dict[str, Any] = serialize(self)
-        if not self.volumes:
-            del found["volumes"]
-        return found
+    def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(serialize(self), "volumes", "literal_command")
 
     def to_json(self) -> str:
         """Return the canonical text: the same facts give the same bytes."""

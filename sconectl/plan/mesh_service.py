@@ -16,6 +16,7 @@ from sconectl.manifest.mesh import MeshService
 from sconectl.manifest.placeholders import bind_mesh
 from sconectl.plan.chart_plan import ChartService
 from sconectl.plan.environment import MeshValues, missing_globals
+from sconectl.plan.literals import HOST_VARIABLE, literal_argument, literal_text
 from sconectl.plan.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
 from sconectl.plan.mesh_volumes import ServiceVolumes, chart_values, with_sessions
 from sconectl.plan.naming import chart_name, command_words, program_name, session_name
@@ -68,8 +69,11 @@ class BoundService:
     def bind(self) -> BoundService:
         """Fill everything in."""
         self._missing()
-        self.command = [self._bind(word, "the command") for word in command_words(self.facts.command)]
+        words = command_words(self.facts.command)
+        self.command = [] if self.facts.literal_command else [self._bind(word, "the command") for word in words]
         self.environment = self._environment()
+        self.literal_command = [literal_argument(word) for word in words] if self.facts.literal_command else []
+        self.literal_environment = self._literal_environment()
         self.injected = [
             {"path": file.path, "content": self._bind(file.content, f"the injected file {file.path}")}
             for file in self.facts.injection_files
@@ -103,12 +107,18 @@ class BoundService:
 
     def _environment(self) -> dict[str, str]:
         variables = self.facts.environment
-        values = {v.name: v.value or "" for v in variables.image}
-        values |= {v.name: self._values[v.name] for v in variables.global_ if v.name in self._values}
+        values = {v.name: self._values[v.name] for v in variables.global_ if v.name in self._values}
         fixed = {v.name: v.value or "" for v in variables.local}
         found = {name: self._bind(value, "", name) for name, value in values.items() if name not in fixed}
         found |= {name: self._bind(value, f"the variable {name}") for name, value in fixed.items()}
         return found
+
+    def _literal_environment(self) -> dict[str, str]:
+        """Return the variables that nobody wrote into a manifest, as the session has to say them."""
+        variables = self.facts.environment
+        values = {v.name: v.value or "" for v in (*variables.runtime, *variables.image)}
+        asked = {HOST_VARIABLE + name: "" for name in variables.host if name not in {*self.environment, *values}}
+        return {name: literal_text(value) for name, value in values.items() if name not in self.environment} | asked
 
     def _template(self) -> PolicyTemplate | None:
         file = self.files.policy

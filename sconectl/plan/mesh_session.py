@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sconectl.plan.attestation import Fragments, attestation
+from sconectl.plan.literals import literal_secrets
 from sconectl.plan.mesh_service import BoundService
 from sconectl.plan.mesh_volumes import mounts, session_volumes
 
@@ -53,14 +54,15 @@ def service_session(
     service: BoundService, secrets: Sequence[Mapping[str, Any]], fragments: Fragments, *, signed: bool
 ) -> SessionPlan:
     """Return the session of a service; `signed` if it is shipped with signatures instead of uploaded."""
-    facts, found = service.facts, [*secrets, *service.foreign, *fragments.secrets]
+    literals = [*service.literal_command, *service.literal_environment.values()]
+    facts, found = service.facts, [*secrets, *service.foreign, *fragments.secrets, *literal_secrets(literals)]
     entry: dict[str, Any] = {
         "name": service.program,
         "image_name": service.name,
         "attestation": [{"mrenclave": list(dict.fromkeys([facts.measurement, *facts.stable]))}],
-        "command": service.command,
+        "command": [*service.command, *service.literal_command],
         "pwd": facts.pwd,
-        "environment": dict(sorted(service.environment.items())),
+        "environment": dict(sorted({**service.literal_environment, **service.environment}.items())),
     }
     if facts.fspf:
         entry |= {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, errors_of
@@ -24,6 +25,7 @@ class ServicePlan:
     """What to build. Paths in `copied`, `requirements` and `signing_key` are relative to the manifest's directory.
 
     `signing_key` is empty if the key of the local key store signs; `stable` is the image of the last stable version.
+    With `literal_command`, the command is that of the native image, and no template.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ServicePlan:
     signed: bool = False
     signing_key: str = ""
     stable: str = ""
+    literal_command: bool = False
 
     @property
     def image_session(self) -> str:
@@ -147,6 +150,10 @@ def _java_conflicts(model: GenService, document: Document) -> list[Finding]:
     return findings
 
 
+def _variables(values: Mapping[str, str]) -> tuple[Variable, ...]:
+    return tuple(Variable(name=name, value=value) for name, value in sorted(values.items()))
+
+
 def image_facts(
     plan: ServicePlan,
     *,
@@ -155,6 +162,8 @@ def image_facts(
     outside: tuple[str, ...],
     fspf: Fspf | None,
     image_environment: Mapping[str, str],
+    runtime_environment: Mapping[str, str] = MappingProxyType({}),
+    host_names: tuple[str, ...] = (),
     salt: str,
     signer: Signer | None = None,
     stable: tuple[str, ...] = (),
@@ -170,9 +179,12 @@ def image_facts(
         stable=stable,
         parameters=dict(plan.parameters),
         command=plan.command,
+        literal_command=plan.literal_command,
         pwd=plan.pwd,
         environment=Variables(
-            image=tuple(Variable(name=name, value=value) for name, value in sorted(image_environment.items())),
+            image=_variables(image_environment),
+            runtime=_variables(runtime_environment),
+            host=host_names,
             local=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.local),
             global_=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.global_),
         ),

@@ -137,7 +137,7 @@ def _texts(service: MeshService, image: ImageFacts) -> list[str]:
     secrets = [] if service.image_secrets else list(_leaves(image.secrets.global_))
     variables = [*image.environment.local, *image.environment.global_]
     return [
-        image.command,
+        "" if image.literal_command else image.command,
         *(variable.value or "" for variable in variables),
         *(file.content for file in image.injection_files),
         *secrets,

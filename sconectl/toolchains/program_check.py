@@ -73,7 +73,8 @@ class _Check:
     def run(self) -> CheckedProgram | None:
         named = [self._binary(name) for name in self._plan.model.build.binaries]
         command = shlex.split(self._plan.command)
-        if not self._plan.native or any(mark in command[0] for mark in _UNKNOWN_YET):
+        unknown = not self._plan.literal_command and any(mark in command[0] for mark in _UNKNOWN_YET)
+        if not self._plan.native or unknown:
             return None
         program = find_program(self._root, command, self._around)
         self._require_machine(program.binary, program.elf)
