@@ -1,6 +1,6 @@
 """Strangers do to a CAS whatever they can think of, while one honest program attests all the time.
 
-Usage: python tests/nightly/hostile_clients.py [--seconds 600] [--clients 8] [--seed N]
+Usage: python tests/nightly/hostile_clients.py [--seconds 600] [--clients 8] [--seed N] [--only ATTACK …]
 
 The CAS is the installed command with its defaults. Each hostile client has an address of its own, 127.0.0.2 and up, and
 keys of its own; it draws one attack after the other, several at a time. Required, else this ends with 1: no honest
@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,16 @@ LANES = 3
 NICE = 10
 SHOWN = 8
 
+ATTACKS = REQUESTS + CONNECTIONS
+
 _fork = multiprocessing.get_context("fork")
 Queue = Any
 
 
-def attack(clients: list[Hostile], queue: Queue) -> None:
+def attack(clients: list[Hostile], only: Sequence[str], queue: Queue) -> None:
     """Let these clients strike until their time is over; puts one tally into the queue."""
     os.nice(NICE)
-    threads = [threading.Thread(target=_strikes, args=(client,)) for client in clients]
+    threads = [threading.Thread(target=_strikes, args=(client, only)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -65,8 +67,8 @@ def attack(clients: list[Hostile], queue: Queue) -> None:
     queue.put(whole)
 
 
-def _strikes(client: Hostile) -> None:
-    weights, attacks = zip(*(REQUESTS + CONNECTIONS), strict=True)
+def _strikes(client: Hostile, only: Sequence[str]) -> None:
+    weights, attacks = zip(*(row for row in ATTACKS if not only or row[1].__name__ in only), strict=True)
     while not client.over:
         [strike] = client.rng.choices(attacks, weights)
         client.attack = strike.__name__
@@ -97,7 +99,7 @@ def started(work: Callable[..., None], *arguments: Any) -> tuple[Any, Queue]:
     return process, queue
 
 
-def campaign(seconds: float, clients: int, seed: int) -> tuple[list[str], list[str]]:
+def campaign(seconds: float, clients: int, seed: int, only: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Run it; return the lines of the report, and what was missed."""
     root = Path(tempfile.mkdtemp(prefix="sconectl-hostile-"))
     cas = WatchedCas(root)
@@ -120,7 +122,7 @@ def campaign(seconds: float, clients: int, seed: int) -> tuple[list[str], list[s
     working = [started(_queued_last(honest.attests), address, cas_key, measurement, until),
                started(_queued_last(honest.works), cas.address, until)]  # fmt: skip
     share = -(-len(made) // PROCESSES)
-    hostile = [started(attack, made[first : first + share]) for first in range(0, len(made), share)]
+    hostile = [started(attack, made[first : first + share], only) for first in range(0, len(made), share)]
     attempts, writes = (queue.get(timeout=seconds + 120) for _, queue in working)
     tally = Tally()
     for _, queue in hostile:
@@ -246,9 +248,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    names = [strike.__name__ for _, strike in ATTACKS]
+    parser.add_argument("--only", nargs="+", default=(), choices=names, metavar="ATTACK", help=", ".join(names))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    lines, missed = campaign(options.seconds, options.clients, options.seed)
+    lines, missed = campaign(options.seconds, options.clients, options.seed, options.only)
     print("\n".join(lines))
     for requirement in missed:
         print(f"MISSED: {requirement}")
