@@ -81,6 +81,8 @@ def _strikes(client: Hostile, only: Sequence[str]) -> None:
         except OSError as error:
             client.note(outcome_of(error))
             client.rest(0.05)
+        except Exception as fault:
+            client.tally.faults.append(f"{client.attack}: {fault!r}")
         client.tally.strikes[client.attack] += 1
         client.tally.seconds[client.attack] += time.monotonic() - started
 
@@ -189,6 +191,7 @@ def _missed(cas: WatchedCas, attempts: list[Attempt], tally: Tally) -> list[str]
         found.append(f"the CAS took {cas.peak:.0f} MB of memory; at most {MEMORY:.0f}")
     if cas.grown > DISK:
         found.append(f"its directory grew by {cas.grown:.0f} MB; at most {DISK:.0f}")
+    found += [f"this campaign is at fault: {fault}" for fault in tally.faults[:5]]
     found += [f"an answer tells too much: {leak}" for leak in tally.leaks[:5]]
     return found
 

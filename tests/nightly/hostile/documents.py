@@ -85,10 +85,9 @@ def many_exports(rng: random.Random) -> bytes:
 
 
 def many_principals(rng: random.Random) -> bytes:
-    rule: Any = ["CREATOR"]
-    for _ in range(rng.choice((10, 100, 1000))):
-        rule = {"require-at-least-1": [rule if isinstance(rule, dict) else "CREATOR", "CREATOR"]}
-    return session(access_policy={"read": ["CREATOR"], "update": rule})
+    depth = rng.choice((10, 100, 1000, 20_000))
+    rule = '{"require-at-least-1": ["CREATOR", ' * depth + '"CREATOR"' + "]}" * depth
+    return session(access_policy={"read": ["CREATOR"], "update": "RULE"}).replace(b'"RULE"', rule.encode())
 
 
 def large_and_valid(rng: random.Random) -> bytes:

@@ -38,13 +38,14 @@ class Over(Exception):
 
 @dataclass
 class Tally:
-    """What one process of clients saw: outcomes and seconds by attack, the largest answer, and what leaked."""
+    """What one process of clients saw: outcomes and seconds by attack, the largest answer, what leaked, and own faults."""
 
     outcomes: dict[str, Counter[str]] = field(default_factory=partial(defaultdict, Counter))
     strikes: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=partial(defaultdict, float))
     largest: int = 0
     leaks: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def merge(self, other: Tally) -> None:
         for attack, outcomes in other.outcomes.items():
@@ -54,6 +55,7 @@ class Tally:
             self.seconds[attack] += seconds
         self.largest = max(self.largest, other.largest)
         self.leaks += other.leaks
+        self.faults += other.faults
 
 
 @dataclass(frozen=True)
