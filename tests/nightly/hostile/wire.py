@@ -38,7 +38,7 @@ class Over(Exception):
 
 @dataclass
 class Tally:
-    """What one process of clients saw: outcomes and seconds by attack, the largest answer, what leaked, and own faults."""
+    """What one process of clients saw: outcomes and seconds by attack, the largest answer, leaks, own faults."""
 
     outcomes: dict[str, Counter[str]] = field(default_factory=partial(defaultdict, Counter))
     strikes: Counter[str] = field(default_factory=Counter)
