@@ -2,7 +2,8 @@
 
 In: a path and the sealing key of the CAS. Out: a file of mode 0600 that says how new the store must be, so that an
 older copy of the directory is noticed. Two slots are written in turn and in place: a torn write leaves the other one.
-Each is authenticated (HMAC-SHA256) with a key that only this CAS has.
+Each is authenticated (HMAC-SHA256) with a key that only this CAS has. An anchor belongs to one directory at a time: a
+copy of the directory that is in use beside it would go another way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import json
 import os
 import struct
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ VARIABLE = "SCONECTL_CAS_ANCHOR"
 _MAGIC = b"sconanc1"
 _BODY = struct.Struct(">8sQ64s")  # magic, sequence, Ed25519 signature of the entry
 _SLOT = _BODY.size + hashlib.sha256().digest_size
+_LONGEST_CLAIM = 16 << 10
 _OFFSETS = (0, 4096)  # in blocks of their own: one failed block write cannot harm both
 
 
@@ -45,6 +48,42 @@ class Anchor:
     def __init__(self, path: Path, sealing_key: bytes) -> None:
         self.path = path.absolute()
         self._key = derived_key(sealing_key, "sconectl CAS freshness anchor v1")
+        self._claim: int | None = None
+
+    def claim(self, directory: Path) -> None:
+        """Hold the anchor for the CAS in `directory` until `release`; several processes on one directory may.
+
+        Raises `CasError` while a process holds it for another directory.
+        """
+        found = directory.stat()
+        own = json.dumps({"device": found.st_dev, "inode": found.st_ino, "directory": str(directory.absolute())})
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with self._explained():
+            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with contextlib.suppress(BlockingIOError):  # nobody else has it: it is ours
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, own.encode(), 0)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # whoever writes into it holds it for a moment only
+            holder = os.pread(descriptor, _LONGEST_CLAIM, 0).decode(errors="replace")
+            if _place(holder) != _place(own):
+                raise CasError(
+                    f"the freshness anchor {self.path} is in use for another directory: {_named(holder)}",
+                    hint="stop the CAS there if this one is to go on; a copy that shall be a CAS of its own needs"
+                    f" another anchor ({VARIABLE} or --anchor)",
+                )
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._claim = descriptor
+
+    def release(self) -> None:
+        """Let another directory have the anchor."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def read(self) -> Head | None:
         """Return the entry that the store must have, or None without an anchor; raises `CasError` if it is unusable."""
@@ -120,6 +159,22 @@ class Anchor:
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")
+
+
+def _place(claim: str) -> tuple[int, int] | None:
+    """Return device and inode of the directory in a claim, None if it says nothing."""
+    try:
+        found = json.loads(claim)
+        return int(found["device"]), int(found["inode"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _named(claim: str) -> str:
+    try:
+        return str(json.loads(claim)["directory"])
+    except (ValueError, KeyError, TypeError):
+        return "one that it does not name"
 
 
 def _age(head: Head) -> int:

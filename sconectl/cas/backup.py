@@ -104,6 +104,7 @@ def restore(file: Path, directory: Path, *, replace: bool = False, anchor: Path 
     with (
         writer(directory),
         _explained(f"cannot restore {directory}"),
+        contextlib.ExitStack() as held,
         tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.restore-") as name,
     ):
         staging = private_directory(Path(name) / "cas")
@@ -111,6 +112,8 @@ def restore(file: Path, directory: Path, *, replace: bool = False, anchor: Path 
         own = _keys(file, staging, manifest)
         _check_store(file, staging, own, manifest)
         target = Anchor(anchor or default_anchor(own.cas_key_hash), own.sealing)
+        target.claim(directory)
+        held.callback(target.release)
         head = _record_restored(staging, own, Path(name) / "anchor", manifest, target)
         aside = _put_aside(directory, keep=occupied)
         staging.rename(directory)

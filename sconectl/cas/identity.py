@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sconectl.cas import certificates
-from sconectl.cas.private_files import locked, private_directory, read_private, write_private
+from sconectl.cas.private_files import locked, private_directory, read_private, warn_if_open, write_private
 from sconectl.errors import CasError, UsageError
 from sconectl.key_hash import key_hash
 
@@ -162,6 +162,7 @@ def read_identity(file: Path) -> ClientIdentity:
     hint = "give a PEM file that holds an unencrypted private key and its certificate"
     try:
         pem = file.read_bytes()
+        warn_if_open(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
     try:

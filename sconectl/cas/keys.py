@@ -12,7 +12,8 @@ import hmac
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,13 @@ def load_or_create(directory: Path, master: bytes | None = None) -> CasKeys:
             entries = _create() if document is None else _completed(document, path)
             document = _sealed(entries, used)
             write_private(path, json.dumps(document, indent=2).encode() + b"\n")
-    return _opened(document, used.key, path)
+        keys = _opened(document, used.key, path)
+        if _starts_later(keys.root) or _starts_later(keys.software):
+            keys = _reissued(keys)
+            held = zip(_CERTIFICATES, (keys.root, keys.software), strict=True)
+            newer = {name: certificates.certificate_pem(holder.certificate) for name, holder in held}
+            write_private(path, json.dumps(document | newer, indent=2).encode() + b"\n")
+    return keys
 
 
 def cas_key_hash_of(raw: bytes) -> str:
@@ -136,15 +143,31 @@ def _damaged(path: Path) -> CasError:
     return CasError(f"{path} is damaged", hint="restore it from a backup")
 
 
-def _create() -> dict[str, str]:
-    root_key, software_key, quoting_key = (certificates.new_key() for _ in range(3))
+def _issued(root_key: Key, software_key: Key) -> tuple[Holder, Holder]:
+    """Return the keys of CAS and instance with new certificates."""
     root = Holder(root_key, certificates.issue_root(root_key, "cas (simulation)"))
     software = certificates.issue_intermediate(software_key, "cas-instance (simulation)", root)
+    return root, Holder(software_key, software)
+
+
+def _starts_later(holder: Holder) -> bool:
+    return holder.certificate.not_valid_before_utc > datetime.now(UTC)
+
+
+def _reissued(keys: CasKeys) -> CasKeys:
+    """Return `keys` with new certificates for the same keys: theirs were issued while the clock was ahead."""
+    root, software = _issued(keys.root.key, keys.software.key)
+    return replace(keys, root=root, software=software)
+
+
+def _create() -> dict[str, str]:
+    root_key, software_key, quoting_key = (certificates.new_key() for _ in range(3))
+    root, software = _issued(root_key, software_key)
     return _newer_keys() | {
         "root_key": certificates.key_pem(root_key),
         "root_certificate": certificates.certificate_pem(root.certificate),
         "software_key": certificates.key_pem(software_key),
-        "software_certificate": certificates.certificate_pem(software),
+        "software_certificate": certificates.certificate_pem(software.certificate),
         "quoting_key": certificates.key_pem(quoting_key),
         "sealing_key": _base64(os.urandom(KEY_BYTES)),
     }

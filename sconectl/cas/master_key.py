@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sconectl.cas.private_files import read_private, write_private
+from sconectl.cas.private_files import read_private, warn_if_open, write_private
 from sconectl.cas.sealing import KEY_BYTES
 from sconectl.errors import CasError
 
@@ -115,6 +115,7 @@ def _from_hex(text: str) -> bytes:
 
 def _from_file(path: str) -> bytes:
     try:
+        warn_if_open(Path(path))
         return _parse(Path(path).read_bytes(), path)
     except OSError as error:
         raise CasError(

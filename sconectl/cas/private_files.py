@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from sconectl.errors import CasError
+
+_log = logging.getLogger(__name__)
 
 
 def private_directory(path: Path) -> Path:
@@ -33,15 +36,31 @@ def private_directory(path: Path) -> Path:
 
 
 def read_private(path: Path) -> bytes | None:
-    """Return the content of `path` after taking it away from everyone else, or None if there is no such file."""
+    """Return the content of `path` after taking it away from everyone else, or None if there is no such file.
+
+    That others could read or change it until now is a warning of the log, which every command shows.
+    """
     try:
-        if path.stat().st_mode & 0o077:
+        if warn_if_open(path):
             path.chmod(0o600)
         return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CasError(f"cannot read {path}: {error.strerror}", hint="fix the owner of the file") from error
+
+
+def warn_if_open(path: Path) -> bool:
+    """Say whether other users than its owner may do anything with the file `path`, here and in the log."""
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        _log.warning(
+            "warning: %s holds keys and was open to other users (mode %04o):"
+            " if somebody may have read or changed it, they are no secret any more",
+            path,
+            mode,
+        )
+    return bool(mode & 0o077)
 
 
 def write_private(path: Path, content: bytes) -> None:

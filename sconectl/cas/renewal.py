@@ -1,6 +1,7 @@
 """Certificates whose time comes: issued anew for the same private key before they expire (LANG §7.2, `valid_for`).
 
-In: a session, its rows, access to its imports, and the time. Out: the rows that have changed.
+In: a session, its rows, access to its imports, and the time. Out: the rows that have changed. A certificate that was
+issued while the clock was ahead, and so is not yet valid, is due as well: nobody accepts it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from cryptography import x509
+
 from sconectl.cas import x509_secrets
 from sconectl.cas.material import EXPLICIT, ImportedValue, Material, Stored
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.values import certificate_row, public_key_row
 from sconectl.policy.model import Secret, Session
+
+
+def is_due(row: Stored, now: datetime) -> bool:
+    """Say whether a row is a certificate of the CAS that has to be issued anew: its time has come, or it starts later.
+
+    Certificates start a day before they are issued, so a clock that is corrected by less changes nothing.
+    """
+    if row.renew is not None and row.renew <= now.timestamp():
+        return True
+    if row.kind not in x509_secrets.KINDS or row.parameters == EXPLICIT:
+        return False
+    return x509.load_pem_x509_certificate(row.content).not_valid_before_utc > now
 
 
 def renewed(
@@ -56,7 +71,7 @@ class _Renewal:
     def _looked_at(self, secret: Secret, row: Stored) -> Stored:
         if row.parameters == EXPLICIT or row.kind not in x509_secrets.KINDS | {"public-key"}:
             return row
-        due = row.renew is not None and row.renew <= self._now.timestamp()
+        due = is_due(row, self._now)
         try:
             if row.kind == "public-key":
                 return public_key_row(secret, self._material)

@@ -22,6 +22,7 @@ from sconectl.cas.keys import CasKeys, load_or_create
 from sconectl.cas.platform import load_platform
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.remote import OtherCases, export_request, proved_keys
+from sconectl.cas.renewal import is_due
 from sconectl.cas.sharing import Importer, Sharing, Target, remote_target
 from sconectl.cas.store import Store, Transaction, Version
 from sconectl.cas.uploads import Upload, read_upload
@@ -216,8 +217,9 @@ class EmbeddedCas:
     def renew(self) -> int:
         """Issue certificates anew whose time has come; return the number of sessions concerned."""
         with self._store.reading() as transaction:
-            due = transaction.due(int(self._clock().timestamp()))
-        for name in due:
+            due = set(transaction.due(int(self._clock().timestamp())))
+            due |= {session for session, row in transaction.certificates() if session not in due and self._due(row)}
+        for name in sorted(due):
             self._sharing.retrying(lambda name=name: self._renew_session(name))  # type: ignore[misc]
         return len(due)
 
@@ -231,7 +233,7 @@ class EmbeddedCas:
             transaction.active_hash(namespaces.ROOT)
 
     def _due(self, stored: Stored) -> bool:
-        return stored.renew is not None and bool(self._clock().timestamp() >= stored.renew)
+        return is_due(stored, self._clock())
 
     def _may_create(self, transaction: Transaction, session: Session, client: Client) -> None:
         if session.predecessor is not None:

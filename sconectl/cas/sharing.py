@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sconectl.cas.formats import write
 from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.renewal import renewed
+from sconectl.cas.renewal import is_due, renewed
 from sconectl.cas.store import Transaction
 from sconectl.cas.values import ImportedValue, Value, value_in
 from sconectl.policy.canonical import session_hash
@@ -124,7 +124,7 @@ class Sharing:
 
     def _refresh(self, transaction: Transaction, session: Session) -> None:
         stored, now = transaction.stored(session.name), self._clock()
-        if not any(row.renew is not None and row.renew <= now.timestamp() for row in stored.values()):
+        if not any(is_due(row, now) for row in stored.values()):
             return
         try:
             issued = renewed(session, stored, self.imported(transaction, session), now)

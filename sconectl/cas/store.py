@@ -110,26 +110,41 @@ class Store:
         self._spare: list[sqlite3.Connection] = []
         self._writers = threading.Lock()
         self._closed = False
-        # SQLite gives its -wal and -shm files the permissions of the database.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._path.chmod(0o600)
+        self.notices: tuple[str, ...] = ()
+        anchor.claim(directory)
+        try:
+            self._open(anchor, starting)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, anchor: Anchor, starting: bool) -> None:
+        try:
+            # SQLite gives its -wal and -shm files the permissions of the database.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._path.chmod(0o600)
+        except OSError as error:
+            raise CasError(
+                f"the database {self._path} cannot be used: {error.strerror}", hint="check its owner, and free space"
+            ) from error
         self._identity = self._found()
         remembered = anchor.read()
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
-            store_schema.prepare(connection, self._sealer, clock())
+            store_schema.prepare(connection, self._sealer, self._clock())
             connection.execute("COMMIT")
             connection.execute("BEGIN")
-            notice = audit_table.check_fresh(connection, remembered, anchor, audit_key.private.public_key())
+            notice = audit_table.check_fresh(connection, remembered, anchor, self._audit_key.private.public_key())
         self.notices = (notice,) if notice else ()
         if starting:
             with self.writing() as transaction:
-                transaction.record(STARTED, simulation=True, version=__version__, **audit_key.binding)
+                transaction.record(STARTED, simulation=True, version=__version__, **self._audit_key.binding)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and the anchor."""
         self._closed = True
+        self._anchor.release()
         while self._spare:
             self._spare.pop().close()
 
@@ -317,6 +332,14 @@ class Transaction:
         """Return the sessions with a certificate whose time to be renewed has come; `now` in unix seconds."""
         query = "SELECT DISTINCT session FROM secrets WHERE renew IS NOT NULL AND renew <= ? ORDER BY session"
         return [str(session) for (session,) in self._connection.execute(query, (now,))]
+
+    def certificates(self) -> Iterator[tuple[str, Stored]]:
+        """Yield the rows of all certificates, each with its session."""
+        query = (
+            "SELECT session, name, kind, public, expires, renew, sealed FROM secrets WHERE kind IN ('x509', 'x509-ca')"
+        )
+        for session, *rest in self._connection.execute(query):
+            yield str(session), store_schema.read_secret(self._sealer, session, tuple(rest))
 
     def tag(self, session: str, subject: str) -> str | None:
         """Return the tag of a volume or file system, or None if none was set."""

@@ -103,10 +103,54 @@ def test_by_the_task(cas: EmbeddedCas, clock: Clock) -> None:
     assert cas.renew() == 0
 
 
-def test_a_clock_that_goes_back_changes_nothing(
+def test_a_clock_that_is_set_back_by_hours_changes_nothing(
     cas: EmbeddedCas, clock: Clock, identities: Callable[[str], ClientIdentity]
 ) -> None:
     first = attested(cas, "own", identities("program"))
-    clock.now -= timedelta(days=400)
+    clock.now -= timedelta(hours=23)
     assert attested(cas, "own", identities("program")) == first
+    assert cas.renew() == 0
+
+
+@pytest.mark.parametrize("valid_for", [{"valid_for": "1 h"}, {"valid_for": "3 y"}, {}])
+@pytest.mark.parametrize("used", ["attested", "importing", "public", "task"])
+def test_what_was_issued_in_the_future_is_issued_anew(
+    cas: EmbeddedCas,
+    clock: Clock,
+    alice: Principal,
+    identities: Callable[[str], ClientIdentity],
+    valid_for: dict[str, str],
+    used: str,
+) -> None:
+    authority: list[dict[str, Any]] = [
+        {"name": "ca-key", "kind": "private-key"},
+        {"name": "ca", "kind": "x509-ca", "private_key": "ca-key", "export_public": True, **valid_for},
+    ]
+    leaf = SECRETS[1] | {"issuer": "ca"}
+    leaf.pop("valid_for")
+    ahead = timedelta(days=33 * 365)
+    clock.now += ahead
+    predecessor = cas.hash_of("own", alice)
+    renewed = json.loads(document("own", [SECRETS[0], *authority, leaf | valid_for])) | {"predecessor": predecessor}
+    cas.put(json.dumps(renewed), alice)
+    _, key = attested(cas, "own", identities("program"))
+    clock.now -= ahead
+    match used:
+        case "task":
+            assert cas.renew() == 1
+            assert cas.renew() == 0
+        case "public":
+            cas.public_value("own", "leaf")
+            cas.public_value("own", "ca")
+        case _:
+            attested(cas, "own" if used == "attested" else used, identities("program"))
+    found, same_key = attested(cas, "own", identities("program"))
+    [ca, public] = (
+        x509.load_pem_x509_certificate(cas.public_value("own", name)["value"].encode()) for name in ("ca", "leaf")
+    )
+    assert public == found
+    assert same_key == key
+    for certificate in (ca, found):
+        assert certificate.not_valid_before_utc <= clock.now < certificate.not_valid_after_utc
+    found.verify_directly_issued_by(ca)
     assert cas.renew() == 0
