@@ -137,7 +137,8 @@ def echo_server(root: Path) -> Iterator[int]:
 def cas_server(directory: Path) -> Iterator[int]:
     from sconectl.cas import daemon
 
-    running = daemon.start_detached(directory, "127.0.0.1", 0, anchor=directory.with_name(f"{directory.name}.anchor"))
+    anchor = directory.with_name(f"{directory.name}.anchor")
+    running = daemon.start_detached(directory, "127.0.0.1", 0, anchor=anchor).running
     try:
         yield int(running.address.rpartition(":")[2])
     finally:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 LOG_FILE = "server.log"
 _START_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0
+_LONGEST_START = 64 << 10
 _STOP_SECONDS = 15.0
 LAUNCH = (sys.executable, "-m", "sconectl.cli.main", "cas", "serve")
 
@@ -83,10 +88,12 @@ def serve(
     started: Callable[[EmbeddedCas, str], None],
     *,
     anchor: Path | None = None,
+    detached: bool = False,
 ) -> None:
     """Serve the CAS in `directory` until a signal ends it; `started` is told the CAS and its address.
 
-    `anchor` is where the freshness of the store is remembered, outside of it.
+    `anchor` is where the freshness of the store is remembered, outside of it. If `detached`, what is printed goes to
+    the log as soon as the start has succeeded; until then whoever started this process reads it.
     """
     private_directory(directory)
     with writer(directory) as own, contextlib.closing(listen(host, port)) as server_socket:
@@ -100,10 +107,20 @@ def serve(
             address = show_address(host, server_socket.getsockname()[1])
             own.describe(address)
             started(cas, address)
+            if detached:
+                _print_to(directory / LOG_FILE)
             server.run(sockets=[server_socket])
 
 
-def start_detached(directory: Path, host: str, port: int, *, anchor: Path | None = None) -> Running:
+@dataclass(frozen=True)
+class Started:
+    """A server that outlives whoever started it, and what it said while it started."""
+
+    running: Running
+    said: str
+
+
+def start_detached(directory: Path, host: str, port: int, *, anchor: Path | None = None) -> Started:
     """Start a server that outlives this process and return it once it answers; raises `CasError` if it does not."""
     directory = private_directory(directory.absolute())
     if (already := status(directory)) is not None:
@@ -112,32 +129,65 @@ def start_detached(directory: Path, host: str, port: int, *, anchor: Path | None
             hint="stop it with `sconectl cas stop`, or choose another directory with --dir",
         )
     listen(host, port).close()  # an address that cannot be used is better found out here than in a log
-    log = directory / LOG_FILE
     more = ["--anchor", str(anchor.absolute())] if anchor else []
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as output:
-        process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [*LAUNCH, "--dir", str(directory), "--listen", show_address(host, port), *more],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise CasError(f"the CAS did not start: {_reason(log)}", hint=f"see {log}")
+    # A pipe, and no file: the disk of the CAS may be full, and then the reason would be lost.
+    process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+        [*LAUNCH, "--dir", str(directory), "--listen", show_address(host, port), *more, "--detached"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    said = _said(process, _START_SECONDS)
+    if process.poll() is None:
         running = status(directory)
-        if running is not None and running.pid == process.pid and _answers(running.address):
-            process.returncode = 0  # it is meant to outlive us; else its object would complain when collected
-            return running
-        time.sleep(0.05)
-    process.terminate()
-    process.wait(_STOP_SECONDS)
-    raise CasError(f"the CAS did not answer within {_START_SECONDS:.0f} seconds", hint=f"see {log}")
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while running is not None and running.pid == process.pid and time.monotonic() < deadline:
+            if _answers(running.address):
+                process.returncode = 0  # it is meant to outlive us; else its object would complain when collected
+                return Started(running, said)
+            time.sleep(0.05)
+        process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    raise CasError(f"the CAS did not start: {_reason(said) or 'it does not answer'}", hint=f"it said:\n{said.strip()}")
 
 
-def _reason(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def _said(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """Return what a starting process prints until it has started or failed, which closes the pipe."""
+    pipe = process.stdout
+    if pipe is None:
+        return ""
+    found = bytearray()
+    deadline = time.monotonic() + seconds
+    with pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0 and selector.select(left):
+            if not (chunk := os.read(pipe.fileno(), 1 << 16)):
+                break
+            found += chunk[: _LONGEST_START - len(found)]
+    return found.decode(errors="replace")
+
+
+def _print_to(log: Path) -> None:
+    """Let what this process prints go to the file `log`, or nowhere if that cannot be opened."""
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        logging.getLogger(__name__).warning("warning: there is no log: %s: %s", log, error.strerror)
+        output = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.close(output)
+
+
+def _reason(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return next((line for line in lines if "error" in line.lower() or "cannot" in line), lines[-1] if lines else "")
 
 

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from sconectl import __version__
-from sconectl.cas import audit_table, store_schema
+from sconectl.cas import audit_table, store_faults, store_schema
 from sconectl.cas.anchor import Anchor
 from sconectl.cas.audit import STARTED, AuditKey, Head, entry
 from sconectl.cas.private_files import private_directory
-from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sealing import SealBroken, Sealer
 from sconectl.cas.values import Stored
 from sconectl.errors import CasError, InvalidInput, Refused
@@ -188,7 +187,7 @@ class Store:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             usable = False
-            raise self._explained(error) from error
+            raise store_faults.explained(error, self._path) from error
         except SealBroken as error:
             raise _changed() from error
         finally:
@@ -204,7 +203,7 @@ class Store:
             )
             connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
-            raise self._explained(error) from error
+            raise store_faults.explained(error, self._path) from error
         return connection
 
     def _found(self) -> tuple[int, int]:
@@ -213,24 +212,6 @@ class Store:
         except OSError:
             return (0, 0)
         return (found.st_dev, found.st_ino)
-
-    def _explained(self, error: sqlite3.Error) -> Exception:
-        # Some errors of sqlite3 have no code.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self._path.parent)):
-            return CasRefusal(
-                507,
-                "The CAS cannot store this: its disk is full",
-                f"Make room on the file system of {self._path.parent}; nothing was changed",
-            )
-        return CasError(f"the database {self._path} cannot be used: {error}")
-
-
-def _is_full(directory: Path) -> bool:
-    try:
-        return os.statvfs(directory).f_bavail < 16
-    except OSError:
-        return False
 
 
 def _changed() -> CasError:
@@ -377,6 +358,18 @@ class Transaction:
     def forget_used(self, kind: str, before: int) -> None:
         """Forget the keys of a kind that were used before a time (unix seconds) and can be refused by their age."""
         self._connection.execute("DELETE FROM used WHERE kind = ? AND at < ?", (kind, before))
+
+    def open_everything(self) -> None:
+        """Open whatever is sealed; raises `SealBroken` if anything was changed or belongs to another CAS."""
+        for name in self.names():
+            for _, hash_ in self.versions(name):
+                self.session(name, hash_)
+        for session, *rest in self._all("SELECT session, name, kind, public, expires, renew, sealed FROM secrets"):
+            store_schema.read_secret(self._sealer, session, tuple(rest))
+        for session, subject in self._all("SELECT session, subject FROM tags"):
+            self.tag(session, subject)
+        for (key,) in self._all("SELECT key FROM meta"):
+            self.meta(key)
 
     def record(self, event: str, **fields: Any) -> None:
         """Add an entry to the audit log; `fields` are JSON values without fractions, and never secret values."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sconectl.cli import cas_keep_cmd, cas_trust_cmd
+from sconectl.cli.cas_boundary import explaining
 from sconectl.cli.wiring import data_directory
 from sconectl.errors import CasUnreachable, UsageError
 
@@ -37,6 +38,7 @@ Directory = cas_trust_cmd.Directory
 
 
 @cas_app.command("serve")
+@explaining
 def serve(
     directory: Directory = None,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = DEFAULT_LISTEN,
@@ -45,6 +47,7 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="What an older copy of the directory is noticed by; outside of it."),
     ] = None,
+    detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
     """Serve the embedded CAS over HTTPS until it is stopped.
 
@@ -56,20 +59,23 @@ def serve(
     host, port = _host_and_port(listen)
     where = directory or default_directory()
     if not detach:
-        daemon.serve(where, host, port, _announce, anchor=anchor)
+        daemon.serve(where, host, port, _announce, anchor=anchor, detached=detached)
         return
     from sconectl.cas.keys import load_or_create
 
-    running = daemon.start_detached(where, host, port, anchor=anchor)
-    _announcement(load_or_create(where).cas_key_hash, where, running.address)
-    for line in (where / daemon.LOG_FILE).read_text(errors="replace").splitlines():
-        if line.startswith(_WARNING):
-            typer.echo(line, err=True)
+    started = daemon.start_detached(where, host, port, anchor=anchor)
+    address = started.running.address
+    _announcement(load_or_create(where).cas_key_hash, where, address)
+    for line in started.said.splitlines():
+        _, warning, text = line.partition(_WARNING)
+        if warning:
+            typer.echo(f"{warning}{text}", err=True)
     typer.echo(f"  stop it with: sconectl cas stop --dir {where}", err=True)
-    typer.echo(running.address)
+    typer.echo(address)
 
 
 @cas_app.command("status")
+@explaining
 def status(directory: Directory = None) -> None:
     """Say whether the embedded CAS is being served, and where.
 
@@ -85,6 +91,7 @@ def status(directory: Directory = None) -> None:
 
 
 @cas_app.command("stop")
+@explaining
 def stop(directory: Directory = None) -> None:
     """Stop the server of the embedded CAS; what it stores stays."""
     from sconectl.cas import daemon

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from sconectl.cli.cas_boundary import explaining
 from sconectl.cli.cas_trust_cmd import Directory
 from sconectl.cli.console import note, result
 from sconectl.cli.wiring import data_directory
@@ -25,10 +26,10 @@ Anchor = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `sconectl cas`."""
-    app.command("backup")(backup)
-    app.command("restore")(restore)
-    app.command("audit-log")(audit_log)
-    app.command("verify-audit-log")(verify_audit_log)
+    app.command("backup")(explaining(backup))
+    app.command("restore")(explaining(restore))
+    app.command("audit-log")(explaining(audit_log))
+    app.command("verify-audit-log")(explaining(verify_audit_log))
 
 
 def backup(
@@ -45,11 +46,13 @@ def backup(
     from sconectl.cas import master_key
 
     where = _place(directory)
-    head = backups.backup(where, file, anchor=anchor)
+    made = backups.backup(where, file, anchor=anchor)
     result(str(file))
     if master_key.lies_in(where):
         note("  it holds the master key: keep it as safe as the directory itself")
-    note(f"  newest audit entry: {head.sequence}")
+    note(f"  newest audit entry: {made.head.sequence}")
+    if not made.recorded:
+        note("  the audit log has no entry of this backup: the disk of the CAS is full")
 
 
 def restore(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.cas_boundary import explaining
 from sconectl.cli.wiring import data_directory, default_cas_config
 from sconectl.errors import CasNotTrusted, UsageError
 
@@ -36,11 +37,11 @@ Cas = Annotated[str, typer.Argument(metavar="CAS", help="local, HOST or HOST:POR
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to `app`."""
-    app.command("list")(list_known)
-    app.command("show-certificate")(show_certificate)
-    app.command("show-identification")(show_identification)
-    app.command("version")(version)
-    app.command("attest")(attest)
+    app.command("list")(explaining(list_known))
+    app.command("show-certificate")(explaining(show_certificate))
+    app.command("show-identification")(explaining(show_identification))
+    app.command("version")(explaining(version))
+    app.command("attest")(explaining(attest))
 
 
 def list_known(directory: Directory = None, cas_config: Config = None) -> None:

@@ -75,9 +75,7 @@ def test_an_open_that_fails_lets_go(world: StoreWorld, tmp_path: Path) -> None:
     (world.directory / "cas.db").write_bytes(b"no database" * 1000)
     for _ in range(2):
         with pytest.raises(CasError, match="cannot be used"):
-            Store(
-                world.directory, keys.sealing, audit_key=keys.audit, anchor=Anchor(world.anchor_path, keys.sealing)
-            )
+            Store(world.directory, keys.sealing, audit_key=keys.audit, anchor=Anchor(world.anchor_path, keys.sealing))
     other = tmp_path / "other"
     other.mkdir()
     anchor = Anchor(world.anchor_path, keys.sealing)

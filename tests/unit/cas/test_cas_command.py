@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from sconectl.cas import daemon
 from sconectl.cas.connect import connect
 from sconectl.cas.keys import load_or_create
+from sconectl.cas.service import EmbeddedCas
 from sconectl.cli.cas_cmd import cas_app, default_directory
 from sconectl.errors import CasError, CasUnreachable, SconectlError, UsageError
 
@@ -67,6 +68,31 @@ def test_detached_life(directory: Path, tmp_path: Path) -> None:
     assert stopped.exit_code == 0, stopped.exception
     failed(CasUnreachable, "status", "--dir", directory)
     assert "no CAS is running" in failed(CasError, "stop", "--dir", directory).message
+
+
+@pytest.mark.parametrize("name", ["master.key", "keys.json", "platform.json"])
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+def test_a_key_file_that_was_open_is_closed_with_a_warning(
+    directory: Path, caplog: pytest.LogCaptureFixture, name: str, mode: int
+) -> None:
+    EmbeddedCas(directory).close()
+    (directory / name).chmod(mode)
+    EmbeddedCas(directory).close()
+    assert (directory / name).stat().st_mode & 0o777 == 0o600
+    assert str(directory / name) in caplog.text
+    assert f"{mode:04o}" in caplog.text
+    caplog.clear()
+    EmbeddedCas(directory).close()
+    assert caplog.text == ""
+
+
+def test_who_starts_a_server_in_the_background_is_warned_too(directory: Path) -> None:
+    EmbeddedCas(directory).close()
+    (directory / "master.key").chmod(0o644)
+    started = done("serve", "--dir", directory, "--listen", "127.0.0.1:0", "--detach")
+    done("stop", "--dir", directory)
+    assert f"warning: {directory / 'master.key'}" in started.stderr
+    assert started.stderr.count("warning:") == 1
 
 
 def test_what_cannot_be_served_is_one_message(directory: Path, tmp_path: Path) -> None:
