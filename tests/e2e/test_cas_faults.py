@@ -1,4 +1,4 @@
-"""A CAS on a disk that is full, read-only or damaged: every command of `sconectl cas` says so, and none shows a trace."""
+"""A CAS on a disk that is full, read-only or damaged: every command says so, and none shows a trace."""
 
 from __future__ import annotations
 

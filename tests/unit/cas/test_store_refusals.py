@@ -65,7 +65,7 @@ def test_what_restore_would_refuse_is_no_backup(
     before = database.read_bytes()
     database.write_bytes(damage(before))
     assert database.read_bytes() != before
-    with pytest.raises(CasError, match="cannot be (backed up|used)"):
+    with pytest.raises(CasError, match=r"cannot be (backed up|used)"):
         backup(world.directory, file, anchor=world.anchor_path)
     assert file.read_bytes() == good, "the last good backup is still there"
     assert [path.name for path in file.parent.iterdir()] == ["cas.tar"]
