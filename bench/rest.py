@@ -53,7 +53,7 @@ images:
         content: |
           {{"endpoint": "https://database.example.internal:5432/", "password": "$$SCONE::password|escape(json)$$",
            "retries": 3, "timeout": 30, "pool": {{"minimum": 2, "maximum": 20}}, "log": "info"}}
-security: {{attestation: {{tolerate: [hyperthreading, outdated-tcb], ignore_advisories: "*"}}}}
+security: {{attestation: {{mode: simulation, tolerate: [hyperthreading, outdated-tcb], ignore_advisories: "*"}}}}
 """
 ECHO = '{"kind":"string","value":"42","expires":null,"renew":null}'
 

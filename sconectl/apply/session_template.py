@@ -17,6 +17,7 @@ from typing import Any
 from sconectl.artefacts.session import session_text
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.findings import Finding, Position
+from sconectl.plan.attestation import false_mode, with_mode
 from sconectl.plan.literals import literal_secrets
 from sconectl.plan.mesh import FSPF_SECRET
 from sconectl.policy.features import lowest_version
@@ -27,6 +28,7 @@ VARIABLES = (
     "CMD", "ENVVARS", "INJECTED_FILES", "MRENCLAVE", "NAMESPACE", "SCONE_FSPF_KEY", "SCONE_FSPF_TAG", "SECRETS",
     "SESSION",
 )  # fmt: skip
+_TOOLCHAIN = "sim"
 _VARIABLE = re.compile(rf"\$(?:\{{({'|'.join(VARIABLES)})\}}|({'|'.join(VARIABLES)})(?![A-Za-z0-9_]))")
 _INDENTED = re.compile(r"^([ \t]+)\$\{?(SECRETS|INJECTED_FILES)\}?[ \t]*$", re.MULTILINE)
 """A section on an indented line of its own is indented as a whole; elsewhere it is taken as it is."""
@@ -68,7 +70,7 @@ class SessionTemplate:
             "SCONE_FSPF_TAG": service.get("fspf_tag", ""),
             "SESSION": session,
         }
-        document = _with_key(self._filled(values), generated)
+        document = with_mode(_with_key(self._filled(values), generated), _TOOLCHAIN)
         return self._checked(document, name)
 
     def _filled(self, values: Mapping[str, str]) -> dict[str, Any]:
@@ -83,6 +85,8 @@ class SessionTemplate:
     def _checked(self, document: dict[str, Any], name: str) -> dict[str, Any]:
         if document.get("name") != name:
             raise self._refused(f"expected the name {name}", "begin the template with `name: $NAMESPACE/$SESSION`")
+        if false := false_mode(document, _TOOLCHAIN):
+            raise self._refused(*false)
         document.setdefault("version", lowest_version(document))
         parse_session(session_text(document), file=self.name)
         return document

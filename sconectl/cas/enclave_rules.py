@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sconectl.cas.attestation import TOOLCHAIN, Quote, Report, check_signature
+from sconectl.cas.hardware_policies import check_mode
 from sconectl.cas.refusal import CasRefusal
 from sconectl.policy.fragments import FragmentError, Resolve, platforms_of, security_of, variants_of
 from sconectl.policy.model import Attestation, EnclaveSigner, Security, Service, Session, Variant
+from sconectl.policy.security import HARDWARE, SIMULATION
 from sconectl.policy.services import QE_ID
 from sconectl.policy.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE
 
@@ -46,15 +48,19 @@ def check_enclave(
     attestation: Attestation,
     resolve: Resolve,
     quoting_key: ec.EllipticCurvePublicKey,
+    *,
+    hardware_allowed: bool,
 ) -> None:
     """Refuse an enclave that `session` does not accept for `service`, or whose quote is not of this machine.
 
     With mode none anything goes: not even the quote has to be genuine. Mode maa is refused: nobody here could judge.
+    Mode hardware is refused unless it is allowed to simulate it.
     A genuine quote is of the machine of this CAS, which is all that `must_be_sgx_local` asks for (LANG §17.4).
     """
     if attestation.mode == "none":
         return
-    if attestation.mode != "hardware":
+    check_mode(attestation.mode, allowed=hardware_allowed)
+    if attestation.mode not in (SIMULATION, HARDWARE):
         raise CasRefusal(403, f"The embedded CAS cannot attest with mode {attestation.mode}")
     check_signature(quote, quoting_key)
     try:

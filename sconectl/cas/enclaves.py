@@ -19,7 +19,7 @@ from sconectl.cas.channels import NONCE_SECONDS, Attested, Channels, Nonces
 from sconectl.cas.configuration import configuration, filled_files, fspf_subject
 from sconectl.cas.enclave_rules import check_enclave, demanded_security, unreadable
 from sconectl.cas.one_time_password import Guessing, use_code
-from sconectl.cas.platform import Platform
+from sconectl.cas.platform import Machine
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sealing import derived_key
 from sconectl.cas.secret_places import SecretValues
@@ -61,13 +61,13 @@ class Enclaves:
         self,
         store: Store,
         keys: CasKeys,
-        platform: Platform,
+        machine: Machine,
         values: SecretValues,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._keys = keys
-        self._platform = platform
+        self._machine = machine
         self._values = values
         self._clock = clock
         self._nonces = Nonces()
@@ -81,7 +81,7 @@ class Enclaves:
 
     def quote(self, report: Any) -> dict[str, Any]:
         """Let the simulated machine sign `report`; raises `CasRefusal` 400 for a malformed one."""
-        return {"quote": sign_quote(report, self._platform, self._keys.quoting)}
+        return {"quote": sign_quote(report, self._machine.platform, self._keys.quoting)}
 
     def attest(self, config_id: str, quote: Any, channel_der: bytes, access_token: str | None = None) -> dict[str, Any]:
         """Return the configuration for `SESSION/SERVICE[@CODE]`, if the session accepts the enclave behind `quote`.
@@ -143,7 +143,8 @@ class Enclaves:
             check_channel(request.quote, request.channel)
             resolve = self._values.resolver(transaction, session)
             security, attestation = demanded_security(session, resolve)
-            check_enclave(request.quote, session, service, attestation, resolve, self._keys.quoting.public_key())
+            key, allowed = self._keys.quoting.public_key(), self._machine.accept_hardware_policies
+            check_enclave(request.quote, session, service, attestation, resolve, key, hardware_allowed=allowed)
             _check_freshness(security, request)
             _check_access_token(security, request.access_token)
             self._check_code(transaction, security, service, resolve, request.code)

@@ -49,17 +49,38 @@ class Platform(BaseModel):
         return self
 
 
-def load_platform(directory: Path) -> Platform:
-    """Return the machine in `directory`, made on first use; raises `CasError` if its file is unusable."""
+class Machine(Platform):
+    """The machine, and what its owner lets the CAS on it do."""
+
+    accept_hardware_policies: bool = False
+    """Whether policies for hardware, which nothing here can keep, are accepted all the same."""
+
+    @property
+    def platform(self) -> Platform:
+        """What quotes say about the machine."""
+        return Platform(id=self.id, issues=self.issues, advisories=self.advisories)
+
+
+def load_machine(directory: Path, *, accept_hardware_policies: bool | None = None) -> Machine:
+    """Return the machine in `directory`, made on first use; raises `CasError` if its file is unusable.
+
+    `accept_hardware_policies` is remembered, unless it is None.
+    """
     path = private_directory(directory) / FILE
     with locked(directory):
         raw = read_private(path)
-        if raw is None:
-            document = {"id": secrets.token_hex(16), "issues": [], "advisories": []}
-            raw = (json.dumps(document, indent=2) + "\n").encode()
-            write_private(path, raw)
+        machine = Machine(id=secrets.token_hex(16)) if raw is None else _read(path, raw)
+        if accept_hardware_policies is not None:
+            machine = machine.model_copy(update={"accept_hardware_policies": accept_hardware_policies})
+        text = (json.dumps(machine.model_dump(mode="json"), indent=2) + "\n").encode()
+        if raw is None or accept_hardware_policies is not None:
+            write_private(path, text)
+    return machine
+
+
+def _read(path: Path, raw: bytes) -> Machine:
     try:
-        return Platform.model_validate_json(raw)
+        return Machine.model_validate_json(raw)
     except ValidationError as error:
         faults = "; ".join(_shown(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False))
         raise CasError(

@@ -19,7 +19,7 @@ from sconectl.cas.access import Client, Principal, grants, is_creator
 from sconectl.cas.anchor import Anchor, default_anchor
 from sconectl.cas.enclaves import Enclaves
 from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.platform import load_platform
+from sconectl.cas.platform import load_machine
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.remote import OtherCases, export_request, proved_keys
 from sconectl.cas.renewal import is_due
@@ -64,8 +64,8 @@ class EmbeddedCas:
         )
         self._others = OtherCases(self.keys)
         self._sharing = Sharing(clock, self._others.fetch)
-        self.platform = load_platform(directory)
-        self.enclaves = Enclaves(self._store, self.keys, self.platform, self._sharing, clock)
+        self.machine = load_machine(directory)
+        self.enclaves = Enclaves(self._store, self.keys, self.machine, self._sharing, clock)
         with self._store.writing() as transaction:
             namespaces.ship_root(transaction)
 
@@ -81,7 +81,8 @@ class EmbeddedCas:
     def put(self, body: str | bytes, principal: Principal | None) -> Uploaded:
         """Create or update the session in `body` (YAML, signed or encrypted) for `principal`."""
         raw = body.encode() if isinstance(body, str) else body
-        upload = read_upload(raw, principal, self.keys.encryption)
+        allowed = self.machine.accept_hardware_policies
+        upload = read_upload(raw, principal, self.keys.encryption, hardware_allowed=allowed)
         return self._sharing.retrying(lambda: self._store_upload(upload))
 
     def _store_upload(self, upload: Upload) -> Uploaded:

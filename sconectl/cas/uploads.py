@@ -7,15 +7,17 @@ to be authorised. Raises `CasRefusal` 400 for everything that is wrong with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sconectl.cas.access import Client, Principal
+from sconectl.cas.hardware_policies import WARNING, check_mode, is_for_hardware
 from sconectl.cas.refusal import CasRefusal
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, errors_of
 from sconectl.policy.model import Attestation, Security, Session, Signer, examine
+from sconectl.policy.security import HARDWARE
 from sconectl.policy.signed import EncryptedSession, SignedError, SignedSession, decrypt, read_document, verify
 
 _HEAD = "The session is invalid"
@@ -30,8 +32,16 @@ class Upload:
     warnings: tuple[str, ...]
 
 
-def read_upload(body: bytes, principal: Principal | None, key: X25519PrivateKey) -> Upload:
+def read_upload(body: bytes, principal: Principal | None, key: X25519PrivateKey, *, hardware_allowed: bool) -> Upload:
     """Return the upload in `body`; `key` opens encrypted sessions. Raises `CasRefusal`."""
+    upload = _read(body, principal, key)
+    if not is_for_hardware(upload.session):
+        return upload
+    check_mode(HARDWARE, allowed=hardware_allowed)
+    return replace(upload, warnings=(*upload.warnings, WARNING))
+
+
+def _read(body: bytes, principal: Principal | None, key: X25519PrivateKey) -> Upload:
     try:
         document = read_document(body)
         if isinstance(document, EncryptedSession):

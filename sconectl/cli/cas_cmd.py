@@ -27,6 +27,7 @@ cas_app = typer.Typer(
 
 
 _WARNING = "warning: "
+_HARDWARE = "policies for hardware are accepted here, and no hardware protects what they protect"
 
 
 def default_directory() -> Path:
@@ -48,6 +49,10 @@ def serve(
         typer.Option(metavar="FILE", help="What an older copy of the directory is noticed by; outside of it."),
     ] = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
+    hardware_policies: Annotated[
+        str,
+        typer.Option(metavar="accept|refuse", help="What to do with policies for hardware, from now on.  [refuse]"),
+    ] = "",
 ) -> None:
     """Serve the embedded CAS over HTTPS until it is stopped.
 
@@ -58,6 +63,7 @@ def serve(
 
     host, port = _host_and_port(listen)
     where = directory or default_directory()
+    _choose(where, hardware_policies)
     if not detach:
         daemon.serve(where, host, port, _announce, anchor=anchor, detached=detached)
         return
@@ -87,7 +93,10 @@ def status(directory: Directory = None) -> None:
     running = daemon.status(where)
     if running is None:
         raise CasUnreachable(f"no CAS is running on {where}", hint="start one with `sconectl cas serve --detach`")
-    typer.echo(f"running at {running.address} (process {running.pid}, simulation)")
+    from sconectl.cas.platform import load_machine
+
+    allowed = ", accepts policies for hardware" if load_machine(where).accept_hardware_policies else ""
+    typer.echo(f"running at {running.address} (process {running.pid}, simulation{allowed})")
 
 
 @cas_app.command("stop")
@@ -104,6 +113,21 @@ cas_trust_cmd.register(cas_app)
 cas_keep_cmd.register(cas_app)
 
 
+def _choose(where: Path, choice: str) -> None:
+    """Remember whether policies for hardware are accepted. A server that runs would not notice, so it must not run."""
+    if not choice:
+        return
+    if choice not in ("accept", "refuse"):
+        raise UsageError(f"--hardware-policies {choice!r} is not known", hint="write accept or refuse")
+    from sconectl.cas import daemon
+    from sconectl.cas.platform import load_machine
+
+    if (running := daemon.status(where)) is not None:
+        hint = f"stop it with `sconectl cas stop --dir {where}`, and start it again with this option"
+        raise UsageError(f"the CAS in {where} is running at {running.address}", hint=hint)
+    load_machine(where, accept_hardware_policies=choice == "accept")
+
+
 def _host_and_port(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -114,7 +138,8 @@ def _host_and_port(listen: str) -> tuple[str, int]:
 
 def _announce(cas: EmbeddedCas, address: str) -> None:
     _announcement(cas.keys.cas_key_hash, cas.directory, address)
-    for notice in cas.notices:
+    allowed = (_HARDWARE,) if cas.machine.accept_hardware_policies else ()
+    for notice in (*allowed, *cas.notices):
         typer.echo(f"{_WARNING}{notice}", err=True)
 
 

@@ -266,9 +266,9 @@ class _Shown:
 def _platform(cas: str, directory: Path | None) -> str:
     if cas != LOCAL:
         raise UsageError("--platform shows the machine of the embedded CAS only", hint="ask on the machine of the CAS")
-    from sconectl.cas.platform import load_platform
+    from sconectl.cas.platform import load_machine
 
-    return f"INTEL_QE_ID:{load_platform(directory or data_directory() / 'cas').id}"
+    return f"INTEL_QE_ID:{load_machine(directory or data_directory() / 'cas').id}"
 
 
 def _remote(cas: str, cas_config: Path | None, tolerance: Tolerance | None = None) -> HttpCas:

@@ -149,7 +149,7 @@ CODES: dict[str, Code] = {
     ),
     "SC3091": Code(
         "The attestation mode and what belongs to it",
-        "The mode is hardware, none or maa; maa needs the address of its provider.",
+        "The mode is hardware, simulation, none or maa; maa needs the address of its provider.",
         "security: {attestation: {mode: maa}}",
         "security: {attestation: {mode: hardware}}",
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 ATTESTATION_MODES = {
     "hardware": "enclaves prove with SGX (DCAP) what they are; the default",
     "maa": "Microsoft Azure Attestation says what they are; needs `url`",
+    "simulation": "programs of the toolchain sim say what they are, and no hardware vouches for it; only the CAS of "
+    "`sconectl cas serve` accepts it",
     "none": "nothing is checked: whoever asks gets the secrets",
 }
 TOLERATIONS = {

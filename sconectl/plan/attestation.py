@@ -7,7 +7,7 @@ fragment that a session of somebody else exports: `SESSION/SECRET`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from sconectl.findings import Finding
 from sconectl.manifest.faults import did_you_mean
 from sconectl.manifest.mesh import Mesh
 from sconectl.plan.mesh_input import MeshInput, main_cas, role_cas
+from sconectl.policy.security import HARDWARE, SIMULATION
 from sconectl.policy.tolerations import DEBUG_MODE, MAA_TCB, TOLERATIONS
 from sconectl.yaml_tree import Path
 
@@ -31,20 +32,54 @@ class Fragments:
     secrets: tuple[dict[str, Any], ...] = ()
 
 
-def attestation(mesh: Mesh, *, debug: bool) -> dict[str, Any]:
-    """Return what the attestation of the services accepts; `debug` for an image that was built for debugging."""
+MODES = {"sim": SIMULATION, "scone": HARDWARE}
+"""How a session calls the protection by each toolchain. A simulation is never called hardware: who reads the session
+decides on it, and a CAS that is no simulation has to refuse it."""
+
+
+def attestation(mesh: Mesh, *, toolchain: str, debug: bool) -> dict[str, Any]:
+    """Return what the attestation accepts of an image of `toolchain`; `debug` if it was built for debugging."""
     policy = mesh.policy
     tolerate = [_meant(word) for word in comma_list(policy.tolerate)]
     if policy.maa and MAA_TCB not in tolerate:
         tolerate.append(MAA_TCB)
     if debug and DEBUG_MODE not in tolerate:
         tolerate.append(DEBUG_MODE)
-    found: dict[str, Any] = {"mode": "maa", "url": policy.maa} if policy.maa else {"mode": "hardware"}
+    found: dict[str, Any] = {"mode": "maa", "url": policy.maa} if policy.maa else {"mode": MODES[toolchain]}
     if tolerate:
         found["tolerate"] = list(dict.fromkeys(tolerate))
     if ignored := comma_list(policy.ignore_advisories):
         found["ignore_advisories"] = _ALL if _ALL in ignored else ignored
     return found
+
+
+def with_mode(session: Mapping[str, Any], toolchain: str) -> dict[str, Any]:
+    """Return a session, over which a template may have been laid, that says how its enclaves are protected.
+
+    What a template decides is left alone: a mode, or references to fragments of somebody else.
+    """
+    security = session.get("security") or {}
+    section = security.get("attestation") or {} if isinstance(security, Mapping) else None
+    if not isinstance(section, Mapping) or section.get("mode"):
+        return dict(session)
+    return {**session, "security": {**security, "attestation": {**section, "mode": MODES[toolchain]}}}
+
+
+def mode_of(session: Mapping[str, Any]) -> str | None:
+    """Return the attestation mode that is written in a session or template, if there is one."""
+    value: Any = session
+    for key in ("security", "attestation", "mode"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
+def false_mode(session: Mapping[str, Any], toolchain: str) -> tuple[str, str] | None:
+    """Return message and hint if a template calls the protection by `toolchain` something else than it is."""
+    mode = mode_of(session)
+    if mode not in MODES.values() or mode == MODES[toolchain]:
+        return None
+    message = f"the image is protected by the toolchain {toolchain}, for which the mode is not {mode}"
+    return message, f"write mode: {MODES[toolchain]}, or leave mode out: then it is filled in"
 
 
 def comma_list(given: str | tuple[str, ...] | None) -> list[str]:

@@ -128,7 +128,7 @@ class BoundService:
 
         names = self._names.new_child({"mrenclave": self.facts.measurement, "measurement": self.facts.measurement})
         try:
-            return read_policy_template(file.content, file.name, names.get, self.session_name)
+            return read_policy_template(file.content, file.name, names.get, self.session_name, self.facts.toolchain)
         except InvalidInput as error:
             self._findings += error.findings
             return None

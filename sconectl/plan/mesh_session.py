@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sconectl.plan.attestation import Fragments, attestation
+from sconectl.plan.attestation import Fragments, attestation, with_mode
 from sconectl.plan.literals import literal_secrets
 from sconectl.plan.mesh_service import BoundService
 from sconectl.plan.mesh_volumes import mounts, session_volumes
@@ -89,7 +89,7 @@ def service_session(
     if service.volumes.declared:
         document["volumes"] = session_volumes(service.volumes)
     if service.template:
-        document = service.template.over(document)
+        document = with_mode(service.template.over(document), facts.toolchain)
     return SessionPlan(service.session_name, service.name, with_version(document, signed=signed))
 
 
@@ -97,5 +97,5 @@ def _security(service: BoundService, fragments: Fragments) -> Any:
     if "security" in fragments.references:
         return fragments.references["security"]
     debug = service.facts.parameters.get("mode") == "debug"
-    wanted = fragments.references.get("attestation") or attestation(service.given.mesh, debug=debug)
-    return {"attestation": wanted}
+    written = attestation(service.given.mesh, toolchain=service.facts.toolchain, debug=debug)
+    return {"attestation": fragments.references.get("attestation") or written}

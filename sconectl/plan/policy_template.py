@@ -14,6 +14,7 @@ from typing import Any
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding
 from sconectl.manifest.faults import did_you_mean
+from sconectl.plan.attestation import false_mode
 from sconectl.plan.scalars import typed_values
 from sconectl.plan.templates import Lookup, bind_yaml
 from sconectl.yaml_tree import Document, Path, show_path
@@ -45,12 +46,14 @@ class PolicyTemplate:
         return _merged(session, self.sections)
 
 
-def read_policy_template(raw: bytes, file: str, lookup: Lookup, session: str) -> PolicyTemplate:
-    """Return the template in the text `raw` for the session of this name. Raises `InvalidInput`."""
+def read_policy_template(raw: bytes, file: str, lookup: Lookup, session: str, toolchain: str) -> PolicyTemplate:
+    """Return the template in `raw` for the session of this name, of an image of `toolchain`. Raises `InvalidInput`."""
     document = bind_yaml(raw, file, lookup)
     if not isinstance(document.value, dict):
         raise InvalidInput([_fault(document, (), "expected a mapping: a session, or sections of one")])
     faults = list(_faults(document, document.value, session))
+    if false := false_mode(document.value, toolchain):
+        faults.append(_fault(document, ("security", "attestation", "mode"), *false))
     if faults:
         raise InvalidInput(faults)
     sections = _typed(document.value, document, ())

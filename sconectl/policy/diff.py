@@ -16,6 +16,7 @@ from sconectl.policy import diff_secrets, diff_services
 from sconectl.policy.canonical import same_content
 from sconectl.policy.change import Change, neutral, strengthens, weakens
 from sconectl.policy.model import AccessPolicy, Attestation, Principal, Rule, Security, Session, Signer
+from sconectl.policy.security import HARDWARE, SIMULATION
 
 __all__ = ["GROUPS", "Change", "as_text", "differences", "to_json"]
 
@@ -138,12 +139,17 @@ def required(subject: str, before: str | None, after: str | None) -> Iterator[Ch
         yield neutral("attestation", subject, "changed")
 
 
+_STRENGTH = {"none": 0, SIMULATION: 1, "maa": 2, HARDWARE: 2}
+_MEANING = {"none": "; any program may act as any service", SIMULATION: "; no hardware vouches for a program"}
+
+
 def _attestation(before: Attestation, after: Attestation) -> Iterator[Change]:
     if before.mode != after.mode:
         change: Callable[[str, str, str], Change] = neutral
-        if "none" in (before.mode, after.mode):
-            change = weakens if after.mode == "none" else strengthens
-        meaning = "; any program may act as any service" if after.mode == "none" else ""
+        was, now = _STRENGTH.get(before.mode), _STRENGTH.get(after.mode)
+        if was is not None and now is not None and was != now:
+            change = weakens if now < was else strengthens
+        meaning = _MEANING.get(after.mode, "")
         yield change("attestation", "mode", f"was {before.mode}, is {after.mode}{meaning}")
     for subject, words, first, second in (
         ("tolerate", "{} is tolerated", before.tolerate, after.tolerate),

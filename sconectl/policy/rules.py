@@ -13,7 +13,7 @@ from sconectl.policy import advice, placeholder_rules, secret_rules
 from sconectl.policy.draft import Draft
 from sconectl.policy.features import newer_features
 from sconectl.policy.placeholders import is_reference
-from sconectl.policy.security import Attestation
+from sconectl.policy.security import HARDWARE, SIMULATION, Attestation
 from sconectl.policy.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, LOCAL_TCB, MAA_TCB
 from sconectl.yaml_tree import Path
 
@@ -163,11 +163,11 @@ def advisory_with_category(draft: Draft, attestation: Attestation) -> Iterator[F
 
 
 def local_attestation_tolerated(draft: Draft, attestation: Attestation) -> Iterator[Finding]:
-    """C5: forcing local attestation needs its toleration, and mode hardware."""
+    """C5: forcing local attestation needs its toleration, and mode hardware, or what simulates it."""
     if not attestation.must_be_sgx_local:
         return
     path = (*_ATTESTATION, "must_be_sgx_local")
-    if attestation.mode != "hardware" and not is_reference(attestation.mode):
+    if attestation.mode not in (HARDWARE, SIMULATION) and not is_reference(attestation.mode):
         yield draft.finding("C5", path, "local attestation needs mode hardware")
     elif LOCAL_TCB not in attestation.tolerate and not any(is_reference(entry) for entry in attestation.tolerate):
         yield draft.finding("C5", path, f"local attestation needs {LOCAL_TCB} in tolerate", "add it to tolerate")

@@ -17,7 +17,10 @@ from sconectl.policy.placeholders import is_reference
 from sconectl.policy.tolerations import DEBUG_MODE, TOLERATIONS
 from sconectl.policy.violation import violation
 
-MODES = ("hardware", "maa", "none")
+SIMULATION = "simulation"
+"""Enclaves of the toolchain sim: only the simulated CAS knows this mode, every other one refuses the session."""
+HARDWARE = "hardware"
+MODES = (HARDWARE, "maa", SIMULATION, "none")
 _ALIASES = {"debug": DEBUG_MODE}
 _ADVISORY = re.compile(r"INTEL-SA-\d{5}\Z")
 
@@ -70,7 +73,7 @@ def _list_or_reference(value: Any) -> Any:
 class Attestation(Part):
     """How strictly enclaves are checked."""
 
-    mode: Annotated[str, AfterValidator(attestation_mode)] = Field("hardware", description="Who attests enclaves.")
+    mode: Annotated[str, AfterValidator(attestation_mode)] = Field(HARDWARE, description="Who attests enclaves.")
     tolerate: Annotated[tuple[Annotated[str, AfterValidator(tolerated)], ...], BeforeValidator(_list_or_reference)] = (
         Field((), description="Weaknesses of a machine that are accepted.", examples=[["hyperthreading"]])
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -43,6 +44,12 @@ class Client:
         made = ["-keyout", str(client.key), "-out", str(client.certificate)]
         run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-days", "30", "-subj", f"/CN={name}", *made])
         return client
+
+
+def channel_hash(client: Client) -> str:
+    """Return what binds a report to connections with this certificate: the SHA-512 of it."""
+    der = run(["openssl", "x509", "-in", client.certificate, "-outform", "DER"])
+    return hashlib.sha512(der).hexdigest()
 
 
 @dataclass(frozen=True)

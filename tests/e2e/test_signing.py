@@ -52,7 +52,7 @@ class Signed:
         file = self.world.root / f"session-{name}.yaml"
         file.write_text(
             f"name: signing/{name}\nversion: 0.3.12\naccess_policy: {{read: [CREATOR], update: [CREATOR]}}\n"
-            f"security: {{attestation: {{tolerate: [{tolerate}]}}}}\n"
+            f"security: {{attestation: {{mode: simulation, tolerate: [{tolerate}]}}}}\n"
             f"services:\n  - name: app\n    attestation:\n      - {requirement}\n    command: {COMMAND}\n"
         )
         must(self.world.sconectl("session", "create", file, "--cas", self.world.address))

@@ -121,6 +121,7 @@ class Client:
                 {"name": "drawn", "kind": "ascii", "export_public": True},
                 {"name": "key", "kind": "private-key"},
             ],
+            "security": {"attestation": {"mode": "simulation"}},
             "services": [{"name": "s", "command": f"run {random.random()}", "attestation": {"mrenclave": "ab" * 32}}],
         }
         if session in self.acknowledged:

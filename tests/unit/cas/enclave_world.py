@@ -16,7 +16,7 @@ from sconectl.cas.anchor import Anchor
 from sconectl.cas.attestation import report_data_for
 from sconectl.cas.enclaves import Enclaves
 from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.platform import Platform
+from sconectl.cas.platform import Machine
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sharing import Sharing
 from sconectl.cas.store import FILE, Store, Version
@@ -46,8 +46,8 @@ class World:
         anchor = Anchor(self.directory / "anchor", self.keys.sealing)
         state = self.directory / "state"
         self.store = Store(state, self.keys.sealing, audit_key=self.keys.audit, anchor=anchor, starting=False)
-        self.platform = Platform(id=PLATFORM, **platform)
-        self.enclaves = Enclaves(self.store, self.keys, self.platform, self.sharing, lambda: self.time)
+        self.machine = Machine(id=PLATFORM, **platform)
+        self.enclaves = Enclaves(self.store, self.keys, self.machine, self.sharing, lambda: self.time)
 
     def wait(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
@@ -57,7 +57,7 @@ class World:
         with self.store.writing() as transaction:
             active = transaction.active_hash(name)
             before = f"predecessor: {active}\n" if active else ""
-            session = parse_session(f'name: {name}\nversion: "0.3.12"\n{before}{body}')
+            session = simulated(parse_session(f'name: {name}\nversion: "0.3.12"\n{before}{body}'))
             version = Version(read_back(session), to_json(session), session_hash(session))
             previous = transaction.stored(name)
             rows = secrets_for(session, previous, None, lambda _: pytest.fail("imported"), self.time)
@@ -105,6 +105,17 @@ class World:
         with sqlite3.connect(self.directory / "state" / FILE) as connection:
             found = [json.loads(line) for line in audit_table.lines(connection)]
         return [{key: value for key, value in entry.items() if key not in OF_EVERY_ENTRY} for entry in found]
+
+
+def simulated(session: Session) -> Session:
+    """Return a session that names no mode as `apply` would write it; one that names hardware stays as it is."""
+    security = session.security
+    if isinstance(security, str) or isinstance(security.attestation, str):
+        return session
+    if "mode" in security.attestation.model_fields_set:
+        return session
+    attestation = security.attestation.model_copy(update={"mode": "simulation"})
+    return session.model_copy(update={"security": security.model_copy(update={"attestation": attestation})})
 
 
 def make_keys(directory: Path) -> CasKeys:

@@ -84,7 +84,7 @@ def test_changed_quotes_are_not_genuine(world: World, part: str, field: str, val
 def test_foreign_and_broken_signatures_are_not_genuine(world: World, tmp_path: Path) -> None:
     world.put(service())
     own = world.quote()
-    foreign = sign_quote(own["report"], world.platform, make_keys(tmp_path / "foreign").quoting)
+    foreign = sign_quote(own["report"], world.machine.platform, make_keys(tmp_path / "foreign").quoting)
     for changed in (foreign, own | {"signature": foreign["signature"]}, own | {"signature": "***"},
                     own | {"signature": "é"}, own | {"signature": ""}):  # fmt: skip
         assert refused(world, changed)[1] == "The quote is not genuine"
@@ -332,7 +332,7 @@ def test_references_are_replaced_at_attestation(world: World) -> None:
 secrets:
   - {{name: more, kind: config-fragment, value: [{OTHER}]}}
   - {{name: variant, kind: config-fragment, value: {{signer: {{mrsigner: {SIGNER}, isvprodid: 3}}}}}}
-  - {{name: lenient, kind: config-fragment, value: {{tolerate: [debug-mode]}}}}
+  - {{name: lenient, kind: config-fragment, value: {{mode: simulation, tolerate: [debug-mode]}}}}
   - {{name: node, kind: ascii, value: "INTEL_QE_ID:{PLATFORM}"}}
 """
     body = f"[{{mrenclave: [{MEASUREMENT}, $$SCONE::more$$]}}, $$SCONE::variant$$]"

@@ -25,6 +25,7 @@ from .conftest import MEASUREMENT, Served, session_text
 pytestmark = pytest.mark.sockets
 
 SERVICE = f"""
+security: {{attestation: {{mode: simulation}}}}
 services:
   - name: app
     command: app --token $$SCONE::token$$

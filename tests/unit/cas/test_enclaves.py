@@ -332,7 +332,7 @@ def test_the_audit_log_tells_who_was_attested(world: World) -> None:
         "service": "app",
         "measurement": MEASUREMENT,
         "platform": PLATFORM,
-        "mode": "hardware",
+        "mode": "simulation",
     }
     assert world.entries == [expected]
     with world.store.writing() as transaction:

@@ -8,26 +8,31 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.platform import Platform, load_platform
+from sconectl.cas.platform import Machine, load_machine
 from sconectl.errors import CasError
 
 
 def test_a_machine_is_drawn_once_and_private(tmp_path: Path) -> None:
-    drawn = load_platform(tmp_path / "cas")
+    drawn = load_machine(tmp_path / "cas")
     path = tmp_path / "cas/platform.json"
     assert f"{path.stat().st_mode & 0o777:o}" == "600"
-    assert json.loads(path.read_text()) == {"id": drawn.id, "issues": [], "advisories": []}
+    assert json.loads(path.read_text()) == {
+        "id": drawn.id,
+        "issues": [],
+        "advisories": [],
+        "accept_hardware_policies": False,
+    }
     assert len(bytes.fromhex(drawn.id)) == 16
-    assert load_platform(tmp_path / "cas") == drawn
-    assert load_platform(tmp_path / "other").id != drawn.id
+    assert load_machine(tmp_path / "cas") == drawn
+    assert load_machine(tmp_path / "other").id != drawn.id
 
 
 def test_users_may_edit_it(tmp_path: Path) -> None:
     document = {"id": "5f" * 16, "issues": ["outdated-tcb"], "advisories": ["INTEL-SA-00615"]}
     (tmp_path / "platform.json").write_text(json.dumps(document))
-    assert load_platform(tmp_path) == Platform(id="5f" * 16, issues=("outdated-tcb",), advisories=("INTEL-SA-00615",))
+    assert load_machine(tmp_path) == Machine(id="5f" * 16, issues=("outdated-tcb",), advisories=("INTEL-SA-00615",))
     (tmp_path / "platform.json").write_text(json.dumps({"id": "5f" * 16}))
-    assert load_platform(tmp_path) == Platform(id="5f" * 16)
+    assert load_machine(tmp_path) == Machine(id="5f" * 16)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_users_may_edit_it(tmp_path: Path) -> None:
 def test_faults_are_named(tmp_path: Path, changes: dict[str, Any], place: str) -> None:
     (tmp_path / "platform.json").write_text(json.dumps({"id": "5f" * 16} | changes))
     with pytest.raises(CasError, match=r"platform\.json does not describe a platform: ") as caught:
-        load_platform(tmp_path)
+        load_machine(tmp_path)
     assert place in caught.value.message and "delete it" in caught.value.hint
 
 
@@ -55,5 +60,5 @@ def test_faults_are_named(tmp_path: Path, changes: dict[str, Any], place: str) -
 def test_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "platform.json").write_bytes(content)
     with pytest.raises(CasError, match="does not describe a platform"):
-        load_platform(tmp_path)
+        load_machine(tmp_path)
     assert (tmp_path / "platform.json").read_bytes() == content

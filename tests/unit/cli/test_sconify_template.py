@@ -87,6 +87,9 @@ def test_a_session_template(convert: Convert, monkeypatch: pytest.MonkeyPatch, t
     assert session["images"][0]["injection_files"] == [{"path": "/tls/ca.crt", "content": "$$SCONE::api_ca_cert.crt$$"}]
     assert [secret["name"] for secret in session["secrets"]][:2] == ["api_ca_key", "api_ca_cert"]
     assert "import" in session["secrets"][2]
+    assert (
+        session["security"]["attestation"]["mode"] == "simulation"
+    )  # the template names no mode, which means hardware
     assert [file["path"] for file in facts()["injection_files"]] == ["/tls/ca.crt"]
     written = Path("session.yml")
     assert written.stat().st_mode & 0o777 == 0o600
@@ -102,6 +105,7 @@ def test_a_template_without_encrypted_directories(convert: Convert) -> None:
     ("name: $NAMESPACE/$SESSION", "name: other", "expected the name ns/app"),
     ("CREATOR", "NOBODY ELSE", "t.yml"),
     ("services:", "servces:", "servces"),
+    ("  attestation:", "  attestation:\n    mode: hardware", "write mode: simulation"),
     ("$SECRETS", "secrets: [", "t.yml"),
     ("$INJECTED_FILES", "     injection_files: [{path: /x}]", "give its text as `content`"),
 ])  # fmt: skip

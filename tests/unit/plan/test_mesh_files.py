@@ -57,10 +57,38 @@ secrets:
     assert first["environment"] == {"PATH": "/usr/bin", "WHO": "you: {a}", "NUMBER": "1"}
     assert first["attestation"] == second["attestation"] == [{"mrenclave": [MEASUREMENT]}]
     assert (first["pwd"], first["command"]) == ("/elsewhere", ["python3", "main.py"])
-    assert document["security"] == {"attestation": {"mode": "hardware"}, "singleton_enclaves": True}
+    assert document["security"] == {"attestation": {"mode": "simulation"}, "singleton_enclaves": True}
     assert document["access_policy"] == {"read": ["ANY"], "update": ["CREATOR"]}
     assert document["secrets"] == [{"name": "more", "kind": "ascii", "size": 30}]
     check_sessions(plan(policy(text)))
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "security", "expected"),
+    [
+        ("sim", "null", {"attestation": {"mode": "simulation"}}),
+        ("sim", "{attestation: null}", {"attestation": {"mode": "simulation"}}),
+        ("sim", "{attestation: {mode: null}}", {"attestation": {"mode": "simulation"}}),
+        ("sim", "{attestation: {mode: simulation}}", {"attestation": {"mode": "simulation"}}),
+        ("sim", "{attestation: {mode: none}}", {"attestation": {"mode": "none"}}),
+        ("sim", "$$SCONE::s$$", "$$SCONE::s$$"),
+        ("sim", "{attestation: $$SCONE::s$$}", {"attestation": "$$SCONE::s$$"}),
+        ("sim", "{attestation: {mode: $$SCONE::s$$}}", {"attestation": {"mode": "$$SCONE::s$$"}}),
+        ("scone", "null", {"attestation": {"mode": "hardware"}}),
+        ("scone", "{attestation: {tolerate: [x]}}", {"attestation": {"mode": "hardware", "tolerate": ["x"]}}),
+    ],
+)
+def test_a_template_does_not_hide_how_an_image_is_protected(toolchain: str, security: str, expected: Any) -> None:
+    image = facts().model_copy(update={"toolchain": toolchain})
+    assert session(plan(policy(f"security: {security}"), image), "web")["security"] == expected
+
+
+@pytest.mark.parametrize(("toolchain", "mode"), [("sim", "hardware"), ("scone", "simulation")])
+def test_a_template_cannot_call_a_simulation_hardware(toolchain: str, mode: str) -> None:
+    image = facts().model_copy(update={"toolchain": toolchain})
+    [finding] = refused(policy(f"security:\n  attestation:\n    mode: {mode}\n"), image)
+    assert (finding.code, finding.path, finding.position.line) == ("SC2015", "security.attestation.mode", 3)
+    assert "leave mode out" in finding.hint
 
 
 def test_a_template_may_remove_what_would_be_written() -> None:

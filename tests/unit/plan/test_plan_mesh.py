@@ -36,7 +36,7 @@ def test_a_session_names_only_its_measurement_and_creator() -> None:
     document = session(compiled(facts()), "web")
     assert document["access_policy"] == {"read": ["CREATOR"], "update": ["CREATOR"]}
     assert document["services"][0]["attestation"] == [{"mrenclave": [MEASUREMENT]}]
-    assert document["security"]["attestation"] == {"mode": "hardware"}
+    assert document["security"]["attestation"] == {"mode": "simulation"}
 
 
 def test_tolerated_and_ignored() -> None:
@@ -44,7 +44,7 @@ def test_tolerated_and_ignored() -> None:
     for given, expected in (("*", "*"), ("INTEL-SA-00001,INTEL-SA-00002", ["INTEL-SA-00001", "INTEL-SA-00002"])):
         document = session(compiled(facts(), text=changed("namespace: shop", policy.format(given))), "web")
         assert document["security"]["attestation"] == {
-            "mode": "hardware",
+            "mode": "simulation",
             "tolerate": ["outdated-tcb", "hyperthreading"],
             "ignore_advisories": expected,
         }

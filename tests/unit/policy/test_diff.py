@@ -141,6 +141,18 @@ def security(body: str) -> str:
             ["+ mode: was none, is hardware"],
         ),
         (
+            "mode: hardware",
+            "mode: simulation",
+            ["! mode: was hardware, is simulation; no hardware vouches for a program"],
+            ["+ mode: was simulation, is hardware"],
+        ),
+        (
+            "mode: simulation",
+            "mode: none",
+            ["! mode: was simulation, is none; any program may act as any service"],
+            ["+ mode: was none, is simulation; no hardware vouches for a program"],
+        ),
+        (
             "tolerate: [outdated-tcb]",
             "tolerate: [outdated-tcb, debug-mode]",
             ["! tolerate: debug-mode is tolerated"],

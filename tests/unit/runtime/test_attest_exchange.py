@@ -29,6 +29,7 @@ OTP_SECRET = b"Hello!\xde\xad\xbe\xef" * 2
 SESSION = f"""
 name: NAME
 version: "0.3.11"
+security: {{attestation: {{mode: simulation}}}}
 services:
   - name: app
     command: [app, "$$SCONE::password$$", "a b"]
@@ -130,6 +131,7 @@ SPECIAL = f"""
 name: special
 version: "0.3.12"
 security:
+  attestation: {{mode: simulation}}
   singleton_enclaves: true
   service_access_token: t0ken
 services:
