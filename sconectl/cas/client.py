@@ -33,10 +33,10 @@ def normal_address(cas_url: str) -> str:
     bare = cas_url.removeprefix("https://").rstrip("/")
     try:
         parts = urlsplit(f"https://{bare}")
-        host, port = parts.hostname, parts.port or DEFAULT_PORT
+        host, port = parts.hostname, DEFAULT_PORT if parts.port is None else parts.port
     except ValueError:
         host, port = None, 0
-    if not host or "://" in bare or set("/?#@ ") & set(bare):
+    if not host or not port or "://" in bare or set("/?#@ ") & set(bare):
         raise UsageError(f"{cas_url!r} is no address of a CAS", hint="write local, HOST or HOST:PORT")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -23,11 +23,8 @@ _HINTS = {
 
 def refused(address: str, status: int, causes: Sequence[str]) -> CasRefused:
     """Return the error for a refusal with HTTP `status` and `causes`, outermost first."""
-    shown = "".join(f"\n  caused by: {cause}" for cause in causes[1:])
     first = causes[0] if causes else f"it answered with HTTP status {status}"
-    return CasRefused(
-        f"CAS {address} refused: {first}{shown}", status=status, causes=causes, hint=_hint(status, causes)
-    )
+    return CasRefused(f"CAS {address} refused: {first}", status=status, causes=causes, hint=_hint(status, causes))
 
 
 def _hint(status: int, causes: Sequence[str]) -> str:

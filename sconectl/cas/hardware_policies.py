@@ -20,10 +20,10 @@ _ALLOW = f"Or whoever runs this CAS allows it: sconectl cas serve {OPTION}"
 WARNING = "the session is for hardware, and this CAS, a simulation, accepts it all the same: no hardware protects it"
 
 
-def check_mode(mode: str, *, allowed: bool) -> None:
-    """Raise `CasRefusal` if enclaves are to be attested by hardware, unless that is `allowed`."""
+def check_mode(mode: str, *, allowed: bool, status: int = 403) -> None:
+    """Raise `CasRefusal` with `status` if enclaves are to be attested by hardware, unless that is `allowed`."""
     if mode == HARDWARE and not allowed:
-        raise CasRefusal(403, _HEAD, _WRITE, _ALLOW)
+        raise CasRefusal(status, _HEAD, _WRITE, _ALLOW)
 
 
 def is_for_hardware(session: Session) -> bool:

@@ -2,6 +2,7 @@
 
 In: a directory (default `~/.cas`). Out: the client's key and certificate and the key that signs sessions, created on
 first use, and the pinned key hash of each CAS address. `config.json` keeps the entries that other tools wrote into it.
+The identity is in two files; each is made from the other if it is missing, and none is replaced by another key.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sconectl.cas import certificates
-from sconectl.cas.private_files import locked, private_directory, read_private, warn_if_open, write_private
+from sconectl.cas.private_files import (
+    create_private,
+    locked,
+    private_directory,
+    read_private,
+    warn_if_open,
+    write_private,
+)
 from sconectl.errors import CasError, UsageError
 from sconectl.key_hash import key_hash
 
@@ -56,6 +64,7 @@ class CasConfig:
     def __init__(self, directory: Path, identity_file: Path | None = None) -> None:
         self.directory = directory
         self._file = directory / "config.json"
+        self._copy = directory / "identity.pem"
         self._identity_file = identity_file
 
     def identity(self) -> ClientIdentity:
@@ -67,19 +76,43 @@ class CasConfig:
             return read_identity(self._identity_file)
         private_directory(self.directory)
         with locked(self.directory):
-            config = self._load()
+            config, copy = self._load(), read_private(self._copy)
             pem = config.get("identity")
             if pem is None:
-                key = certificates.new_key()
-                certificate = certificates.issue_client(key, COMMON_NAME)
-                pem = certificates.key_pem(key) + certificates.certificate_pem(certificate)
+                pem = _new_identity() if copy is None else self._from_copy(copy)
                 self._save(config | {"identity": pem})
             key_text, certificate_text = self._split(pem)
-            file = self.directory / "identity.pem"
-            content = (key_text + certificate_text).encode()
-            if read_private(file) != content:
-                write_private(file, content)
-        return ClientIdentity(certificate_text, file, key_text)
+            self._keep_copy(copy, (key_text + certificate_text).encode())
+        return ClientIdentity(certificate_text, self._copy, key_text)
+
+    def _from_copy(self, copy: bytes) -> str:
+        """Return the identity that only `identity.pem` holds: a new one would replace the last copy of its key."""
+        try:
+            identity = _read_pem(copy)
+        except _BAD_PEM:
+            identity = None
+        if identity is None:
+            raise CasError(
+                f"{self._file} holds no identity any more, and {self._copy} no usable one",
+                hint="restore one of them from a backup. If you have none, move both away: then you get a new "
+                "identity, which owns none of your sessions",
+            )
+        return "".join(identity)
+
+    def _keep_copy(self, copy: bytes | None, content: bytes) -> None:
+        """Let `identity.pem` hold `content`, unless another private key would be lost by that."""
+        if copy == content:
+            return
+        if copy is None:
+            create_private(self._copy, content)
+            return
+        if b"PRIVATE KEY" in copy and not _same_key(copy, content):
+            raise CasError(
+                f"{self._copy} and {self._file} hold different identities",
+                hint=f"keep both in a safe place; then move {self._copy.name} away to be who {self._file.name} says, "
+                f"or remove the entry `identity` of {self._file.name} to be who {self._copy.name} says",
+            )
+        write_private(self._copy, content)
 
     def signing_key(self) -> Ed25519PrivateKey:
         """Return the key that signs sessions, made on first use; raises `CasError` if the directory is not usable."""
@@ -133,7 +166,8 @@ class CasConfig:
         return config
 
     def _save(self, config: dict[str, Any]) -> None:
-        write_private(self._file, json.dumps(config, indent=2, sort_keys=True).encode() + b"\n")
+        write = write_private if self._file.exists() else create_private
+        write(self._file, json.dumps(config, indent=2, sort_keys=True).encode() + b"\n")
 
     def _split(self, pem: Any) -> tuple[str, str]:
         """Return key and certificate out of the one string that holds both."""
@@ -150,7 +184,8 @@ class CasConfig:
     def _broken(self, reason: str) -> CasError:
         return CasError(
             f"cannot use {self._file}: {reason}",
-            hint="restore it from a backup; without it you get a new identity, which owns none of your sessions",
+            hint=f"restore it from a backup. Without one, move it away: then your identity is taken from "
+            f"{self._copy.name} if that is still there; pinned CAS keys and the key that signs sessions are lost",
         )
 
 
@@ -161,19 +196,41 @@ def read_identity(file: Path) -> ClientIdentity:
     """
     hint = "give a PEM file that holds an unencrypted private key and its certificate"
     try:
-        pem = file.read_bytes()
+        found = _read_pem(file.read_bytes())
         warn_if_open(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-        key = serialization.load_pem_private_key(pem, None)
-        matches = key_hash(key.public_key()) == key_hash(certificate.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _BAD_PEM as error:
         raise UsageError(f"{file} holds no usable private key with its certificate", hint=hint) from error
-    if not matches:
+    if found is None:
         raise UsageError(f"the certificate in {file} belongs to another key", hint=hint)
-    return ClientIdentity(certificates.certificate_pem(certificate), file, _key_pem(key))
+    key_pem, certificate_pem = found
+    return ClientIdentity(certificate_pem, file, key_pem)
+
+
+_BAD_PEM = (ValueError, TypeError, UnsupportedAlgorithm)
+
+
+def _read_pem(pem: bytes) -> tuple[str, str] | None:
+    """Return private key and certificate as PEM, or None if they do not belong together; raises `_BAD_PEM`."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    key = serialization.load_pem_private_key(pem, None)
+    if key_hash(key.public_key()) != key_hash(certificate.public_key()):
+        return None
+    return _key_pem(key), certificates.certificate_pem(certificate)
+
+
+def _same_key(first: bytes, second: bytes) -> bool:
+    try:
+        keys = [serialization.load_pem_private_key(pem, None).public_key() for pem in (first, second)]
+    except _BAD_PEM:
+        return False
+    return key_hash(keys[0]) == key_hash(keys[1])
+
+
+def _new_identity() -> str:
+    key = certificates.new_key()
+    return certificates.key_pem(key) + certificates.certificate_pem(certificates.issue_client(key, COMMON_NAME))
 
 
 def _key_pem(key: PrivateKeyTypes) -> str:

@@ -25,7 +25,7 @@ from sconectl.cas import certificates
 from sconectl.cas.audit import AuditKey, bind
 from sconectl.cas.certificates import Holder, Key
 from sconectl.cas.master_key import MasterKey, master_key
-from sconectl.cas.private_files import locked, private_directory, read_private, write_private
+from sconectl.cas.private_files import create_private, locked, private_directory, read_private, write_private
 from sconectl.cas.sealing import KEY_BYTES, SealBroken, Sealer, derived_key
 from sconectl.errors import CasError
 from sconectl.key_hash import key_hash
@@ -97,7 +97,7 @@ def load_or_create(directory: Path, master: bytes | None = None) -> CasKeys:
             used = given or master_key(directory, sealed=str(document["master"]["source"]))
             _check(document, used, path)
         else:
-            if document is None and (directory / "cas.db").exists():
+            if document is None and os.path.lexists(directory / "cas.db"):
                 raise CasError(
                     f"{path} is missing, and without it nothing in {directory} can be read",
                     hint="restore keys.json from a backup, or start with an empty directory",
@@ -105,7 +105,8 @@ def load_or_create(directory: Path, master: bytes | None = None) -> CasKeys:
             used = given or master_key(directory, sealed=None)
             entries = _create() if document is None else _completed(document, path)
             document = _sealed(entries, used)
-            write_private(path, json.dumps(document, indent=2).encode() + b"\n")
+            write = create_private if raw is None else write_private
+            write(path, json.dumps(document, indent=2).encode() + b"\n")
         keys = _opened(document, used.key, path)
         if _starts_later(keys.root) or _starts_later(keys.software):
             keys = _reissued(keys)

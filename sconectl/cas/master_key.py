@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sconectl.cas.private_files import read_private, warn_if_open, write_private
+from sconectl.cas.private_files import create_private, read_private, warn_if_open
 from sconectl.cas.sealing import KEY_BYTES
 from sconectl.errors import CasError
 
@@ -76,7 +76,7 @@ def _own_file(directory: Path, sealed: str | None) -> bytes:
     if sealed is not None:
         raise _missing(directory, sealed)
     key = os.urandom(KEY_BYTES)
-    write_private(path, key.hex().encode() + b"\n")
+    create_private(path, key.hex().encode() + b"\n")
     return key
 
 

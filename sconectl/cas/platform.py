@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sconectl.cas.private_files import locked, private_directory, read_private, write_private
+from sconectl.cas.private_files import create_private, locked, private_directory, read_private, write_private
 from sconectl.errors import CasError
 from sconectl.policy.tolerations import ADVISORY_CATEGORIES
 
@@ -74,7 +74,8 @@ def load_machine(directory: Path, *, accept_hardware_policies: bool | None = Non
             machine = machine.model_copy(update={"accept_hardware_policies": accept_hardware_policies})
         text = (json.dumps(machine.model_dump(mode="json"), indent=2) + "\n").encode()
         if raw is None or accept_hardware_policies is not None:
-            write_private(path, text)
+            write = create_private if raw is None else write_private
+            write(path, text)
     return machine
 
 

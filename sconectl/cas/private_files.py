@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sconectl.errors import CasError
@@ -39,12 +39,15 @@ def read_private(path: Path) -> bytes | None:
     """Return the content of `path` after taking it away from everyone else, or None if there is no such file.
 
     That others could read or change it until now is a warning of the log, which every command shows.
+    A link to what is not there (a disk that is not mounted) raises `CasError`: it is no file that was never made.
     """
     try:
         if warn_if_open(path):
             path.chmod(0o600)
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise CasError(f"{path} is a link to what is not there", hint="mount or restore what it leads to") from None
         return None
     except OSError as error:
         raise CasError(f"cannot read {path}: {error.strerror}", hint="fix the owner of the file") from error
@@ -64,7 +67,17 @@ def warn_if_open(path: Path) -> bool:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` atomically and durably by a file of mode 0600 that holds `content`."""
+    """Replace `path` atomically and durably by a file of mode 0600 that holds `content`; a link stays one."""
+    path = path.resolve()
+    _write(path, content, lambda temporary: temporary.replace(path))
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Do the same for a file that was never there; raises `CasError` if there is one now, which stays as it is."""
+    _write(path, content, lambda temporary: path.hardlink_to(temporary))
+
+
+def _write(path: Path, content: bytes, put: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -73,11 +86,12 @@ def write_private(path: Path, content: bytes) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            temporary.replace(path)
-            sync_directory(path.parent)
-        except BaseException:
+            put(temporary)
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
+        sync_directory(path.parent)
+    except FileExistsError as error:
+        raise CasError(f"{path} appeared at this very moment", hint="repeat the command") from error
     except OSError as error:
         raise CasError(f"cannot write {path}: {error.strerror}", hint="fix the owner of the directory") from error
 

@@ -37,7 +37,7 @@ def read_upload(body: bytes, principal: Principal | None, key: X25519PrivateKey,
     upload = _read(body, principal, key)
     if not is_for_hardware(upload.session):
         return upload
-    check_mode(HARDWARE, allowed=hardware_allowed)
+    check_mode(HARDWARE, allowed=hardware_allowed, status=400)
     return replace(upload, warnings=(*upload.warnings, WARNING))
 
 

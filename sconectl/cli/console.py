@@ -90,9 +90,9 @@ def show_error(error: SconectlError) -> None:
     show_findings(error.findings)
     note(f"error: {shown(error.message)}")
     if isinstance(error, CasRefused):
-        for cause in error.causes:
-            if cause not in error.message:
-                note(f"  caused by: {cause}")
+        told = error.causes[:1] and error.message.endswith(error.causes[0])
+        for cause in error.causes[1 if told else 0 :]:
+            note(f"  caused by: {shown(cause)}")
     if isinstance(error, BuildFailed) and error.output:
         lines = error.output.rstrip().splitlines()
         note("  output of the step:")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from sconectl.cas_address import CAS_ADDRESS
 from sconectl.learn import enum_words
 from sconectl.manifest import fields, secrets, volumes
 from sconectl.manifest.fields import OneOf
@@ -109,7 +110,7 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     security.token_reference: pattern(REFERENCE),
     security.vault_url: pattern(r"https://[^\s/]+/?"),
     security.qe_public_key: pattern(f"{_HEX_32}|{REFERENCE}"),
-    references.cas_address: pattern(r"(?:https://)?(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?"),
+    references.cas_address: pattern(CAS_ADDRESS),
     references.cas_key: pattern("[1-9A-HJ-NP-Za-km-z]{40,60}"),
     references.local_name: pattern(r"[A-Za-z0-9_.~/-]+"),
     access_policy.certificate: {"pattern": "-----BEGIN CERTIFICATE-----"},

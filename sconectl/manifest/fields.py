@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from sconectl.cas_address import CAS_ADDRESS, PORT
 from sconectl.errors import InvalidInput
 from sconectl.manifest.faults import Unfit, did_you_mean
 from sconectl.yaml_tree import parse
@@ -27,8 +28,8 @@ _REFERENCE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\Z"
 )
 _PATH = re.compile(r"/[A-Za-z0-9_./+@%,=~-]*\Z")
-_HOST = re.compile(r"(?:https://)?(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?\Z")
-_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?\Z")
+_HOST = re.compile(rf"{CAS_ADDRESS}\Z")
+_URL = re.compile(rf"https://[A-Za-z0-9.-]+(?::{PORT})?(?:/[A-Za-z0-9._~/-]*)?\Z")
 _OLDEST_VERSION = (5, 8)
 
 _T = TypeVar("_T")

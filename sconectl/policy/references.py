@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from sconectl.cas_address import CAS_ADDRESS
 from sconectl.key_hash import is_key_hash
 from sconectl.policy import fields, names
 from sconectl.policy.part import Part
 from sconectl.policy.violation import violation
 
-_ADDRESS = re.compile(r"(?:https://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?\Z")
+_ADDRESS = re.compile(rf"{CAS_ADDRESS}\Z")
 REMOTE = ("cas_url", "cas_key", "cas_software_key")
 
 
@@ -23,7 +24,9 @@ def cas_address(text: str) -> str:
     """X4: the address of a CAS is a host with an optional port."""
     match = _ADDRESS.match(text)
     if match is None:
-        raise violation("X4", "expected the address of a CAS, like cas.example.com or cas.example.com:8081")
+        raise violation(
+            "X4", "expected the address of a CAS, like cas.example.com or cas.example.com:8081; a port is at most 65535"
+        )
     return match[1] + (match[2] or "")
 
 

@@ -48,7 +48,7 @@ class FspfFile:
         """Make an FSPF without regions; the file must not exist."""
         if os.path.lexists(path):
             raise UsageError(f"{path} exists", hint="give another name, or remove it first")
-        return cls(path, ProtectedFiles({}, (), secrets.token_bytes(KEY), ""), b"")._write((), ())
+        return cls(path, ProtectedFiles({}, (), secrets.token_bytes(KEY), ""), b"")._write((), (), new=True)
 
     @classmethod
     def read(cls, path: Path, key: bytes = b"", tag: str = "") -> FspfFile:
@@ -178,8 +178,11 @@ class FspfFile:
                 raise Refused(str(error), hint="sconectl fspf verify lists everything that was changed") from error
             raise
 
-    def _write(self, regions: Iterable[Region], files: Iterable[SealedFile]) -> FspfFile:
-        """Replace the file at once. What is not encrypted is for the owner's eyes only: it holds the data key."""
+    def _write(self, regions: Iterable[Region], files: Iterable[SealedFile], *, new: bool = False) -> FspfFile:
+        """Replace the file at once, or make it if it is `new`.
+
+        What is not encrypted is for the owner's eyes only: it holds the data key.
+        """
         files = sorted(files, key=lambda file: file.path)
         if self.key:
             data, tag = seal_index(self.key, regions, files, contents=self.found.data_key)
@@ -192,7 +195,12 @@ class FspfFile:
                 file.flush()
                 os.fsync(handle)
                 os.fchmod(handle, 0o644 if self.key else 0o600)
-            Path(name).replace(self.path)
+            if new:  # never over one that somebody made in between: it may hold the only copy of a key
+                self.path.hardlink_to(name)
+            else:
+                Path(name).replace(self.path)
+        except FileExistsError as error:
+            raise UsageError(f"{self.path} exists", hint="give another name, or remove it first") from error
         finally:
             Path(name).unlink(missing_ok=True)
         return replace(self, found=ProtectedFiles(by_path(regions), files, self.found.data_key, tag))

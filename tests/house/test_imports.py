@@ -21,6 +21,7 @@ FOUNDATION = frozenset(
         "ports",
         "assets",
         "key_hash",
+        "cas_address",
     }
 )
 

@@ -39,7 +39,7 @@ def test_an_upload_is_refused(cas: EmbeddedCas, alice: Principal, body: str) -> 
     with pytest.raises(CasRefusal) as caught:
         cas.put(session_text(body=body), alice)
     said = " ".join(caught.value.causes)
-    assert caught.value.status == 403 and "mode: simulation" in said and "--hardware-policies accept" in said
+    assert caught.value.status == 400 and "mode: simulation" in said and "--hardware-policies accept" in said
     cas.put(session_text("free"), alice)
 
 

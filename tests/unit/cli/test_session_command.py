@@ -19,6 +19,7 @@ H, G = "0a" * 32, "0b" * 32
 PLAIN = f"""\
 name: $NAME
 version: "0.3.10"
+security: {{attestation: {{mode: simulation}}}}
 services:
   - {{name: web, attestation: {{mrenclave: {H}}}, command: web --key $$SCONE::token:hex$$, pwd: /}}
 secrets:
@@ -67,8 +68,8 @@ def test_check_finds_every_fault_at_its_place(run: Run, file: Path) -> None:
     assert done.code == 3
     assert done.out == ""
     assert "s.yaml:1:7: error SC1003: name: the variable $NAME has no value" in done.err
-    assert "s.yaml:4:42: error SC3042: services[0].attestation.mrenclave: expected 64 hex digits" in done.err
-    assert "s.yaml:6:25: error SC3051: secrets[0].kind: expected one of" in done.err
+    assert "s.yaml:5:42: error SC3042: services[0].attestation.mrenclave: expected 64 hex digits" in done.err
+    assert "s.yaml:7:25: error SC3051: secrets[0].kind: expected one of" in done.err
     assert "error: 3 errors found" in done.err
 
 
@@ -332,3 +333,13 @@ def test_diff_with_what_a_cas_has(run: Run, file: Path) -> None:
 
 def test_diff_refuses_invalid_files(run: Run, file: Path) -> None:
     assert run("session", "diff", file, file).code == 3
+
+
+def test_every_cause_of_a_refusal_has_a_line(run: Run, file: Path) -> None:
+    file.write_text(PLAIN.replace("mode: simulation", "mode: hardware"))
+    done = run("session", "create", file, "-e", "NAME=a")
+    assert done.code == 6 and "\\n" not in done.err, done.err
+    lines = done.err.splitlines()
+    assert lines[0].startswith("error: CAS local refused: The session is for hardware")
+    assert [line[: len("  caused by: ")] for line in lines[1:3]] == ["  caused by: "] * 2
+    assert lines[3] == "  hint: correct the session"
