@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import http.client
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -90,6 +91,7 @@ def _strikes(client: Hostile, only: Sequence[str]) -> None:
 def traps(queue: Queue) -> None:
     """Serve the tarpits; puts their ports and their key hash into the queue."""
     os.nice(NICE)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # whoever hangs up on a tarpit does right
     asyncio.run(tarpits.serve(lambda ports, key: queue.put((ports, key))))
 
 
