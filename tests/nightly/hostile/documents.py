@@ -23,7 +23,8 @@ Make = Callable[[random.Random], bytes]
 
 
 def session(**parts: Any) -> bytes:
-    return json.dumps({"name": NAME.decode(), "version": "0.3.12", **parts}).encode()
+    security = {"attestation": {"mode": "simulation"}}
+    return json.dumps({"name": NAME.decode(), "version": "0.3.12", "security": security, **parts}).encode()
 
 
 def service(**parts: Any) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def service(**parts: Any) -> dict[str, Any]:
 
 
 def text(body: str) -> bytes:
-    return b'name: %s\nversion: "0.3.12"\n%s' % (NAME, body.encode())
+    return b'name: %s\nversion: "0.3.12"\nsecurity: {attestation: {mode: simulation}}\n%s' % (NAME, body.encode())
 
 
 def near(rng: random.Random) -> int:

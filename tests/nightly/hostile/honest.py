@@ -34,7 +34,8 @@ def policy(measurement: str, predecessor: str | None = None) -> bytes:
                "environment": {"PASSWORD": "$$SCONE::password$$", "DRAWN": "$$SCONE::drawn$$"},
                "attestation": {"mrenclave": measurement}}  # fmt: skip
     file = {"path": "/etc/app.pem", "content": "$$SCONE::cert$$$$SCONE::key$$"}
-    tolerated = {"attestation": {"tolerate": ["hyperthreading", "outdated-tcb"], "ignore_advisories": "*"}}
+    tolerated = {"attestation": {"mode": "simulation", "tolerate": ["hyperthreading", "outdated-tcb"],
+                                 "ignore_advisories": "*"}}  # fmt: skip
     document = {"name": "honest", "version": "0.3.12", "services": [service], "secrets": secrets,
                 "images": [{"name": "i", "injection_files": [file]}], "security": tolerated}  # fmt: skip
     return json.dumps(document | ({"predecessor": predecessor} if predecessor else {})).encode()
