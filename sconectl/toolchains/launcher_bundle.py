@@ -31,7 +31,8 @@ from sconectl.toolchains.native_build import BuildEnvironment, add_file, dockerf
 from sconectl.toolchains.saved_image import fetch_layers, no_space_explained
 
 REPOSITORY = "sconectl-launcher"
-REQUIREMENTS = "cryptography==50.0.2\ncffi==2.1.1\n"
+REQUIREMENTS = Path(__file__).with_name("launcher_requirements.txt").read_text("utf-8")
+"""Pinned by hash, as the launcher handles every secret; scripts/pin_launcher.py writes that file."""
 ENTRYPOINT = (
     "/scone/lib/ld.so",
     "--inhibit-cache",
@@ -142,7 +143,8 @@ def _build(engine: ImageEngine, tag: str, base: str, environment: BuildEnvironme
 def _write_context(context: BinaryIO, head: str, environment: BuildEnvironment) -> None:
     dockerfile = (
         f"{head}"
-        'RUN ["python3", "-m", "pip", "install", "--no-compile", "--no-deps", "--only-binary", ":all:", '
+        'RUN ["python3", "-I", "-B", "-m", "pip", "install", "--no-compile", "--no-deps", "--require-hashes", '
+        '"--only-binary", ":all:", '
         '"--target", "/.sconectl/site", "-r", "/.sconectl/requirements.txt"]\n'
         'RUN ["python3", "-I", "-S", "-B", "/.sconectl/site/collect_launcher.py", "/.sconectl/site", '
         '"/.sconectl/out/scone"]\n'
