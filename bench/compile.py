@@ -150,7 +150,7 @@ def main() -> int:
         make_mesh(small, 1_000)
         make_mesh(large, 10_000)
         compiled(small)
-        helm = (sys.executable, "-c", HELM, small / "target/helm", "1000")
+        helm = (sys.executable, "-I", "-c", HELM, small / "target/helm", "1000")
         rounds = [(compiled(small), measured(*helm)) for _ in range(5 if quick else 11)]
         ratios = [statistics.median(ours[n] / other[n] for ours, other in rounds) for n in (0, 1)]
         times = [statistics.median(column) for column in zip(*((o[0], h[0]) for o, h in rounds), strict=True)]

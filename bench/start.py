@@ -1,6 +1,6 @@
 """How much processor time small commands take: `python bench/start.py`.
 
-In: nothing. Out: for each command, its processor time as a whole process over that of `python -c pass`. What is
+In: nothing. Out: for each command, its processor time as a whole process over that of `python -I -c pass`. What is
 compared takes turns; a ratio is that of the medians of all rounds.
 """
 
@@ -16,7 +16,7 @@ ROUNDS = 21
 ROOT = Path(__file__).resolve().parents[1]
 SCONECTL = str(Path(sys.executable).with_name("sconectl"))
 MESH = str(ROOT / "examples/hello-user/mesh.yaml")
-BASE = (sys.executable, "-c", "pass")
+BASE = (sys.executable, "-I", "-c", "pass")
 COMMANDS = {
     "--version": ((SCONECTL, "--version"), 2.0),
     "--help": ((SCONECTL, "--help"), 8),
@@ -42,7 +42,7 @@ def main() -> int:
         processor_time(command)
     rounds = [[processor_time(command) for command in commands] for _ in range(ROUNDS)]
     base, *times = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print(f"python -c pass: {base:.1f} ms of processor time")
+    print(f"python -I -c pass: {base:.1f} ms of processor time")
     missed = False
     for (name, (_, goal)), time in zip(COMMANDS.items(), times, strict=True):
         missed |= time / base > goal

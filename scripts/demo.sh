@@ -31,14 +31,14 @@ bridge_address() {
     gateway=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}' 2>/dev/null) || true
     if [ -z "$gateway" ]; then # some engines only name the subnet; its first address is the bridge's
         gateway=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Subnet}}' |
-            .venv/bin/python -c 'import ipaddress as i; print(i.ip_network(input().strip(), strict=False)[1])')
+            .venv/bin/python -I -c 'import ipaddress as i; print(i.ip_network(input().strip(), strict=False)[1])')
     fi
     echo "$gateway"
 }
 
 # The given port if nobody listens on it, else the first free one from 8081 on.
 free_port() {
-    .venv/bin/python - "$1" "$2" <<'PYTHON'
+    .venv/bin/python -I - "$1" "$2" <<'PYTHON'
 import socket
 import sys
 

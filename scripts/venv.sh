@@ -33,18 +33,18 @@ if ! python=$(find_python); then
         exit 1
     }
 fi
-if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if ! "$python" -I -c 'import ensurepip' 2>/dev/null; then
+    version=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     scripts/apt-install.sh "python$version-venv"
 fi
 
 # A virtual environment does not survive a move: its scripts name the old place.
-if [ -e .venv ] && { ! .venv/bin/python -c '' 2>/dev/null || ! grep -qsF "$root/.venv" .venv/bin/activate; }; then
+if [ -e .venv ] && { ! .venv/bin/python -I -c '' 2>/dev/null || ! grep -qsF "$root/.venv" .venv/bin/activate; }; then
     rm -rf .venv
 fi
 echo "making .venv with $("$python" --version) (about a minute, once)" >&2
-[ -e .venv ] || "$python" -m venv .venv
-pip=(.venv/bin/python -m pip -qq --disable-pip-version-check)
+[ -e .venv ] || "$python" -I -m venv .venv
+pip=(.venv/bin/python -I -m pip -qq --disable-pip-version-check)
 "${pip[@]}" install --upgrade 'pip>=25.1' # the first that knows --group
 "${pip[@]}" install --editable . --group dev
 wanted >"$stamp"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from sconectl.cas.exclusive import Running, writer
 from sconectl.cas.exclusive import status as status
+from sconectl.cas.isolated import environment, isolated
 from sconectl.cas.limits import DEFAULT, CountingListener, Limits
 from sconectl.cas.private_files import private_directory
 from sconectl.errors import CasError
@@ -37,7 +38,7 @@ _START_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 _LONGEST_START = 64 << 10
 _STOP_SECONDS = 15.0
-LAUNCH = (sys.executable, "-m", "sconectl.cli.main", "cas", "serve")
+PROGRAM = "from sconectl.cli.main import run; run()"
 
 
 def listen(host: str, port: int) -> CountingListener:
@@ -131,8 +132,12 @@ def start_detached(directory: Path, host: str, port: int, *, anchor: Path | None
     listen(host, port).close()  # an address that cannot be used is better found out here than in a log
     more = ["--anchor", str(anchor.absolute())] if anchor else []
     # A pipe, and no file: the disk of the CAS may be full, and then the reason would be lost.
-    process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-        [*LAUNCH, "--dir", str(directory), "--listen", show_address(host, port), *more, "--detached"],
+    process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
+        isolated(
+            PROGRAM, "cas", "serve", "--dir", directory, "--listen", show_address(host, port), *more, "--detached"
+        ),
+        cwd=directory,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -35,7 +35,8 @@ _FIXED = {
     "SOURCE_DATE_EPOCH": "0",
 }
 _CA_VARIABLES = ("CURL_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-_PIP = ("python3", "-m", "pip")
+_PIP = ("python3", "-I", "-B", "-m", "pip")
+"""-I: never with a module of the working directory in the place of its own; -B: it ignores PYTHONDONTWRITEBYTECODE."""
 _JAVA = f"/{SCRATCH}/java"
 _BLOCK = 1 << 20
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from . import hostile_folder
 from .world import REPOSITORY, docker, free_port, logs, must, run
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sconectl", "charts_templates", "schemas", "packaging")
@@ -92,9 +93,7 @@ def curl(folder: Path, port: int, path: str, *words: str) -> Any:
 def test_a_team_can_use_it(image: str, container: tuple[str, int], tmp_path: Path) -> None:
     name, port = container
     healthy(name)
-    shown = must(
-        docker("exec", name, "python3", "-m", "sconectl.cli.main", "cas", "show-certificate", "--dir", "/data/cas")
-    )
+    shown = must(docker("exec", name, "sconectl", "cas", "show-certificate", "--dir", "/data/cas"))
     (tmp_path / "cas.pem").write_text(shown.out)
     make = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /CN=me -days 2"
     subprocess.run(
@@ -128,6 +127,38 @@ def test_it_is_small_in_rights_and_says_what_it_is(container: tuple[str, int]) -
     assert "simulation" in config["Labels"]["org.opencontainers.image.title"]
     assert config["Entrypoint"][0] == "python3"  # no shell in between that would keep signals to itself
     assert config["Healthcheck"]["Test"][0] == "CMD"
+
+
+def test_nothing_is_imported_from_where_others_write(image: str, tmp_path: Path) -> None:
+    """The volume is the server's HOME and, here, its working directory and Python's search path, too."""
+    folder = tmp_path / "data"
+    hostile_folder.make(folder, seen_as="/data")
+    version = must(docker("run", "--rm", "--entrypoint", "ls", image, "/usr/local/lib")).out.split()
+    user_site = folder / ".local/lib" / next(name for name in version if name.startswith("python3.")) / "site-packages"
+    user_site.mkdir(parents=True)
+    (user_site / "hostile.pth").write_text("import uvicorn\n/data\n")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 10001, 10001)
+    name = f"sconectl-test-{uuid.uuid4().hex[:10]}"
+    options = [
+        "-d",
+        "-w",
+        "/data",
+        "-v",
+        f"{folder}:/data",
+        "-e",
+        "PYTHONPATH=/data",
+        "-e",
+        "PYTHONSTARTUP=/data/ssl.py",
+    ]
+    try:
+        must(docker("run", *options, "--name", name, image))
+        healthy(name)
+        must(docker("exec", name, "sconectl", "cas", "show-identification", "--dir", "/data/cas"))
+        must(docker("exec", name, "python3", "-I", "/opt/sconectl-healthcheck.py"))
+        assert hostile_folder.loaded(folder) == []
+    finally:
+        docker("rm", "-f", "-v", name)
 
 
 def test_nothing_of_the_build_is_left(image: str) -> None:

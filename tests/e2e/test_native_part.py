@@ -113,6 +113,21 @@ def test_wheels_are_made_once_and_installed_without_network(bench: Bench) -> Non
     assert must(docker("run", "--rm", bench.build(requirements="r.txt"), *show)).out == "4.12.3\n"
 
 
+def test_modules_in_the_directory_of_the_program_are_not_pips(bench: Bench, tmp_path: Path) -> None:
+    """An image may well have a json.py of its own where its program is."""
+    fill = "for m in json ssl pip secrets; do echo 'raise SystemExit(7)' > $m.py; done"
+    (tmp_path / "Dockerfile").write_text(f"FROM {bench.base}\nWORKDIR /app\nRUN {fill}\n")
+    tag = f"sconectl-test/own-modules-{tmp_path.name.lower()}"
+    must(docker("build", "-q", "-t", tag, tmp_path))
+    try:
+        (bench.root / "r.txt").write_text("humanize==4.12.3\n")
+        bench.base = tag
+        image = bench.build(requirements="r.txt")
+        assert must(docker("run", "--rm", "-w", "/", image, "python3", "-c", "import humanize")).code == 0
+    finally:
+        docker("rmi", "-f", tag)
+
+
 def test_hashes_are_insisted_on(bench: Bench) -> None:
     (bench.root / "r.txt").write_text(f"humanize==4.12.3 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(BuildFailed) as caught:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ pytestmark = pytest.mark.sockets
 @pytest.fixture(autouse=True)
 def own_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start the command group by itself, whatever else `sconectl` consists of."""
-    code = "from sconectl.cli.cas_cmd import cas_app; cas_app()"
-    monkeypatch.setattr(daemon, "LAUNCH", (sys.executable, "-c", code, "serve"))
+    code = "sys.argv[1:2] = []; from sconectl.cli.cas_cmd import cas_app; cas_app()"
+    monkeypatch.setattr(daemon, "PROGRAM", code)
 
 
 def run(*arguments: object) -> Any:

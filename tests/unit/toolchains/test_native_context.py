@@ -147,7 +147,7 @@ def test_the_context_of_wheels() -> None:
         ".sconectl/requirements/d/x y.txt",
     }
     step = json.loads(found["Dockerfile"].decode().splitlines()[-1].removeprefix("RUN "))
-    assert step[3:] == [
+    assert step[:5] == ["python3", "-I", "-B", "-m", "pip"] and step[5:] == [
         *("wheel", "--wheel-dir", "/.sconectl/wheels", "--index-url", "https://i.example/"),
         *("-r", "/.sconectl/requirements/r.txt"),
     ]
