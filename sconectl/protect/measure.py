@@ -10,7 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from sconectl.protect.index import Index, scan
+from sconectl.protect.index import Index
+from sconectl.protect.live import scan
 
 LAUNCHER_ROOT = "/scone"
 IMAGE_DIR = "image"
@@ -41,4 +42,4 @@ def measurement(*, launcher: str, root: str, parameters: Mapping[str, str]) -> s
 def launcher_index(directory: str) -> Index:
     """Index the launcher's own files in `directory` (in an image: /scone) without what belongs to the image."""
     nothing_expected = Index(outside=(f"/{IMAGE_DIR}",), sealed=(), entries={})
-    return scan(directory, nothing_expected)
+    return scan(directory, nothing_expected).index

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sconectl.protect.index import Difference, Index, differences, is_below, scan
+from sconectl.protect.index import Difference, Index, differences, is_below
+from sconectl.protect.live import Found, scan
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, SIGNATURE, launcher_index, measurement
 from sconectl.protect.signature import SIZE, BadSignature, SignedEnclave, verify
 from sconectl.runtime import log
@@ -30,7 +31,8 @@ from sconectl.runtime.mounts import mounts
 class Enclave:
     """What was measured: `found` from the live files, `expected` from the index that the image carries.
 
-    `signed` is what a valid signature says, or None for an image that is not signed.
+    `signed` is what a valid signature says, or None for an image that is not signed. `unread` counts what could not be
+    read because it is out of reach; it is believed to be as expected unless there are `obstacles`.
     """
 
     found: str
@@ -39,6 +41,8 @@ class Enclave:
     index: Index
     changes: tuple[Difference, ...]
     signed: SignedEnclave | None = None
+    unread: int = 0
+    obstacles: tuple[str, ...] = ()
 
     @property
     def debug(self) -> bool:
@@ -66,13 +70,17 @@ def measure(root: str = "/") -> Enclave:
         raise LaunchRefused("the image does not describe a simulated enclave", causes=(str(error),)) from error
     launcher_found = launcher_index(f"{root.rstrip('/')}{LAUNCHER_ROOT}").digest()
     _refuse_mounts(root, expected)
-    found = scan(root, expected)
-    changes = differences(expected, found)
+    seen = scan(root, expected)
+    changes = differences(expected, seen.index)
     if _remove_leftovers(root, changes):
-        found = scan(root, expected)
-        changes = differences(expected, found)
+        seen = scan(root, expected)
+        changes = differences(expected, seen.index)
+    index, obstacles = seen.index, tuple[str, ...]()
+    if seen.hidden:
+        index, obstacles = _judge_hidden(seen, expected)
+        changes = differences(expected, index)
     root_expected = expected.digest()
-    root_found = found.digest() if changes else root_expected
+    root_found = index.digest() if changes else root_expected
     if launcher_found != launcher_expected:
         changes.insert(0, Difference("changed", f"{LAUNCHER_ROOT} (the launcher itself)"))
     as_built = measurement(launcher=launcher_expected, root=root_expected, parameters=parameters)
@@ -83,7 +91,17 @@ def measure(root: str = "/") -> Enclave:
         index=expected,
         changes=tuple(changes),
         signed=_signature(image / SIGNATURE, signer, as_built),
+        unread=len(seen.hidden),
+        obstacles=obstacles,
     )
+
+
+def _judge_hidden(seen: Found, expected: Index) -> tuple[Index, tuple[str, ...]]:
+    """Believe what this process cannot read only if the program can never read it either."""
+    from sconectl.runtime.identity import stay_the_same  # rarely needed, and not quick to import
+
+    obstacles = stay_the_same()
+    return (seen.index if obstacles else seen.believed(expected)), obstacles
 
 
 def _signature(file: Path, signer: str, as_built: str) -> SignedEnclave | None:

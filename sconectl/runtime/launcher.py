@@ -140,10 +140,21 @@ def _patience(text: str) -> float:
 def _refuse_changes(enclave: Enclave) -> None:
     """Refuse an image that differs from its own index; what it was replaced with as a whole, the CAS notices."""
     if not enclave.changes:
+        if enclave.unread:
+            log.write(
+                "INFO",
+                f"user {os.geteuid()} cannot get at {enclave.unread} protected files and directories, nor can the "
+                "program: it gains no privileges (no_new_privs)",
+            )
         return
     shown = [str(change) for change in enclave.changes[:_SHOWN_CHANGES]]
     if len(enclave.changes) > _SHOWN_CHANGES:
         shown.append(f"… and {len(enclave.changes) - _SHOWN_CHANGES} more")
+    unreadable = [change.kind == "unreadable" for change in enclave.changes]
+    if any(unreadable):
+        shown += _how_to_read(enclave)
+    if all(unreadable):
+        raise LaunchRefused("protected files cannot be read, and so not verified", causes=tuple(shown))
     raise LaunchRefused(
         "the image was changed after it was built",
         causes=(
@@ -151,3 +162,19 @@ def _refuse_changes(enclave: Enclave) -> None:
             *shown,
         ),
     )
+
+
+def _how_to_read(enclave: Enclave) -> list[str]:
+    """Say why what cannot be read is not believed, and what the container needs."""
+    user = f"the container runs as user {os.geteuid()}"
+    if enclave.obstacles:
+        return [
+            f"{user}, and the program could get at these files later: {'; '.join(enclave.obstacles)}",
+            "give the container DAC_OVERRIDE, too (docker run --cap-add, capabilities.add in Kubernetes),",
+            "or take all capabilities from it (--cap-drop ALL), if the program does not change its user",
+        ]
+    return [
+        f"{user}, which can run, enter or own what it cannot read: the program could use it unverified",
+        "make these files readable for that user when the image is built,",
+        "or start the container as root with DAC_OVERRIDE, which is among Docker's default capabilities",
+    ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from fakes.nobody import NOBODY, as_nobody, needs_root, reachable_folder
 
-from sconectl.protect.index import Index, differences, scan
-
-from .nobody import NOBODY, as_nobody, needs_root, reachable_folder
+from sconectl.protect import live
+from sconectl.protect.index import Index, differences
 
 NOTHING = Index(outside=("/tmp", "/etc/hosts"), sealed=(), entries={})
 
@@ -28,6 +30,11 @@ def root() -> Iterator[Path]:
         (folder / "tmp/scratch").write_text("anything")
         (folder / "bin/alias").symlink_to("tool")
         yield folder
+
+
+def scan(root: str, expected: Index) -> Index:
+    """Measure as a launcher does that has given up all ways to another user."""
+    return live.scan(root, expected).believed(expected)
 
 
 def changes(root: Path, expected: Index) -> list[str]:
@@ -208,6 +215,68 @@ def test_what_nobody_can_use_is_taken_as_expected(root: Path) -> None:
     expected = scan(str(root), NOTHING)
     assert as_nobody(lambda: changes(root, expected)) == []
     assert as_nobody(lambda: scan(str(root), expected).digest()) == expected.digest()
+
+
+@needs_root
+def test_what_nobody_can_use_is_said_to_be_unread(root: Path) -> None:
+    """Without the certainty that the program stays the same user, nothing of it is believed."""
+    (root / "etc/conf").chmod(0o600)
+    (root / "srv").chmod(0o700)
+    (root / "bin").chmod(0o744)
+    expected = scan(str(root), NOTHING)
+
+    def look() -> tuple[list[str], list[str], list[str]]:
+        found = live.scan(str(root), expected)
+        return [str(d) for d in differences(expected, found.index)], sorted(found.hidden), sorted(found.closed)
+
+    seen, hidden, closed = as_nobody(look)
+    assert seen == ["unreadable: /bin", "unreadable: /etc/conf", "unreadable: /srv"]
+    assert hidden == ["/bin", "/bin/alias", "/bin/tool", "/etc/conf", "/srv"] and closed == ["/srv"]
+
+
+@needs_root
+def test_the_group_decides_where_it_is_the_callers(root: Path) -> None:
+    """Members of the group may be kept out while everybody else may read: the program cannot leave its group."""
+    for mode, seen in ((0o604, []), (0o614, ["unreadable: /etc/conf"]), (0o640, [])):
+        (root / "etc/conf").chmod(mode)
+        os.chown(root / "etc/conf", 0, NOBODY)
+        expected = scan(str(root), NOTHING)
+        (root / "etc/conf").write_text("THIS is etc/conf\n")
+        assert as_nobody(partial(changes, root, expected)) == (["changed: /etc/conf"] if mode == 0o640 else seen)
+        (root / "etc/conf").write_text("this is etc/conf\n")
+
+
+@needs_root
+def test_what_an_access_list_keeps_out_is_never_believed(root: Path) -> None:
+    (root / "etc/conf").chmod(0o600)
+    (root / "srv").chmod(0o700)
+    expected = scan(str(root), NOTHING)
+    entry = struct.Struct("<HHI")
+    acl = struct.pack("<I", 2) + b"".join(
+        entry.pack(*fields)
+        for fields in ((1, 6, 2**32 - 1), (2, 0, 1234), (4, 0, 2**32 - 1), (16, 0, 2**32 - 1), (32, 0, 2**32 - 1))
+    )
+    for name in ("etc/conf", "srv"):
+        try:
+            os.setxattr(root / name, "system.posix_acl_access", acl)
+        except OSError:
+            pytest.skip("this file system has no access control lists")
+        (root / name).chmod(0o600 if name == "etc/conf" else 0o700)
+    assert as_nobody(lambda: changes(root, expected)) == ["unreadable: /etc/conf", "unreadable: /srv"]
+
+
+@needs_root
+def test_names_that_can_be_listed_must_be_the_expected_ones(root: Path) -> None:
+    """A program that lists the directory sees them, even if it can open nothing."""
+    (root / "srv").chmod(0o744)
+    expected = scan(str(root), NOTHING)
+    (root / "srv/new").touch()
+    assert as_nobody(lambda: changes(root, expected)) == ["added: /srv/new"]
+    (root / "srv/new").unlink()
+    (root / "srv/inner").rename(root / "tmp/inner")
+    assert as_nobody(lambda: changes(root, expected)) == ["missing: /srv/inner", "missing: /srv/inner/data"]
+    (root / "srv/inner").symlink_to("/tmp/inner")
+    assert as_nobody(lambda: changes(root, expected)) == ["unreadable: /srv/inner"]
 
 
 @needs_root

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from fakes.workspace import signing_key
 
-from sconectl.protect.index import Index, scan
+from sconectl.protect.index import Index
+from sconectl.protect.live import scan
 from sconectl.protect.measure import launcher_index, measurement
 from sconectl.protect.signature import mrsigner_of, sign
 from sconectl.runtime import enclave as enclave_module
@@ -27,7 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "scone/runtime/launcher").write_text("launcher")
     (tmp_path / "app/main").write_text("program")
-    index = scan(str(tmp_path), Index(("/scone", "/tmp"), (), {}))
+    index = scan(str(tmp_path), Index(("/scone", "/tmp"), (), {})).index
     (tmp_path / "scone/image/index.json").write_bytes(index.to_bytes())
     launcher = launcher_index(str(tmp_path / "scone")).digest()
     (tmp_path / "scone/image/enclave.json").write_text(json.dumps({"launcher": launcher, "parameters": PARAMETERS}))
@@ -69,7 +70,7 @@ def test_changes(root: Path, name: str) -> None:
 def test_a_consistent_forgery_measures_differently(root: Path) -> None:
     genuine = measured(root).found
     (root / "app/main").write_text("PROGRAM")
-    (root / "scone/image/index.json").write_bytes(scan(str(root), Index(("/scone", "/tmp"), (), {})).to_bytes())
+    (root / "scone/image/index.json").write_bytes(scan(str(root), Index(("/scone", "/tmp"), (), {})).index.to_bytes())
     forged = measured(root)
     assert forged.changes == () and forged.found == forged.expected != genuine
 
@@ -242,7 +243,7 @@ def test_a_changed_image_is_named_and_not_signed(root: Path) -> None:
 
 def other_image(root: Path) -> None:
     (root / "app/main").write_text("PROGRAM")
-    (root / "scone/image/index.json").write_bytes(scan(str(root), Index(("/scone", "/tmp"), (), {})).to_bytes())
+    (root / "scone/image/index.json").write_bytes(scan(str(root), Index(("/scone", "/tmp"), (), {})).index.to_bytes())
 
 
 def in_its_place(root: Path) -> None:

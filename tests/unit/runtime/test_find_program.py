@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.protect.index import Index, scan
+from sconectl.protect.index import Index
+from sconectl.protect.live import scan
 from sconectl.runtime import files
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.start import find_program
@@ -36,7 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def index(root: Path) -> Index:
     """Index the tree with its real paths, as if it were the root."""
-    found = scan(str(root), Index(("/open",), (), {}))
+    found = scan(str(root), Index(("/open",), (), {})).index
     return Index((f"{root}/open",), (), {f"{root}{path}": entry for path, entry in found.entries.items()})
 
 

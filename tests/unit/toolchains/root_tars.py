@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sconectl.ports import ImageInfo
-from sconectl.protect.index import Index, scan
+from sconectl.protect.index import Index
+from sconectl.protect.live import scan
 from sconectl.toolchains.image_archive import ImageLayer
 from sconectl.toolchains.launcher_bundle import Bundle
 from sconectl.toolchains.layer_index import OPAQUE, WHITEOUT, index_layer, path_of
@@ -147,7 +148,7 @@ def protected_layers(
         unpack(made, root)
     done = Result(result, files, root)
     assert done.index_file().to_bytes() == result.index.to_bytes()
-    assert scan(str(root), result.index).to_bytes() == result.index.to_bytes()
+    assert scan(str(root), result.index).index.to_bytes() == result.index.to_bytes()
     return done
 
 

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fakes.members import directory, file, link, readable_tree, special, tree
 
 from sconectl.errors import PlanImpossible
-from sconectl.protect.index import Index, scan
+from sconectl.protect.index import Index
+from sconectl.protect.live import scan
 from sconectl.protect.measure import launcher_index
 from sconectl.protect.signature import mrsigner_of, sign
 from sconectl.toolchains.image_measure import MeasuredImage, measure_image
@@ -68,7 +69,7 @@ def image(
 def described(tmp_path: Path) -> tuple[Index, str]:
     """Return what the live files give: the index, and the digest of the launcher."""
     root = live(tmp_path)
-    return scan(str(root), Index(OUTSIDE, (), {})), launcher_index(str(root / "scone")).digest()
+    return scan(str(root), Index(OUTSIDE, (), {})).index, launcher_index(str(root / "scone")).digest()
 
 
 def differing(found: MeasuredImage) -> list[str]:

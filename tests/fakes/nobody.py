@@ -19,17 +19,21 @@ NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
-def as_nobody(function: Callable[[], Any]) -> Any:
-    """Return what `function` returns there; its exceptions are raised here."""
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def as_nobody(function: Callable[[], Any], become: Callable[[], None] = become_nobody) -> Any:
+    """Return what `function` returns in a child, after `become` there; its exceptions are raised here."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of newer Pythons, when other tests left threads
         child = os.fork()
     if child == 0:
         try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            become()
             result: Any = (True, function())
         except BaseException as error:
             result = (False, repr(error))
