@@ -1,7 +1,7 @@
 """A mesh manifest with another env: the text that `apply -p --file` writes.
 
-In: the document of the manifest, variables filled in, and the sections of the new env. Out: a manifest that ends in
-`env:` with its items at the first column, so that more sections can be appended to the file. What else stands in the
+In: the document of the manifest and the sections of the new env, as they are to be written. Out: a manifest that ends
+in `env:` with its items at the first column, so that more sections can be appended to the file. What else stands in the
 manifest stays as it is written, comments included, where that gives the same values; otherwise it is written anew.
 """
 

@@ -8,8 +8,10 @@ from typing import Any
 from sconectl import yaml_text
 from sconectl.plan.facts import ImageFacts
 from sconectl.plan.mesh import IMAGE_KEY_SECRET, MeshPlan, with_version
+from sconectl.policy.session_variables import escape_all
 
 _COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor`. Do not edit."
+_DOLLARS = "A `$` in front of a name is written `$$` here, as in every session file: it begins no variable."
 
 
 def session_text(document: Mapping[str, Any], *, predecessor: str = "") -> str:
@@ -22,9 +24,13 @@ def session_text(document: Mapping[str, Any], *, predecessor: str = "") -> str:
 
 def policy_files(plan: MeshPlan) -> dict[str, bytes]:
     """Return the files of target/policies."""
-    return {
-        f"{session.file}.yaml": yaml_text.dump(session.document, comment=_COMMENT).encode() for session in plan.sessions
-    }
+    return {f"{session.file}.yaml": session_file(session.document, _COMMENT).encode() for session in plan.sessions}
+
+
+def session_file(document: Mapping[str, Any], comment: str = "") -> str:
+    """Return a session as a file that `sconectl session` reads as the same session."""
+    written = escape_all(document)
+    return yaml_text.dump(written, comment=comment if written == document else f"{comment}\n{_DOLLARS}".strip())
 
 
 def image_session(facts: ImageFacts, key: bytes | None, exports: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ variables. Values of an image's local variables are shown for service manifests 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,8 +137,14 @@ def _show_remarks(mesh: Mesh, rows: Sequence[Row], document: Document) -> None:
 
 def _write(out: Path, document: Document, sections: Sequence[Section]) -> None:
     from sconectl.artefacts.mesh_file import mesh_file
+    from sconectl.manifest.variables import escape_all
 
-    text = mesh_file(document, sections)
+    # Variables are filled in already: a `$` that they brought along is no other variable.
+    entries = [
+        replace(section, entries=tuple(replace(entry, value=escape_all(entry.value)) for entry in section.entries))
+        for section in sections
+    ]
+    text = mesh_file(replace(document, value=escape_all(document.value)), entries)
     folder = Wiring(target=out.parent, cas_config=None, notify=note).workspace
     changed = folder.write({out.name: text.encode()})
     result("")

@@ -17,7 +17,7 @@ from sconectl.cli.console import note, shown
 from sconectl.cli.render import remember
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.findings import Finding, Position
-from sconectl.manifest.placeholders import chain_variables
+from sconectl.manifest.env_file import read_env_file
 from sconectl.manifest.reader import Manifest, read_document
 from sconectl.plan.batch import in_order
 from sconectl.yaml_tree import MAX_BYTES, Document, parse_all
@@ -61,10 +61,10 @@ def read_each(options: ApplyOptions) -> tuple[list[Manifest], list[Finding]]:
     """
     manifests: list[Manifest] = []
     findings: list[Finding] = []
-    sources = [options.variables, *(_env_file(path) for path in options.env_files)]
+    variables = _variables(options)
     for given in _given_files(options.files):
         template = given.name.endswith(".template")
-        variables = chain_variables([*sources, dict(os.environ)] if template else sources)
+        known = {**os.environ, **variables} if template else variables
         try:
             documents = _documents(given, options.size_limit)
         except InvalidInput as error:
@@ -72,7 +72,7 @@ def read_each(options: ApplyOptions) -> tuple[list[Manifest], list[Finding]]:
             continue
         for document in documents:
             try:
-                manifests.append(read_document(document, variables))
+                manifests.append(read_document(document, known))
             except InvalidInput as error:
                 findings += error.findings
     if not manifests and not findings:
@@ -145,30 +145,29 @@ def _listed(directory: Path) -> list[Path]:
     return [path for path in visible if path.with_suffix("") not in made or path.suffix != ".template"]
 
 
-def _bytes(path: Path, limit: int) -> bytes:
+def _bytes(path: Path, limit: int, hint: str = "give the manifest with -f FILE") -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(limit)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint="give the manifest with -f FILE") from error
+        raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
 
 
-def _env_file(path: Path) -> dict[str, str]:
-    values = {}
-    content = _bytes(path, MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"{path}: larger than {MAX_BYTES} bytes", hint="a file of variables has lines NAME=VALUE")
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        text = line.strip().removeprefix("export ").strip()
-        if not text or text.startswith("#"):
-            continue
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip().isidentifier():
-            raise UsageError(f"{path}:{number}: expected NAME=VALUE")
-        value = value.strip()
-        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-        values[name.strip()] = value[1:-1] if quoted else value
-    return values
+def _variables(options: ApplyOptions) -> dict[str, str]:
+    """Return the variables of options and files: options win over files, and a file over those before it."""
+    values: dict[str, str] = {}
+    faults: list[Finding] = []
+    for path in options.env_files:
+        content = _bytes(path, MAX_BYTES + 1, "give the file of variables with --env-file FILE")
+        if len(content) > MAX_BYTES:
+            raise UsageError(f"{path}: larger than {MAX_BYTES} bytes", hint="a file of variables has lines NAME=VALUE")
+        try:
+            values = read_env_file(content, str(path), options.variables, values, os.environ)
+        except InvalidInput as error:
+            faults += error.findings
+    if faults:
+        raise InvalidInput(faults)
+    return {**values, **options.variables}
 
 
 def directory_of(manifest: Manifest) -> Path:

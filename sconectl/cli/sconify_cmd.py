@@ -240,7 +240,7 @@ class _Run:
         """Convert, and write what goes to files of its own."""
         from sconectl.apply.sconify import convert
         from sconectl.apply.sconify_chart import chart_files, check_chart
-        from sconectl.artefacts.session import session_text
+        from sconectl.artefacts.session import session_file
         from sconectl.cas.private_files import write_private
 
         check_chart(chart, request.service_name)
@@ -250,7 +250,7 @@ class _Run:
             with self.console.working():
                 done = convert(request, world)
         if session is not None:
-            write_private(session, session_text(done.session).encode())
+            write_private(session, session_file(done.session).encode())
         if chart.workload:
             folder = out or self.target / "helm"
             files = chart_files(chart, done.plan, request.service_name)

@@ -59,6 +59,7 @@ def check(
     """
     from sconectl.cli.finding_json import as_json
     from sconectl.cli.session_check import examined
+    from sconectl.cli.session_file import as_file
     from sconectl.policy.canonical import read_back
 
     one_of("--output", output, ("text", "json"))
@@ -70,7 +71,7 @@ def check(
         return
     accept(findings, fail_on_warning)
     if session is not None:
-        deliver(read_back(session), output_file)
+        deliver(as_file(read_back(session)), output_file)
 
 
 @session_app.command("create")
@@ -139,12 +140,14 @@ def read(
     cas_config: Config = None,
     output_file: Output = None,
 ) -> None:
-    """Print the active session as the CAS gives it, in YAML."""
+    """Print the active session as the CAS gives it, in YAML; a $ in front of a name is written $$."""
+    from sconectl.cli.session_file import as_file
+
     store = Access(cas, identity, retries, cas_config).store()
     stored = store.read(name)
     if stored is None:
         raise CasError(f"CAS {store.address} has no session {name}", hint="check the name, and which CAS has it")
-    deliver(stored.text, output_file)
+    deliver(as_file(stored.text), output_file)
 
 
 @session_app.command("verify")
@@ -270,14 +273,15 @@ def upgrade(
 ) -> None:
     """Rewrite a session of language 0.1 or 0.2 in 0.3; comments are not kept."""
     from sconectl.cli.session_check import together, yaml_file
+    from sconectl.cli.session_file import as_file
 
     given = yaml_file(file, templating(env, use_env, name))
     done = given.upgraded()
     if done is None:
         note(f"{given.file} is in session language 0.3 already; nothing is changed")
-        deliver(given.text, output_file)
+        deliver(as_file(given.text), output_file)
         return
     upgraded, findings = done
     remarks = [finding for finding in findings if finding.severity != "deprecation"]
     accept(together(remarks, upgraded.examined.findings), fail_on_warning)
-    deliver(upgraded.text, output_file)
+    deliver(as_file(upgraded.text), output_file)

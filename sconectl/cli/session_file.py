@@ -6,7 +6,6 @@ the user wrote, or a signed or encrypted session. Raises `UsageError` and `Inval
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,13 +17,13 @@ from sconectl.errors import InvalidInput, UsageError
 from sconectl.findings import Finding, Position
 from sconectl.policy.legacy import legacy_version, upgrade_document
 from sconectl.policy.model import Examined, Session, examine
+from sconectl.policy.session_variables import escape_all, fill_in
 from sconectl.policy.signed import EncryptedSession, SignedError, SignedSession, read_document
 from sconectl.policy.violation import code_of
 from sconectl.yaml_tree import Document, parse, show_path
 from sconectl.yaml_tree import Path as FieldPath
 
 TAGS = {"!akv": "mapping", "!cas": "empty"}
-_VARIABLE = re.compile(r"\$\$SCONE::.*?\$\$|\$\$|\$([A-Za-z_][A-Za-z0-9_]*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,15 @@ def read_file(file: str, templating: Templating) -> SessionFile | SignedSession 
     return content
 
 
+def as_file(text: str) -> str:
+    """Return the text of a session in the form in which a session file holds it: `read_file` gives the same session."""
+    if "$" not in text:
+        return text
+    document = parse(text, "session", tags=TAGS)
+    written = escape_all(document.value)
+    return text if written == document.value else SessionFile("session", document, written).text
+
+
 def finding_of(error: SignedError, file: str) -> Finding:
     """Return the finding that says what is wrong with a signed session as a whole."""
     shown = "<stdin>" if file == "-" else file
@@ -140,20 +148,20 @@ def _substituted(
     if not isinstance(value, str) or "$" not in value:
         return value
 
-    def replacement(match: re.Match[str]) -> str:
-        if match[1] is None:
-            return match[0]
-        found = templating.value(match[1])
+    def given(name: str) -> str | None:
+        found = templating.value(name)
         if found is None:
-            hint = f"give it with -e {match[1]}=VALUE, or take it from the environment with --use-env"
-            message = f"the variable ${match[1]} has no value"
+            hint = (
+                f"give it with -e {name}=VALUE, or take it from the environment with --use-env; "
+                f"write $${name} for a text that is meant as it is"
+            )
+            message = f"the variable ${name} has no value"
             findings.append(
                 Finding("error", "SC1003", document.position(path), show_path(path) or "session", message, hint)
             )
-            return match[0]
         return found
 
-    text = _VARIABLE.sub(replacement, value)
+    text = fill_in(value, given)
     return None if text == "~" and text != value else text
 
 

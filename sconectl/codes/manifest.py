@@ -25,12 +25,17 @@ CODES: dict[str, Code] = {
     ),
     "SC1003": Code(
         "A variable has no value",
-        "$NAME and ${NAME} are filled in before the manifest is read, from --set and --env-file, and from the "
-        "environment if the name of the file ends with .template. In a field that needs a value (an image, an address, "
-        "a namespace) a missing one is an error. In values, commands and contents a $ may be meant as it is; there it "
-        "stays, with a warning. ${NAME:-default} gives a default. An empty value leaves an optional field out.",
-        "to: $REPO/web:1",
-        "to: ${REPO:-registry.example.org}/web:1",
+        "$NAME, ${NAME} and ${NAME:-default} are filled in before a manifest is read, from --set and "
+        "--env-file, and from the environment if the name of the file ends with .template. One without a "
+        "value is an error wherever it stands, and so is one that is empty in the value of a secret: a "
+        "service would be given the text `$NAME`, or nothing, in the place of its secret. For a `$` that is "
+        "meant as it is, write `$$NAME` or `$${`; a `$` in front of anything but a letter, _ or { needs "
+        "nothing, and $$SCONE::name$$ stays as it is. In `run`, and in a command that begins with a shell, "
+        "`$NAME` may be meant for the shell: there it stays, with a warning.\n\nIn session files `$NAME` comes "
+        "from -e and --use-env, and `$$NAME` is the text. In files that a mesh names (image_secrets, "
+        "image_policy, env of a service) nothing fills in `$NAME`; write {{NAME}} there.",
+        "value: $PAYMENT_API_KEY   # applied without --env-file",
+        "value: ${PAYMENT_API_KEY:?}   # and: --env-file secrets.env\nvalue: costs 5$$EUR   # the text: costs 5$EUR",
     ),
     "SC1004": Code(
         "Parts of a service manifest do not fit together",
@@ -109,6 +114,18 @@ CODES: dict[str, Code] = {
         "credential. The CAS would refuse a session with them.",
         "- name: web\n  kind: x509",
         "- name: web-key\n  kind: private-key\n- name: web\n  kind: x509\n  private_key: web-key",
+    ),
+    "SC1014": Code(
+        "A line in a file of variables cannot be read",
+        "Files of --env-file are read as Docker Compose reads them: lines NAME=VALUE (or NAME: VALUE), "
+        "`export` in front, comments behind a space and #. Values in single quotes are taken as they are, "
+        "over several lines, too; \\' is a quote. In double quotes, \\n, \\t, \\\\, \\\" and \\$ are escapes. Without"
+        " quotes and in double quotes, $NAME and ${NAME:-default} are filled in from --set, from the lines "
+        "above, from the files before, and then from the environment; $$ is a $. A line NAME alone takes the "
+        "value from the environment. Where Compose takes an empty text for what has no value, this is an "
+        "error: it may be a secret.",
+        "PASSWORD=pa$word",
+        "PASSWORD='pa$word'",
     ),
     "SC1045": Code(
         "A template expression that is not supported",

@@ -1,6 +1,7 @@
-"""The three binding times of a manifest value, and who resolves them when.
+"""`{{name}}` in the values of a manifest; and the three binding times of a value, and who resolves them when.
 
-`$VAR`, `${VAR}`, `${VAR:-default}`  before validation, from --set, --env-file and (templates only) the environment
+`$VAR`, `${VAR}`, `${VAR:-default}`  before validation, from --set, --env-file and (templates only) the environment;
+                                     see `variables`
 `{{name}}`, `{{name | default(value="…")}}`  when the mesh is compiled; `{% raw %}…{% endraw %}` is left as it is
 `$$SCONE::name$$`                    when the service starts, by the CAS; passed through untouched here
 """
@@ -8,32 +9,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _TEXT = r"""\"[^\"]*\"|'[^']*'|`[^`]*`"""
-_EXPRESSION = (
+EXPRESSION = (
     rf"\{{\{{\s*(?P<name>{_NAME})\s*"
     rf"(?:\|\s*default\(\s*value\s*=\s*(?P<default>{_TEXT}|-?[0-9][0-9.]*|true|false)\s*\)\s*)?\}}\}}"
 )
-_SHELL = re.compile(
-    r"\$\$SCONE::[^\s$]*(?:\$\$)?"  # a run-time placeholder, left alone
-    rf"|{_EXPRESSION}"  # a name of the mesh, left alone
-    r"|\{\{[^{}]*\}\}"
-    r"|\$\$"  # not a variable
-    r"|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?P<tail>\}|:-)"
-    r"|\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<close>\})"
-)
 _MESH = re.compile(
     r"(?P<raw>\{%\s*raw\s*%\})"
-    rf"|{_EXPRESSION}"
+    rf"|{EXPRESSION}"
     rf"|(?P<filter>\{{\{{\s*{_NAME}\s*\|)"
     r"|(?P<other>\{\{(?=\s*[^\s{}])[^{}]*\}\})"
     r"|(?P<statement>\{%[^%{}]*%\}|(?<!\$)\{#[^{}]*#\})"
 )
-_MAX_NESTED = 20  # defaults in defaults; what is deeper is text
 _END_OF_RAW = re.compile(r"\{%\s*endraw\s*%\}")
 _UNSUPPORTED = {
     "filter": 'the only filter of {{…}} that is known here is default(value="…")',
@@ -41,55 +32,6 @@ _UNSUPPORTED = {
     "statement": "statements and comments of templates are not supported",
     "raw": "{% raw %} has no {% endraw %}",
 }
-
-
-@dataclass
-class _Default:
-    """A `${VAR:-` whose `}` has not come yet."""
-
-    name: str
-    source: str
-    parts: list[str]
-    missing: list[str]
-
-
-def substitute_variables(text: str, variables: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
-    """Resolve `$VAR` forms in `text`; return it with the names that stayed unresolved (left as they are)."""
-    if "$" not in text:
-        return text, ()
-    levels = [_Default("", "", [], [])]  # the text itself, then the defaults that are open
-    at = 0
-    for match in _SHELL.finditer(text):
-        levels[-1].parts.append(text[at : match.start()])
-        at = match.end()
-        name = match["braced"] or match["bare"]
-        if match["tail"] == ":-" and len(levels) > _MAX_NESTED:
-            levels[-1].parts.append(match[0])
-        elif match["tail"] == ":-":
-            levels.append(_Default(name, match[0], [], []))
-        elif match["close"] and len(levels) > 1:
-            _close(levels, variables)
-        elif name is None:
-            levels[-1].parts.append(match[0])
-        else:
-            levels[-1].parts.append(variables.get(name, match[0]))
-            if name not in variables:
-                levels[-1].missing.append(name)
-    levels[-1].parts.append(text[at:])
-    while len(levels) > 1:  # never closed, so it is no variable
-        literal = levels.pop()
-        levels[-1].parts += [literal.source, *literal.parts]
-        levels[-1].missing += literal.missing
-    return "".join(levels[0].parts), tuple(levels[0].missing)
-
-
-def _close(levels: list[_Default], variables: Mapping[str, str]) -> None:
-    done = levels.pop()
-    if variables.get(done.name):
-        levels[-1].parts.append(variables[done.name])
-    else:
-        levels[-1].parts += done.parts
-        levels[-1].missing += done.missing
 
 
 @dataclass(frozen=True)
@@ -182,12 +124,3 @@ def replace_expressions(text: str, replace: Callable[[Expression], str]) -> str:
         else:
             pieces.append(part if isinstance(part, str) else part.source)
     return "".join(pieces)
-
-
-def chain_variables(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Merge variable sources; the first that has a name wins."""
-    merged: dict[str, str] = {}
-    for source in sources:
-        for name, value in source.items():
-            merged.setdefault(name, value)
-    return merged

@@ -7,7 +7,7 @@ forbid going on), or `InvalidInput` with every fault.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,22 +15,26 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
+from sconectl.findings import Finding, Severity
 from sconectl.manifest.faults import did_you_mean, findings_of
 from sconectl.manifest.older import modernise
-from sconectl.manifest.placeholders import substitute_variables
+from sconectl.manifest.variables import OWN_VALUES, Filled, fill_in, is_surely_a_variable
 from sconectl.yaml_tree import Document, Path, parse, show_path
 
 if TYPE_CHECKING:
     from sconectl.manifest.genservice import GenService
     from sconectl.manifest.mesh import Mesh
 
+CODE = "SC1003"
 KINDS = ("genservice", "mesh")
 """The kinds of manifests."""
-_FREE_TEXT = frozenset({"value", "content", "command", "run"})
-"""Fields whose text may hold a literal `$`; an unknown `$NAME` stays there, with a warning."""
+_FREE_TEXT = frozenset({"value", "content", "command", "run", *OWN_VALUES})
+"""Fields whose text may hold a `$` that is meant as it is: what follows it is then perhaps a piece of a secret."""
 _VARIABLES = frozenset({"environment", "env", "local", "global"})
 """Fields in which a key can be the name of a variable; its value is free text, too."""
+_SHELL = re.compile(r"\s*(?:\S*/)?(?:ba|da|a|k|z)?sh\s+(?:-\w+\s+)*-\w*c\w*\s")
+_NEVER_BOUND = re.compile(r"\{[{%#]")
+_END_OF_RAW = re.compile(r"\{(?=%\s*endraw\s*%\})")
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,30 @@ def _substituted(
         return [_substituted(item, (*path, i), document, variables, findings) for i, item in enumerate(value)]
     if not isinstance(value, str) or "$" not in value:
         return value
-    text, missing = substitute_variables(value, variables)
-    findings += [_unresolved(name, value, path, document) for name in missing]
-    return text
+    if _is_bound_later(path):
+        filled = fill_in(value, lambda name: _as_text(variables.get(name)))
+    else:
+        filled = fill_in(value, variables.get)
+    findings += _unfilled(filled, value, path, document)
+    return filled.text
+
+
+def _is_bound_later(path: Path) -> bool:
+    """Say whether the mesh fills in `{{…}}` in a text of a service; what a variable brought along is none of these."""
+    return path[0] in ("secrets", "injection_files") or path[:2] == ("environment", "local")
+
+
+def _as_text(value: str | None) -> str | None:
+    """Return the value of a variable so that nothing in it is a `{{…}}` of the mesh."""
+    if value is None or not _NEVER_BOUND.search(value):
+        return value
+    inner = _END_OF_RAW.sub("{{% endraw %}{% raw %}", value)
+    return f"{{% raw %}}{inner}{{% endraw %}}"
+
+
+def _is_shell(path: Path, text: str) -> bool:
+    """Say whether a shell of the image fills in the variables of a text."""
+    return path[:2] == ("build", "run") or (path == ("build", "command") and _SHELL.match(text) is not None)
 
 
 def _is_free_text(path: Path) -> bool:
@@ -111,21 +136,39 @@ def _is_free_text(path: Path) -> bool:
     return not _FREE_TEXT.isdisjoint(path) or any(name not in _VARIABLES for name in variables)
 
 
-def _is_reference(name: str, text: str) -> bool:
-    """Say whether a text surely refers to a variable: `abc$XYZ` may well be a password."""
-    bare = rf"(?<![^\s\"'=:/@,;(\[])\${name}(?!\w)"
-    return name.isupper() and re.search(rf"{bare}|\$\{{{name}(?:\}}|:-)", text) is not None
+def _unfilled(filled: Filled, text: str, path: Path, document: Document) -> Iterator[Finding]:
+    """Find variables that have no value where one is needed: what is written then is not what is meant."""
+    where, shown_path = document.position(path), show_path(path)
+    shell, free = _is_shell(path, text), _is_free_text(path)
+
+    def named(name: str) -> str:
+        return name if not free or is_surely_a_variable(name, text) else ""
+
+    for name in dict.fromkeys(named(name) for name in filled.missing):
+        what, written = f"${name}" if name else "a variable in it", f"$${name or 'NAME'}"
+        if shell:
+            message, hint = f"{what} has no value; the text stays as it is", f"write {written} to say so"
+            yield Finding("warning", CODE, where, shown_path, message, hint)
+        else:
+            otherwise = (
+                f"; write {written} for a text that is meant as it is" if free else f"; --set {name}= leaves it empty"
+            )
+            hint = _remedy(name or "NAME", document.file) + otherwise
+            yield Finding("error", CODE, where, shown_path, f"{what} has no value", hint)
+    for name, words in dict.fromkeys((named(name), words) for name, words in filled.faults):
+        severity: Severity = "warning" if shell else "error"
+        hint = "write $${ for a text that begins with ${"
+        yield Finding(severity, CODE, where, shown_path, f"a ${{{name}…}} that {words}", hint)
+    if path[0] == "secrets" and not OWN_VALUES.isdisjoint(path):
+        for name in dict.fromkeys(named(name) for name in filled.empty):
+            what = f"${name}" if name else "a variable in it"
+            message = f"{what} is empty, so that the secret would be empty or lack a part"
+            hint = 'give it a value; for a secret that is empty, write value: ""'
+            yield Finding("error", CODE, where, shown_path, message, hint)
 
 
-def _unresolved(name: str, text: str, path: Path, document: Document) -> Finding:
-    free = _is_free_text(path)
-    # What follows a $ in a secret text is perhaps no name: of free text, only what looks like a variable is shown.
-    named = not free or _is_reference(name, text)
-    hint = f"set it with --set {name if named else 'NAME'}=VALUE"
-    if document.file.endswith(".template"):
-        hint += " or in the environment"
-    if free:
-        message = f"{f'the variable ${name}' if named else 'a variable in it'} has no value; the text stays as it is"
-        return Finding("warning", "SC1003", document.position(path), show_path(path), message, hint)
-    hint += f" (--set {name}= leaves the field empty)"
-    return Finding("error", "SC1003", document.position(path), show_path(path), f"${name} has no value", hint)
+def _remedy(name: str, file: str) -> str:
+    set_it = f"set it with --set {name}=VALUE or --env-file"
+    if file.endswith(".template"):
+        return f"{set_it}, or in the environment"
+    return f"{set_it} (the environment counts for files named *.template only)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sconectl.findings import Position
 from sconectl.manifest.fields import NamedDefault, NamedValue
+from sconectl.manifest.variables import fill_in
 from sconectl.plan.credentials import credential, known_form
 from sconectl.plan.secret_names import uses_in
 from sconectl.yaml_tree import Document, Path, Value, parse_all
@@ -40,7 +41,7 @@ class Source:
     def holds(self, path: Path, value: str) -> bool:
         """Say whether the text at `path` is in the file as it is, and not given by `$NAME`."""
         written = self._written.get(self._document.position(path), value)
-        return written == value or "$" not in written
+        return written == value or not fill_in(written, lambda _name: None).names
 
     @cached_property
     def _written(self) -> dict[Position, str]:

@@ -15,7 +15,7 @@ from sconectl.manifest.faults import findings_of
 from sconectl.manifest.fields import NamedDefault
 from sconectl.manifest.secrets import Secret
 from sconectl.plan.facts import ImageFacts, Variable
-from sconectl.plan.templates import Lookup, bind_yaml
+from sconectl.plan.templates import Lookup, bind_yaml, without_variables
 from sconectl.yaml_tree import Document, Path, parse
 
 _LIST = "entries"
@@ -35,7 +35,7 @@ class _Variables(_List):
 
 def read_image_secrets(raw: bytes, file: str, lookup: Lookup) -> tuple[Secret, ...]:
     """Return the secrets in the text `raw`. Raises `InvalidInput` with every fault, positions in `file`."""
-    return _validated(bind_yaml(raw, file, lookup), _Secrets).entries
+    return _validated(bind_yaml(raw, file, lookup, dollars=True), _Secrets).entries
 
 
 def read_image_variables(raw: bytes, file: str) -> tuple[NamedDefault, ...]:
@@ -43,7 +43,7 @@ def read_image_variables(raw: bytes, file: str) -> tuple[NamedDefault, ...]:
 
     The form is that of `environment.global` of a service manifest. Raises `InvalidInput` with every fault.
     """
-    return _validated(parse(raw, file), _Variables).entries
+    return _validated(without_variables(parse(raw, file)), _Variables).entries
 
 
 def with_variables(image: ImageFacts, raw: bytes, file: str) -> ImageFacts:

@@ -6,14 +6,15 @@ In: the mesh, the facts of the image, values. Out: a session, the chart's facts,
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding
 from sconectl.manifest.faults import did_you_mean
 from sconectl.manifest.mesh import MeshService
-from sconectl.manifest.placeholders import bind_mesh
+from sconectl.manifest.placeholders import bind_mesh, expressions
+from sconectl.manifest.variables import OWN_VALUES
 from sconectl.plan.chart_plan import ChartService
 from sconectl.plan.environment import MeshValues, missing_globals
 from sconectl.plan.literals import HOST_VARIABLE, literal_argument, literal_text
@@ -21,6 +22,7 @@ from sconectl.plan.mesh_input import MeshInput, ServiceFiles, builtin_names, cas
 from sconectl.plan.mesh_volumes import ServiceVolumes, chart_values, with_sessions
 from sconectl.plan.naming import chart_name, command_words, program_name, session_name
 from sconectl.plan.parameters import log_level
+from sconectl.plan.templates import EMPTY, EMPTY_HINT
 from sconectl.plan.wiring import ServiceSecrets
 from sconectl.yaml_tree import Path
 
@@ -164,11 +166,29 @@ class BoundService:
         replaced = {secret.name: secret for secret in self.given.replaced_secrets.get(self.name, ())}
         replaced |= {secret.name: secret for secret in self._file_secrets()}
         entries = {str(entry["name"]): entry for entry in self.facts.secrets.global_}
-        bound = {
-            name: self._bind_all(entry, f"the secret {name}") for name, entry in entries.items() if name not in replaced
-        }
+        bound = {name: self._secret(name, entry) for name, entry in entries.items() if name not in replaced}
         given = {name: secret.model_dump(exclude_none=True) for name, secret in replaced.items()}  # bound already
         return {name: given.get(name) or bound[name] for name in dict.fromkeys([*entries, *given])}
+
+    def _secret(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Fill in a secret of the image. A name that stands for nothing is a fault in the value itself."""
+        for key in OWN_VALUES & entry.keys():
+            for empty in dict.fromkeys(self._empty_in(entry[key])):
+                message = f"the secret {name} of service {self.name}: {EMPTY.format(empty)}"
+                self._findings.append(self.given.at(self.place, "SC2006", message, EMPTY_HINT))
+        return {key: self._bind_all(item, f"the secret {name}") for key, item in entry.items()}
+
+    def _empty_in(self, value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            for expression in expressions(value):
+                if bind_mesh(expression.source, self._names.get)[0] == "":
+                    yield expression.name
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                yield from self._empty_in(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from self._empty_in(item)
 
     def _file_secrets(self) -> tuple[Secret, ...]:
         file = self.files.secrets

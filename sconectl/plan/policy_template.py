@@ -48,7 +48,7 @@ class PolicyTemplate:
 
 def read_policy_template(raw: bytes, file: str, lookup: Lookup, session: str, toolchain: str) -> PolicyTemplate:
     """Return the template in `raw` for the session of this name, of an image of `toolchain`. Raises `InvalidInput`."""
-    document = bind_yaml(raw, file, lookup)
+    document = bind_yaml(raw, file, lookup, dollars=True)
     if not isinstance(document.value, dict):
         raise InvalidInput([_fault(document, (), "expected a mapping: a session, or sections of one")])
     faults = list(_faults(document, document.value, session))

@@ -123,10 +123,13 @@ def test_variables_stand_in_values_only(run: Run, project: Path) -> None:
         "secrets: [{name: V, kind: ascii}]\npredecessor: $NULL\n"
     )
     (project / "t.yaml").write_text(text)
-    session = parse_session(ok(run("session", "check", "t.yaml", "-e", "V=$V: [x", "-e", "NULL=~")))
+    written = ok(run("session", "check", "t.yaml", "-e", "V=$V: [x", "-e", "NULL=~"))
+    session = parse_session(written)
     assert session.services[0].environment == {
-        "$KEY": "x", "A": "$V: [x-$V: [x", "B": "$$V", "C": "${V}", "D": "$1 $", "E": "$$SCONE::V$$$$SCONE::V$$",
+        "$KEY": "x", "A": "$$V: [x-$$V: [x", "B": "$$V", "C": "${V}", "D": "$1 $", "E": "$$SCONE::V$$$$SCONE::V$$",
     }  # fmt: skip
+    (project / "written.yaml").write_text(written)
+    assert ok(run("session", "check", "written.yaml")) == written
     assert session.predecessor is None
 
 

@@ -8,60 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.manifest.placeholders import bind_mesh, chain_variables, expressions, substitute_variables, unsupported
+from sconectl.manifest.placeholders import bind_mesh, expressions, unsupported
+from sconectl.manifest.variables import fill_in
 
 NOTHING: dict[str, str] = {}
-KNOWN = {"A": "1", "EMPTY": "", "NESTED": "$A {{x}} ${A}", "LONG_name2": "ok"}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("$A", "1"),
-        ("${A}", "1"),
-        ("x$A/y${A}z", "x1/y1z"),
-        ("$LONG_name2.", "ok."),
-        ("${A:-other}", "1"),
-        ("${GONE:-other}", "other"),
-        ("${GONE:-}", ""),
-        ("${EMPTY:-other}", "other"),
-        ("$EMPTY", ""),
-        ("$NESTED", "$A {{x}} ${A}"),
-        ("${GONE:-{{x}}}", "{{x}}"),
-        ("${A:-{{x}}}", "1"),
-        ("{{x}}$A{{y}}", "{{x}}1{{y}}"),
-        ("{{$A}}", "{{$A}}"),
-        ("$$A", "$$A"),
-        ("$$SCONE::a$$", "$$SCONE::a$$"),
-        ("$A$$SCONE::A:crt$$$A", "1$$SCONE::A:crt$$1"),
-        ("$$SCONE::a$$$$SCONE::b$$", "$$SCONE::a$$$$SCONE::b$$"),
-        ("!#what!$#", "!#what!$#"),
-        ("$ 5 $1 ${ } ${1} $-", "$ 5 $1 ${ } ${1} $-"),
-        ("cost: 5$", "cost: 5$"),
-    ],
-)
-def test_variables(text: str, expected: str) -> None:
-    assert substitute_variables(text, KNOWN) == (expected, ())
-
-
-def test_unknown_names_stay_and_are_reported() -> None:
-    assert substitute_variables("$A $GONE ${LOST} ${A}", KNOWN) == ("1 $GONE ${LOST} 1", ("GONE", "LOST"))
-
-
-@given(st.text(st.sampled_from("${}:-AS C\n"), max_size=20))
-def test_text_without_known_names_never_changes(text: str) -> None:
-    result, missing = substitute_variables(text, {})
-    if ":-" not in text:
-        assert result == text
-    assert len(missing) <= text.count("$")
-
-
-def test_the_first_source_wins() -> None:
-    assert chain_variables([{"A": "set"}, {"A": "file", "B": "file"}, {"A": "env", "B": "env", "C": "env"}]) == {
-        "A": "set",
-        "B": "file",
-        "C": "env",
-    }
 
 
 def test_mesh_names_are_bound_once() -> None:
@@ -69,33 +19,6 @@ def test_mesh_names_are_bound_once() -> None:
     assert bind_mesh("{{a}} {{ b }} {{cas.cas.cas_url}} {{gone}}", values.get) == ("{{b}} 2 host {{gone}}", ("gone",))
     assert bind_mesh("$$SCONE::a$$ {a} {{}} {{ }} {{a", values.get) == ("$$SCONE::a$$ {a} {{}} {{ }} {{a", ())
     assert [e.name for e in expressions("{{b}}{{ a }}{{b}}")] == ["b", "a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("${GONE:-$A}", "1"),
-        ("${GONE:-${A}}x", "1x"),
-        ("${GONE:-${LOST:-${A}}}", "1"),
-        ("${A:-$GONE}", "1"),
-        ("${GONE:-$$SCONE::pw:hex$$}", "$$SCONE::pw:hex$$"),
-        ('${GONE:-{{ x | default(value="{{y}}") }}}', '{{ x | default(value="{{y}}") }}'),
-        ("${GONE:-a}b}", "ab}"),
-        ("}$A}", "}1}"),
-        ("${GONE:-$A ", "${GONE:-1 "),
-        ('{{ x | default(value="$A {{y}}") }}$A', '{{ x | default(value="$A {{y}}") }}1'),
-        ("{% raw %}$A{% endraw %}", "{% raw %}1{% endraw %}"),
-        ("$$SCONE::old $A", "$$SCONE::old 1"),
-        ("$$SCONE::{{name}}:crt$$$A", "$$SCONE::{{name}}:crt$$1"),
-    ],
-)
-def test_defaults_may_hold_variables_and_other_placeholders(text: str, expected: str) -> None:
-    assert substitute_variables(text, KNOWN) == (expected, ())
-
-
-def test_names_in_defaults_are_missed_only_where_the_default_counts() -> None:
-    assert substitute_variables("${GONE:-$LOST}", KNOWN) == ("$LOST", ("LOST",))
-    assert substitute_variables("${GONE:-$LOST", KNOWN) == ("${GONE:-$LOST", ("LOST",))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +92,7 @@ def test_without_templates_text_never_changes(text: str) -> None:
 def test_every_text_is_read_in_linear_time(piece: str, end: str) -> None:
     text = piece * (400_000 // len(piece)) + end
     before = process_time()
-    substitute_variables(text, {"A": "x"})
+    fill_in(text, {"A": "x"}.get)
     bind_mesh(text, {"a": "x"}.get)
     unsupported(text)
     assert process_time() - before < 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 import pytest
 from fakes.builders import mesh_text, service_text
@@ -13,6 +14,7 @@ from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, Position
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
+from sconectl.manifest.placeholders import bind_mesh
 from sconectl.manifest.reader import read_document, read_manifest
 from sconectl.yaml_tree import Document, parse
 
@@ -320,7 +322,7 @@ def test_variables_fill_fields_but_not_structure() -> None:
 
 
 def test_what_is_untouched() -> None:
-    values = ["$$SCONE::p$$", "{{RELEASE}}", "!#what!$#", "$$RELEASE"]
+    values = ["$$SCONE::p$$", "{{RELEASE}}", "!#what!$#", "a$$"]
     text = service_text(environment={"local": [{"name": f"V{n}", "value": v} for n, v in enumerate(values)]})
     manifest = read_manifest(text, "m.yaml", {"RELEASE": "r", "SCONE": "s"})
     assert isinstance(manifest.model, GenService)
@@ -328,27 +330,71 @@ def test_what_is_untouched() -> None:
     assert manifest.warnings == ()
 
 
-def test_unresolved_in_a_needed_field_is_an_error_and_in_free_text_a_warning() -> None:
-    text = service_text(
-        to="$REPO/web:1",
-        run=["echo $HOME_OF_BUILD"],
-        command="sh -c 'echo $HOME'",
-        environment={"local": [{"name": "A", "value": "5$X"}]},
-        injection_files=[{"path": "/f", "content": "$Y"}],
-    )
-    (error,) = (f for f in faults(text) if f.severity == "error")
-    assert (error.code, error.path, error.severity) == ("SC1003", "build.to", "error")
-    assert "--set REPO=VALUE" in error.hint
-    assert "environment" not in error.hint
-    manifest = read_manifest(text, "m.yaml", {"REPO": "r"})
+UNRESOLVED: dict[str, dict[str, Any]] = {
+    "build.to": {"to": "$X/web:1"},
+    "build.command": {"command": "python3 $X"},
+    "environment.local[0].value": {"environment": {"local": [{"name": "A", "value": "5$X"}]}},
+    "environment.global[0].value": {"environment": {"global": [{"name": "A", "value": "${X}"}]}},
+    "injection_files[0].content": {"injection_files": [{"path": "/f", "content": "key=${X:?no key}"}]},
+    "secrets.global[0].value": {"secrets": {"global": [{"name": "s", "kind": "ascii", "value": "$X"}]}},
+    "secrets.global[0].value.a[0]": {
+        "secrets": {"global": [{"name": "s", "kind": "config-fragment", "value": {"a": ["${X}"]}}]}
+    },
+}
+
+
+@pytest.mark.parametrize("path", UNRESOLVED)
+def test_a_variable_without_a_value_is_an_error_wherever_it_stands(path: str) -> None:
+    text = service_text(**UNRESOLVED[path])
+    (error,) = faults(text)
+    assert (error.code, error.path, error.severity) == ("SC1003", path, "error")
+    assert "=VALUE or --env-file (the environment counts for files named *.template only); " in error.hint
+    assert ("write $$" in error.hint) is (path != "build.to")
+    read_manifest(text, "m.yaml", {"X": "a1"})
+    read_manifest(text.replace("${X", "$${X").replace("$X", "$$X").replace("$$X/web", "web"), "m.yaml", {})
+
+
+def test_what_a_shell_fills_in_stays_with_a_warning() -> None:
+    text = service_text(run=["echo $HOME_OF_BUILD"], command="/bin/sh -ec 'echo $HOME $$USER'")
+    manifest = read_manifest(text, "m.yaml", {})
     assert [(w.code, w.severity, w.path) for w in manifest.warnings] == [
         ("SC1003", "warning", "build.command"),
         ("SC1003", "warning", "build.run[0]"),
-        ("SC1003", "warning", "environment.local[0].value"),
-        ("SC1003", "warning", "injection_files[0].content"),
     ]
     assert isinstance(manifest.model, GenService)
-    assert manifest.model.environment.local[0].value == "5$X"
+    assert manifest.model.build.command == "/bin/sh -ec 'echo $HOME $USER'"
+
+
+EMPTY = ["$E", "${E}", "${E:-}", "${E-}", "user:$E@host", "${GONE:-}", "${GONE:-$E}", "${GONE:+x}"]
+
+
+@pytest.mark.parametrize("value", EMPTY)
+@pytest.mark.parametrize("fields", [{"kind": "ascii", "value": 0}, {"kind": "binary", "value": 0}])
+def test_no_variable_leaves_a_secret_empty(value: str, fields: dict[str, object]) -> None:
+    text = service_text(secrets={"global": [{"name": "s", **fields, "value": value}]})
+    found = [f for f in faults(text, E="") if f.code == "SC1003"]
+    assert [f.path for f in found] == ["secrets.global[0].value"]
+    assert "is empty, so that the secret would be empty or lack a part" in found[0].message
+
+
+def test_an_empty_secret_is_written_as_such() -> None:
+    model = service(service_text(secrets={"global": [{"name": "s", "kind": "ascii", "value": ""}]}))
+    assert model.secrets.global_[0].value == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["{{namespace}}", "a{{b}}c", "{% raw %}x{% endraw %}", "{%endraw%}", "{#", "{{ x | y }}"]
+)
+def test_what_a_variable_brings_along_is_no_name_of_the_mesh(value: str) -> None:
+    text = service_text(
+        secrets={"global": [{"name": "s", "kind": "ascii", "value": "<$V>"}]},
+        environment={"local": [{"name": "A", "value": "$V"}]},
+        injection_files=[{"path": "/f", "content": "x=$V\n"}],
+    )
+    model = service(text, V=value)
+    texts = [model.secrets.global_[0].value, model.environment.local[0].value, model.injection_files[0].content]
+    bound = [bind_mesh(str(text), {"namespace": "no", "b": "no"}.get) for text in texts]
+    assert bound == [(f"<{value}>", ()), (value, ()), (f"x={value}\n", ())]
 
 
 def test_a_template_hints_at_the_environment() -> None:
@@ -492,5 +538,5 @@ def test_a_field_beside_a_value_is_named_if_it_can_be_no_piece_of_it() -> None:
 )
 def test_a_variable_is_named_only_where_it_is_no_piece_of_a_password(value: str, named: bool) -> None:
     text = WITHOUT_ENVIRONMENT + f'environment: {{local: [{{name: P, value: "{value}"}}]}}\n'
-    (warning,) = read_manifest(text, "m.yaml", {}).warnings
-    assert ("HUNTER2" in str(warning)) is named
+    (error,) = faults(text)
+    assert ("HUNTER2" in str(error)) is named

@@ -38,11 +38,27 @@ def test_an_unquoted_name_below_an_indented_list() -> None:
     assert secret == Secret(name="password", kind="ascii", size=10, export=(ExportTarget(namespace="acme/shop"),))
 
 
-@pytest.mark.parametrize("name", ["yaml", "flow", "quote", "empty", "again", "namespace"])
+@pytest.mark.parametrize("name", ["yaml", "flow", "quote", "again", "namespace"])
 @pytest.mark.parametrize("template", ["{{%s}}", '"{{%s}}"', "'{{%s}}'", "|-\n    {{%s}}"])
 def test_a_value_stays_a_value(name: str, template: str) -> None:
     (secret,) = read(f"- name: s\n  kind: ascii\n  value: {template % name}\n")
     assert secret.value == NAMES[name]
+
+
+@pytest.mark.parametrize("value", ["{{empty}}", "user:{{empty}}@host", "'{{ gone | default(value=\"\") }}'"])
+def test_a_name_that_stands_for_nothing_is_no_secret(value: str) -> None:
+    (fault,) = faults(f"- name: s\n  kind: ascii\n  value: {value}\n")
+    assert (fault.code, fault.path) == ("SC2006", "[0].value")
+    assert "is empty, so that the secret would be empty or lack a part" in fault.message
+
+
+@pytest.mark.parametrize("value", ["$PAYMENT_API_KEY", "${KEY:-x}", "a$B"])
+def test_variables_are_not_filled_in_here(value: str) -> None:
+    (fault,) = faults(f"- name: s\n  kind: ascii\n  value: {value}\n")
+    assert (fault.code, fault.path, fault.position.line) == ("SC1003", "[0].value", 3)
+    assert value not in str(fault)
+    (secret,) = read(f"- name: s\n  kind: ascii\n  value: {value.replace('$', '$$')}\n")
+    assert secret.value == value
 
 
 def test_several_names_in_one_value_and_in_a_name() -> None:

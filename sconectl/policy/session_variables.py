@@ -1,0 +1,42 @@
+"""`$NAME` in a session file: filled in before it is read, and written `$$NAME` where it is a text.
+
+In: the text of one value. Out: the text with values in their places, or what has to be written for it. Of several `$`
+in front of a name, the first is taken away. `${NAME}` is no variable here, and `$$SCONE::…$$` is for the CAS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+_FORM = re.compile(
+    r"\$\$+SCONE::[^\s$]*(?:\$\$)?|\$(?P<escaped>\$+(?=[A-Za-z_]))|\$\$+|\$(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+)
+
+
+def fill_in(text: str, value: Callable[[str], str | None]) -> str:
+    """Return a text with its variables filled in; what `value` gives nothing for stays as it is."""
+
+    def replacement(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return match["escaped"]
+        found = value(match["name"]) if match["name"] else None
+        return match[0] if found is None else found
+
+    return _FORM.sub(replacement, text) if "$" in text else text
+
+
+def escape(text: str) -> str:
+    """Return what has to be written in a session file so that it is read as `text`."""
+    return _FORM.sub(lambda match: f"${match[0]}" if match["escaped"] or match["name"] else match[0], text)
+
+
+def escape_all(value: object) -> object:
+    """Return a document with all of its values escaped; keys are never filled in."""
+    if isinstance(value, str):
+        return escape(value) if "$" in value else value
+    if isinstance(value, Mapping):
+        return {key: escape_all(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [escape_all(item) for item in value]
+    return value
