@@ -1,7 +1,8 @@
 """Which enclaves a session accepts for a service, and on which machines (LANG §6, §17).
 
-In: a quote, and the session with a function that reads the secrets it refers to. Out: nothing, or a refusal that names
-everything that is wrong. References are replaced at this moment: what they stand for may have changed since the upload.
+In: a quote, and the session with a function that reads the secrets it refers to. Out: nothing, or a refusal. It repeats
+what the enclave claims; what the session expects is for the log, because whoever knows that can claim it, too.
+References are replaced at this moment: what they stand for may have changed since the upload.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def demanded_security(session: Session, resolve: Resolve) -> tuple[Security, Att
 
 def unreadable(error: FragmentError) -> CasRefusal:
     """Return the refusal for a policy whose references cannot be replaced now."""
-    return CasRefusal(403, "The policy refers to a secret that cannot be used here", str(error))
+    cause = "The policy refers to a secret that cannot be used here"
+    return CasRefusal(403, cause, "The log of the CAS says which", details=(str(error),))
 
 
 def check_enclave(
@@ -68,14 +70,25 @@ def check_enclave(
         platforms = () if attestation.must_be_sgx_local else platforms_of(service, resolve)
     except FragmentError as error:
         raise unreadable(error) from error
+    enclave, platform = tuple(_enclave_faults(quote.report, variants)), tuple(_platform_faults(quote, platforms))
     faults = [
         *_toolchain_faults(quote.report),
-        *_enclave_faults(quote.report, variants),
-        *_platform_faults(quote, platforms),
+        *([f"Unexpected enclave ({_claimed(quote.report)})"] if enclave else ()),
+        *([f"Unexpected platform ({QE_ID}{quote.platform.id})"] if platform else ()),
         *_tolerance_faults(quote, attestation),
     ]
     if faults:
-        raise CasRefusal(403, NOT_TRUSTWORTHY, *faults)
+        where = f"What is accepted: sconectl session read {session.name}, by who may read it; and the log of the CAS"
+        raise CasRefusal(
+            403, NOT_TRUSTWORTHY, *faults, *([where] if enclave or platform else ()), details=(*enclave, *platform)
+        )
+
+
+def _claimed(report: Report) -> str:
+    if report.mrsigner is None:
+        return f"MRENCLAVE, {report.measurement}; not signed"
+    product, version = _shown(report.isvprodid), _shown(report.isvsvn)
+    return f"MRENCLAVE, {report.measurement}; MRSIGNER, {report.mrsigner}; ISVPRODID, {product}; ISVSVN, {version}"
 
 
 def _toolchain_faults(report: Report) -> Iterator[str]:

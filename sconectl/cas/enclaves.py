@@ -8,6 +8,7 @@ an entry in the audit log; a refusal in a transaction of its own, because that o
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from sconectl.policy.one_time_password import base32_bytes
 if TYPE_CHECKING:
     from sconectl.cas.keys import CasKeys
     from sconectl.cas.store import Store, Transaction
+
+_log = logging.getLogger(__name__)
 
 _CONFIG_ID = re.compile(
     r"(?P<session>/|[A-Za-z0-9_\-.~/]*[A-Za-z0-9_\-.~])/(?P<service>[A-Za-z0-9_\-.~]+)(?:@(?P<code>.*))?", re.S
@@ -106,7 +109,9 @@ class Enclaves:
                 self._record_refusal(request, refusal)
                 raise
         except CasRefusal as refusal:
-            raise CasRefusal(refusal.status, head, *refusal.causes) from refusal
+            if refusal.details:
+                _log.info("%s: %s", head, "; ".join(refusal.details))
+            raise CasRefusal(refusal.status, head, *refusal.causes, details=refusal.details) from refusal
 
     def fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
         """Return the files (`{"path", "content": base64}`) of an attested program with secrets filled in."""

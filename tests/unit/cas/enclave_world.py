@@ -40,6 +40,7 @@ class World:
         self.directory = directory
         self.time = datetime(2026, 3, 1, 12, 0, 10, tzinfo=UTC)
         self.sharing = Sharing(lambda: self.time, lambda *_: pytest.fail("asked another CAS"))
+        self.details: tuple[str, ...] = ()
         self.restart()
 
     def restart(self, **platform: Any) -> None:
@@ -76,10 +77,11 @@ class World:
         return cast(dict[str, Any], self.enclaves.attest(config_id, quote, channel, token)["config"])
 
     def refused(self, config_id: str = "acme/app", status: int = 403, **settings: Any) -> tuple[str, ...]:
-        """Return the causes below `CAS refused to attest …`."""
+        """Return the causes below `CAS refused to attest …`; what only the log is told is in `details`."""
         with pytest.raises(CasRefusal) as caught:
             self.attest(config_id, **settings)
         assert caught.value.status == status, caught.value.causes
+        self.details = caught.value.details
         head, *causes = caught.value.causes
         assert head.startswith("CAS refused to attest service ")
         return tuple(causes)

@@ -20,6 +20,12 @@ from sconectl.cas.refusal import CasRefusal
 from .enclave_world import CHANNEL, MEASUREMENT, OTHER, PLATFORM, World, make_keys, service
 
 SIGNER = "77" * 32
+ACCEPTED = "What is accepted: sconectl session read acme, by who may read it; and the log of the CAS"
+CLAIMED = (
+    f"Unexpected enclave (MRENCLAVE, {MEASUREMENT}; "
+    "MRSIGNER, {mrsigner}; ISVPRODID, {isvprodid}; ISVSVN, {isvsvn})"
+)
+UNUSABLE = ("The policy refers to a secret that cannot be used here", "The log of the CAS says which")
 SIGNED: dict[str, Any] = {"mrsigner": SIGNER, "isvprodid": 7, "isvsvn": 5}
 
 
@@ -154,6 +160,10 @@ def test_one_requirement_that_is_not_met(world: World) -> None:
     world.put(service(f"{{mrenclave: [{MEASUREMENT}, {OTHER}]}}"))
     assert world.refused(measurement="00" * 32) == (
         "The program enclave is not trustworthy",
+        f"Unexpected enclave (MRENCLAVE, {'00' * 32}; not signed)",
+        ACCEPTED,
+    )
+    assert world.details == (
         f"Requirement 1 of 1 not met: Unexpected enclave measurement (MRENCLAVE, {'00' * 32}) - "
         f"Expected {MEASUREMENT} or {OTHER}",
     )
@@ -166,23 +176,27 @@ def test_all_unmet_requirements_are_named(world: World) -> None:
     assert world.refused(measurement="00" * 32, debug=True, toolchain="sgx") == (
         "The program enclave is not trustworthy",
         "Unexpected toolchain sgx - Expected sim",
+        f"Unexpected enclave (MRENCLAVE, {'00' * 32}; not signed)",
+        "The enclave runs in debug mode - Expected production mode (debug-mode is not tolerated)",
+        "The platform has the issue hyperthreading, which is not tolerated",
+        "The platform has the advisory category outdated-tcb, which is not tolerated",
+        "The platform is concerned by advisory INTEL-SA-00615, which is not ignored",
+        ACCEPTED,
+    )
+    assert world.details == (
         "None of the 2 requirements is met, of which one is enough",
         f"Requirement 1 of 2 not met: Unexpected enclave measurement (MRENCLAVE, {'00' * 32}) - Expected {OTHER}",
         f"Requirement 2 of 2 not met: Unexpected enclave measurement (MRENCLAVE, {'00' * 32}) - Expected {MEASUREMENT}",
         f"Requirement 2 of 2 not met: Unexpected enclave signer (MRSIGNER, none) - Expected {SIGNER}",
         "Requirement 2 of 2 not met: Unexpected product (ISVPRODID, none) - Expected 7",
-        "The enclave runs in debug mode - Expected production mode (debug-mode is not tolerated)",
-        "The platform has the issue hyperthreading, which is not tolerated",
-        "The platform has the advisory category outdated-tcb, which is not tolerated",
-        "The platform is concerned by advisory INTEL-SA-00615, which is not ignored",
     )
 
 
 def test_measurement_and_signer_of_a_variant_both_count(world: World) -> None:
     world.put(service(f"{{mrenclave: {MEASUREMENT}, signer: {{mrsigner: {SIGNER}, isvprodid: 7}}}}"))
     assert world.attest(**SIGNED)
-    assert "MRENCLAVE" in world.refused(measurement=OTHER, **SIGNED)[1]
-    assert "MRSIGNER" in world.refused()[1]
+    assert world.refused(measurement=OTHER, **SIGNED) and "MRENCLAVE" in world.details[0]
+    assert world.refused() and "MRSIGNER" in world.details[0]
 
 
 def test_a_signer_alone_accepts_any_measurement(world: World) -> None:
@@ -213,7 +227,9 @@ def test_a_signer_alone_accepts_any_measurement(world: World) -> None:
 def test_signers(world: World, rule: str, claims: dict[str, Any], reason: str) -> None:
     world.put(service(f"{{signer: {{mrsigner: {SIGNER}, isvprodid: 7{', ' * bool(rule)}{rule}}}}}"))
     if reason:
-        assert world.refused(**SIGNED | claims)[1:] == (f"Requirement 1 of 1 not met: {reason}",)
+        told = world.refused(**SIGNED | claims)
+        assert world.details == (f"Requirement 1 of 1 not met: {reason}",)
+        assert told[1:] == (CLAIMED.format(**SIGNED | claims).replace("None", "none"), ACCEPTED)
     else:
         assert world.attest(**SIGNED | claims)
 
@@ -245,7 +261,8 @@ def test_signers(world: World, rule: str, claims: dict[str, Any], reason: str) -
 def test_platforms(world: World, platforms: str, reasons: tuple[str, ...]) -> None:
     world.put(service(more=f"    platforms: {platforms}\n"))
     if reasons:
-        assert world.refused()[1:] == reasons
+        assert world.refused()[1:] == (f"Unexpected platform (INTEL_QE_ID:{PLATFORM})", ACCEPTED)
+        assert world.details == reasons
     else:
         assert world.attest()
 
@@ -341,7 +358,7 @@ secrets:
     assert world.attest(debug=True)
     assert world.attest(measurement=OTHER)
     assert world.attest(measurement="00" * 32, mrsigner=SIGNER, isvprodid=3)
-    assert f"{MEASUREMENT} or {OTHER}" in world.refused(measurement="00" * 32)[2]
+    assert world.refused(measurement="00" * 32) and f"{MEASUREMENT} or {OTHER}" in world.details[1]
     world.put(service(body, platforms) + fragments.replace(PLATFORM, "00" * 16))
     assert "Unexpected platform" in world.refused()[1]
 
@@ -361,13 +378,13 @@ secrets:
 def test_references_to_something_else_are_refused(world: World, head: str, attestation: str, value: str) -> None:
     fragment = f"secrets: [{{name: f, kind: config-fragment, value: {value}}}]\n"
     world.put(head + service(attestation) + fragment)
-    causes = world.refused()
-    assert causes[0] == "The policy refers to a secret that cannot be used here" and len(causes) == 2
+    assert world.refused() == UNUSABLE
+    assert len(world.details) == 1
 
 
 def test_a_reference_that_cannot_be_had_is_a_refusal(world: World) -> None:
     secret = "secrets: [{name: f, kind: config-fragment, import: {session: ghost, secret: f}}]\n"
     world.put(service("[$$SCONE::f$$]") + secret)
     causes = world.refused()
-    assert causes[0] == "The policy refers to a secret that cannot be used here"
-    assert "ghost" in causes[1]
+    assert causes == UNUSABLE
+    assert "ghost" in world.details[0]

@@ -231,8 +231,8 @@ def test_a_shared_secret_that_cannot_be_had(world: World) -> None:
     world.put("secrets: [{name: otp, kind: ascii, value: short, export: {session: acme}}]", "owner")
     secrets = "secrets: [{name: otp, import: {session: owner, secret: otp}}]\n"
     world.put(service(more="    one_time_password_shared_secret: $$SCONE::otp$$\n") + secrets)
-    head, reason = world.refused("acme/app@000000")
-    assert head == "The policy refers to a secret that cannot be used here"
+    assert world.refused("acme/app@000000")[0] == "The policy refers to a secret that cannot be used here"
+    [reason] = world.details
     assert "the one-time password secret of service app" in reason and "short" not in reason
 
 

@@ -78,6 +78,8 @@ def test_a_session_template(convert: Convert, monkeypatch: pytest.MonkeyPatch, t
     assert service["mrenclaves"] == [facts()["measurement"]]
     assert service["command"] == "app --serve"
     assert service["environment"] == {
+        "HOME": "/",
+        "\\@\\@HOSTNAME": "",
         "EXTRA": 'a "b"', "LANG": "C.UTF-8", "PATH": "/usr/bin", "SCONE_MODE": "hw",
     }  # fmt: skip
     assert service["pwd"] == "/app"

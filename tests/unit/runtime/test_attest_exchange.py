@@ -97,10 +97,7 @@ def test_the_whole_exchange(served: Served, session: str, pinned: bool) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (
-            {"measurement": "00" * 32},
-            f"Unexpected enclave measurement (MRENCLAVE, {'00' * 32}) - Expected {MEASUREMENT}",
-        ),
+        ({"measurement": "00" * 32}, f"Unexpected enclave (MRENCLAVE, {'00' * 32}; not signed)"),
         ({"debug": True}, "debug mode"),
         ({"config_id": "acme/other"}, "Service not found"),
         ({"config_id": "other/app"}, "Session not found"),
@@ -162,7 +159,7 @@ def with_code(config_id: str) -> str:
 def test_everything_that_a_policy_may_demand(served: Served, special: str) -> None:
     signer = {"mrsigner": SIGNER, "isvprodid": 7, "isvsvn": 3}
     text = refused(served.address, config_id=special, token="t0ken", **signer | {"isvsvn": 1})
-    assert "Unexpected security version (ISVSVN, 1) - Expected 2 or more" in text
+    assert "ISVSVN, 1)" in text and "session read special" in text
     assert "The service access token is missing" in refused(served.address, config_id=special, **signer)
     assert "The service access token is wrong" in refused(served.address, config_id=special, token="x", **signer)
     assert "one-time password is missing" in refused(served.address, config_id=special, token="t0ken", **signer)
