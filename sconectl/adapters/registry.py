@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from docker import auth as docker_auth
@@ -17,6 +18,7 @@ from docker.errors import DockerException
 from sconectl.adapters.refusals import hint_for_status
 from sconectl.errors import BuildFailed
 from sconectl.ports import ImageInfo
+from sconectl.proxies import proxy_for
 
 _MANIFESTS = ", ".join(
     (
@@ -49,7 +51,9 @@ class HttpRegistry:
         local = registry.split(":")[0] in ("localhost", "127.0.0.1", "[::1]")
         base = f"{'http' if local else 'https'}://{registry}/v2/{name}"
         try:
-            with httpx.Client(timeout=_SILENCE, follow_redirects=True, trust_env=not local) as client:
+            with httpx.Client(
+                timeout=_SILENCE, follow_redirects=True, trust_env=not local, mounts=_direct(registry)
+            ) as client:
                 manifest = self._get(
                     client, f"{base}/manifests/{version}", registry, name, version if ":" in version else ""
                 )
@@ -122,6 +126,15 @@ class HttpRegistry:
         document = json.loads(body) if answer.is_success else {}
         token = document.get("token") or document.get("access_token")
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _direct(registry: str) -> dict[str, None]:
+    """Return what keeps httpx from asking a proxy for the registry: it does not know networks in NO_PROXY."""
+    parts = urlsplit(f"https://{registry}")
+    host = parts.hostname or ""
+    if proxy_for(host, parts.port or 443) is not None:
+        return {}
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None}
 
 
 def _read(client: httpx.Client, url: str, **options: Any) -> tuple[httpx.Response, bytes]:

@@ -7,7 +7,6 @@ transport or a transient status; anything else only if no connection could be ma
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import secrets
 import socket
@@ -15,12 +14,14 @@ import ssl
 import time
 import weakref
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from sconectl.errors import CasError, CasNotTrusted, CasUnreachable
+from sconectl.errors import CasError, CasNotTrusted, CasUnreachable, UsageError
+from sconectl.proxies import proxy_for, shown_proxy
 
 ATTEMPTS = 3
 _MAX_ANSWER = 1 << 23
@@ -29,6 +30,9 @@ _TIMEOUT = httpx.Timeout(30, connect=10)
 _LIMITS = httpx.Limits(max_keepalive_connections=4, keepalive_expiry=30)
 _TRANSIENT = frozenset({502, 503, 504})
 _FIRST_PAUSE = 0.2
+_DATES = frozenset({9, 10})
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
+_PROXY_HINT = "correct HTTPS_PROXY (or ALL_PROXY), or add {} to NO_PROXY if it is reached directly"
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,16 @@ class Connection:
     def __init__(self, address: str, context: ssl.SSLContext, *, attempts: int = ATTEMPTS) -> None:
         self._address = address
         self._attempts = attempts
-        # A proxy from the environment must not be asked for this very machine.
-        self._client = httpx.Client(verify=context, timeout=_TIMEOUT, limits=_LIMITS, trust_env=not is_here(address))
+        parts = urlsplit(f"https://{address}")
+        self._proxy = proxy_for(parts.hostname or "", parts.port or 0)
+        try:
+            self._client = httpx.Client(
+                verify=context, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False, proxy=self._proxy
+            )
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
+            raise UsageError(
+                f"the proxy {shown_proxy(self._proxy or '')} cannot be used", hint=_PROXY_HINT.format(address)
+            ) from error
         weakref.finalize(self, self._client.close)  # for owners that just drop it
 
     def close(self) -> None:
@@ -107,6 +119,12 @@ class Connection:
 
     def _failure(self, error: httpx.TransportError, *, sent: bool) -> CasError:
         causes = _cause_chain(error)
+        if any(wrong_time(cause) for cause in causes):
+            return CasNotTrusted(
+                f"the clock of this machine or that of the CAS {self._address} is wrong: here it is "
+                f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, and the certificate of the CAS is not valid at that time",
+                hint="compare `date -u` on both machines. If both are right, start the CAS again: it makes a new one",
+            )
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
             return CasNotTrusted(
                 f"the CAS {self._address} cannot prove that it owns its key",
@@ -114,6 +132,12 @@ class Connection:
             )
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return CasUnreachable(f"{self._address} does not speak TLS as a CAS does", hint="check host and port")
+        if self._proxy is not None and isinstance(error, httpx.ProxyError | httpx.ConnectError | httpx.ConnectTimeout):
+            why = f"refuses: {error}" if isinstance(error, httpx.ProxyError) else "does not answer"
+            return CasUnreachable(
+                f"the CAS {self._address} was not asked: the proxy {shown_proxy(self._proxy)} {why}",
+                hint=_PROXY_HINT.format(self._address),
+            )
         if any(isinstance(cause, socket.gaierror) for cause in causes):
             return CasUnreachable(f"the host of the CAS {self._address} is not known", hint="check the host name")
         hint = "start one with `sconectl cas serve --detach`, or check host and port"
@@ -127,13 +151,9 @@ class Connection:
         return CasUnreachable(f"the CAS {self._address} gave no answer", hint=hint)
 
 
-def is_here(address: str) -> bool:
-    """Say whether an address is on this machine."""
-    host = urlsplit(f"https://{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def wrong_time(error: BaseException) -> bool:
+    """Say whether a certificate was refused because of its dates: that tells of a wrong clock, not of an attacker."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _DATES
 
 
 def _pause(attempt: int) -> None:

@@ -27,6 +27,8 @@ from sconectl.runtime.log import LaunchRefused
 
 DEFAULT_PORT = 8081
 _MAX_ANSWER = 16 << 20
+_DATES = frozenset({9, 10})
+"""What OpenSSL calls a certificate that is not valid yet, or no more."""
 
 
 class CasNotReady(Exception):
@@ -172,6 +174,12 @@ class CasLink:
 
     def _failed(self, error: Exception) -> Exception:
         """Return what `error` of a connection means."""
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _DATES:
+            now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+            return LaunchRefused(
+                "the clock of this machine or that of the CAS is wrong",
+                causes=(f"here it is {now}, and the certificate of the CAS is not valid at that time: {error}",),
+            )
         if isinstance(error, ssl.SSLCertVerificationError):
             return LaunchRefused("the CAS does not prove its key", causes=(str(error),))
         if isinstance(error, (OSError, http.client.HTTPException)):

@@ -22,6 +22,7 @@ FOUNDATION = frozenset(
         "assets",
         "key_hash",
         "cas_address",
+        "proxies",
     }
 )
 
