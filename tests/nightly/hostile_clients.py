@@ -85,7 +85,7 @@ def _strikes(client: Hostile, only: Sequence[str]) -> None:
         except Exception as fault:
             client.tally.faults.append(f"{client.attack}: {fault!r}")
         client.tally.strikes[client.attack] += 1
-        client.tally.seconds[client.attack] += time.monotonic() - started
+        client.tally.spans.append((client.attack, started, time.monotonic()))
 
 
 def traps(queue: Queue) -> None:
@@ -199,7 +199,7 @@ def _missed(cas: WatchedCas, attempts: list[Attempt], tally: Tally) -> list[str]
 
 
 def _report(cas: WatchedCas, attempts: list[Attempt], writes: list[Write], tally: Tally) -> list[str]:
-    lines = [_attested(attempts), *(f"  {_shown(attempt)}" for attempt in _slowest(attempts)), _written(writes)]
+    lines = [_attested(attempts), *(f"  {_shown(attempt, tally)}" for attempt in _slowest(attempts)), _written(writes)]
     lines.append(f"memory of the CAS: {cas.peak:.0f} MB at most, in {cas.processes} processes")
     lines.append(f"disk: {cas.grown:.1f} MB more, of which the log of the server has {cas.log / 1e6:.1f} MB")
     lines.append(f"largest answer to a stranger: {tally.largest / 1e6:.1f} MB")
@@ -209,10 +209,13 @@ def _report(cas: WatchedCas, attempts: list[Attempt], writes: list[Write], tally
         whole.update(outcomes)
     lines += [f"  {number:7} {outcome}" for outcome, number in whole.most_common(60)]
     lines.append("attacks (strikes, their share of the time, what they mostly got):")
-    spent = sum(tally.seconds.values()) or 1.0
+    seconds: Counter[str] = Counter()
+    for name, start, end in tally.spans:
+        seconds[name] += round(1000 * (end - start))
+    spent = seconds.total() or 1
     for name, strikes in sorted(tally.strikes.items()):
         mostly = ", ".join(f"{number} × {outcome}" for outcome, number in tally.outcomes[name].most_common(3))
-        lines.append(f"  {name:24} {strikes:6} {100 * tally.seconds[name] / spent:4.0f} %  {mostly}")
+        lines.append(f"  {name:24} {strikes:6} {100 * seconds[name] / spent:4.0f} %  {mostly}")
     return lines
 
 
@@ -232,10 +235,15 @@ def _slowest(attempts: list[Attempt]) -> list[Attempt]:
     return sorted(attempts, key=lambda attempt: -attempt.seconds)[:SHOWN]
 
 
-def _shown(attempt: Attempt) -> str:
+def _shown(attempt: Attempt, tally: Tally) -> str:
     steps = ", ".join(f"{step} {seconds:.3f}" for step, seconds in attempt.steps.items())
-    when = time.strftime("%H:%M:%S", time.localtime(attempt.at))
-    return f"{when}: {attempt.seconds:.3f} s ({steps}; machine late by {attempt.kept_waiting:.3f}) {attempt.fault}"
+    end = attempt.started + attempt.seconds
+    meanwhile = Counter(name for name, start, until in tally.spans if start < end and until > attempt.started)
+    attacks = ", ".join(f"{number} {name}" for name, number in meanwhile.most_common())
+    return (
+        f"{attempt.seconds:.3f} s ({steps}; machine late by {attempt.kept_waiting:.3f}) {attempt.fault}\n"
+        f"      meanwhile: {attacks}"
+    )
 
 
 def _written(writes: list[Write]) -> str:

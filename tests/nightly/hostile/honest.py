@@ -45,7 +45,7 @@ def policy(measurement: str, predecessor: str | None = None) -> bytes:
 class Attempt:
     """One attestation: seconds in all and by step, and how long this process was kept from running meanwhile."""
 
-    at: float
+    started: float
     seconds: float
     steps: dict[str, float] = field(default_factory=dict)
     kept_waiting: float = 0.0
@@ -109,7 +109,7 @@ def _attest(address: str, cas_key: str, measurement: str, channel: Channel) -> A
         fault = str(error)
     seconds = time.monotonic() - started
     link.close()
-    return Attempt(time.time(), seconds, link.steps, fault=fault)
+    return Attempt(started, seconds, link.steps, fault=fault)
 
 
 @dataclass

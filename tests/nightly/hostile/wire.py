@@ -38,11 +38,11 @@ class Over(Exception):
 
 @dataclass
 class Tally:
-    """What one process of clients saw: outcomes and seconds by attack, the largest answer, leaks, own faults."""
+    """What one process of clients saw. `spans` say when each strike began and ended; `faults` are its own."""
 
     outcomes: dict[str, Counter[str]] = field(default_factory=partial(defaultdict, Counter))
     strikes: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=partial(defaultdict, float))
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
     largest: int = 0
     leaks: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -51,8 +51,7 @@ class Tally:
         for attack, outcomes in other.outcomes.items():
             self.outcomes[attack].update(outcomes)
         self.strikes.update(other.strikes)
-        for attack, seconds in other.seconds.items():
-            self.seconds[attack] += seconds
+        self.spans += other.spans
         self.largest = max(self.largest, other.largest)
         self.leaks += other.leaks
         self.faults += other.faults
