@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sconectl.plan.facts import LABEL, BuildRecord, Fspf, ImageFacts, Signer
 from sconectl.plan.naming import without_tag
 from sconectl.plan.service import ServicePlan, image_facts
 from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, Registry, SessionStore, Workspace
+from sconectl.toolchains.carried import carried
 from sconectl.toolchains.image_archive import image_archive, image_config
 from sconectl.toolchains.launcher_bundle import ENTRYPOINT, bundle_tag, obtain_bundle
 from sconectl.toolchains.layer_rewrite import BuildTime
@@ -36,8 +37,6 @@ from sconectl.toolchains.program_check import check_program
 from sconectl.toolchains.saved_image import NativeImage, no_space_explained, open_native, require_supported
 from sconectl.toolchains.sim import FSPF_PATH, Assembly, ProtectedImage, Protection, protect
 
-_CARRIED = ("ExposedPorts", "StopSignal", "User", "Volumes")
-"""What the configuration of a native image keeps; its variables and command go into the facts instead."""
 _OURS = f"{LABEL.rpartition('.')[0]}."
 
 
@@ -216,14 +215,18 @@ class _Build:
             )
             world.progress("protecting and measuring the image")
             outside = tuple(sorted({*plan.outside, *(self._base.config.get("Volumes") or {})}))
-            protection = Protection(plan.sealed, outside, plan.injected, plan.parameters)
             assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
             with open_native(world.engine, native, work, world.cache) as image:
                 environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
+                kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed)
+                for line in kept.left_out if plan.native else ():
+                    world.remark(line)
+                parameters = {**plan.parameters, **kept.parameters}
+                protection = Protection(plan.sealed, outside, plan.injected, parameters, (plan.pwd,))
                 protected = protect(image, protection, assembly)
-                facts = self._facts(protected, environment)
-                return facts, self._load(facts, protected, image.info)
+                facts = self._facts(protected, environment, parameters)
+                return facts, self._load(facts, kept.configuration, protected, image.info)
 
     def _check_program(self, image: NativeImage) -> None:
         """Refuse what could not start, before anything is protected."""
@@ -231,9 +234,11 @@ class _Build:
         for remark in checked.remarks if checked else ():
             self._world.remark(remark)
 
-    def _facts(self, protected: ProtectedImage, environment: NativeEnvironment) -> ImageFacts:
+    def _facts(
+        self, protected: ProtectedImage, environment: NativeEnvironment, parameters: Mapping[str, str]
+    ) -> ImageFacts:
         facts = image_facts(
-            self._plan,
+            replace(self._plan, parameters=parameters),
             measurement=protected.measurement,
             root=protected.index.digest(),
             outside=protected.index.outside,
@@ -250,11 +255,13 @@ class _Build:
                 self._world.remark(remark)
         return facts.model_copy(update={"salt": salt_of(facts, self.key)})
 
-    def _load(self, facts: ImageFacts, protected: ProtectedImage, native: ImageInfo) -> str:
+    def _load(
+        self, facts: ImageFacts, configuration: Mapping[str, Any], protected: ProtectedImage, native: ImageInfo
+    ) -> str:
         plan, engine = self._plan, self._world.engine
         self._world.progress(f"loading {plan.image}")
         digests = [layer.digest for layer in protected.layers]
-        blob = image_config(self._configuration(facts), layers=digests, epoch=self._time.epoch)
+        blob = image_config(self._labelled(configuration, facts), layers=digests, epoch=self._time.epoch)
         previous = engine.inspect(plan.image)
         there = max(_common(digests, info) for info in (self._base, native, previous) if info)
         try:
@@ -270,11 +277,9 @@ class _Build:
             raise BuildFailed(f"the engine took {plan.image} but does not show it")
         return found.id
 
-    def _configuration(self, facts: ImageFacts) -> dict[str, Any]:
-        base = self._base.config
+    def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
         labels = {name: value for name, value in self._base.labels.items() if not name.startswith(_OURS)}
-        carried = {name: base[name] for name in _CARRIED if base.get(name)}
-        return carried | {"Entrypoint": list(ENTRYPOINT), "Labels": labels | {LABEL: facts.label()}}
+        return {**configuration, "Entrypoint": list(ENTRYPOINT), "Labels": labels | {LABEL: facts.label()}}
 
 
 def _signer(protected: ProtectedImage) -> Signer | None:

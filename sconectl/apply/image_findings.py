@@ -14,6 +14,7 @@ from sconectl.findings import Finding, Severity
 from sconectl.plan.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
 from sconectl.plan.service import ServicePlan
 from sconectl.ports import ImageInfo
+from sconectl.toolchains.carried import carried
 from sconectl.toolchains.layer_index import Member
 from sconectl.toolchains.native_environment import native_environment
 from sconectl.toolchains.program_check import check_program
@@ -164,6 +165,8 @@ def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fa
         native_environment(info.config, tree)
     except PlanImpossible as error:
         yield "error", ("build", "from"), error.message, error.hint
+    for line in carried(info.config, tree, pwd=plan.pwd, sealed=plan.sealed).left_out:
+        yield "warning", ("build", "from"), line, ""
     where: Path = ("build", "command")
     try:
         checked = check_program(plan, info, tree)

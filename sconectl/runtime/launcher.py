@@ -12,18 +12,20 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NoReturn
 
 from sconectl.runtime import log
 from sconectl.runtime.attest import fetch_configuration, fill_file
-from sconectl.runtime.configuration import Host
+from sconectl.runtime.configuration import Configuration, Host
 from sconectl.runtime.enclave import Enclave, measure
 from sconectl.runtime.files import bring_in
+from sconectl.runtime.health import health_command
 from sconectl.runtime.link import CasLink, open_channel
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.settings import Settings
-from sconectl.runtime.start import find_program, start
+from sconectl.runtime.start import execute, find_program, start
 
 EXIT_REFUSED = 125
 DEFAULT_CAS = "cas"
@@ -96,7 +98,27 @@ def _run(settings: Settings) -> NoReturn:
     las.close()
     program = find_program(config, enclave.index)
     log.write("INFO", f"attested as service {config.service} of session {config.session}")
-    start(config, program)
+    start(config, program, _health(enclave, config))
+
+
+def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] | None:
+    """Return what becomes the health command of the image, if it has one: measured, with the program's environment."""
+    words = health_command(enclave.parameters)
+    if not words:
+        return None
+    command = replace(config, argv=words)
+    try:
+        program = find_program(command, enclave.index)
+    except LaunchRefused as error:  # unhealthy, as the native image would be
+        message = f"[SCONE|ERROR] The health command is not run: {error.message}\n".encode()
+        log.write("WARNING", f"the health command is not run: {error.message}")
+
+        def refuse() -> NoReturn:
+            os.write(2, message)
+            os._exit(EXIT_REFUSED)
+
+        return refuse
+    return lambda: execute(command, program)
 
 
 @contextlib.contextmanager

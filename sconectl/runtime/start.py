@@ -17,6 +17,7 @@ from sconectl.protect.index import Index, is_below
 from sconectl.runtime import log
 from sconectl.runtime.configuration import Configuration
 from sconectl.runtime.files import sealed_target
+from sconectl.runtime.health import listen, serve
 from sconectl.runtime.log import LaunchRefused
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -100,19 +101,23 @@ def _interpreter(script: str) -> str:
     return os.fsdecode(words[0]) if line.startswith(b"#!") else ""
 
 
-def start(config: Configuration, program: str) -> NoReturn:
-    """Run the program and never return: replaced by it, or, as PID 1, as its init that passes signals on."""
+def start(config: Configuration, program: str, health: Callable[[], NoReturn] | None = None) -> NoReturn:
+    """Run the program and never return: replaced by it, or, as PID 1, as its init that passes signals on.
+
+    `health` becomes the health command of the image, if it has one; the launcher stays behind to run it.
+    """
     try:
         os.chdir(config.pwd)
     except OSError as error:
         reason = error.strerror or "not accessible"
         raise LaunchRefused(f"the working directory {config.pwd} of the policy: {reason}") from error
-    if os.getpid() != 1:
-        _execute(config, program)
-    _supervise(lambda: _execute(config, program))
+    if os.getpid() != 1 and health is None:
+        execute(config, program)
+    _supervise(lambda: execute(config, program), health)
 
 
-def _execute(config: Configuration, program: str) -> NoReturn:
+def execute(config: Configuration, program: str) -> NoReturn:
+    """Become the program, with nothing but what the policy prescribes: signals, files and umask as at the beginning."""
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
@@ -127,15 +132,17 @@ def _execute(config: Configuration, program: str) -> NoReturn:
         os._exit(126 if error.errno != errno.ENOENT else 127)
 
 
-def _supervise(execute: Callable[[], NoReturn]) -> NoReturn:
+def _supervise(program: Callable[[], NoReturn], health: Callable[[], NoReturn] | None = None) -> NoReturn:
     """Fork the program, forward signals to it, reap orphans, and exit with its status (128 + n after signal n)."""
     forwarded = [s for s in signal.valid_signals() if s not in _NOT_FORWARDED]
     signal.pthread_sigmask(signal.SIG_BLOCK, [*forwarded, signal.SIGCHLD])
+    if health:
+        _start_health(health)
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         _take_terminal()
-        execute()
+        program()
     with contextlib.suppress(OSError):
         os.setpgid(child, child)
     wanted = [*forwarded, signal.SIGCHLD]
@@ -148,6 +155,19 @@ def _supervise(execute: Callable[[], NoReturn]) -> NoReturn:
         status = _reap(child)
         if status is not None:
             os._exit(status)
+
+
+def _start_health(health: Callable[[], NoReturn]) -> None:
+    """Fork the process that runs the health command when asked; it ends with this one, which keeps a pipe open."""
+    listener = listen()
+    if listener is None:
+        return
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(writing)
+        serve(listener, reading, health)
+    os.close(reading)
+    listener.close()
 
 
 def _take_terminal() -> None:

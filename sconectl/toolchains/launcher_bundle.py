@@ -44,6 +44,8 @@ ENTRYPOINT = (
     "-B",
     "/scone/runtime",
 )
+ASK_HEALTH = f"{ENTRYPOINT[-1]}/sconectl/runtime/ask_health.py"
+"""Takes the place of the launcher's folder in the entry point to ask for the health of the program."""
 _PACKAGE = Path(sconectl.__file__).parent
 _SOURCES = ("key_hash.py", "protect", "runtime")
 

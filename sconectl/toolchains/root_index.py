@@ -40,11 +40,19 @@ class MeasuredRoot:
 
 
 def root_index(
-    tree: RootTree, *, outside: tuple[str, ...], sealed: tuple[str, ...], injected: tuple[str, ...]
+    tree: RootTree,
+    *,
+    outside: tuple[str, ...],
+    sealed: tuple[str, ...],
+    injected: tuple[str, ...],
+    folders: tuple[str, ...] = (),
 ) -> MeasuredRoot:
-    """Index what is protected of `tree`. `sealed` directories are encrypted, `outside` paths are left alone."""
+    """Index what is protected of `tree`. `sealed` directories are encrypted, `outside` paths are left alone.
+
+    `folders` are made where they are missing: container runtimes would, which would be a change.
+    """
     _check_places(outside, sealed, injected)
-    return _Indexing(tree, outside, sealed, injected).finish()
+    return _Indexing(tree, outside, sealed, injected).finish(folders)
 
 
 def _check_places(outside: tuple[str, ...], sealed: tuple[str, ...], injected: tuple[str, ...]) -> None:
@@ -101,7 +109,7 @@ class _Indexing:
         self._files: dict[tuple[int, str], dict[str, str]] = defaultdict(dict)
         self._faults = _Faults()
 
-    def finish(self) -> MeasuredRoot:
+    def finish(self, folders: tuple[str, ...]) -> MeasuredRoot:
         for path, member in sorted(self._tree.members.items()):
             self._take(path, member)
         for names in self._files.values():
@@ -113,6 +121,9 @@ class _Indexing:
         links = self._place_links()
         for path in self._outside:  # runtimes create what is missing above a mount; that would be a change
             self._make_parents(path)
+        for path in folders:
+            if self._tree.resolve(path) is None and not is_below(path, self._sealed_roots):
+                self._make_parents(posixpath.join(self._real(path), "-"))
         index = Index(tuple(sorted(self._outside)), tuple(sorted(self._sealed_roots)), self._entries)
         return MeasuredRoot(index, links, tuple(sorted(self._made)), self._originals, self._sealed)
 

@@ -35,12 +35,13 @@ FSPF_PATH = f"{IMAGE}/fs.fspf"
 
 @dataclass(frozen=True)
 class Protection:
-    """What to do with which path. All paths are absolute and normalised."""
+    """What to do with which path. All paths are absolute and normalised; missing `folders` are made."""
 
     sealed: tuple[str, ...]
     outside: tuple[str, ...]
     injected: tuple[str, ...]
     parameters: Mapping[str, str]
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,13 @@ def protect(image: NativeImage, protection: Protection, assembly: Assembly) -> P
     """Protect a native image. Raises `BuildFailed` for what cannot be protected."""
     if any(is_below(member.path, (LAUNCHER_ROOT,)) for layer in image.layers for member in layer.members):
         raise BuildFailed("the native image already has /scone: it is a confidential image itself")
-    root = root_index(image.tree, outside=protection.outside, sealed=protection.sealed, injected=protection.injected)
+    root = root_index(
+        image.tree,
+        outside=protection.outside,
+        sealed=protection.sealed,
+        injected=protection.injected,
+        folders=protection.folders,
+    )
     maker = LayerMaker(data_key(assembly.key), assembly.work, LayerCache(assembly.cache / "layers"))
     plans = plan_layers(image, assembly.base, root, assembly.time)
     parts = [maker.make(layer, plan) for layer, plan in zip(image.layers, plans, strict=True)]

@@ -40,6 +40,7 @@ class Bench:
         self.main = root / "main.py"
         self.main.write_text("print(1)")
         self.said: list[str] = []
+        self.remarks: list[str] = []
         self.machine = "a"
         self.epoch: int | None = None
 
@@ -65,6 +66,7 @@ class Bench:
             cache=self.root / "cache",
             push=push,
             progress=self.said.append,
+            remark=self.remarks.append,
             detail=lambda _text: None,
             epoch=self.epoch,
         )

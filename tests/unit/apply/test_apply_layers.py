@@ -78,7 +78,9 @@ def test_what_the_configuration_carries_over(bench: Bench) -> None:
     )
     done = bench.apply(service_plan(service_text(kind="sconify_image", from_="native:1", command="/bin/app")))
     config = bench.engine.images[IMAGE].info.config
-    assert set(config) == {"Entrypoint", "Labels", *native}
+    assert set(config) == {"Entrypoint", "Labels", "WorkingDir", *native}
+    assert config["WorkingDir"] == done.facts.pwd == "/app"
+    assert [line.partition(":")[0] for line in bench.remarks if "carried" in line] == ["not carried over"] * 2
     assert {name: config[name] for name in native} == native
     assert config["Labels"] == {"org.example.team": "blue", LABEL: done.facts.label()}
     assert "/data" in done.facts.protected.outside

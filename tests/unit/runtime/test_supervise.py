@@ -29,7 +29,7 @@ def shell(script: str, **changes: object) -> NoReturn:
 def as_init(script: str) -> NoReturn:
     """Run a program the way process 1 does."""
     config = configuration(argv=("sh", "-c", script), environment={"PATH": "/usr/bin:/bin"})
-    start_module._supervise(lambda: start_module._execute(config, SHELL))
+    start_module._supervise(lambda: start_module.execute(config, SHELL))
 
 
 @pytest.mark.parametrize("launch", [shell, as_init])
@@ -87,7 +87,7 @@ def test_a_program_that_cannot_be_executed(tmp_path: Path) -> None:
     broken.write_text("no program")
     broken.chmod(0o755)
     for path, code in ((str(broken), 126), (str(tmp_path / "ghost"), 127)):
-        for launch in (start_module.start, lambda c, p: start_module._supervise(lambda: start_module._execute(c, p))):
+        for launch in (start_module.start, lambda c, p: start_module._supervise(lambda: start_module.execute(c, p))):
             found, text = run(lambda launch=launch, path=path: launch(configuration(), path), tmp_path / f"out{code}")  # type: ignore[misc]
             assert found == code
             assert text.startswith(f"[SCONE|FATAL] {path}: ")
@@ -121,7 +121,7 @@ def test_the_program_gets_what_the_policy_says_and_nothing_else(tmp_path: Path, 
             os.dup2(1, target, inheritable=True)
         if init:
             os.chdir(tmp_path)
-            start_module._supervise(lambda: start_module._execute(config, sys.executable))
+            start_module._supervise(lambda: start_module.execute(config, sys.executable))
         start_module.start(config, sys.executable)
 
     code, text = run(launch, tmp_path / "out")
