@@ -29,21 +29,21 @@ _NOT_FORWARDED = frozenset({signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, sign
 
 
 def find_program(config: Configuration, index: Index) -> str:
-    """Return the path of the program that the policy names.
+    """Return the path of the program that the policy names, as container runtimes would execute it: scripts see it.
 
-    Raises `LaunchRefused` unless it is a protected file of the image (measured, or in an encrypted directory), and
-    so are the links on the way to it and the interpreter of a script.
+    One that is relative counts from the working directory of the policy. Raises `LaunchRefused` unless it is a
+    protected file of the image (measured, or in an encrypted directory), and so are the links on the way to it and the
+    interpreter of a script.
     """
     if not config.argv or not config.argv[0]:
         raise LaunchRefused(f"the policy gives no command for service {config.service}")
-    name = config.argv[0]
-    folders = [""] if "/" in name else config.environment.get("PATH", DEFAULT_PATH).split(":")
     present = ""
-    for candidate in (os.path.join(config.pwd, folder, name) for folder in folders):  # noqa: PTH118 - not a Path
-        if not os.path.isfile(candidate):  # noqa: PTH113
+    for candidate in _candidates(config):
+        real = os.path.join(config.pwd, candidate)  # noqa: PTH118 - not a Path
+        if not os.path.isfile(real):  # noqa: PTH113
             continue
-        if os.access(candidate, os.X_OK):
-            _require_protected(candidate, config.pwd, index)
+        if os.access(real, os.X_OK):
+            _require_protected(real, config.pwd, index)
             return candidate
         present = candidate
     if present:
@@ -51,7 +51,15 @@ def find_program(config: Configuration, index: Index) -> str:
             f"the program {present} of the policy cannot be executed",
             causes=("its mode does not allow it, or it is in an encrypted directory and /dev/shm is mounted noexec",),
         )
-    raise LaunchRefused(f"the program {name} of the policy was not found in the image")
+    raise LaunchRefused(f"the program {config.argv[0]} of the policy was not found in the image")
+
+
+def _candidates(config: Configuration) -> list[str]:
+    name = config.argv[0]
+    if "/" in name:
+        return [name]
+    folders = config.environment.get("PATH", DEFAULT_PATH).split(":")
+    return [os.path.normpath(os.path.join(config.pwd, folder, name)) for folder in folders]  # noqa: PTH118
 
 
 def _require_protected(program: str, pwd: str, index: Index, depth: int = 0) -> None:

@@ -45,7 +45,8 @@ def find(root: Path, index: Index, name: str, path: str | None = "bin:app", pwd:
     places = None if path is None else ":".join(f"{root}/{folder}" if folder else "" for folder in path.split(":"))
     environment = {} if places is None else {"PATH": places}
     config = configuration(argv=(name.replace("@", str(root)), "x"), environment=environment, pwd=f"{root}/{pwd}")
-    return os.path.normpath(find_program(config, index)).removeprefix(f"{root}/")
+    found = Path(config.pwd) / find_program(config, index)
+    return os.path.normpath(found).removeprefix(f"{root}/")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,12 @@ def test_relative_folders_of_path_belong_to_the_working_directory_of_the_policy(
     monkeypatch.chdir(root / "open")
     config = configuration(argv=("deep",), environment={"PATH": "inner"}, pwd=f"{root}/app")
     assert find_program(config, index) == f"{root}/app/inner/deep"
+
+
+def test_a_program_with_a_relative_name_is_executed_by_that_name(root: Path, index: Index) -> None:
+    """A script finds the name in its arguments, as where a container runtime starts it."""
+    config = configuration(argv=("../bin/tool",), environment={}, pwd=f"{root}/app")
+    assert find_program(config, index) == "../bin/tool"
 
 
 def test_without_path_the_usual_folders_are_searched(root: Path, index: Index) -> None:
