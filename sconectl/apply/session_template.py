@@ -18,7 +18,7 @@ from sconectl.artefacts.session import session_text
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.findings import Finding, Position
 from sconectl.plan.attestation import false_mode, with_mode
-from sconectl.plan.literals import literal_secrets
+from sconectl.plan.literals import HOST_VARIABLE, literal_secrets
 from sconectl.plan.mesh import FSPF_SECRET
 from sconectl.policy.features import lowest_version
 from sconectl.policy.model import parse_session
@@ -125,12 +125,14 @@ def _with_key(document: dict[str, Any], generated: Mapping[str, Any]) -> dict[st
             rest |= {key: own[key] for key in _FSPF_FIELDS}
         services.append(rest)
     document = {**document, "services": services}
-    marks = literal_secrets([*own["command"], *own["environment"].values()])  # its texts may stand anywhere
-    if marks:
-        document["secrets"] = [*(document.get("secrets") or ()), *marks]
+    added = literal_secrets([*own["command"], *own["environment"].values()])  # its texts may stand anywhere
     if any("fspf_key" in service for service in services):
-        imported = [secret for secret in generated["secrets"] if secret["name"] == FSPF_SECRET]
-        document["secrets"] = [*(document.get("secrets") or ()), *imported]
+        added += [secret for secret in generated["secrets"] if secret["name"] == FSPF_SECRET]
+    if added:
+        document["secrets"] = [*(document.get("secrets") or ()), *added]
+    if added or any(
+        name.startswith(HOST_VARIABLE) for service in services for name in service.get("environment") or ()
+    ):
         version = str(document.get("version") or "0")
         document["version"] = max(version, lowest_version(document), key=_numbers)
     return document
