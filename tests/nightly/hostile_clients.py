@@ -5,7 +5,8 @@ Usage: python tests/nightly/hostile_clients.py [--seconds 600] [--clients 8] [--
 The CAS is the installed command with its defaults. Each hostile client has an address of its own, 127.0.0.2 and up, and
 keys of its own; it draws one attack after the other, several at a time. Required, else this ends with 1: no honest
 attestation fails or takes longer than one second, the CAS and its children stay below 400 MB, the disk grows by 50 MB
-at most, no answer to a stranger holds what belongs to the honest client, and the CAS is healthy at the end.
+at most, no answer to a stranger holds what belongs to the honest client or is a bug's (500),
+and the CAS is healthy at the end.
 """
 
 from __future__ import annotations
@@ -193,6 +194,9 @@ def _missed(cas: WatchedCas, attempts: list[Attempt], tally: Tally) -> list[str]
         found.append(f"the CAS took {cas.peak:.0f} MB of memory; at most {MEMORY:.0f}")
     if cas.grown > DISK:
         found.append(f"its directory grew by {cas.grown:.0f} MB; at most {DISK:.0f}")
+    broken = {f"{attack}: {outcome}" for attack, outcomes in tally.outcomes.items() for outcome in outcomes
+              if outcome.startswith("500")}  # fmt: skip
+    found += [f"the CAS has a bug: {one}" for one in sorted(broken)]
     found += [f"this campaign is at fault: {fault}" for fault in tally.faults[:5]]
     found += [f"an answer tells too much: {leak}" for leak in tally.leaks[:5]]
     return found
