@@ -39,6 +39,7 @@ nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile cl
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
 	$(BIN)/python tests/nightly/kill_apply.py --kills 100 && \
 	SCONECTL_TEST_NATIVE_IMAGES=40 SCONECTL_TEST_SEED=$$(date +%F) $(BIN)/pytest -q -s tests/e2e/test_native_and_converted.py && \
+	$(BIN)/python tests/nightly/pairs_of_builds.py --pairs 200 && \
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 
 bench: venv ## measure speed as ratios (see bench/README.md)

@@ -30,6 +30,7 @@ from typing import BinaryIO, cast
 from tree import FILES, SIZE, make_tree
 
 from sconectl.adapters.docker_engine import DockerEngine
+from sconectl.ports import BASE_ARGUMENT, ImageInfo
 from sconectl.toolchains.image_archive import image_archive, image_config
 from sconectl.toolchains.launcher_bundle import obtain_bundle
 from sconectl.toolchains.layer_rewrite import BuildTime
@@ -56,9 +57,9 @@ class Images:
     engine: DockerEngine
     prefix: str
 
-    def native(self, tree: Path, text: str) -> str:
+    def native(self, tree: Path, text: str) -> ImageInfo:
         """Build an image with the tree in one layer and a program in another."""
-        dockerfile = f"FROM {BASE}\nADD tree.tar /opt/\nADD program.tar /\n"
+        dockerfile = f"ARG {BASE_ARGUMENT}\nFROM ${{{BASE_ARGUMENT}}}\nADD tree.tar /opt/\nADD program.tar /\n"
         parts = {"Dockerfile": dockerfile.encode(), "program.tar": _tar({"app/main.py": text.encode()})}
         with tempfile.TemporaryFile(dir=MEMORY_FOLDER) as context:
             with tarfile.open(fileobj=context, mode="w") as tar:
@@ -68,19 +69,25 @@ class Images:
                     tar.addfile(entry, io.BytesIO(content))
                 tar.add(tree, "tree.tar")
             context.seek(0)
-            return self.engine.build(cast(BinaryIO, context), f"{self.prefix}/native:1", silent)
+            base = self.known(BASE)
+            return self.known(self.engine.build(cast(BinaryIO, context), base, silent, name=f"{self.prefix}/native:1"))
 
-    def protected(self, native: str, sealed: tuple[str, ...], cache: Path) -> None:
+    def known(self, reference: str) -> ImageInfo:
+        """Return an image that the engine has."""
+        found = self.engine.inspect(reference)
+        assert found is not None
+        return found
+
+    def protected(self, native: ImageInfo, sealed: tuple[str, ...], cache: Path) -> None:
         """Do what `apply` does once there is a native image."""
         engine, tag = self.engine, f"{self.prefix}/protected:1"
-        base = engine.inspect(BASE)
-        assert base is not None
+        base = self.known(BASE)
         with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER) as name:
             work = Path(name)
             environment = BuildEnvironment(CA.read_bytes() if CA.is_file() else b"")
-            bundle = obtain_bundle(engine, BASE, base, environment, work, cache, silent)
+            bundle = obtain_bundle(engine, base, environment, work, cache, silent)
             assembly = Assembly(base.layers, KEY, bundle, BuildTime.of(base.created, None), work, cache)
-            with open_native(engine, native, work, cache) as image:
+            with open_native(engine, "the native image", native, work, cache) as image:
                 done = protect(image, Protection(sealed, (), (), {"mode": "production"}), assembly)
                 config = image_config({}, layers=[layer.digest for layer in done.layers], epoch=assembly.time.epoch)
                 there = 0
@@ -88,11 +95,12 @@ class Images:
                     pairs = zip(done.layers, layers, strict=False)
                     same = [f"sha256:{layer.digest}" == other for layer, other in pairs]
                     there = max(there, [*same, False].index(False))
-                engine.load(image_archive(tag, config, done.layers, left_out=there))
+                engine.tag(engine.load(image_archive(config, done.layers, left_out=there)), tag)
 
     def remove(self) -> None:
         for name in ("protected", "native"):
-            self.engine.remove(f"{self.prefix}/{name}:1")
+            if found := self.engine.inspect(f"{self.prefix}/{name}:1"):
+                self.engine.remove(found.id)
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

@@ -63,9 +63,17 @@ class ImageInfo:
 Progress = Callable[[str], None]
 """Told what is going on, in words for the user; called often."""
 
+BASE_ARGUMENT = "SCONECTL_BASE"
+"""The build argument that a Dockerfile of ours takes its base image from."""
+
 
 class ImageEngine(Protocol):
-    """A container engine."""
+    """A container engine.
+
+    What it did is told by its own answers, as ids and digests. A name is no answer: somebody else can give it to
+    another image at any time, also between two calls. So `inspect` and `pull` are the only operations that take a name
+    to learn what it means; everything after that goes by the id that they return.
+    """
 
     def inspect(self, reference: str) -> ImageInfo | None:
         """Return the local image, or None. Raises `EngineUnreachable`."""
@@ -73,40 +81,57 @@ class ImageEngine(Protocol):
     def pull(self, reference: str, progress: Progress) -> ImageInfo:
         """Fetch an image from its registry. Raises `BuildFailed`."""
 
-    def build(self, context: BinaryIO, tag: str, progress: Progress, *, temporary: bool = False) -> str:
-        """Build the tar `context` (it holds a Dockerfile) as `tag` and return the image's id.
+    def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
+        """Build the tar `context` on the image `base` and return the id of what was made.
 
-        A `temporary` image is one that the caller removes; if it cannot, `sweep` of a later run does. Raises
-        `BuildFailed` with the output of the failing step.
+        The Dockerfile of the context begins with `FROM ${SCONECTL_BASE}`, see `BASE_ARGUMENT`. With a `name`, the image
+        stays, and the name keeps it as the engine's cache. Without, it is temporary: the caller removes it, and if that
+        fails, `sweep` of a later run does. Raises `BuildFailed` with the output of the failing step.
         """
 
-    def save(self, reference: str) -> AbstractContextManager[BinaryIO]:
+    def save(self, image: str) -> AbstractContextManager[BinaryIO]:
         """Stream an image with all layers: `manifest.json`, the configuration, and layers as tars, in any order.
 
         That is the docker-archive form, or the OCI layout of newer engines with a `manifest.json` beside it; layers
         may be compressed. Raises `BuildFailed`.
         """
 
-    def read_directory(self, reference: str, path: str) -> AbstractContextManager[BinaryIO]:
+    def read_directory(self, image: str, path: str) -> AbstractContextManager[BinaryIO]:
         """Stream one directory of an image as a tar whose names begin with its last part. Raises `BuildFailed`."""
 
-    def run(self, reference: str, *, capabilities: Sequence[str], seconds: int, progress: Progress) -> bytes:
-        """Run a container of an image to its end, at most `seconds`, and return what it wrote to stdout.
+    def run(
+        self,
+        image: str,
+        command: Sequence[str],
+        files: Sequence[BinaryIO],
+        *,
+        capabilities: Sequence[str],
+        seconds: int,
+        progress: Progress,
+    ) -> bytes:
+        """Run `command` in a container of an image to its end, at most `seconds`; return what it wrote to stdout.
 
-        `progress` gets what it wrote to stderr. The container is removed in any case. Raises `BuildFailed`.
+        `files` are tars that are unpacked into the container before it starts. `progress` gets what it wrote to stderr.
+        The container is removed in any case. Raises `BuildFailed`.
         """
 
-    def load(self, archive: Iterator[bytes]) -> None:
-        """Load images in the docker-archive form. Raises `BuildFailed`."""
+    def load(self, archive: Iterator[bytes]) -> str:
+        """Load one image in the docker-archive form and return its id; it gets no name. Raises `BuildFailed`."""
 
-    def remove(self, reference: str) -> None:
-        """Remove a tag, and the image if it was its last; nothing happens if it does not exist."""
+    def tag(self, image: str, name: str) -> None:
+        """Give an image (its id) a name, which it takes from whatever had it. Raises `BuildFailed`."""
+
+    def remove(self, image: str) -> None:
+        """Remove an image (its id) with all its names; nothing happens if it does not exist."""
 
     def sweep(self) -> int:
         """Remove containers and images that interrupted runs of ours left behind; return how many."""
 
-    def push(self, reference: str, progress: Progress) -> str:
-        """Push an image and return the digest that the registry gave it. Raises `BuildFailed`."""
+    def push(self, image: str, reference: str, progress: Progress) -> str:
+        """Push an image (its id) as `reference` and return the digest that the registry gave it.
+
+        Raises `BuildFailed`, also if the name was given to other images again and again meanwhile.
+        """
 
 
 class Registry(Protocol):

@@ -1,6 +1,7 @@
 """One build in a Docker engine: with BuildKit where the engine prefers it, with the classic builder otherwise.
 
-In: the engine's API, a context and a tag. Out: an image of that tag, or `BuildFailed` with the failing step's output.
+In: the engine's API, a context and a base image. Out: the id of the image that the builder says it made, or
+`BuildFailed` with the failing step's output. No name is ever asked what was built: others may build under the same one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -18,12 +21,14 @@ from sconectl.adapters.build_trace import BuildTrace
 from sconectl.adapters.leftovers import mark
 from sconectl.adapters.refusals import hint_for
 from sconectl.errors import BuildFailed
-from sconectl.ports import Progress
+from sconectl.ports import BASE_ARGUMENT, ImageInfo, Progress
 
 _HINT = "correct `requirements` or `run`; -v shows the whole build"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder marks what a step writes to stderr."""
 _MADE = re.compile(r" ---> ([0-9a-f]{12})\s*")
+_SHORT = re.compile(r"Successfully built ([0-9a-f]{12,64})\s*")
+_FROM = "sconectl-from"
 
 
 def prefers_buildkit(api: Any) -> bool:
@@ -35,13 +40,17 @@ def prefers_buildkit(api: Any) -> bool:
     return str(answer.headers.get("Builder-Version", "")) == "2"
 
 
-def build(api: Any, context: BinaryIO, tag: str, labels: Mapping[str, str], progress: Progress) -> None:
-    """Build the tar `context` as `tag`. Raises `BuildFailed`, and the exceptions of the SDK.
+def build(
+    api: Any, context: BinaryIO, base: ImageInfo, labels: Mapping[str, str], progress: Progress, *, name: str = ""
+) -> str:
+    """Build the tar `context` on `base`; return the id of what was made, which gets `name` unless that is empty.
 
-    The SDK knows the classic builder only. BuildKit is asked for with `version=2`; it needs no session here, because
-    contexts are sent whole and base images are there before.
+    Raises `BuildFailed`, and the exceptions of the SDK. The SDK knows the classic builder only. BuildKit is asked for
+    with `version=2`; it needs no session here, because contexts are sent whole and base images are there before.
     """
-    parameters: dict[str, Any] = {"t": tag, "rm": "1", "forcerm": "1"}
+    parameters: dict[str, Any] = {"rm": "1", "forcerm": "1"}
+    if name:
+        parameters["t"] = name
     if labels:
         parameters["labels"] = json.dumps(dict(labels))
     if prefers_buildkit(api):
@@ -49,6 +58,34 @@ def build(api: Any, context: BinaryIO, tag: str, labels: Mapping[str, str], prog
     else:
         # The classic builder's containers take no label; if the engine dies, this tells whose they were.
         parameters["extrahosts"] = f"{mark()}:127.0.0.1"
+    with _base_reference(api, base, "version" in parameters) as reference:
+        parameters["buildargs"] = json.dumps({BASE_ARGUMENT: reference})
+        made = _run(api, context, parameters, progress)
+    if tuple(made["RootFS"].get("Layers") or ())[: len(base.layers)] != base.layers:
+        raise BuildFailed(
+            "the engine built on another image than it was told",
+            hint="somebody else changes its images at the same time: apply again",
+        )
+    return str(made["Id"])
+
+
+@contextmanager
+def _base_reference(api: Any, base: ImageInfo, buildkit: bool) -> Iterator[str]:
+    """Give what a build may call its base image: its id, or for BuildKit, which takes none, a name for this build."""
+    if not buildkit:
+        yield base.id
+        return
+    name = f"{_FROM}:{secrets.token_hex(16)}"
+    api.tag(base.id, *name.split(":"), force=True)
+    try:
+        yield name
+    finally:
+        with suppress(DockerException, OSError, HTTPError):
+            api.remove_image(name, noprune=True)
+
+
+def _run(api: Any, context: BinaryIO, parameters: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
+    """Send a build, follow it to its end, and return what the engine shows about the image with the id that it told."""
     build = _Build(progress)
     try:
         answer = api._post(
@@ -62,7 +99,7 @@ def build(api: Any, context: BinaryIO, tag: str, labels: Mapping[str, str], prog
         api._raise_for_status(answer)
         for record in api._stream_helper(answer, decode=True):
             build.take(record)
-        build.finish()
+        return build.finish(api)
     except BaseException:
         build.discard(api)
         raise
@@ -77,11 +114,14 @@ class _Build:
         self._output: list[str] = []
         self._made: list[str] = []
         self._failure = ""
+        self._id = ""
 
     def take(self, record: Mapping[str, Any]) -> None:
         """Read one record of either builder."""
         if "error" in record:
             self._failure = str(record["error"])
+        elif isinstance(aux := record.get("aux"), Mapping):
+            self._id = str(aux.get("ID", self._id))  # of each stage; the last one counts
         elif record.get("id") == "moby.buildkit.trace":
             for line in self._trace.take(str(record.get("aux", ""))):
                 self._progress(line)
@@ -92,12 +132,19 @@ class _Build:
             if text.strip():
                 self._progress(text.strip())
 
-    def finish(self) -> None:
-        """Raise `BuildFailed` if the engine reported a failure."""
+    def finish(self, api: Any) -> Mapping[str, Any]:
+        """Return the image that was made. Raises `BuildFailed` if the engine reported a failure."""
         if self._failure:
             output = self._trace.failing_step() or _last_step("".join(self._output))
             hint = hint_for(self._failure) or _HINT
             raise BuildFailed(f"a build step failed: {self._failure}", hint=hint, output=output)
+        short = next((words[1] for text in self._output if (words := _SHORT.fullmatch(text))), "")
+        told = self._id or short
+        found: Mapping[str, Any] = api.inspect_image(told) if told else {"Id": ""}
+        # What looks like the beginning of an id could be a name.
+        if not told or not str(found["Id"]).removeprefix("sha256:").startswith(told.removeprefix("sha256:")):
+            raise BuildFailed("the engine does not tell what it built", hint="see whether it is one of those supported")
+        return found
 
     def discard(self, api: Any) -> None:
         """Remove the images of the steps before the one that failed, the last one first.
@@ -108,7 +155,7 @@ class _Build:
             try:
                 found = api.inspect_image(image)
                 if not found.get("RepoTags") and not found.get("RepoDigests"):
-                    api.remove_image(image, noprune=True)
+                    api.remove_image(found["Id"], noprune=True)
             except (APIError, ImageNotFound):
                 continue  # in use by another build, which began with the same steps
             except (DockerException, OSError, HTTPError):

@@ -13,6 +13,7 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from sconectl.adapters.docker_build import build
+from sconectl.adapters.engine_answers import follow
 from sconectl.adapters.leftovers import LABEL, is_gone, mark
 from sconectl.adapters.refusals import hint_for
 from sconectl.adapters.registry import split_reference
@@ -22,6 +23,7 @@ from sconectl.ports import ImageInfo, Progress
 _TIMEOUT = 600
 _CHUNK = 1 << 20
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
+_PUSHES = 5
 _REMEDY = "start the engine (for example `systemctl start docker`), or set DOCKER_HOST to where it listens"
 
 
@@ -114,29 +116,30 @@ class DockerEngine:
         registry = split_reference(reference)[0]
         with _translated(f"pulling {reference}", registry):
             records = self._api.pull(repository, tag=tag, stream=True, decode=True)
-            failure = _follow(records, progress)
-        if failure:
-            raise BuildFailed(f"{reference} could not be pulled: {failure}", hint=hint_for(failure, registry))
-        info = self.inspect(reference)
+            answer = follow(records, progress)
+        if answer.failure:
+            raise BuildFailed(
+                f"{reference} could not be pulled: {answer.failure}", hint=hint_for(answer.failure, registry)
+            )
+        if not answer.digest:
+            raise BuildFailed(f"the engine does not tell what it pulled for {reference}", hint="pull it by digest")
+        info = self.inspect(f"{repository}@{answer.digest}")
         if info is None:
-            raise BuildFailed(f"{reference} was pulled but is not there")
+            raise BuildFailed(f"{reference} was pulled but is not there", hint="somebody removed it: try again")
         return info
 
-    def build(self, context: BinaryIO, tag: str, progress: Progress, *, temporary: bool = False) -> str:
-        """Build a context and return the image's id."""
-        with _translated(f"building {tag}"):
-            build(self._api, context, tag, {LABEL: mark()} if temporary else {}, progress)
-        info = self.inspect(tag)
-        if info is None:
-            raise BuildFailed(f"the engine built {tag} but does not show it")
-        return info.id
+    def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
+        """Build a context on a base image and return the id of what was made."""
+        with _translated(f"building {name or 'an image'}"):
+            return build(self._api, context, base, {} if name else {LABEL: mark()}, progress, name=name)
 
     @contextmanager
-    def _container(self, reference: str) -> Iterator[str]:
-        with _translated(f"creating a container of {reference}"):
-            container = self._api.create_container(reference, command=["-"], entrypoint=["-"], labels={LABEL: mark()})[
-                "Id"
-            ]
+    def _container(self, image: str, command: Sequence[str], **options: Any) -> Iterator[str]:
+        """Give a container that was created and not started; whoever starts it without a volume needs no host."""
+        with _translated(f"creating a container of {image}"):
+            container = self._api.create_container(
+                image, command=list(command[1:]), entrypoint=list(command[:1]), labels={LABEL: mark()}, **options
+            )["Id"]
         try:
             yield container
         finally:
@@ -147,45 +150,60 @@ class DockerEngine:
             self._api.remove_container(container, force=True, v=True)
 
     @contextmanager
-    def save(self, reference: str) -> Iterator[BinaryIO]:
+    def save(self, image: str) -> Iterator[BinaryIO]:
         """Stream an image with all its layers in the docker-archive form."""
-        with closing(_reader(lambda: self._api.get_image(reference, _CHUNK), f"saving {reference}")) as stream:
+        with closing(_reader(lambda: self._api.get_image(image, _CHUNK), f"saving {image}")) as stream:
             yield stream
 
     @contextmanager
-    def read_directory(self, reference: str, path: str) -> Iterator[BinaryIO]:
+    def read_directory(self, image: str, path: str) -> Iterator[BinaryIO]:
         """Stream one directory of an image as a tar."""
-        with self._container(reference) as container:
-            yield _reader(lambda: self._api.get_archive(container, path)[0], f"reading {path} of {reference}")
+        with self._container(image, ["-"]) as container:
+            yield _reader(lambda: self._api.get_archive(container, path)[0], f"reading {path} of {image}")
 
-    def run(self, reference: str, *, capabilities: Sequence[str], seconds: int, progress: Progress) -> bytes:
-        """Run a container of an image to its end and return what it wrote to stdout."""
-        with _translated(f"running {reference}"):
-            logs = {"Type": "json-file", "Config": {}}  # whatever the engine does by default
-            limits = self._api.create_host_config(cap_add=list(capabilities), log_config=logs)
-            container = self._api.create_container(reference, host_config=limits, labels={LABEL: mark()})["Id"]
-            try:
-                self._api.start(container)
-                with suppress(requests.ReadTimeout, requests.ConnectionError):  # what it wrote until now counts
-                    self._api.wait(container, timeout=seconds)
-                for line in self._api.logs(container, stdout=False, stderr=True).splitlines():
-                    progress(line.decode("utf-8", "replace"))
-                output: bytes = self._api.logs(container, stdout=True, stderr=False)
-                return output
-            finally:
-                self._remove_container(container)
+    def run(
+        self,
+        image: str,
+        command: Sequence[str],
+        files: Sequence[BinaryIO],
+        *,
+        capabilities: Sequence[str],
+        seconds: int,
+        progress: Progress,
+    ) -> bytes:
+        """Run a command in a container of an image to its end and return what it wrote to stdout."""
+        logs = {"Type": "json-file", "Config": {}}  # whatever the engine does by default
+        limits = self._api.create_host_config(cap_add=list(capabilities), log_config=logs)
+        with self._container(image, command, host_config=limits) as container, _translated(f"running {image}"):
+            for tar in files:
+                self._api.put_archive(container, "/", tar)
+            self._api.start(container)
+            with suppress(requests.ReadTimeout, requests.ConnectionError):  # what it wrote until now counts
+                self._api.wait(container, timeout=seconds)
+            for line in self._api.logs(container, stdout=False, stderr=True).splitlines():
+                progress(line.decode("utf-8", "replace"))
+            output: bytes = self._api.logs(container, stdout=True, stderr=False)
+            return output
 
-    def load(self, archive: Iterator[bytes]) -> None:
-        """Load images in the docker-archive form."""
+    def load(self, archive: Iterator[bytes]) -> str:
+        """Load one image in the docker-archive form and return its id."""
         with _translated("loading an image"):
-            failure = _follow(self._api.load_image(archive), lambda _text: None)
-        if failure:
-            raise BuildFailed(f"the engine did not take the image: {failure}", hint=hint_for(failure))
+            answer = follow(self._api.load_image(archive), lambda _text: None)
+        if answer.failure:
+            raise BuildFailed(f"the engine did not take the image: {answer.failure}", hint=hint_for(answer.failure))
+        if not answer.loaded:
+            raise BuildFailed("the engine does not tell which image it loaded")
+        return answer.loaded
 
-    def remove(self, reference: str) -> None:
-        """Remove a tag, and the image if it was its last. If the engine is gone, this is left to `sweep`."""
-        with _translated(f"removing {reference}"), suppress(ImageNotFound, NotFound, *_BROKEN):
-            self._api.remove_image(reference, force=True)
+    def tag(self, image: str, name: str) -> None:
+        """Give an image a name."""
+        with _translated(f"giving an image the name {name}"):
+            self._api.tag(image, *_split(name), force=True)
+
+    def remove(self, image: str) -> None:
+        """Remove an image with all its names. If the engine is gone, this is left to `sweep`."""
+        with _translated(f"removing {image}"), suppress(ImageNotFound, NotFound, *_BROKEN):
+            self._api.remove_image(image, force=True)
 
     def sweep(self) -> int:
         """Remove containers and images that interrupted runs left behind; return how many."""
@@ -211,33 +229,39 @@ class DockerEngine:
             return ""
         return next((name for name, _, _ in (host.rpartition(":") for host in hosts) if "/" in name), "")
 
-    def push(self, reference: str, progress: Progress) -> str:
-        """Push an image and return the digest that the registry gave it."""
+    def push(self, image: str, reference: str, progress: Progress) -> str:
+        """Push an image under a name and return the digest that the registry gave it.
+
+        Engines push names only, and a name may be another image's by then: what was pushed is told by its digest.
+        """
+        for _ in range(_PUSHES):
+            self.tag(image, reference)
+            digest = self._push(reference, progress)
+            if self._has_digest(image, digest):
+                return digest
+        raise BuildFailed(
+            f"other images are given the name {reference} again and again while it is pushed",
+            hint="another run uses the same `to`: let it end, or give one of them another name",
+        )
+
+    def _push(self, reference: str, progress: Progress) -> str:
+        """Push whatever has a name; return the digest."""
         repository, tag = _split(reference)
-        digest = ""
         registry = split_reference(reference)[0]
         with _translated(f"pushing {reference}", registry):
-            failure = ""
-            for record in self._api.push(repository, tag=tag, stream=True, decode=True):
-                failure = failure or str(record.get("error", ""))
-                digest = str((record.get("aux") or {}).get("Digest", digest))
-                if record.get("status"):
-                    progress(f"{record.get('id', '')} {record['status']}".strip())
-        if failure:
-            hint = hint_for(failure, registry)
+            answer = follow(self._api.push(repository, tag=tag, stream=True, decode=True), progress)
+        if answer.failure:
+            hint = hint_for(answer.failure, registry)
             rest = "the image is built: the next run only pushes it, and --no-push keeps it local"
-            raise BuildFailed(f"{reference} could not be pushed: {failure}", hint=f"{hint}; {rest}" if hint else rest)
-        return digest
+            message = f"{reference} could not be pushed: {answer.failure}"
+            raise BuildFailed(message, hint=f"{hint}; {rest}" if hint else rest)
+        return answer.digest
 
-
-def _follow(records: Any, progress: Progress) -> str:
-    """Read a stream of engine records to its end; return the error that it reported, or nothing."""
-    failure = ""
-    for record in records:
-        failure = failure or str(record.get("error", ""))
-        if text := str(record.get("status", "")):
-            progress(f"{record.get('id', '')} {text}".strip())
-    return failure
+    def _has_digest(self, image: str, digest: str) -> bool:
+        """Tell whether a manifest with this digest, which the engine pushed, is that of an image."""
+        with _translated(f"inspecting {image}"):
+            known = self._api.inspect_image(image).get("RepoDigests") or ()
+        return bool(digest) and (digest == image or any(entry.endswith(f"@{digest}") for entry in known))
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from sconectl.plan.service import ServicePlan, image_facts
 from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, Registry, SessionStore, Workspace
 from sconectl.toolchains.carried import carried
 from sconectl.toolchains.image_archive import image_archive, image_config
-from sconectl.toolchains.launcher_bundle import ENTRYPOINT, bundle_tag, obtain_bundle
+from sconectl.toolchains.launcher_bundle import ENTRYPOINT, bundle_key, find_launcher, obtain_bundle
 from sconectl.toolchains.layer_rewrite import BuildTime
 from sconectl.toolchains.native_build import BuildEnvironment
 from sconectl.toolchains.native_environment import HOST_NAMES, NativeEnvironment, native_environment
@@ -76,27 +76,33 @@ class ServiceResult:
     files_changed: int
 
 
-def apply_service(plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> ServiceResult:
+def apply_service(
+    plan: ServicePlan, sources: NativeSources, world: ServiceWorld, *, native: ImageInfo | None = None
+) -> ServiceResult:
     """Build, push and record the image of a service; nothing is done twice.
+
+    `native` is the image that the plan was made for, if there was one to look at. Names are looked up once, at the
+    beginning; from there on images are known by their ids, because others may use the same names meanwhile.
 
     Raises `BuildFailed` and `CasError`; what was not finished is finished by the next run.
     """
     path = f"images/{plan.name}.json"
     old = _old_record(world.workspace, path)
-    build = _Build(plan, sources, world)
+    build = _Build(plan, sources, world, native)
     inputs = build.inputs_digest()
-    built = _needs_build(world.engine, plan, old, inputs)
+    built = _needs_build(world.engine, old, inputs)
     if built or old is None:
         facts, image = build.run()
         record = BuildRecord(image_id=image, inputs=inputs, facts=facts)
     else:
         record = old
+    _name(world.engine, record.image_id, plan.image)
     # Each step is recorded when it is done: after a failed one, the next run goes on from there.
     changed = _write(world, path, record)
     pushed = world.push and not record.pushed
     if pushed:
         world.progress(f"pushing {plan.image}")
-        record = record.model_copy(update={"pushed": world.engine.push(plan.image, world.detail)})
+        record = record.model_copy(update={"pushed": world.engine.push(record.image_id, plan.image, world.detail)})
         changed = max(changed, _write(world, path, record))
     session = None
     if world.store is not None:
@@ -132,11 +138,15 @@ def _available(world: ServiceWorld, reference: str) -> ImageInfo:
     return found
 
 
-def _needs_build(engine: ImageEngine, plan: ServicePlan, old: BuildRecord | None, inputs: str) -> bool:
-    if old is None or old.inputs != inputs:
-        return True
-    found = engine.inspect(plan.image)
-    return found is None or found.id != old.image_id
+def _needs_build(engine: ImageEngine, old: BuildRecord | None, inputs: str) -> bool:
+    return old is None or old.inputs != inputs or engine.inspect(old.image_id) is None
+
+
+def _name(engine: ImageEngine, image: str, name: str) -> None:
+    """Give an image its name, unless it has it: somebody may have given that to another image since it was made."""
+    found = engine.inspect(name)
+    if found is None or found.id != image:
+        engine.tag(image, name)
 
 
 @dataclass(frozen=True)
@@ -152,23 +162,27 @@ def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld)
     """Return what is there already. Builds and pulls nothing."""
     base = world.engine.inspect(plan.base or plan.native)
     launcher_base = world.engine.inspect(world.launcher_base or plan.base)
-    launcher = launcher_base is not None and world.engine.inspect(bundle_tag(launcher_base)) is not None
+    launcher = launcher_base is not None and find_launcher(world.engine, launcher_base, world.cache) is not None
     old = _old_record(world.workspace, f"images/{plan.name}.json")
     if old is None or base is None or launcher_base is None:
         return EarlierRuns(launcher)
-    unchanged = not _needs_build(world.engine, plan, old, _Build(plan, sources, world).inputs_digest())
+    unchanged = not _needs_build(world.engine, old, _Build(plan, sources, world, base).inputs_digest())
     return EarlierRuns(launcher, unchanged, unchanged and bool(old.pushed))
 
 
 class _Build:
     """One build of one image: what it starts from, then what it does."""
 
-    def __init__(self, plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> None:
+    def __init__(
+        self, plan: ServicePlan, sources: NativeSources, world: ServiceWorld, base: ImageInfo | None = None
+    ) -> None:
         self._plan, self._sources, self._world = plan, sources, world
         self.key = world.keys.image_key(without_tag(plan.image))
-        self._base = _available(world, plan.base or plan.native)
-        self._launcher_base_name = world.launcher_base or plan.base
-        self._launcher_base = _available(world, self._launcher_base_name)
+        self._reference = plan.base or plan.native
+        self._base = base or _available(world, self._reference)
+        require_supported(self._reference, self._base)
+        own = world.launcher_base not in ("", self._reference)
+        self._launcher_base = _available(world, world.launcher_base) if own else self._base
         self._time = BuildTime.of(self._base.created, world.epoch)
         self._signing_key = (sources.signing_key or world.keys.signing_key()) if plan.signed else b""
         self._stable = find_stable(plan.stable, engine=world.engine, registry=world.registry) if plan.stable else None
@@ -177,7 +191,7 @@ class _Build:
         """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""
         document: dict[str, Any] = {
             "version": sconectl.__version__,
-            "images": [self._base.id, bundle_tag(self._launcher_base)],
+            "images": [self._base.id, bundle_key(self._launcher_base)],
             "epoch": self._time.epoch,
             "signing_key": hashlib.sha256(self._signing_key).hexdigest(),
             "stable": self._stable and self._stable.measurement,
@@ -193,30 +207,16 @@ class _Build:
         plan, world = self._plan, self._world
         world.engine.sweep()
         with work_directory() as work, no_space_explained(work):
-            if world.engine.inspect(bundle_tag(self._launcher_base)) is None:
+            if find_launcher(world.engine, self._launcher_base, world.cache) is None:
                 world.progress("building the launcher (once per version and base image)")
             bundle = obtain_bundle(
-                world.engine,
-                self._launcher_base_name,
-                self._launcher_base,
-                world.environment,
-                work,
-                world.cache,
-                world.detail,
+                world.engine, self._launcher_base, world.environment, work, world.cache, world.detail
             )
-            native = plan.native or build_native(
-                plan,
-                self._sources,
-                engine=world.engine,
-                environment=world.environment,
-                cache=world.cache,
-                progress=world.progress,
-                detail=world.detail,
-            )
+            native = self._base if plan.native else self._built()
             world.progress("protecting and measuring the image")
             outside = tuple(sorted({*plan.outside, *(self._base.config.get("Volumes") or {})}))
             assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
-            with open_native(world.engine, native, work, world.cache) as image:
+            with open_native(world.engine, self._reference, native, work, world.cache) as image:
                 environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
                 kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed)
@@ -227,6 +227,24 @@ class _Build:
                 protected = protect(image, protection, assembly)
                 facts = self._facts(protected, environment, parameters)
                 return facts, self._load(facts, kept.configuration, protected, image.info)
+
+    def _built(self) -> ImageInfo:
+        """Build the native image."""
+        world = self._world
+        made = build_native(
+            self._plan,
+            self._sources,
+            self._base,
+            engine=world.engine,
+            environment=world.environment,
+            cache=world.cache,
+            progress=world.progress,
+            detail=world.detail,
+        )
+        found = world.engine.inspect(made)
+        if found is None:
+            raise BuildFailed("somebody removed the native image after it was built", hint="apply again")
+        return found
 
     def _check_program(self, image: NativeImage) -> None:
         """Refuse what could not start, before anything is protected."""
@@ -262,20 +280,20 @@ class _Build:
         self._world.progress(f"loading {plan.image}")
         digests = [layer.digest for layer in protected.layers]
         blob = image_config(self._labelled(configuration, facts), layers=digests, epoch=self._time.epoch)
-        previous = engine.inspect(plan.image)
+        previous = engine.inspect(plan.image)  # whichever that is: the engine knows layers by their digests
         there = max(_common(digests, info) for info in (self._base, native, previous) if info)
         try:
-            engine.load(image_archive(plan.image, blob, protected.layers, left_out=there))
+            loaded = engine.load(image_archive(blob, protected.layers, left_out=there))
         except EngineUnreachable:
             raise
         except BuildFailed:
             if not there:
                 raise
-            engine.load(image_archive(plan.image, blob, protected.layers))  # some engines take complete images only
-        found = engine.inspect(plan.image)
-        if found is None:
-            raise BuildFailed(f"the engine took {plan.image} but does not show it")
-        return found.id
+            loaded = engine.load(image_archive(blob, protected.layers))  # some engines take complete images only
+        found = engine.inspect(loaded)
+        if found is None or found.layers != tuple(f"sha256:{digest}" for digest in digests):
+            raise BuildFailed(f"the engine took {plan.image} but shows another image", hint="apply again")
+        return loaded
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
         labels = {name: value for name, value in self._base.labels.items() if not name.startswith(_OURS)}

@@ -1,6 +1,6 @@
 """What is in the layers of a local image: remembered from earlier runs, or fetched from the engine.
 
-In: an engine, the name of an image that it has, the cache directory. Out: members of layers, or the files that they
+In: an engine, an image that it has, the cache directory. Out: members of layers, or the files that they
 make. Raises `BuildFailed`.
 """
 
@@ -33,27 +33,28 @@ def remembered_layers(info: ImageInfo, cache: Path) -> Layers | None:
     return found or None
 
 
-def local_layers(engine: ImageEngine, reference: str, cache: Path) -> Layers:
+def local_layers(engine: ImageEngine, reference: str, info: ImageInfo, cache: Path) -> Layers:
     """Return the layers of a local image; the engine gives them out only if they are not known."""
-    info = engine.inspect(reference)
-    found = remembered_layers(info, cache) if info else None
+    found = remembered_layers(info, cache)
     if found is not None:
         return found
     with (
         work_directory() as work,
-        open_native(engine, reference, work, cache) as native,
+        open_native(engine, reference, info, work, cache) as native,
     ):
         return [(layer.digest, layer.members) for layer in native.layers]
 
 
 @contextmanager
-def local_files(engine: ImageEngine, reference: str, cache: Path, *, contents: bool) -> Iterator[RootTree]:
+def local_files(
+    engine: ImageEngine, reference: str, info: ImageInfo, cache: Path, *, contents: bool
+) -> Iterator[RootTree]:
     """Give the files of a local image; without `contents` they cannot be read, and may need no engine."""
     if not contents:
-        yield merge([members for _, members in local_layers(engine, reference, cache)])
+        yield merge([members for _, members in local_layers(engine, reference, info, cache)])
         return
     with (
         work_directory() as work,
-        open_native(engine, reference, work, cache) as native,
+        open_native(engine, reference, info, work, cache) as native,
     ):
         yield native.tree

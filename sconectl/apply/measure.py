@@ -43,11 +43,11 @@ class Comparison:
     wrong: tuple[str, ...]
 
 
-def compare(reference: str, source: ImageSource, cache: Path) -> Comparison:
-    """Measure the image that `source` gives out, and compare with what it says about itself."""
+def compare(reference: str, info: ImageInfo, source: ImageSource, cache: Path) -> Comparison:
+    """Measure the image `info` that `source` gives out, and compare with what it says about itself."""
     with (
         work_directory() as work,
-        open_native(source, reference, work, cache) as native,
+        open_native(source, reference, info, work, cache) as native,
     ):
         measured = measure_image(native.tree)
         wrong = [*map(str, measured.changes), *measured.faults]
@@ -78,7 +78,7 @@ class ArchiveFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def inspect(self, _reference: str) -> ImageInfo:
+    def info(self) -> ImageInfo:
         """Return what the archive says about its image. Raises `UsageError` if it does not hold exactly one."""
         try:
             with self.save("") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -101,7 +101,7 @@ class ArchiveFile:
         return ImageInfo(identity, str(document.get("architecture", "")), config, layers)
 
     @contextmanager
-    def save(self, _reference: str) -> Iterator[BinaryIO]:
+    def save(self, _image: str) -> Iterator[BinaryIO]:
         """Give out the archive."""
         try:
             raw = self._path.open("rb")

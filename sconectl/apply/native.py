@@ -26,7 +26,7 @@ from sconectl.plan.base_images import is_java
 from sconectl.plan.class_path import with_class_path
 from sconectl.plan.naming import native_image_name
 from sconectl.plan.service import ServicePlan
-from sconectl.ports import ImageEngine, Progress
+from sconectl.ports import ImageEngine, ImageInfo, Progress
 from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile, NativeContent, Wheel, native_context
 from sconectl.toolchains.source_files import show_name
 from sconectl.yaml_tree import Document, show_path
@@ -112,6 +112,7 @@ def sources_digest(sources: NativeSources, cache: Path) -> str:
 def build_native(
     plan: ServicePlan,
     sources: NativeSources,
+    base: ImageInfo,
     *,
     engine: ImageEngine,
     environment: BuildEnvironment,
@@ -119,12 +120,14 @@ def build_native(
     progress: Progress,
     detail: Progress,
 ) -> str:
-    """Build the native image and return its id; the tag only keeps it as the engine's cache. Raises `BuildFailed`."""
+    """Build the native image on `base` and return its id. Raises `BuildFailed`.
+
+    Its name only keeps it as the engine's cache: others may build another image under the same one meanwhile.
+    """
     progress("building the native image")
     wheels: tuple[Wheel, ...] = ()
     if sources.requirements:
-        info = engine.inspect(plan.base) or engine.pull(plan.base, detail)
-        wheels = obtain_wheels(engine, plan.base, info, sources.requirements, environment, cache / "wheels", detail)
+        wheels = obtain_wheels(engine, base, sources.requirements, environment, cache / "wheels", detail)
     content = NativeContent(
         pwd=plan.pwd,
         wheels=wheels,
@@ -134,10 +137,10 @@ def build_native(
         run=plan.run,
     )
     with tempfile.TemporaryFile() as context:
-        native_context(plan.base, content, environment, context)
+        native_context(content, environment, context)
         context.seek(0)
         try:
-            return engine.build(cast(BinaryIO, context), native_image_name(plan.name), detail)
+            return engine.build(cast(BinaryIO, context), base, detail, name=native_image_name(plan.name))
         except BuildFailed as error:
             if sources.java and '"javac"' in error.output.partition("\n")[0]:
                 error.hint = "correct the sources; if there is no javac, take a base image with a JDK"

@@ -78,7 +78,7 @@ class PlanWorld:
 
     engine: ImageEngine
     registry: Callable[[], Registry]
-    files: Callable[[str], AbstractContextManager[RootTree]]
+    files: Callable[[str, ImageInfo], AbstractContextManager[RootTree]]
     earlier: EarlierRuns = field(default_factory=EarlierRuns)
     push: bool = True
     session: bool = True
@@ -94,7 +94,7 @@ def report_plan(plan: ServicePlan, sources: NativeSources, document: Document, w
     if info is None or missing:
         rows = _rows(plan, sources, known, None)
     else:
-        with world.files(reference) as tree:
+        with world.files(reference, info) as tree:
             rows = _rows(plan, sources, known, tree)
             if plan.native:  # only then the contents are at hand, and the program is one of the image
                 rows = _explained(rows, describe(plan, info, tree))

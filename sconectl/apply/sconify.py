@@ -182,7 +182,7 @@ def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
     native = native_image(request.source, world)
     plan = planned(request, native)
     key = load_signing_key(Path(plan.signing_key)) if plan.signing_key else b""
-    facts = apply_service(plan, NativeSources(signing_key=key), world).facts
+    facts = apply_service(plan, NativeSources(signing_key=key), world, native=native).facts
     compiled = _compiled(request, facts)
     check_sessions(compiled)
     if world.store is not None:

@@ -32,12 +32,10 @@ def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld
     plan = planned(request, native)  # whose parts are checked
     base = native_image(world.launcher_base, world)
     with work_directory() as work:
-        bundle = obtain_bundle(
-            world.engine, world.launcher_base, base, world.environment, work, world.cache, world.detail
-        )
+        bundle = obtain_bundle(world.engine, base, world.environment, work, world.cache, world.detail)
         world.progress(f"running {request.source} for {seconds} seconds under observation")
         command = list(command_words(plan.command))
-        log = observe(world.engine, request.source, command, bundle, seconds, world.detail)
+        log = observe(world.engine, native.id, command, bundle, seconds, world.detail)
     if ended := _ENDED.search(log):
         world.remark(f"the program ended with status {ended[1]} while it was observed; -v shows what it said")
     return propose(read_trace(log, "observed run", plan.pwd))

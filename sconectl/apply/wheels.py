@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import tarfile
 import tempfile
@@ -25,7 +24,6 @@ from sconectl.errors import BuildFailed
 from sconectl.ports import ImageEngine, ImageInfo, Progress
 from sconectl.toolchains.native_build import WHEELS, BuildEnvironment, Wheel, wheel_context
 
-REPOSITORY = "sconectl-wheels"
 _FORMAT = 1
 _LIST = "wheels.json"
 _NAME = re.compile(r"[A-Za-z0-9_.!+]+-[A-Za-z0-9_.!+]+(-[A-Za-z0-9_.+]+){3,4}\.whl")
@@ -39,31 +37,28 @@ _COMPILING = re.compile(
 
 def obtain_wheels(
     engine: ImageEngine,
-    base: str,
-    info: ImageInfo,
+    base: ImageInfo,
     requirements: Requirements,
     environment: BuildEnvironment,
     folder: Path,
     detail: Progress,
 ) -> tuple[Wheel, ...]:
-    """Return all wheels that the requirements need in image `base` (which `info` describes), sorted by name."""
+    """Return all wheels that the requirements need in image `base`, sorted by name."""
     index_url = _index_url(os.environ)
-    known = folder / _key(info, requirements, index_url)
+    known = folder / _key(base, requirements, index_url)
     wheels = _verified(known)
     if wheels is not None:
         return wheels
-    tag = f"{REPOSITORY}:{secrets.token_hex(8)}"  # of this run alone: it is removed at its end
     with tempfile.TemporaryFile() as context:
-        files, main = requirements.files, requirements.main
-        wheel_context(base, files, main, environment, index_url, context)
+        wheel_context(requirements.files, requirements.main, environment, index_url, context)
         context.seek(0)
-        try:
-            with _explained():
-                engine.build(cast(BinaryIO, context), tag, detail, temporary=True)
-            with engine.read_directory(tag, WHEELS) as stream:
-                _keep(stream, known)
-        finally:
-            engine.remove(tag)
+        with _explained():
+            image = engine.build(cast(BinaryIO, context), base, detail)
+    try:
+        with engine.read_directory(image, WHEELS) as stream:
+            _keep(stream, known)
+    finally:
+        engine.remove(image)
     wheels = _verified(known)
     if wheels is None:
         raise BuildFailed("the wheels changed while they were kept", hint="apply again")

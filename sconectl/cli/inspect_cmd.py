@@ -41,7 +41,7 @@ def inspect(
         engine=lambda: wiring.engine,
         registry=lambda: wiring.registry,
         layers=lambda reference, info: (
-            local_layers(wiring.engine, reference, cache_directory())
+            local_layers(wiring.engine, reference, info, cache_directory())
             if layers
             else remembered_layers(info, cache_directory())
         ),

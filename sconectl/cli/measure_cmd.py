@@ -39,13 +39,15 @@ def measure(
     one_of("--output", output, ("text", "json"))
     file = Path(image)
     if file.is_file():
-        found = compare(image, ArchiveFile(file), cache_directory())
+        archive = ArchiveFile(file)
+        found = compare(image, archive.info(), archive, cache_directory())
     else:
         engine = Wiring(target=Path("target"), cas_config=None, notify=note).engine
-        if engine.inspect(image) is None:
+        info = engine.inspect(image)
+        if info is None:
             hint = f"docker pull {image}, or give a file that `docker save` has written"
             raise BuildFailed(f"the container engine has no image {image}, and there is no such file", hint=hint)
-        found = compare(image, engine, cache_directory())
+        found = compare(image, info, engine, cache_directory())
     if output == "json":
         result(json.dumps(_document(found), indent=2))
     if found.wrong:

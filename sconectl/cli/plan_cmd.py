@@ -169,7 +169,7 @@ def _service(manifest: Manifest, options: ApplyOptions, console: Console) -> tup
     world = PlanWorld(
         engine=service.engine,
         registry=lambda: wiring.registry,
-        files=lambda name: local_files(service.engine, name, service.cache, contents=bool(planned.native)),
+        files=lambda name, info: local_files(service.engine, name, info, service.cache, contents=bool(planned.native)),
         earlier=earlier_runs(planned, sources, service),
         push=service.push,
         session=not options.dry_run,

@@ -43,18 +43,18 @@ def image_config(config: Mapping[str, Any], *, layers: Sequence[str], epoch: int
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
 
-def image_archive(tag: str, config: bytes, layers: Sequence[ImageLayer], *, left_out: int = 0) -> Iterator[bytes]:
-    """Yield the archive of one image that is tagged `tag` (`name:tag`), without the `left_out` lowest layers.
+def image_archive(config: bytes, layers: Sequence[ImageLayer], *, left_out: int = 0) -> Iterator[bytes]:
+    """Yield the archive of one image that has no name, without the `left_out` lowest layers.
 
-    The layers' tars are made before the first chunk.
+    Engines answer with the id of an image that has no name. The layers' tars are made before the first chunk.
     """
     files = [layer.file() for layer in layers[left_out:]]
-    return _archive(tag, config, [f"{layer.digest}/layer.tar" for layer in layers], files)
+    return _archive(config, [f"{layer.digest}/layer.tar" for layer in layers], files)
 
 
-def _archive(tag: str, config: bytes, names: Sequence[str], files: Sequence[Path]) -> Iterator[bytes]:
+def _archive(config: bytes, names: Sequence[str], files: Sequence[Path]) -> Iterator[bytes]:
     name = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = json.dumps([{"Config": name, "RepoTags": [tag], "Layers": list(names)}]).encode()
+    manifest = json.dumps([{"Config": name, "RepoTags": None, "Layers": list(names)}]).encode()
     for path, file in zip(names[len(names) - len(files) :], files, strict=True):
         size = file.stat().st_size
         yield _header(path, size)

@@ -1,14 +1,13 @@
 """The launcher as a layer: a relocatable CPython with our launcher, made in the engine once per version.
 
 In: an engine and a base image with Python. Out: the layer with /scone and its digest. The result is kept as a local
-image, `sconectl-launcher:<digest of what it is made from>`.
+image, and its id in the cache directory. The image also has a name, for people: it is never looked up by that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import secrets
 import shutil
 import tarfile
 import tempfile
@@ -58,12 +57,18 @@ class Bundle:
     digest: str
 
 
-def bundle_tag(base: ImageInfo) -> str:
-    """Return the local image name for a launcher made from these sources in `base`."""
+def bundle_key(base: ImageInfo) -> str:
+    """Return a digest (64 hex digits) of all that a launcher is made from in `base`."""
     digest = hashlib.sha256(f"{base.id}\n{REQUIREMENTS}\n{ENTRYPOINT}\n".encode())
     for name, content in _runtime_sources():
         digest.update(f"{name}\n{len(content)}\n".encode() + content)
-    return f"{REPOSITORY}:{sconectl.__version__}-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()
+
+
+def find_launcher(engine: ImageEngine, base: ImageInfo, cache: Path) -> ImageInfo | None:
+    """Return the image of the launcher made in `base`, if an earlier run left it. Builds nothing."""
+    known = LayerCache(cache / "layers").value(f"launcher-{bundle_key(base)}")
+    return engine.inspect(known) if isinstance(known, str) and known.startswith("sha256:") else None
 
 
 def _runtime_sources() -> list[tuple[str, bytes]]:
@@ -80,28 +85,29 @@ def _runtime_sources() -> list[tuple[str, bytes]]:
 
 def obtain_bundle(
     engine: ImageEngine,
-    base: str,
-    info: ImageInfo,
+    base: ImageInfo,
     environment: BuildEnvironment,
     work: Path,
     cache: Path,
     progress: Progress,
 ) -> Bundle:
-    """Return the launcher made in image `base` (which `info` describes), building it if it is not there.
+    """Return the launcher made in image `base`, building it if it is not there.
 
-    Its layer is fetched into `work` when it is needed; `cache` remembers its files. Raises `BuildFailed`.
+    Its layer is fetched into `work` when it is needed; `cache` remembers its image and its files. Raises `BuildFailed`.
     """
-    tag = bundle_tag(info)
-    if engine.inspect(tag) is None:
-        _build(engine, tag, base, environment, progress)
-    found = engine.inspect(tag)
+    found = find_launcher(engine, base, cache)
+    if found is None:
+        image = _build(engine, base, environment, progress)
+        LayerCache(cache / "layers").keep(f"launcher-{bundle_key(base)}", image)
+        found = engine.inspect(image)
     if found is None or len(found.layers) != 1:
-        raise BuildFailed(f"{tag} is not the launcher that was built", hint=f"docker rmi {tag}")
+        raise BuildFailed("the engine has lost the launcher that was built", hint="apply again")
     digest = found.layers[0].rpartition(":")[2]
+    image_of_launcher = found
 
     @once
     def fetched() -> Path:
-        [(_, file)] = fetch_layers(engine, tag, found, work / "launcher")
+        [(_, file)] = fetch_layers(engine, "the launcher's image", image_of_launcher, work / "launcher")
         return file
 
     known = LayerCache(cache / "layers")
@@ -126,20 +132,22 @@ def launcher_digest(members: Iterable[Member]) -> str:
     return Index(outside=("/image",), sealed=(), entries=entries).digest()
 
 
-def _build(engine: ImageEngine, tag: str, base: str, environment: BuildEnvironment, progress: Progress) -> None:
-    temporary = f"{tag}-build-{secrets.token_hex(4)}"  # of this run alone: it is removed at its end
-    with tempfile.TemporaryDirectory(prefix="sconectl-") as work:
+def _build(engine: ImageEngine, base: ImageInfo, environment: BuildEnvironment, progress: Progress) -> str:
+    """Make the launcher; return the id of its image."""
+    with tempfile.TemporaryDirectory(prefix="sconectl-") as work, no_space_explained(Path(work)):
+        with Path(work, "context.tar").open("w+b") as context:
+            _write_context(context, dockerfile_head(environment), environment)
+            context.seek(0)
+            temporary = engine.build(context, base, progress)
         try:
-            with no_space_explained(Path(work)), Path(work, "context.tar").open("w+b") as context:
-                _write_context(context, dockerfile_head(base, environment), environment)
-                context.seek(0)
-                engine.build(context, temporary, progress, temporary=True)
-                with engine.read_directory(temporary, "/.sconectl/out/scone") as stream:
-                    layer = launcher_layer(stream, Path(work))
-            config = image_config({"Entrypoint": list(ENTRYPOINT)}, layers=[layer.digest], epoch=0)
-            engine.load(image_archive(tag, config, [ImageLayer(layer.digest, lambda: layer.file)]))
+            with engine.read_directory(temporary, "/.sconectl/out/scone") as stream:
+                layer = launcher_layer(stream, Path(work))
         finally:
             engine.remove(temporary)
+        config = image_config({"Entrypoint": list(ENTRYPOINT)}, layers=[layer.digest], epoch=0)
+        image = engine.load(image_archive(config, [ImageLayer(layer.digest, lambda: layer.file)]))
+    engine.tag(image, f"{REPOSITORY}:{sconectl.__version__}-{bundle_key(base)[:16]}")
+    return image
 
 
 def _write_context(context: BinaryIO, head: str, environment: BuildEnvironment) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from sconectl.errors import BuildFailed
+from sconectl.ports import BASE_ARGUMENT
 from sconectl.toolchains.source_files import SourceFiles, Stamp, changed, stamp_of
 
 SCRATCH = ".sconectl"
@@ -97,14 +98,16 @@ class NativeContent:
     run: Sequence[str] = ()
 
 
-def dockerfile_head(base: str, environment: BuildEnvironment) -> str:
-    """Return the first lines of a Dockerfile: base image, build-only variables, and the inner tar unpacked."""
-    _require_word(base)
+def dockerfile_head(environment: BuildEnvironment) -> str:
+    """Return the first lines of a Dockerfile: base image, build-only variables, and the inner tar unpacked.
+
+    The base image is an argument of the build, because engines differ in how they are told an image that has no name.
+    """
     variables = dict(_FIXED)
     if environment.ca_bundle:
         variables.update(dict.fromkeys(_CA_VARIABLES, f"/{SCRATCH}/ca.pem"))
     arguments = "".join(f"ARG {name}={value}\n" for name, value in sorted(variables.items()))
-    return f"FROM {base}\nUSER 0\n{arguments}ADD files.tar /\n"
+    return f"ARG {BASE_ARGUMENT}\nFROM ${{{BASE_ARGUMENT}}}\nUSER 0\n{arguments}ADD files.tar /\n"
 
 
 def _require_word(text: str) -> None:
@@ -112,10 +115,10 @@ def _require_word(text: str) -> None:
         raise BuildFailed(f"{text!r} cannot be used in a Dockerfile")
 
 
-def native_context(base: str, content: NativeContent, environment: BuildEnvironment, context: IO[bytes]) -> None:
+def native_context(content: NativeContent, environment: BuildEnvironment, context: IO[bytes]) -> None:
     """Write the build context of a native image to `context`, which can seek.
 
-    Raises `BuildFailed` if `base` or `pwd` is not a plain word, and for files that changed.
+    Raises `BuildFailed` if `pwd` is not a plain word, and for files that changed.
     """
     _require_word(content.pwd)
     lines = [f"WORKDIR {content.pwd}"]
@@ -144,11 +147,10 @@ def native_context(base: str, content: NativeContent, environment: BuildEnvironm
                     for f in content.java
                 ],
             )
-    _finish(context, dockerfile_head(base, environment) + "\n".join(lines) + "\n")
+    _finish(context, dockerfile_head(environment) + "\n".join(lines) + "\n")
 
 
 def wheel_context(
-    base: str,
     requirements: Mapping[str, bytes],
     main: str,
     environment: BuildEnvironment,
@@ -157,7 +159,7 @@ def wheel_context(
 ) -> None:
     """Write the context of an image that has in `WHEELS` all that the requirements file `main` asks for.
 
-    `requirements` are the files by relative path. Raises `BuildFailed` for a `base` that is not a plain word.
+    `requirements` are the files by relative path.
     """
     index = ("--index-url", index_url) if index_url else ()
     folder = f"/{SCRATCH}/requirements"
@@ -167,7 +169,7 @@ def wheel_context(
         _add_copied(tar, [CopiedFile(WHEELS, 0o755)])
         for path, text in sorted(requirements.items()):
             add_file(tar, f"{folder}/{path}"[1:], text)
-    _finish(context, dockerfile_head(base, environment) + step + "\n")
+    _finish(context, dockerfile_head(environment) + step + "\n")
 
 
 def _run(*words: str) -> str:

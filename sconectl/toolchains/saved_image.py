@@ -1,7 +1,7 @@
 """Reads an image as engines give it out, in one pass: its layers become files, checked against the image's identity.
 
-In: an engine, the name of an image, a directory for the layers. Out: a `NativeImage`. Raises `BuildFailed` for what is
-damaged, not the image that was asked for, or too large for the disk.
+In: an engine, what it says about an image, a directory for the layers. Out: a `NativeImage`. Raises `BuildFailed` for
+what is damaged, not the image that was asked for, or too large for the disk.
 """
 
 from __future__ import annotations
@@ -36,10 +36,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 class ImageSource(Protocol):
     """Whatever gives out images: an engine, or an archive."""
 
-    def inspect(self, reference: str) -> ImageInfo | None:
-        """Return what is said about an image, or None."""
-
-    def save(self, reference: str) -> AbstractContextManager[BinaryIO]:
+    def save(self, image: str) -> AbstractContextManager[BinaryIO]:
         """Stream an image with all layers."""
 
 
@@ -71,14 +68,12 @@ def require_supported(reference: str, info: ImageInfo) -> None:
 
 
 @contextmanager
-def open_native(engine: ImageSource, reference: str, work: Path, cache: Path) -> Iterator[NativeImage]:
-    """Fetch an image that the engine has into `work`, where its layers are until the end of the `with` block.
+def open_native(engine: ImageSource, reference: str, info: ImageInfo, work: Path, cache: Path) -> Iterator[NativeImage]:
+    """Fetch the image that `info` describes into `work`, where its layers are until the end of the `with` block.
 
-    `cache` is the directory for what can be remembered of layers. Raises `BuildFailed` and `EngineUnreachable`.
+    `reference` is what messages call it. `cache` is the directory for what can be remembered of layers. Raises
+    `BuildFailed` and `EngineUnreachable`.
     """
-    info = engine.inspect(reference)
-    if info is None:
-        raise BuildFailed(f"the engine has no image {reference}")
     require_supported(reference, info)
     folder = work / f"native-{info.id.rpartition(':')[2]}"
     known = LayerCache(cache / "layers")

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from sconectl.adapters.docker_engine import DockerEngine
-from sconectl.toolchains.launcher_bundle import bundle_tag
+from sconectl.toolchains.launcher_bundle import find_launcher
 
 from .second_engine import Engine, available, second_engine
-from .world import Outcome, World, docker, must, snapshot
+from .world import Outcome, World, must, snapshot
 
 
 def tiny_program() -> bytes:
@@ -151,8 +151,8 @@ def bench_machine(
     with second_engine(Path(f"/tmp/sconectl-{world.name}"), network=True, size=in_memory) as engine:
         info = DockerEngine().inspect(base_image)
         assert info is not None
-        launcher = bundle_tag(info)
-        engine.take(base_image, *([launcher] if docker("inspect", launcher).code == 0 else []))
+        launcher = find_launcher(DockerEngine(), info, cache / "sconectl")
+        engine.take(base_image, *([launcher.id] if launcher else []))
         bench = bench_of(engine, world)
         # The launcher is built where the first engine has not the right one; its parts are no leftovers.
         must(bench.apply(bench.convert(bench.image("first", [PROGRAM])), "-n"))

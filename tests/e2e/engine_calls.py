@@ -19,9 +19,13 @@ MAKING = re.compile(r"POST /(build|commit|containers|images/(load|create)|images
 
 
 class Tap:
-    """Stands between a program and the engine. `calls` are like `POST /images/load`, `sent` is their size in bytes."""
+    """Stands between a program and the engine. `calls` are like `POST /images/load`, `sent` is their size in bytes.
 
-    def __init__(self, listening: socket.socket, engine: str) -> None:
+    `before` is told of each call before the engine is.
+    """
+
+    def __init__(self, listening: socket.socket, engine: str, before: Callable[[str], None]) -> None:
+        self._before = before
         self.calls: list[str] = []
         self.sent = 0
         self._listening = listening
@@ -52,7 +56,9 @@ class Tap:
 
     def _hear(self, data: bytes) -> None:
         self.sent += len(data)
-        self.calls += [f"{verb.decode()} {path.decode()}" for verb, path in _REQUEST.findall(data)]
+        for verb, path in _REQUEST.findall(data):
+            self.calls.append(f"{verb.decode()} {path.decode()}")
+            self._before(self.calls[-1])
 
 
 def _forward(source: socket.socket, target: socket.socket, hear: Callable[[bytes], None]) -> None:
@@ -65,14 +71,14 @@ def _forward(source: socket.socket, target: socket.socket, hear: Callable[[bytes
 
 
 @contextmanager
-def tapped(folder: Path) -> Iterator[tuple[str, Tap]]:
+def tapped(folder: Path, before: Callable[[str], None] = lambda _call: None) -> Iterator[tuple[str, Tap]]:
     """Provide another DOCKER_HOST for the same engine, and what is heard there."""
     place = folder / "engine.sock"
     engine = os.environ.get("DOCKER_HOST", f"unix://{SOCKET}").removeprefix("unix://")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(place))
         listening.listen()
-        tap = Tap(listening, engine)
+        tap = Tap(listening, engine, before)
         serving = threading.Thread(target=tap.serve)
         serving.start()
         try:

@@ -88,9 +88,11 @@ def changed(world: World, tmp_path: Path) -> Iterator[str]:
 def test_the_merged_layers_are_what_a_container_gets(world: World, changed: str) -> None:
     engine = DockerEngine()
     for image in (world.base_image, changed):
+        info = engine.inspect(image)
+        assert info is not None
         with (
             tempfile.TemporaryDirectory() as work,
-            open_native(engine, image, Path(work), Path(work, "cache")) as native,
+            open_native(engine, image, info, Path(work), Path(work, "cache")) as native,
         ):
             assert merged(native.tree) == exported(image)
             assert len(native.layers) == len(native.info.layers)

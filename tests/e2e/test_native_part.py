@@ -37,10 +37,14 @@ class Bench:
         manifest = read_manifest(text, "service.yaml", {})
         assert isinstance(manifest.model, GenService)
         plan = plan_service(manifest.model, manifest.document, bases={"python": self.base}, mode="production")
+        engine = DockerEngine()
+        base = engine.inspect(self.base)
+        assert base is not None
         return build_native(
             plan,
             collect_sources(plan, self.root, manifest.document),
-            engine=DockerEngine(),
+            base,
+            engine=engine,
             environment=BuildEnvironment(self.ca if ca is None else ca),
             cache=self.cache,
             progress=self.said.append,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from sconectl.errors import BuildFailed, EngineUnreachable
-from sconectl.ports import ImageInfo, Progress
+from sconectl.ports import BASE_ARGUMENT, ImageInfo, Progress
 
 Root = dict[str, tuple[int, bytes | str | None]]
 """Path -> mode, and content of a file, target of a link, or None for a directory."""
@@ -133,9 +133,15 @@ PYTHON = image({"/usr/bin/python3": b"an interpreter", "/etc/os-release": b"ID=f
 
 @dataclass
 class FakeEngine:
-    """Implements `ports.ImageEngine`. `remote` are the images of its registries; `refuse_push` breaks those."""
+    """Implements `ports.ImageEngine`. `remote` are the images of its registries; `refuse_push` breaks those.
+
+    `images` are those with a name, `nameless` those that were made here, by id. `meanwhile` is called after every call:
+    what others do to the engine between two calls.
+    """
 
     images: dict[str, Image] = field(default_factory=dict)
+    nameless: dict[str, Image] = field(default_factory=dict)
+    meanwhile: Callable[[], None] = lambda: None
     remote: dict[str, Image] = field(default_factory=dict)
     refuse_push: bool = False
     down: bool = False
@@ -147,6 +153,12 @@ class FakeEngine:
     output: bytes = b""
     """What containers write to stdout."""
 
+    @contextmanager
+    def _call(self, what: str) -> Iterator[None]:
+        self._called(what)
+        yield
+        self.meanwhile()
+
     def _called(self, what: str) -> None:
         self.calls.append(what)
         if self.down:
@@ -157,49 +169,50 @@ class FakeEngine:
         return sum(call.split()[0] == what for call in self.calls)
 
     def inspect(self, reference: str) -> ImageInfo | None:
-        self._called(f"inspect {reference}")
-        found = self._found(reference)
+        with self._call(f"inspect {reference}"):
+            found = self._found(reference)
         return found.info if found else None
 
     def pull(self, reference: str, progress: Progress) -> ImageInfo:
-        self._called(f"pull {reference}")
-        if reference not in self.remote:
-            raise BuildFailed(f"{reference} could not be pulled: not found")
-        progress(f"pulled {reference}")
-        self.images[reference] = self.remote[reference]
-        return self.images[reference].info
+        with self._call(f"pull {reference}"):
+            if reference not in self.remote:
+                raise BuildFailed(f"{reference} could not be pulled: not found")
+            progress(f"pulled {reference}")
+            found = self.images[reference] = self.remote[reference]
+            self.nameless[found.info.id] = found
+        return found.info
 
-    def build(self, context: BinaryIO, tag: str, progress: Progress, *, temporary: bool = False) -> str:
-        self._called(f"build {tag}")
-        raw = context.read()
-        self.contexts.append(raw)
-        files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
-        root: Root = {}
-        base = None
-        layers: list[bytes] = []
-        for line in files["/Dockerfile"].decode().splitlines():
-            word, _, rest = line.partition(" ")
-            before = dict(root)
-            if word == "FROM":
-                if self._found(rest) is None:
-                    self.pull(rest, progress)
-                base = self._existing(rest)
-                layers, root = list(base.layers), dict(base.root)
-            elif word == "ADD":
-                root.update(root_of(files[f"/{rest.split()[0]}"]))
-            elif word == "RUN":
-                _run(json.loads(rest), root, progress)
-            if word in ("ADD", "RUN"):
-                root = with_parents(root)
-                layers.append(tar_of({path: entry for path, entry in root.items() if before.get(path) != entry}))
-        assert base is not None
-        self.images[tag] = of_layers(layers, base.info.config)
-        return self.images[tag].info.id
+    def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
+        with self._call(f"build {name}"):
+            raw = context.read()
+            self.contexts.append(raw)
+            files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
+            below = self._existing(base.id)
+            root, layers = dict(below.root), list(below.layers)
+            for line in files["/Dockerfile"].decode().splitlines():
+                word, _, rest = line.partition(" ")
+                before = dict(root)
+                if word == "FROM":
+                    assert rest == f"${{{BASE_ARGUMENT}}}"
+                elif word == "ADD":
+                    root.update(root_of(files[f"/{rest.split()[0]}"]))
+                elif word == "RUN":
+                    _run(json.loads(rest), root, progress)
+                if word in ("ADD", "RUN"):
+                    root = with_parents(root)
+                    layers.append(tar_of({path: entry for path, entry in root.items() if before.get(path) != entry}))
+            return self._keep(of_layers(layers, below.info.config), name)
+
+    def _keep(self, made: Image, name: str) -> str:
+        self.nameless[made.info.id] = made
+        if name:
+            self.images[name] = made
+        return made.info.id
 
     @contextmanager
-    def save(self, reference: str) -> Iterator[BinaryIO]:
-        self._called(f"save {reference}")
-        found = self._existing(reference)
+    def save(self, image: str) -> Iterator[BinaryIO]:
+        with self._call(f"save {image}"):
+            found = self._existing(image)
         names = [f"{number}/layer.tar" for number in range(len(found.layers))]
         manifest = [{"Config": "config.json", "RepoTags": None, "Layers": names}]
         parts: dict[str, bytes] = dict(zip(names, found.layers, strict=True))
@@ -207,35 +220,46 @@ class FakeEngine:
         yield io.BytesIO(tar_of({f"/{name}": (0o644, content) for name, content in parts.items()}))
 
     @contextmanager
-    def read_directory(self, reference: str, path: str) -> Iterator[BinaryIO]:
-        self._called(f"read_directory {reference}")
+    def read_directory(self, image: str, path: str) -> Iterator[BinaryIO]:
+        with self._call(f"read_directory {image}"):
+            found = self._existing(image)
         parent = posixpath.dirname(path)
         below = {
             name.removeprefix(parent): entry
-            for name, entry in self._existing(reference).root.items()
+            for name, entry in found.root.items()
             if name == path or name.startswith(path + "/")
         }
         if not below:
-            raise BuildFailed(f"{path} is not in {reference}")
+            raise BuildFailed(f"{path} is not in {image}")
         yield io.BytesIO(tar_of(below))
 
-    def run(self, reference: str, *, capabilities: Sequence[str], seconds: int, progress: Progress) -> bytes:
-        self._called(f"run {reference}")
-        self._existing(reference)
+    def run(
+        self,
+        image: str,
+        command: Sequence[str],
+        files: Sequence[BinaryIO],
+        *,
+        capabilities: Sequence[str],
+        seconds: int,
+        progress: Progress,
+    ) -> bytes:
+        with self._call(f"run {image}"):
+            self._existing(image)
         return self.output
 
-    def load(self, archive: Iterator[bytes]) -> None:
-        self._called("load")
-        raw = b"".join(archive)
-        self.archives.append(raw)
-        files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
-        known = {
-            chain: layer
-            for image in self.images.values()
-            for chain, layer in zip(image.chain, image.layers, strict=True)
-            if not self.complete_only
-        }
-        for entry in json.loads(files["/manifest.json"]):
+    def load(self, archive: Iterator[bytes]) -> str:
+        with self._call("load"):
+            raw = b"".join(archive)
+            self.archives.append(raw)
+            files = {path: content for path, (_, content) in root_of(raw).items() if isinstance(content, bytes)}
+            known = {
+                chain: layer
+                for image in (*self.images.values(), *self.nameless.values())
+                for chain, layer in zip(image.chain, image.layers, strict=True)
+                if not self.complete_only
+            }
+            [entry] = json.loads(files["/manifest.json"])
+            assert entry["RepoTags"] is None
             blob = files["/" + entry["Config"]]
             digests = json.loads(blob)["rootfs"]["diff_ids"]
             layers = []
@@ -245,24 +269,35 @@ class FakeEngine:
                     raise BuildFailed(f"the engine did not take the image: open {name}: no such file")
                 layers.append(layer)
             assert digests == [_digest(layer) for layer in layers]
-            for tag in entry["RepoTags"]:
-                self.images[tag] = of_blob(blob, layers)
+            return self._keep(of_blob(blob, layers), "")
+
+    def tag(self, image: str, name: str) -> None:
+        with self._call(f"tag {image} {name}"):
+            self.rename(image, name)
+
+    def rename(self, image: str, name: str) -> None:
+        """Give an image a name, as somebody else does; the image that had it stays without one."""
+        if before := self.images.get(name):
+            self.nameless[before.info.id] = before
+        self.images[name] = self._existing(image)
 
     def sweep(self) -> int:
-        self._called("sweep")
-        return 0
+        with self._call("sweep"):
+            return 0
 
-    def remove(self, reference: str) -> None:
-        self._called(f"remove {reference}")
-        self.images.pop(reference, None)
+    def remove(self, image: str) -> None:
+        with self._call(f"remove {image}"):
+            self.nameless.pop(image, None)
+            for name in [name for name, found in self.images.items() if found.info.id == image]:
+                del self.images[name]
 
-    def push(self, reference: str, progress: Progress) -> str:
-        self._called(f"push {reference}")
-        if self.refuse_push:
-            raise BuildFailed(f"{reference} could not be pushed: denied", hint="`docker login`")
-        self.remote[reference] = self._existing(reference)
-        progress(f"pushed {reference}")
-        return _digest(reference.encode() + self.remote[reference].info.id.encode())
+    def push(self, image: str, reference: str, progress: Progress) -> str:
+        with self._call(f"push {reference}"):
+            if self.refuse_push:
+                raise BuildFailed(f"{reference} could not be pushed: denied", hint="`docker login`")
+            found = self.images[reference] = self.remote[reference] = self._existing(image)
+            progress(f"pushed {reference}")
+        return _digest(reference.encode() + found.info.id.encode())
 
     def _existing(self, reference: str) -> Image:
         found = self._found(reference)
@@ -271,9 +306,9 @@ class FakeEngine:
         return found
 
     def _found(self, reference: str) -> Image | None:
-        """Return the image with this tag or id."""
+        """Return the image with this name or id."""
         by_id = (image for image in self.images.values() if image.info.id == reference)
-        return self.images.get(reference) or next(by_id, None)
+        return self.images.get(reference) or self.nameless.get(reference) or next(by_id, None)
 
 
 def _run(command: list[str], root: Root, progress: Progress) -> None:
@@ -282,6 +317,7 @@ def _run(command: list[str], root: Root, progress: Progress) -> None:
         out = command[-1]
         root[out] = (0o755, None)
         root[f"{out}/runtime"] = (0o644, b"the launcher")
+        root[f"{out}/python3"] = root["/usr/bin/python3"]
         return
     if command[:2] != ["/bin/sh", "-c"]:
         return

@@ -45,7 +45,7 @@ def report(tmp_path: Path) -> PlanReport:
     greet.write_text("print('hello')\n")
 
     @contextmanager
-    def files(_reference: str) -> Iterator[RootTree]:
+    def files(_reference: str, _info: ImageInfo) -> Iterator[RootTree]:
         yield tree(*BASE)
 
     world = PlanWorld(

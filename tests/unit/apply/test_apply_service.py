@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.builders import service_plan, service_text
-from fakes.engine import PYTHON, FakeEngine, image, root_of
+from fakes.engine import PYTHON, FakeEngine, Image, image, root_of
 from fakes.roots import elf_file
 from fakes.stores import MemorySessionStore
 from fakes.workspace import FakeKeys
@@ -93,14 +93,22 @@ def test_every_input_leads_to_a_new_build(bench: Bench, change: Any) -> None:
     assert done.session.outcome in ("updated", "unchanged")
 
 
-def test_a_lost_or_replaced_image_is_built_again_and_is_the_same(bench: Bench) -> None:
+def test_a_lost_image_is_built_again_and_is_the_same(bench: Bench) -> None:
     first = bench.apply()
-    del bench.engine.images[IMAGE]
+    bench.engine.remove(bench.record().image_id)
     again = bench.apply()
     assert again.built
     assert again.facts == first.facts
-    bench.engine.images[IMAGE] = PYTHON
-    assert bench.apply().built
+    assert bench.engine.images[IMAGE].info.labels[LABEL] == first.facts.label()
+
+
+@pytest.mark.parametrize("other", [PYTHON, None], ids=["another", "none"])
+def test_an_image_that_lost_its_name_gets_it_back(bench: Bench, other: Image | None) -> None:
+    first = bench.apply()
+    bench.engine.images.pop(IMAGE)
+    if other:
+        bench.engine.images[IMAGE] = other
+    assert not bench.apply().built
     assert bench.engine.images[IMAGE].info.labels[LABEL] == first.facts.label()
 
 

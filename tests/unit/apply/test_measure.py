@@ -80,7 +80,8 @@ def archive(
 
 
 def compared(file: Path, tmp_path: Path) -> Comparison:
-    return compare("web:1", ArchiveFile(file), tmp_path / "cache")
+    archive = ArchiveFile(file)
+    return compare("web:1", archive.info(), archive, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("packed", [False, True])

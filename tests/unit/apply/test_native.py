@@ -38,6 +38,9 @@ def collected(project: Path, **changes: Any) -> tuple[ServicePlan, NativeSources
     return plan, collect_sources(plan, project, manifest.document)
 
 
+BASE = ImageInfo("sha256:base", "amd64", {})
+
+
 class Engine:
     """An engine that keeps what it is asked to build."""
 
@@ -45,11 +48,8 @@ class Engine:
         self.failure = failure
         self.files: dict[str, bytes] = {}
 
-    def inspect(self, reference: str) -> ImageInfo | None:
-        return ImageInfo("sha256:base", "amd64", {}) if reference in ("base:1", "jdk:1") else None
-
-    def build(self, context: BinaryIO, tag: str, progress: Progress, *, temporary: bool = False) -> str:
-        assert (tag, temporary) == ("sconectl-native/web:latest", False)
+    def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
+        assert (base, name) == (BASE, "sconectl-native/web:latest")
         if self.failure:
             raise self.failure
         with tarfile.open(fileobj=context) as tar:
@@ -65,6 +65,7 @@ def build(engine: Engine, plan: ServicePlan, sources: NativeSources, cache: Path
     return build_native(
         plan,
         sources,
+        BASE,
         engine=engine,  # type: ignore[arg-type]
         environment=BuildEnvironment(),
         cache=cache,
@@ -87,7 +88,7 @@ def test_a_python_program(project: Path, tmp_path: Path, monkeypatch: pytest.Mon
     engine = Engine()
     assert build(engine, plan, sources, tmp_path) == "sha256:native"
     assert complete_plan(plan, sources) is plan
-    assert asked[0][1] == "base:1" and sorted(asked[0][3].files) == ["c.txt", "r.txt"]
+    assert asked[0][1] == BASE and sorted(asked[0][2].files) == ["c.txt", "r.txt"]
     assert [step.split()[0] for step in engine.steps] == ["FROM", "USER", "ADD", "WORKDIR", "RUN", "ADD", "RUN"]
     assert json.loads(engine.steps[-1].removeprefix("RUN ")) == ["/bin/sh", "-c", "echo 1 && echo 2"]
 

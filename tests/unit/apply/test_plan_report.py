@@ -20,6 +20,7 @@ from sconectl.apply.requirements import Requirements
 from sconectl.errors import BuildFailed
 from sconectl.manifest.reader import read_manifest
 from sconectl.plan.service import ServicePlan
+from sconectl.ports import ImageInfo
 from sconectl.toolchains.layer_index import Member
 from sconectl.toolchains.native_build import CopiedFile
 from sconectl.toolchains.root_tree import RootTree
@@ -48,7 +49,7 @@ def report(
     asked: list[str] = []
 
     @contextmanager
-    def files(reference: str) -> Iterator[RootTree]:
+    def files(reference: str, _info: ImageInfo) -> Iterator[RootTree]:
         asked.append(reference)
         yield tree(*(members or BASE))
 
@@ -163,7 +164,7 @@ def test_a_registry_that_does_not_answer_is_no_fault_of_the_plan() -> None:
 
     plan: ServicePlan = service_plan(service_text())
     document = read_manifest(service_text(), "service.yaml", {}).document
-    world = PlanWorld(engine=FakeEngine(), registry=broken, files=lambda _name: pytest.fail("not asked for"))
+    world = PlanWorld(engine=FakeEngine(), registry=broken, files=lambda _name, _info: pytest.fail("not asked for"))
     found = report_plan(plan, NativeSources(), document, world)
     assert found.base.digest == ""
     assert "answers 401" in found.base.missing

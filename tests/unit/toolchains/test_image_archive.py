@@ -44,11 +44,11 @@ def contents(data: bytes) -> dict[str, bytes]:
 
 def test_the_archive_is_what_engines_expect(tmp_path: Path) -> None:
     config, layers = made(tmp_path)
-    data = b"".join(image_archive("name/of:1", config, layers))
+    data = b"".join(image_archive(config, layers))
     assert len(data) % 512 == 0
     content = contents(data)
     [manifest] = json.loads(content["manifest.json"])
-    assert manifest["RepoTags"] == ["name/of:1"]
+    assert manifest["RepoTags"] is None
     assert content[manifest["Config"]] == config
     assert [content[name] for name in manifest["Layers"]] == [found.file().read_bytes() for found in layers]
     assert set(content) == {"manifest.json", manifest["Config"], *manifest["Layers"]}
@@ -61,7 +61,7 @@ def test_layers_that_the_engine_has_are_left_out_and_not_even_made(tmp_path: Pat
         raise AssertionError
 
     known = ImageLayer(layers[0].digest, never)
-    content = contents(b"".join(image_archive("name/of:1", config, [known, layers[1]], left_out=1)))
+    content = contents(b"".join(image_archive(config, [known, layers[1]], left_out=1)))
     [manifest] = json.loads(content["manifest.json"])
     assert len(manifest["Layers"]) == 2
     assert manifest["Layers"][0] not in content and manifest["Layers"][1] in content
@@ -84,7 +84,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     (one, first), (two, second) = made(tmp_path), made(tmp_path / "again")
     assert one == two
-    assert b"".join(image_archive("n:1", one, first)) == b"".join(image_archive("n:1", two, second))
+    assert b"".join(image_archive(one, first)) == b"".join(image_archive(two, second))
 
 
 def test_every_kind_of_member_is_a_tar_of_root(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_huge_layers_fit(tmp_path: Path) -> None:
     sparse = tmp_path / "huge.tar"
     with sparse.open("wb") as file:
         file.truncate(9 << 30)
-    archive = image_archive("n:1", b"{}", [ImageLayer("ab" * 32, lambda: sparse)])
+    archive = image_archive(b"{}", [ImageLayer("ab" * 32, lambda: sparse)])
     with tarfile.open(fileobj=io.BytesIO(next(archive)), mode="r|") as tar:
         first = tar.next()
         assert first is not None and first.size == 9 << 30

@@ -1,4 +1,4 @@
-"""The launcher's layer: its digest is what the launcher will measure of itself, and its tag names its sources."""
+"""The launcher's layer: its digest is what the launcher will measure of itself, and its key depends on its sources."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 from sconectl.ports import ImageInfo
 from sconectl.protect.measure import launcher_index
-from sconectl.toolchains import launcher_bundle
-from sconectl.toolchains.launcher_bundle import _runtime_sources, bundle_tag, launcher_digest, launcher_layer
+from sconectl.toolchains.launcher_bundle import _runtime_sources, bundle_key, launcher_digest, launcher_layer
 from sconectl.toolchains.layer_index import index_layer
 
 from .root_tars import file, folder, link, tar_of, unpack
@@ -29,11 +28,9 @@ def test_the_digest_is_what_the_launcher_measures(tmp_path: Path) -> None:
     assert found == dict.fromkeys(names, (0, 0, "")) and list(found) == names
 
 
-def test_the_tag_depends_on_base_and_sources() -> None:
+def test_the_key_depends_on_base_and_sources() -> None:
     one, two = ImageInfo("sha256:1", "amd64", {}), ImageInfo("sha256:2", "amd64", {})
-    assert bundle_tag(one) == bundle_tag(one) != bundle_tag(two)
-    repository, _, tag = bundle_tag(one).partition(":")
-    assert repository == launcher_bundle.REPOSITORY and len(tag) <= 128
+    assert bundle_key(one) == bundle_key(one) != bundle_key(two)
 
 
 def test_the_sources_are_complete() -> None:

@@ -80,8 +80,8 @@ class Engine(FakeEngine):
         yield io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data
 
 
-def opened(work: Path, data: bytes | BinaryIO, image: Image = IMAGE, reference: str = "x:1") -> NativeImage:
-    with open_native(cast(ImageEngine, Engine(data, image)), reference, work, work / "cache") as native:
+def opened(work: Path, data: bytes | BinaryIO, image: Image = IMAGE) -> NativeImage:
+    with open_native(cast(ImageEngine, Engine(data, image)), "x:1", image.info, work, work / "cache") as native:
         for layer in native.layers:
             assert hashlib.sha256(layer.file.read_bytes()).hexdigest() == layer.digest
         assert native.tree.read("/a/f") == b"2"
@@ -89,9 +89,9 @@ def opened(work: Path, data: bytes | BinaryIO, image: Image = IMAGE, reference: 
     return native
 
 
-def refused(work: Path, data: bytes | BinaryIO, image: Image = IMAGE, reference: str = "x:1") -> str:
+def refused(work: Path, data: bytes | BinaryIO, image: Image = IMAGE) -> str:
     with pytest.raises(BuildFailed) as caught:
-        opened(work, data, image, reference)
+        opened(work, data, image)
     assert not list(work.glob("native-*"))
     return f"{caught.value.message}\n{caught.value.hint}"
 
@@ -167,15 +167,11 @@ def test_another_processor_is_refused_before_anything_is_fetched(tmp_path: Path)
     engine = Engine(b"", image)
     with (
         pytest.raises(BuildFailed, match="image for arm64, and only linux/amd64") as caught,
-        open_native(cast(ImageEngine, engine), "x:1", tmp_path, tmp_path),
+        open_native(cast(ImageEngine, engine), "x:1", image.info, tmp_path, tmp_path),
     ):
         pass
     assert "--platform linux/amd64" in caught.value.hint
     assert engine.count("save") == 0
-
-
-def test_an_image_that_is_not_there(tmp_path: Path) -> None:
-    assert "no image y:1" in refused(tmp_path, b"", reference="y:1")
 
 
 class Dying(io.RawIOBase):
