@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from urllib3.exceptions import HTTPError
 
 from sconectl.adapters.build_trace import BuildTrace
-from sconectl.adapters.leftovers import mark
+from sconectl.adapters.leftovers import mark, temporary_name
 from sconectl.adapters.refusals import hint_for
 from sconectl.errors import BuildFailed
 from sconectl.ports import BASE_ARGUMENT, ImageInfo, Progress
@@ -28,7 +27,6 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder marks what a step writes to stderr."""
 _MADE = re.compile(r" ---> ([0-9a-f]{12})\s*")
 _SHORT = re.compile(r"Successfully built ([0-9a-f]{12,64})\s*")
-_FROM = "sconectl-from"
 
 
 def prefers_buildkit(api: Any) -> bool:
@@ -75,13 +73,14 @@ def _base_reference(api: Any, base: ImageInfo, buildkit: bool) -> Iterator[str]:
     if not buildkit:
         yield base.id
         return
-    name = f"{_FROM}:{secrets.token_hex(16)}"
+    name = temporary_name()
     api.tag(base.id, *name.split(":"), force=True)
     try:
         yield name
     finally:
-        with suppress(DockerException, OSError, HTTPError):
-            api.remove_image(name, noprune=True)
+        with suppress(DockerException, OSError, HTTPError):  # `sweep` of a later run does it
+            if len(api.inspect_image(name).get("RepoTags") or ()) > 1:  # else the image would go with it
+                api.remove_image(name, noprune=True)
 
 
 def _run(api: Any, context: BinaryIO, parameters: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from sconectl.adapters.docker_build import build
 from sconectl.adapters.engine_answers import follow
-from sconectl.adapters.leftovers import LABEL, is_gone, mark
+from sconectl.adapters.leftovers import LABEL, NAMES, is_gone, mark, mark_in
 from sconectl.adapters.refusals import hint_for
 from sconectl.adapters.registry import split_reference
 from sconectl.errors import BuildFailed, EngineUnreachable
@@ -219,6 +219,11 @@ class DockerEngine:
             old = [item["Id"] for item in images if is_gone(item["Labels"][LABEL], local=local)]
             for image in old:
                 self.remove(image)
+            named = self._api.images(filters={"reference": f"{NAMES}/*"})
+            for name in (name for item in named for name in item["RepoTags"] or ()):
+                if is_gone(mark_in(name), local=local):
+                    with suppress(ImageNotFound, NotFound):
+                        self._api.remove_image(name, noprune=True)
         return len(left) + len(old)
 
     def _builder(self, container: str) -> str:

@@ -1,16 +1,21 @@
-"""Who made a temporary container or image, so that a later run can tell whether its maker still needs it.
+"""Who made a temporary container, image or name, so that a later run can tell whether its maker still needs it.
 
 In: nothing, or the mark of another process. Out: the mark of this process, or whether that process is gone.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import platform
+import secrets
 from pathlib import Path
 
 LABEL = "io.sconectl.temporary"
 """Label of containers and images that are removed by the run that made them. Its value is the mark of that run."""
+
+NAMES = "sconectl-from"
+"""Names below this one are removed by the run that gave them. What follows says whose they are."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -23,6 +28,22 @@ def mark() -> str:
     except OSError:
         return ""
     return f"{platform.node()}/{boot}/{namespace}/{process}/{start}"
+
+
+def temporary_name() -> str:
+    """Return a name for an image that nobody else uses, from which `mark_in` reads the mark of this process."""
+    whose = base64.b32encode(mark().encode()).decode().lower().rstrip("=")  # names have no upper case, at most 255
+    return f"{NAMES}/{whose or 'x'}:{secrets.token_hex(8)}"
+
+
+def mark_in(name: str) -> str:
+    """Return the mark of whoever gave a temporary name; nothing for other names."""
+    folder, _, rest = name.partition("/")
+    whose = rest.partition(":")[0].upper()
+    try:
+        return base64.b32decode(whose + "=" * (-len(whose) % 8)).decode() if folder == NAMES else ""
+    except ValueError:
+        return ""
 
 
 def is_gone(other: str, *, local: bool) -> bool:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import tarfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .bad_inputs import member, tiny_program
@@ -50,8 +51,13 @@ class Pair:
     def base(self) -> str:
         return f"sconectl-test/{self.world.name}-base:1"
 
-    def make_base(self) -> str:
+    @cached_property
+    def base_id(self) -> str:
         return import_image(self.base, {"bin/program": tiny_program(), "etc/origin": b"the base image"})
+
+    def make_base(self) -> None:
+        """Give the base image its name, which a test may have given to another one."""
+        must(docker("tag", self.base_id, self.base))
 
     def project(self, which: str, program: str, image: str, **build: object) -> Path:
         """Write a project whose image has `program` as a file, and return its directory."""
@@ -95,5 +101,10 @@ class Pair:
 
     def close(self) -> None:
         """Remove the images."""
-        for image in (self.base, f"sconectl-native/pair-{self.world.name}", *map(self.world.image, ("both", "a", "b"))):
+        for image in (
+            self.base_id,
+            self.base,
+            f"sconectl-native/pair-{self.world.name}",
+            *map(self.world.image, ("both", "a", "b")),
+        ):
             docker("rmi", "-f", image)

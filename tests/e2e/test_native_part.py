@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sconectl.adapters.docker_engine import DockerEngine
+from sconectl.adapters.leftovers import LABEL, mark
 from sconectl.apply.native import build_native, collect_sources
 from sconectl.errors import BuildFailed
 from sconectl.manifest.genservice import GenService
@@ -103,7 +104,7 @@ def test_wheels_are_made_once_and_installed_without_network(bench: Bench) -> Non
     show = ("python3", "-c", "import humanize; print(humanize.__version__)")
     image = bench.build(requirements="r.txt", run=["ls /.sconectl/wheels"])
     assert must(docker("run", "--rm", image, *show)).out == "4.12.3\n"
-    assert not must(docker("images", "-q", "sconectl-wheels")).out
+    assert not must(docker("images", "--all", "--quiet", "--filter", f"label={LABEL}={mark()}")).out
     # The second build has other steps, and no way to trust the index any more.
     (bench.root / "new").write_text("x")
     docker("rmi", "-f", f"sconectl-native/{NAME}")
@@ -146,7 +147,7 @@ def test_a_requirement_that_needs_a_compiler(bench: Bench) -> None:
         bench.build(requirements="r.txt")
     assert "no acceptable C compiler" in caught.value.output
     assert "has to be compiled" in caught.value.hint
-    assert not must(docker("images", "-q", "sconectl-wheels")).out
+    assert not must(docker("images", "--all", "--quiet", "--filter", f"label={LABEL}={mark()}")).out
 
 
 def test_a_step_that_fails_in_its_middle_shows_what_it_printed(bench: Bench) -> None:

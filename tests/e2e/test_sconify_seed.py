@@ -270,7 +270,7 @@ def test_an_interrupted_observation_leaves_nothing(seed: Seed) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background have it ignored
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while "sconectl-trace" not in must(docker("ps", "--format", "{{.Image}}")).out:
+    while "/scone/tracer.py" not in must(docker("ps", "--no-trunc", "--format", "{{.Command}}")).out:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -280,8 +280,5 @@ def test_an_interrupted_observation_leaves_nothing(seed: Seed) -> None:
 
 
 def _left_behind() -> list[str]:
-    names = (
-        must(docker("ps", "-a", "--format", "{{.Image}}")).out
-        + must(docker("images", "--format", "{{.Repository}}")).out
-    )
-    return [name for name in names.split() if "sconectl-trace" in name]
+    commands = must(docker("ps", "-a", "--no-trunc", "--format", "{{.Command}}")).out.splitlines()
+    return [command for command in commands if "/scone/tracer.py" in command]

@@ -57,7 +57,7 @@ def leftovers(world: World, temporary: Path) -> list[str]:
     containers = must(docker("ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.ID}}")).out.split()
     images = must(docker("images", "--all", "--filter", f"label={LABEL}", "--format", "{{.ID}}")).out.split()
     made = must(docker("images", "--format", "{{.Repository}}:{{.Tag}}")).out.split()
-    half = [name for name in made if "-build-" in name or name.startswith("sconectl-wheels:")]
+    half = [name for name in made if name.startswith("sconectl-from/")]
     parts = [str(path) for path in world.target.rglob("*") if path.name.startswith(".")]
     return [*containers, *images, *half, *(path.name for path in temporary.iterdir()), *parts]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from sconectl.adapters.leftovers import is_gone, mark
+from sconectl.adapters.leftovers import is_gone, mark, mark_in, temporary_name
 
 
 def changed(part: int, value: str) -> str:
@@ -48,3 +49,10 @@ def test_before_the_last_boot() -> None:
     old = changed(1, "00000000-0000-0000-0000-000000000000")
     assert is_gone(old, local=True)
     assert not is_gone(old, local=False)  # perhaps another machine of this name
+
+
+def test_a_temporary_name_tells_whose_it_is() -> None:
+    first, second = temporary_name(), temporary_name()
+    assert first != second and mark_in(first) == mark_in(second) == mark()
+    assert re.fullmatch(r"[a-z-]+/[a-z2-7]+:[0-9a-f]+", first) and len(first) < 255
+    assert [mark_in(name) for name in ("python:3", "sconectl-from/x:1", "me/6162:1", "sconectl-from")] == [""] * 4
