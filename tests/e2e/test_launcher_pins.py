@@ -13,8 +13,6 @@ from sconectl.errors import BuildFailed
 from sconectl.toolchains import launcher_bundle
 from sconectl.toolchains.native_build import BuildEnvironment
 
-from .world import docker
-
 
 @pytest.mark.parametrize(
     ("pattern", "instead", "named"),
@@ -41,6 +39,6 @@ def test_the_build_refuses(
     assert info is not None
     environment = BuildEnvironment(Path(ca_bundle).read_bytes() if ca_bundle else b"")
     with pytest.raises(BuildFailed) as refused:
-        launcher_bundle.obtain_bundle(engine, base_image, info, environment, tmp_path, tmp_path, print)
+        launcher_bundle.obtain_bundle(engine, info, environment, tmp_path, tmp_path, print)
     assert named in refused.value.output
-    assert docker("image", "inspect", launcher_bundle.bundle_tag(info)).code != 0
+    assert launcher_bundle.find_launcher(engine, info, tmp_path) is None
