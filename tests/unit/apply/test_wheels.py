@@ -85,7 +85,7 @@ def test_the_context_has_the_files_and_runs_pip_once(engine: Engine, tmp_path: P
         (step,) = [line for line in dockerfile.read().decode().splitlines() if line.startswith("RUN")]
         with tarfile.open(fileobj=files) as inner:
             names = inner.getnames()
-    assert json.loads(step.removeprefix("RUN "))[:6] == ["python3", "-I", "-m", "pip", "wheel", "--wheel-dir"]
+    assert json.loads(step.removeprefix("RUN "))[:7] == ["python3", "-I", "-B", "-m", "pip", "wheel", "--wheel-dir"]
     assert {".sconectl/requirements/r.txt", ".sconectl/requirements/sub/c.txt", ".sconectl/wheels"} <= set(names)
 
 
