@@ -57,7 +57,7 @@ def node_position(file: str, node: Node) -> Position:
     return Position(file, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def compose(text: str, file: str, limit: int) -> list[Node]:
+def compose(text: str, file: str, limit: int, most_nodes: int = MAX_NODES) -> list[Node]:
     """Return the root of each document; an empty document between others is an empty scalar.
 
     Raises `InvalidInput` for broken syntax, and for what is larger than the limits (that of bytes scales the others).
@@ -66,7 +66,7 @@ def compose(text: str, file: str, limit: int) -> list[Node]:
     try:
         while True:
             try:
-                return _restored(_roots(text, file, limit), restores)
+                return _restored(_roots(text, file, limit, most_nodes), restores)
             except MarkedYAMLError as error:
                 hidden = hide(text, error.problem or "")
                 if hidden is None:
@@ -100,10 +100,10 @@ class _Parser(CParser):  # type: ignore[misc]
         pass
 
 
-def _roots(text: str, file: str, limit: int) -> list[Node]:
+def _roots(text: str, file: str, limit: int, most_nodes: int) -> list[Node]:
     # The composer calls itself for every level and would end the process, and a node takes a few hundred bytes:
     # a text that looks deep or full is counted on its events first.
-    most_nodes = max(MAX_NODES, limit // (MAX_BYTES // MAX_NODES))
+    most_nodes = max(most_nodes, most_nodes * limit // MAX_BYTES)
     if _may_be_deep(text) or _may_be_full(text, most_nodes):
         _check_shape(text, file, most_nodes)
     parser = _Parser(text)

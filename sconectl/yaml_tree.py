@@ -20,6 +20,7 @@ from sconectl.findings import Finding, Position
 from sconectl.yaml_nodes import LINE_BREAK, compose, decode, node_position, refusal
 from sconectl.yaml_nodes import MAX_BYTES as MAX_BYTES
 from sconectl.yaml_nodes import MAX_DEPTH as MAX_DEPTH
+from sconectl.yaml_nodes import MAX_NODES as MAX_NODES
 
 Value = dict[str, Any] | list[Any] | str | None
 Path = tuple[str | int, ...]
@@ -27,6 +28,7 @@ Path = tuple[str | int, ...]
 SECRETS = frozenset({"value", "content"})  # fields of manifests and policies: no message names what is in them
 _FIELD = re.compile("[a-z][a-z_]*\\Z")
 MAX_FAULTS = 1000  # of one file; whoever has more does not read them
+MAX_SHOWN = 1000  # characters of a path
 MAX_WALKS = 64  # from the root to one place, before all places are collected
 
 
@@ -63,10 +65,12 @@ class Document:
 
 
 def show_path(path: Path) -> str:
-    """Render a path the way messages show it: `build.copy[0]`."""
+    """Render a path the way messages show it: `build.copy[0]`; what is absurdly long is cut off."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
+        if len(text) > MAX_SHOWN:  # one long key above many faults would be repeated in all of them
+            return f"{text[:MAX_SHOWN]}…"
     return text
 
 
@@ -86,14 +90,22 @@ def lines_of(text: str) -> list[str]:
     return [*lines, ""] if lines[-1] else lines
 
 
-def parse(text: str | bytes, file: str, *, tags: Mapping[str, str] | None = None, limit: int = MAX_BYTES) -> Document:
+def parse(
+    text: str | bytes,
+    file: str,
+    *,
+    tags: Mapping[str, str] | None = None,
+    limit: int = MAX_BYTES,
+    most_nodes: int = MAX_NODES,
+) -> Document:
     """Read one YAML document.
 
     `tags` names the custom tags that are allowed, with the node they stand on (`mapping` or `empty`); `limit` is in
-    bytes. Raises `InvalidInput` for everything that is wrong with the text: encoding, size, syntax, depth, alias
-    expansion, duplicate or structured keys, unknown tags, more than one document.
+    bytes, and `most_nodes` is for texts of up to 1 MiB. Raises `InvalidInput` for everything that is wrong with the
+    text: encoding, size, syntax, depth, alias expansion, duplicate or structured keys, unknown tags, more than one
+    document.
     """
-    documents = _documents(text, file, tags or {}, limit)
+    documents = _documents(text, file, tags or {}, limit, most_nodes)
     if len(documents) > 1:
         second = Position(file, documents[1].lines.start, 1)
         raise refusal(second, "expected a single document; a second one begins here", "put it into a file of its own")
@@ -108,14 +120,14 @@ def parse_all(
     Documents without content are left out; if there is no other, one of them is returned. The limits are those of one
     document (see `parse`) and hold for all of them together. Raises `InvalidInput`.
     """
-    documents = _documents(text, file, tags or {}, limit)
+    documents = _documents(text, file, tags or {}, limit, MAX_NODES)
     return [document for document in documents if document.value is not None] or documents[:1]
 
 
-def _documents(text: str | bytes, file: str, tags: Mapping[str, str], limit: int) -> list[Document]:
+def _documents(text: str | bytes, file: str, tags: Mapping[str, str], limit: int, most_nodes: int) -> list[Document]:
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     decoded = decode(raw, file, limit)
-    roots: list[Node | None] = [*compose(decoded, file, limit)] or [None]
+    roots: list[Node | None] = [*compose(decoded, file, limit, most_nodes)] or [None]
     spans = _spans(decoded, len(roots)) if len(roots) > 1 else [range(1, sys.maxsize)]
     documents, findings = [], []
     for root, span in zip(roots, spans, strict=True):

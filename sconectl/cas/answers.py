@@ -14,6 +14,7 @@ from starlette.responses import Response
 from sconectl import __version__
 
 SIMULATION_HEADER = (b"x-sconectl-simulation", b"true")
+RETRY_AFTER = (b"retry-after", b"1")
 JSON_TYPE = b"application/json"
 PROBLEM_TYPE = JSON_TYPE
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -41,6 +42,6 @@ def json_answer(value: Any, status: int = 200) -> Answer:
     return Answer(_encode(value).encode(), status)
 
 
-def problem_answer(status: int, *causes: str) -> Answer:
-    """Return a refusal."""
-    return Answer(problem(*causes), status)
+def problem_answer(status: int, *causes: str, again: bool = False) -> Answer:
+    """Return a refusal; `again` says that nothing was done and that the same may be asked in a moment."""
+    return Answer(problem(*causes), status, JSON_TYPE, *((RETRY_AFTER,) if again else ()))

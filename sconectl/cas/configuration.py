@@ -10,6 +10,7 @@ import base64
 import re
 from typing import TYPE_CHECKING, Any
 
+from sconectl.cas.limits import DEFAULT
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.secret_places import Filler, SecretValues, key_behind
 from sconectl.cas.tags import Subject, current_tag
@@ -32,14 +33,18 @@ def configuration(
     session_hash: str,
     service: Service,
     measurement: str,
+    *,
+    most: int = DEFAULT.filled_bytes,
 ) -> dict[str, Any]:
     """Return the whole configuration of `service` for the program with this measurement (64 hex digits).
+
+    Texts and files have at most `most` bytes together.
 
     What whoever runs the container may choose is named, not filled in: `{"host": N}` stands for the N-th argument of
     the container, and `host_environment` lists variables to take over (LANG §18). `fs_files` are files that the
     program's launcher reads itself, to have them filled in by `filled_files`.
     """
-    filler = Filler(transaction, values, session, measurement)
+    filler = Filler(transaction, values, session, measurement, most=most)
     image = _image(session, service)
     own = {key: value for key, value in service.environment.items() if not key.startswith(_HOST_VARIABLE)}
     host = (key.removeprefix(_HOST_VARIABLE) for key in service.environment if key.startswith(_HOST_VARIABLE))
@@ -71,7 +76,14 @@ def fspf_subject(session: Session, service: Service) -> Subject | None:
 
 
 def filled_files(
-    transaction: Transaction, values: SecretValues, session: Session, service: Service, measurement: str, files: Any
+    transaction: Transaction,
+    values: SecretValues,
+    session: Session,
+    service: Service,
+    measurement: str,
+    files: Any,
+    *,
+    most: int = DEFAULT.filled_bytes,
 ) -> list[dict[str, str]]:
     """Return the files that a launcher has read, with placeholders replaced (LANG §9, §15).
 
@@ -80,7 +92,7 @@ def filled_files(
     """
     image = _image(session, service)
     listed = {file.path for file in (image.injection_files if image else ()) if file.content is None}
-    filler = Filler(transaction, values, session, measurement, only=image.provide_secrets if image else None)
+    filler = Filler(transaction, values, session, measurement, only=image.provide_secrets if image else None, most=most)
     result = []
     for path, content in _received(files):
         if path not in listed:

@@ -1,8 +1,8 @@
 """Requests to one CAS over one kept connection, repeated where that is safe.
 
 In: an address, a TLS context, requests. Out: answers of bounded size. A GET is repeated after any failure of the
-transport or a transient status; anything else only if no connection could be made, so that nothing was sent. Raises
-`CasUnreachable` and `CasNotTrusted`.
+transport or a transient status; anything else only if nothing was done: no connection could be made, or the CAS says
+that it is busy. Raises `CasUnreachable` and `CasNotTrusted`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Answer:
 
     status: int
     body: bytes
+    again: bool = False
+    """Whether nothing was done because too much goes on, and the same may be asked in a moment."""
 
     def json(self) -> Any:
         """Return the body as plain values, or None if it is not JSON."""
@@ -96,10 +98,12 @@ class Connection:
             raise self._failure(error, sent=False) from error
 
     def post(self, path: str, content: bytes) -> Answer:
-        """Send `content` to `path`; sent once at most."""
+        """Send `content` to `path`; what the CAS does is done once at most."""
         for attempt in range(1, self._attempts + 1):
             try:
-                return self._exchange("POST", path, content)
+                answer = self._exchange("POST", path, content)
+                if not answer.again or attempt == self._attempts:
+                    return answer
             except httpx.TransportError as error:
                 failure = self._failure(error, sent=True)
                 unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
@@ -115,7 +119,8 @@ class Connection:
                 body += chunk
                 if len(body) > _MAX_ANSWER:  # also what nobody has vouched for yet is read here
                     raise CasError(f"the answer of the CAS {self._address} is too large", hint="check host and port")
-        return Answer(response.status_code, bytes(body))
+        again = response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "retry-after" in response.headers
+        return Answer(response.status_code, bytes(body), again)
 
     def _failure(self, error: httpx.TransportError, *, sent: bool) -> CasError:
         causes = _cause_chain(error)

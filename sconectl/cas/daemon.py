@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 from sconectl.cas.exclusive import Running, writer
 from sconectl.cas.exclusive import status as status
 from sconectl.cas.isolated import environment, isolated
-from sconectl.cas.limits import DEFAULT, CountingListener, Limits
+from sconectl.cas.limits import DEFAULT, Limits
+from sconectl.cas.listener import CountingListener
 from sconectl.cas.private_files import private_directory
 from sconectl.errors import CasError
 
@@ -41,12 +42,13 @@ _STOP_SECONDS = 15.0
 PROGRAM = "from sconectl.cli.main import run; run()"
 
 
-def listen(host: str, port: int) -> CountingListener:
+def listen(host: str, port: int, limits: Limits = DEFAULT) -> CountingListener:
     """Return a listening socket that bounds its connections; raises `CasError` if the address cannot be used."""
     address = show_address(host, port)
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         server = CountingListener(family, kind, protocol)
+        server.limits = limits
         try:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind(target)
@@ -90,6 +92,7 @@ def serve(
     *,
     anchor: Path | None = None,
     detached: bool = False,
+    limits: Limits = DEFAULT,
 ) -> None:
     """Serve the CAS in `directory` until a signal ends it; `started` is told the CAS and its address.
 
@@ -97,14 +100,14 @@ def serve(
     the log as soon as the start has succeeded; until then whoever started this process reads it.
     """
     private_directory(directory)
-    with writer(directory) as own, contextlib.closing(listen(host, port)) as server_socket:
+    with writer(directory) as own, contextlib.closing(listen(host, port, limits)) as server_socket:
         from sconectl.cas import https
 
         https.log_to(sys.stderr)
         from sconectl.cas.service import EmbeddedCas
 
-        with contextlib.closing(EmbeddedCas(directory, anchor=anchor)) as cas:
-            server = https.build_server(cas, _names(host))
+        with contextlib.closing(EmbeddedCas(directory, anchor=anchor, limits=limits)) as cas:
+            server = https.build_server(cas, _names(host), limits)
             address = show_address(host, server_socket.getsockname()[1])
             own.describe(address)
             started(cas, address)
@@ -121,8 +124,13 @@ class Started:
     said: str
 
 
-def start_detached(directory: Path, host: str, port: int, *, anchor: Path | None = None) -> Started:
-    """Start a server that outlives this process and return it once it answers; raises `CasError` if it does not."""
+def start_detached(
+    directory: Path, host: str, port: int, *, anchor: Path | None = None, settings: Iterable[str] = ()
+) -> Started:
+    """Start a server that outlives this process and return it once it answers; raises `CasError` if it does not.
+
+    `settings` are limits as `NAME=VALUE`.
+    """
     directory = private_directory(directory.absolute())
     if (already := status(directory)) is not None:
         raise CasError(
@@ -130,7 +138,7 @@ def start_detached(directory: Path, host: str, port: int, *, anchor: Path | None
             hint="stop it with `sconectl cas stop`, or choose another directory with --dir",
         )
     listen(host, port).close()  # an address that cannot be used is better found out here than in a log
-    more = ["--anchor", str(anchor.absolute())] if anchor else []
+    more = [*(["--anchor", str(anchor.absolute())] if anchor else []), *(f"--limit={setting}" for setting in settings)]
     # A pipe, and no file: the disk of the CAS may be full, and then the reason would be lost.
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
         isolated(

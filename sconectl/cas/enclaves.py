@@ -11,7 +11,7 @@ import hmac
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,16 @@ from sconectl.cas.attestation import Quote, check_channel, read_quote, sign_quot
 from sconectl.cas.channels import NONCE_SECONDS, Attested, Channels, Nonces
 from sconectl.cas.configuration import configuration, filled_files, fspf_subject
 from sconectl.cas.enclave_rules import check_enclave, demanded_security, unreadable
+from sconectl.cas.lanes import still_wanted
+from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.one_time_password import Guessing, use_code
 from sconectl.cas.platform import Machine
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.refusal import Busy, CasRefusal
 from sconectl.cas.sealing import derived_key
 from sconectl.cas.secret_places import SecretValues
 from sconectl.cas.tags import move_on
 from sconectl.cas.volumes import volume_subject
-from sconectl.policy.fragments import FragmentError, Resolve, one_time_password_of
+from sconectl.policy.fragments import FragmentError, one_time_password_of
 from sconectl.policy.model import Security, Service, Session
 from sconectl.policy.one_time_password import base32_bytes
 
@@ -40,6 +42,7 @@ _CONFIG_ID = re.compile(
     r"(?P<session>/|[A-Za-z0-9_\-.~/]*[A-Za-z0-9_\-.~])/(?P<service>[A-Za-z0-9_\-.~]+)(?:@(?P<code>.*))?", re.S
 )
 _MAX_CONFIG_ID = 2048
+_ATTEMPTS = 6
 MAIN_FILE_SYSTEM = "fspf"
 """The subject of `update_tag` that is not the name of a volume."""
 
@@ -57,6 +60,17 @@ class _Request:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class _Accepted:
+    """What a program that was accepted asked for; `code_secret` is behind its one-time password (base32)."""
+
+    session: Session
+    hash: str
+    service: Service
+    mode: str
+    code_secret: str | None = field(repr=False)
+
+
 class Enclaves:
     """Attests programs against the sessions in `store` and serves those that were attested."""
 
@@ -67,7 +81,9 @@ class Enclaves:
         machine: Machine,
         values: SecretValues,
         clock: Callable[[], datetime],
+        limits: Limits = DEFAULT,
     ) -> None:
+        self._limits = limits
         self._store = store
         self._keys = keys
         self._machine = machine
@@ -105,9 +121,13 @@ class Enclaves:
                                access_token=access_token, fresh=fresh)  # fmt: skip
             try:
                 return {"config": self._values.retrying(lambda: self._attest(request))}
+            except Busy:
+                raise
             except CasRefusal as refusal:
                 self._record_refusal(request, refusal)
                 raise
+        except Busy:  # says nothing about the program
+            raise
         except CasRefusal as refusal:
             if refusal.details:
                 _log.info("%s: %s", head, "; ".join(refusal.details))
@@ -137,42 +157,71 @@ class Enclaves:
             return {"tag": current}
 
     def _attest(self, request: _Request) -> dict[str, Any]:
-        with self._store.writing() as transaction:
-            version = transaction.session(request.session)
-            if version is None:
-                raise CasRefusal(404, f"Session not found: there is no session {request.session}")
-            session = version.session()
-            service = session.service(request.service)
-            if service is None:
-                raise CasRefusal(404, f"Service not found: session {session.name} has no service {request.service}")
-            check_channel(request.quote, request.channel)
-            resolve = self._values.resolver(transaction, session)
-            security, attestation = demanded_security(session, resolve)
-            key, allowed = self._keys.quoting.public_key(), self._machine.accept_hardware_policies
-            check_enclave(request.quote, session, service, attestation, resolve, key, hardware_allowed=allowed)
-            _check_freshness(security, request)
-            _check_access_token(security, request.access_token)
-            self._check_code(transaction, security, service, resolve, request.code)
-            self._values.refresh(transaction, session)
+        """Decide on one moment of the store, and then note it: only that keeps others from writing."""
+        refreshed = False
+        for _ in range(_ATTEMPTS):
+            with self._store.reading() as transaction:
+                accepted = self._accepted(transaction, request)
+                is_due = not refreshed and self._values.is_due(transaction, accepted.session)
+                config = None if is_due else self._configuration(transaction, request, accepted)
+            if config is None:
+                self._values.refresh(self._store, accepted.session)
+                refreshed = True
+                continue
+            still_wanted()
+            with self._store.writing() as transaction:
+                if transaction.active_hash(request.session) != accepted.hash:
+                    continue
+                self._check_code(transaction, accepted.code_secret, request.code)
+                if isinstance(config, CasRefusal):
+                    raise config
+                _record(transaction, "service_attested", request, accepted.hash, mode=accepted.mode)
             measurement = request.quote.report.measurement
-            config = configuration(transaction, self._values, session, version.hash, service, measurement)
-            _record(transaction, "service_attested", request, version.hash, mode=attestation.mode)
-        attested = Attested(session.name, version.hash, service.name, measurement, self._now())
-        self._channels.remember(request.channel, attested)
-        return config
+            attested = Attested(request.session, accepted.hash, request.service, measurement, self._now())
+            self._channels.remember(request.channel, attested)
+            return config
+        raise Busy(f"Session {request.session} is updated all the time")
 
-    def _check_code(
-        self, transaction: Transaction, security: Security, service: Service, resolve: Resolve, code: str | None
-    ) -> None:
+    def _accepted(self, transaction: Transaction, request: _Request) -> _Accepted:
+        """Return what is asked for, if the session accepts the enclave; a one-time password is still to be checked."""
+        version = transaction.session(request.session)
+        if version is None:
+            raise CasRefusal(404, f"Session not found: there is no session {request.session}")
+        session = version.session()
+        service = session.service(request.service)
+        if service is None:
+            raise CasRefusal(404, f"Service not found: session {session.name} has no service {request.service}")
+        check_channel(request.quote, request.channel)
+        resolve = self._values.resolver(transaction, session)
+        security, attestation = demanded_security(session, resolve)
+        key, allowed = self._keys.quoting.public_key(), self._machine.accept_hardware_policies
+        check_enclave(request.quote, session, service, attestation, resolve, key, hardware_allowed=allowed)
+        _check_freshness(security, request)
+        _check_access_token(security, request.access_token)
         try:
-            text = one_time_password_of(security, service, resolve)
+            code_secret = one_time_password_of(security, service, resolve)
         except FragmentError as error:
             raise unreadable(error) from error
-        if text is None:
+        return _Accepted(session, version.hash, service, attestation.mode, code_secret)
+
+    def _configuration(
+        self, transaction: Transaction, request: _Request, accepted: _Accepted
+    ) -> dict[str, Any] | CasRefusal:
+        """Return the configuration, or why there is none; who has no one-time password is not told that."""
+        measurement, most = request.quote.report.measurement, self._limits.filled_bytes
+        try:
+            return configuration(
+                transaction, self._values, accepted.session, accepted.hash, accepted.service, measurement, most=most
+            )
+        except CasRefusal as refusal:
+            return refusal
+
+    def _check_code(self, transaction: Transaction, code_secret: str | None, code: str | None) -> None:
+        if code_secret is None:
             if code is not None:
                 raise CasRefusal(403, "The session does not ask for a one-time password", "Remove @ and what follows")
             return
-        secret = base32_bytes(text)
+        secret = base32_bytes(code_secret)
         # One scope for all that share the secret: a code that was seen cannot be used for another service.
         scope = hmac.digest(self._scope_key, secret, "sha256").hex()[:32]
         use_code(transaction, self._guessing, scope, secret, code, self._now())
@@ -180,7 +229,8 @@ class Enclaves:
     def _fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
         with self._store.reading() as transaction:
             attested, session, service = self._behind(transaction, channel_der)
-            found = filled_files(transaction, self._values, session, service, attested.measurement, files)
+            most = self._limits.filled_bytes
+            found = filled_files(transaction, self._values, session, service, attested.measurement, files, most=most)
         return {"files": found}
 
     def _behind(self, transaction: Transaction, channel_der: bytes) -> tuple[Attested, Session, Service]:

@@ -7,17 +7,22 @@ that all say that it is a simulation.
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import contextlib
+import gc
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TextIO
 
 import uvicorn
 
 from sconectl.cas.http_protocol import CasProtocol
 from sconectl.cas.limits import DEFAULT, Limits
+from sconectl.cas.listener import CountingListener
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.served import ServedCas
 from sconectl.cas.server import create_app
@@ -27,6 +32,11 @@ from sconectl.errors import CasError
 RENEWAL_SECONDS = 3600.0
 _GRACE_SECONDS = 5
 _BACKLOG = 256
+_READ_BYTES = 1 << 16
+# A thread that computes gives the interpreter to others after this time. An attestation needs it some fifty times.
+_SWITCH_SECONDS = 0.0005
+# A full collection lets nobody else go on; in what a large session consists of it finds nothing.
+_COLLECT = (20_000, 20, 50)
 _FORMAT = "SIMULATION %(asctime)s %(levelname)s %(message)s"
 
 _log = logging.getLogger(__name__)
@@ -48,7 +58,7 @@ class _Marked(logging.Formatter):
 
 def build_server(cas: ServedCas, names: Iterable[str], limits: Limits = DEFAULT) -> HttpsServer:
     """Return the server for `cas`, reachable under `names` too; it runs with `server.run(sockets=[…])`."""
-    context = server_context(cas.keys.serve_as(names), cas.keys.software)
+    context = server_context(cas.keys.serve_as(names), cas.keys.software, limits)
     return HttpsServer(create_app(cas, limits), context, limits, background=lambda: _renewing(cas))
 
 
@@ -87,7 +97,7 @@ class HttpsServer(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 headers=[("x-sconectl-simulation", "true")],
-                timeout_keep_alive=limits.idle,
+                timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # any number does
                 timeout_graceful_shutdown=_GRACE_SECONDS,
                 h11_max_incomplete_event_size=limits.header_bytes,
             )
@@ -97,25 +107,46 @@ class HttpsServer(uvicorn.Server):
         self._background = background
         self._task: asyncio.Task[None] | None = None
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal comes."""
+        before = sys.getswitchinterval(), gc.get_threshold()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        gc.freeze()
+        gc.set_threshold(*_COLLECT)
+        try:
+            super().run(sockets)
+        finally:
+            sys.setswitchinterval(before[0])
+            gc.set_threshold(*before[1])
+            gc.unfreeze()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on `sockets`, and start the background task."""
         loop = asyncio.get_running_loop()
 
-        def protocol() -> CasProtocol:
+        def protocol(listening: CountingListener) -> CasProtocol:
             return CasProtocol(
-                limits=self._limits, config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+                limits=self._limits,
+                listener=listening,
+                config=self.config,
+                server_state=self.server_state,
+                app_state={},
+                _loop=loop,
             )
 
+        # Each connection has a buffer of this size, and so much is decrypted before others have their turn.
+        asyncio.sslproto.SSLProtocol.max_size = _READ_BYTES
         self.servers = [
             await loop.create_server(
-                protocol,
+                partial(protocol, listening),
                 sock=listening,
                 ssl=self._context,
                 backlog=_BACKLOG,
-                ssl_handshake_timeout=self._limits.handshake,
-                ssl_shutdown_timeout=self._limits.goodbye,
+                ssl_handshake_timeout=self._limits.handshake_seconds,
+                ssl_shutdown_timeout=self._limits.goodbye_seconds,
             )
             for listening in sockets or []
+            if isinstance(listening, CountingListener)
         ]
         if self._background is not None:
             self._task = asyncio.ensure_future(self._background())

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from sconectl.cas.store import Transaction, Version
+from sconectl.cas.store import Transaction
+from sconectl.cas.versions import Version
 from sconectl.policy import names
 from sconectl.policy.canonical import hash_of_json, session_hash, to_json
 from sconectl.policy.model import AccessPolicy, Session

@@ -16,3 +16,10 @@ class CasRefusal(Exception):
         self.status = status
         self.causes = causes
         self.details = details
+
+
+class Busy(CasRefusal):
+    """A bound of `limits` is reached that is about what goes on at the same time: 503, to be tried again."""
+
+    def __init__(self, *causes: str) -> None:
+        super().__init__(503, "The CAS is busy", *causes)

@@ -7,6 +7,7 @@ its CAS key, and these keys are what policies name (language §10).
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -14,7 +15,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from sconectl.cas import certificates
 from sconectl.cas.client import normal_address
 from sconectl.cas.keys import CasKeys
+from sconectl.cas.limits import DEFAULT, Limits
+from sconectl.cas.outgoing import Outgoing
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.values import Value
 from sconectl.errors import UsageError
@@ -30,21 +32,23 @@ from sconectl.policy.model import Import
 
 CHAIN_PATH = "/v1/sim/certificate-chain"
 EXPORTS_PATH = "/v1/sim/exports"
-_TIMEOUT = httpx.Timeout(10, connect=5)
-_MAX_ANSWER = 1 << 21
 _CHAIN_LENGTH = 3
 
 
 class OtherCases:
     """All other CASes, as the CAS with these keys talks to them."""
 
-    def __init__(self, keys: CasKeys) -> None:
+    def __init__(self, keys: CasKeys, limits: Limits = DEFAULT) -> None:
         self._keys = keys
+        self._outgoing = Outgoing(limits)
         self._lock = threading.Lock()
         self._identity: bytes = b""
 
-    def fetch(self, wanted: Import, importer: tuple[str, str]) -> Value:
-        """Return the secret that `wanted` names for the session `importer` (name, hash); raises `CasRefusal`."""
+    def fetch(self, wanted: Import, importer: tuple[str, str], until: float) -> Value:
+        """Return the secret that `wanted` names for the session `importer` (name, hash); raises `CasRefusal`.
+
+        All of it has to be done at `until` (`time.monotonic`).
+        """
         head = f"Importing a secret from the CAS {wanted.cas_url} failed"
         request = {
             "session": wanted.session,
@@ -54,19 +58,28 @@ class OtherCases:
         }
         try:
             address = normal_address(wanted.cas_url or "")
-            context = self._context(_trusted(_chain_of(address), wanted))
-            status, body = _exchange(context, "POST", address, EXPORTS_PATH, json.dumps(request).encode())
+            context = self._context(_trusted(self._chain_of(address, until), wanted))
+            message = json.dumps(request).encode()
+            status, body = self._outgoing.exchange(context, "POST", address, EXPORTS_PATH, message, until)
             answer = json.loads(body)
-            if status == httpx.codes.OK:
+            if status == http.client.OK:
                 return Value.from_dict(answer["value"])
             causes = [str(cause) for cause in answer["msg"]]
         except UsageError as error:
             raise CasRefusal(403, head, error.message) from error
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             raise CasRefusal(503, head, f"It cannot be reached, or does not prove its key ({error})") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CasRefusal(503, head, "It gave an answer that is not understood") from error
         raise CasRefusal(403, head, *causes)
+
+    def _chain_of(self, address: str, until: float) -> list[x509.Certificate]:
+        """Return the issuers that a CAS names; nothing is believed before one of them has the expected key."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        _, body = self._outgoing.exchange(context, "GET", address, CHAIN_PATH, None, until)
+        return x509.load_pem_x509_certificates(body)
 
     def _context(self, anchor: x509.Certificate) -> ssl.SSLContext:
         """Return a TLS context that trusts `anchor` only and shows who we are."""
@@ -114,30 +127,6 @@ def _trusted(chain: list[x509.Certificate], wanted: Import) -> x509.Certificate:
     if found != expected:
         raise CasRefusal(403, f"The CAS {wanted.cas_url} has the key {found}, but the session expects {expected}")
     return candidate
-
-
-def _chain_of(address: str) -> list[x509.Certificate]:
-    """Return the issuers that a CAS names; nothing is believed before one of them has the expected key."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    _, body = _exchange(context, "GET", address, CHAIN_PATH, None)
-    return x509.load_pem_x509_certificates(body)
-
-
-def _exchange(
-    context: ssl.SSLContext, method: str, address: str, path: str, content: bytes | None
-) -> tuple[int, bytes]:
-    body = bytearray()
-    with (
-        httpx.Client(verify=context, timeout=_TIMEOUT, trust_env=False) as client,
-        client.stream(method, f"https://{address}{path}", content=content) as response,
-    ):
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > _MAX_ANSWER:
-                raise ValueError("the answer is too large")
-    return response.status_code, bytes(body)
 
 
 def export_request(message: Any) -> tuple[str, str | None, str, tuple[str, str]]:

@@ -14,22 +14,33 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope
 
 from sconectl.cas.access import Principal
-from sconectl.cas.http_protocol import PEER_CERTIFICATE, PEER_CHAIN
+from sconectl.cas.budgets import SMALL, Budget
+from sconectl.cas.http_protocol import CUSTOMER, PEER_CERTIFICATE, PEER_CHAIN
+from sconectl.cas.lanes import Abandoned, Customer
 from sconectl.cas.limits import Limits
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.refusal import Busy, CasRefusal
 
 NO_CERTIFICATE = "This needs a TLS client certificate"
 MALFORMED = "The request is malformed"
 _MISSING = object()
+_CACHED_CERTIFICATE = 4096  # bytes; a cache that strangers fill holds nothing large
 
 
 class Call:
     """A request that is being answered."""
 
-    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits, bodies: Budget) -> None:
         self._scope = scope
         self._receive = receive
         self._limits = limits
+        self._bodies = bodies
+        self._held = 0
+
+    @property
+    def customer(self) -> Customer:
+        """For whom this is done."""
+        found: Customer = self._scope["state"][CUSTOMER]
+        return found
 
     @property
     def parameter(self) -> str:
@@ -54,7 +65,7 @@ class Call:
         if certificate is None:
             return None
         try:
-            return _principal(certificate)
+            return _principal(certificate) if len(certificate) <= _CACHED_CERTIFICATE else Principal.of(certificate)
         except ValueError as error:
             raise CasRefusal(401, "The TLS client certificate cannot be used", str(error)) from error
 
@@ -68,52 +79,79 @@ class Call:
     def peer_chain(self) -> list[bytes]:
         """Return what the client presented (DER), its own certificate first; raises 401 if it presented nothing."""
         self.channel()
-        return list(self._scope["state"][PEER_CHAIN])
+        return list(self._scope["state"][PEER_CHAIN]())
 
-    async def body(self) -> bytes:
-        """Return the body; raises 413 before reading it if its length is announced, 400 if the client hangs up."""
-        limit = self._limits.body_bytes
+    async def body(self, limit: int | None = None) -> bytes:
+        """Return the body, of at most `limit` bytes; one that announces more is not read.
+
+        Raises `CasRefusal` 413, `Busy` if all bodies together take too much memory, `Abandoned` if the client hangs up.
+        """
+        limit = limit or self._limits.body_bytes
         too_large = CasRefusal(413, f"The body has more than {limit} bytes")
         for name, value in self._scope["headers"]:
-            if name == b"content-length" and int(value) > limit:
-                raise too_large
-        body: bytes = b""
+            if name == b"content-length":
+                if int(value) > limit:
+                    raise too_large
+                self._hold(int(value))
+        parts: list[bytes] = []
+        size = 0
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise CasRefusal(400, "The client hung up")
-            body += message.get("body", b"")
-            if len(body) > limit:
+                raise Abandoned
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
                 raise too_large
+            self._hold(size)
             if not message.get("more_body", False):
-                return body
+                return b"".join(parts)
+
+    def _hold(self, size: int) -> None:
+        """Count a body of `size` bytes among all that are held."""
+        if size > max(SMALL, self._held):
+            if not self._bodies.take(self.customer.address, size - self._held):
+                raise Busy("Too many large bodies are being worked on")
+            self._held = size
+
+    def release(self) -> None:
+        """Count the body no more."""
+        if self._held:
+            self._bodies.give_back(self.customer.address, self._held)
+            self._held = 0
 
     async def json(self, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
-        """Return the JSON object in the body. It has exactly the keys of `kinds`, with values of these types.
+        """Return the JSON object in a short body. It has exactly the keys of `kinds`, with values of these types.
 
         A key whose types include `NoneType` may be missing and is then None.
         """
-        try:
-            found = json.loads(await self.body(), parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise CasRefusal(400, MALFORMED, "The body is not JSON") from error
-        if not isinstance(found, Mapping) or not set(found) <= set(kinds):
-            raise CasRefusal(400, MALFORMED, f"Expected a JSON object with {', '.join(sorted(kinds))}")
-        message = {key: found.get(key, None if _optional(kind) else _MISSING) for key, kind in kinds.items()}
-        for key, kind in kinds.items():
-            if message[key] is _MISSING or not isinstance(message[key], kind):
-                raise CasRefusal(400, MALFORMED, f"{key} is missing or of another type")
-        return message
+        return message_in(await self.body(self._limits.attest_bytes), **kinds)
 
     async def json_object(self) -> dict[str, Any]:
-        """Return the JSON object in the body, whatever its keys."""
-        try:
-            found = json.loads(await self.body(), parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise CasRefusal(400, MALFORMED, "The body is not JSON") from error
+        """Return the JSON object in a short body, whatever its keys."""
+        found = _plain(await self.body(self._limits.attest_bytes))
         if not isinstance(found, dict):
             raise CasRefusal(400, MALFORMED, "Expected a JSON object")
         return found
+
+
+def message_in(body: bytes, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """Return the JSON object in `body`, which has exactly the keys of `kinds` (see `Call.json`)."""
+    found = _plain(body)
+    if not isinstance(found, Mapping) or not set(found) <= set(kinds):
+        raise CasRefusal(400, MALFORMED, f"Expected a JSON object with {', '.join(sorted(kinds))}")
+    message = {key: found.get(key, None if _optional(kind) else _MISSING) for key, kind in kinds.items()}
+    for key, kind in kinds.items():
+        if message[key] is _MISSING or not isinstance(message[key], kind):
+            raise CasRefusal(400, MALFORMED, f"{key} is missing or of another type")
+    return message
+
+
+def _plain(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise CasRefusal(400, MALFORMED, "The body is not JSON") from error
 
 
 def _optional(kind: type | tuple[type, ...]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sconectl.cas.formats import write
+from sconectl.cas.limits import DEFAULT
 from sconectl.cas.refusal import CasRefusal
 from sconectl.policy.fragments import Resolve
 from sconectl.policy.model import Session
@@ -24,7 +25,7 @@ from sconectl.policy.placeholders import (
 )
 
 if TYPE_CHECKING:
-    from sconectl.cas.store import Transaction
+    from sconectl.cas.store import Store, Transaction
     from sconectl.cas.values import Value
 
 KEY_BYTES = 32
@@ -42,7 +43,10 @@ class SecretValues(Protocol):
     def resolver(self, transaction: Transaction, session: Session) -> Resolve:
         """Return what reads the secrets that sections of `session` refer to."""
 
-    def refresh(self, transaction: Transaction, session: Session) -> None:
+    def is_due(self, transaction: Transaction, session: Session) -> bool:
+        """Say whether certificates have to be issued anew."""
+
+    def refresh(self, store: Store, session: Session) -> None:
         """Issue certificates anew whose time has come."""
 
     def retrying(self, operation: Callable[[], _Result]) -> _Result:
@@ -65,7 +69,8 @@ def key_behind(transaction: Transaction, values: SecretValues, session: Session,
 class Filler:
     """Replaces the placeholders in texts of one session, for a program with the measurement `software_identity`.
 
-    `only` restricts the secrets that may be used (LANG §15, provide_secrets).
+    `only` restricts the secrets that may be used (LANG §15, provide_secrets); `most` is how many bytes all texts
+    together may have in the end.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Filler:
         software_identity: str,
         *,
         only: Collection[str] | None = None,
+        most: int = DEFAULT.filled_bytes,
     ) -> None:
         self._transaction = transaction
         self._source = values
@@ -84,14 +90,31 @@ class Filler:
         self._only = only
         self._kinds: dict[str, str | None] = {secret.name: secret.kind for secret in session.secrets}
         self._values: dict[str, Value] = {}
+        self._written: dict[tuple[str, str], bytes] = {}
+        self._most = self._left = most
 
     def text(self, template: str, place: str) -> str:
         """Return `template` with values in it, as text."""
-        return _filled(substitute_text, template, place, lambda placeholder: self._fill(placeholder, text_only=True))
+        try:
+            return substitute_text(template, lambda found: self._fill(found, text_only=True), self._reserve)
+        except PlaceholderError as error:
+            raise _unfit(place, error) from error
 
     def content(self, template: str, place: str) -> bytes:
         """Return `template` with values in it, as the bytes of a file."""
-        return _filled(substitute, template, place, lambda placeholder: self._fill(placeholder, text_only=False))
+        try:
+            return substitute(template, lambda found: self._fill(found, text_only=False), self._reserve)
+        except PlaceholderError as error:
+            raise _unfit(place, error) from error
+
+    def _reserve(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise CasRefusal(
+                413,
+                "Filling the secrets in makes too much of it",
+                f"At most {self._most} bytes are given out at a time, with all placeholders replaced",
+            )
 
     def _fill(self, placeholder: Placeholder, *, text_only: bool) -> bytes:
         name = target_of(placeholder, self._kinds).secret
@@ -100,7 +123,10 @@ class Filler:
         value = self._value(name)
         # Only now the kind of an import that does not state one is known, so formats are checked again.
         target = check(placeholder, self._kinds | {name: value.kind}, text_only=text_only)
-        return write(value, target.format)
+        key = (name, target.format)
+        if key not in self._written:
+            self._written[key] = write(value, target.format)
+        return self._written[key]
 
     def _value(self, name: str) -> Value:
         if name not in self._values:
@@ -108,18 +134,6 @@ class Filler:
                 self._transaction, self._session, name, software_identity=self._software_identity
             )
         return self._values[name]
-
-
-def _filled(
-    replace: Callable[[str, Callable[[Placeholder], bytes]], _Result],
-    template: str,
-    place: str,
-    fill: Callable[[Placeholder], bytes],
-) -> _Result:
-    try:
-        return replace(template, fill)
-    except PlaceholderError as error:
-        raise _unfit(place, error) from error
 
 
 def _unfit(place: str, error: PlaceholderError) -> CasRefusal:

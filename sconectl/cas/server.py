@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,9 +21,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sconectl.cas.answers import Answer, problem_answer
+from sconectl.cas.budgets import SMALL, Budget
 from sconectl.cas.endpoints import Endpoints
+from sconectl.cas.http_protocol import READ
+from sconectl.cas.lanes import Abandoned
 from sconectl.cas.limits import DEFAULT, Limits
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.refusal import Busy, CasRefusal
 from sconectl.cas.requests import Call
 from sconectl.cas.routes import ROWS
 from sconectl.cas.served import ServedCas
@@ -37,21 +41,35 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 def create_app(cas: ServedCas, limits: Limits = DEFAULT) -> ASGIApp:
     """Return the application that serves `cas`."""
-    endpoints = Endpoints(cas, limits.writers)
+    endpoints = Endpoints(cas, limits)
     app = Starlette(
-        routes=list(_routes(endpoints, limits)),
+        routes=list(_routes(endpoints, _Bounds.of(limits))),
         exception_handlers={HTTPException: _http_error},
     )
     app.router.redirect_slashes = False  # a redirect would lead clients off the documented paths
     return app
 
 
-def _routes(endpoints: Endpoints, limits: Limits) -> Iterable[Route]:
+@dataclass(frozen=True)
+class _Bounds:
+    """What all paths share: the limits, and what all bodies and answers together may take."""
+
+    limits: Limits
+    bodies: Budget
+    answers: Budget
+
+    @classmethod
+    def of(cls, limits: Limits) -> _Bounds:
+        bodies = Budget(limits.bodies_bytes, limits.bodies_bytes_per_address)
+        return cls(limits, bodies, Budget(limits.answers_bytes, limits.answers_bytes))
+
+
+def _routes(endpoints: Endpoints, bounds: _Bounds) -> Iterable[Route]:
     paths: dict[str, dict[str, Handler]] = {}
     for row in ROWS:
         paths.setdefault(row.matches, {})[row.method] = getattr(endpoints, row.handler)
     for path, handlers in paths.items():
-        route = Route(path, _Endpoint(handlers, limits), methods=list(handlers))
+        route = Route(path, _Endpoint(handlers, bounds), methods=list(handlers))
         # Clients take 405 for HEAD as a proof of denial (CAS API section 3); Starlette would add it to every GET.
         route.methods = set(handlers)
         yield route
@@ -60,26 +78,46 @@ def _routes(endpoints: Endpoints, limits: Limits) -> Iterable[Route]:
 class _Endpoint:
     """Everything that happens on one path."""
 
-    def __init__(self, handlers: dict[str, Handler], limits: Limits) -> None:
+    def __init__(self, handlers: dict[str, Handler], bounds: _Bounds) -> None:
         self._handlers = handlers
-        self._limits = limits
+        self._bounds = bounds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(scope, receive, self._limits)
+        call = Call(scope, receive, self._bounds.limits, self._bounds.bodies)
         try:
-            answer = await self._handlers[scope["method"]](call)
+            answer = await self._answer(call, scope)
+        except Abandoned:
+            return
+        finally:
+            call.release()
+        size = len(answer.body) if len(answer.body) > SMALL else 0
+        address = call.customer.address
+        if size and not self._bounds.answers.take(address, size):
+            size, answer = 0, problem_answer(503, "The CAS is busy", "Too many large answers are not read")
+        if answer.status_code >= 400 or scope["method"] != "GET":
+            _log.info("%d %s by %s", answer.status_code, _shown(scope), _client(call))
+        try:
+            await answer(scope, receive, send)
+            if size:
+                await scope["state"][READ]()
+        finally:
+            if size:
+                self._bounds.answers.give_back(address, size)
+
+    async def _answer(self, call: Call, scope: Scope) -> Answer:
+        try:
+            return await self._handlers[scope["method"]](call)
+        except Abandoned:
+            raise
         except CasRefusal as refusal:
-            answer = problem_answer(refusal.status, *refusal.causes)
+            return problem_answer(refusal.status, *refusal.causes, again=isinstance(refusal, Busy))
         except CasError as error:
             _log.error("%s failed: %s", _shown(scope), error.message)
-            answer = problem_answer(503, "The CAS cannot do this now", "Its log says why")
+            return problem_answer(503, "The CAS cannot do this now", "Its log says why")
         except Exception as bug:  # its text may hold what must not be logged or answered; where it happened does not
             where = "".join(traceback.format_tb(bug.__traceback__))
             _log.error("%s failed: %s, which is a bug\n%s", _shown(scope), type(bug).__name__, where)
-            answer = problem_answer(500, "The CAS failed", "Its log says why")
-        if answer.status_code >= 400 or scope["method"] != "GET":
-            _log.info("%d %s by %s", answer.status_code, _shown(scope), _client(call))
-        await answer(scope, receive, send)
+            return problem_answer(500, "The CAS failed", "Its log says why")
 
 
 def _shown(scope: Scope) -> str:

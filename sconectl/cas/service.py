@@ -6,43 +6,35 @@ values. Raises `CasRefusal` for everything it does not grant. What concerns runn
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sconectl import __version__
 from sconectl.cas import namespaces, trust
-from sconectl.cas.access import Client, Principal, grants, is_creator
+from sconectl.cas.access import Client, Principal, grants
 from sconectl.cas.anchor import Anchor, default_anchor
 from sconectl.cas.enclaves import Enclaves
+from sconectl.cas.granted import record, require
 from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.platform import load_machine
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.remote import OtherCases, export_request, proved_keys
 from sconectl.cas.renewal import is_due
+from sconectl.cas.session_cache import SessionCache
 from sconectl.cas.sharing import Importer, Sharing, Target, remote_target
-from sconectl.cas.store import Store, Transaction, Version
-from sconectl.cas.uploads import Upload, read_upload
-from sconectl.cas.values import Stored, secrets_for, value_object
-from sconectl.cas.volumes import volume_secrets
+from sconectl.cas.store import Store, Transaction
+from sconectl.cas.storing import Storing, Uploaded
+from sconectl.cas.uploads import read_upload
+from sconectl.cas.values import Stored, value_object
+from sconectl.cas.versions import Version
 from sconectl.errors import CasError
-from sconectl.key_hash import normal_certificate
 from sconectl.policy.canonical import session_hash
-from sconectl.policy.model import Session, parse_session
+from sconectl.policy.model import parse_session
 from sconectl.ports import StoredSession
-from sconectl.yaml_tree import MAX_BYTES
-
-
-@dataclass(frozen=True)
-class Uploaded:
-    """What became of an upload: the hash of the stored session, and what should be said about it."""
-
-    hash: str
-    created: bool
-    warnings: tuple[str, ...] = ()
 
 
 def _now() -> datetime:
@@ -52,20 +44,25 @@ def _now() -> datetime:
 class EmbeddedCas:
     """A CAS whose whole state is one directory (and the freshness anchor outside of it); made on first use."""
 
-    def __init__(self, directory: Path, *, anchor: Path | None = None, clock: Any = _now) -> None:
+    def __init__(
+        self, directory: Path, *, anchor: Path | None = None, clock: Any = _now, limits: Limits = DEFAULT
+    ) -> None:
         self.directory = directory
         self.keys: CasKeys = load_or_create(directory)
         self._clock = clock
+        self._limits = limits
         self._store = Store(
             directory,
             self.keys.sealing,
             audit_key=self.keys.audit,
             anchor=Anchor(anchor or default_anchor(self.keys.cas_key_hash), self.keys.sealing),
+            cache=SessionCache(limits.cache_bytes),
         )
-        self._others = OtherCases(self.keys)
-        self._sharing = Sharing(clock, self._others.fetch)
+        self._others = OtherCases(self.keys, limits)
+        self._sharing = Sharing(clock, self._others.fetch, limits)
+        self._storing = Storing(self._store, self._sharing, limits, clock)
         self.machine = load_machine(directory)
-        self.enclaves = Enclaves(self._store, self.keys, self.machine, self._sharing, clock)
+        self.enclaves = Enclaves(self._store, self.keys, self.machine, self._sharing, clock, limits)
         with self._store.writing() as transaction:
             namespaces.ship_root(transaction)
 
@@ -82,39 +79,8 @@ class EmbeddedCas:
         """Create or update the session in `body` (YAML, signed or encrypted) for `principal`."""
         raw = body.encode() if isinstance(body, str) else body
         allowed = self.machine.accept_hardware_policies
-        upload = read_upload(raw, principal, self.keys.encryption, hardware_allowed=allowed)
-        return self._sharing.retrying(lambda: self._store_upload(upload))
-
-    def _store_upload(self, upload: Upload) -> Uploaded:
-        session, client = upload.session, upload.client
-        with self._store.writing() as transaction:
-            current = transaction.session(session.name)
-            active = current.session() if current else None
-            if current is None or active is None:
-                self._may_create(transaction, session, client)
-            else:
-                self._may_update(transaction, session, current, active, client)
-            session = _with_creator(session, active, client)
-            version = namespaces.version_of(session)
-            if _is_too_long(version):
-                raise CasRefusal(413, f"The session has more than {MAX_BYTES} bytes when its aliases are written out")
-            secrets = secrets_for(
-                session,
-                transaction.stored(session.name),
-                active,
-                self._sharing.imported(transaction, session),
-                self._clock(),
-            )
-            secrets |= volume_secrets(session, transaction.stored(session.name))
-            if active is None:
-                namespaces.seal_root(transaction)
-            transaction.append(session.name, version)
-            transaction.replace_stored(session.name, secrets)
-            if session.salt is not None:
-                transaction.mark_salted(session.name)
-            event = "session_created" if active is None else "session_updated"
-            self._record(transaction, event, session.name, version.hash, client)
-        return Uploaded(version.hash, active is None, upload.warnings)
+        upload = read_upload(raw, principal, self.keys.encryption, self._limits, hardware_allowed=allowed)
+        return self._sharing.retrying(lambda: self._storing.store(upload))
 
     def read(self, name: str, principal: Principal | None, hash_: str | None = None) -> StoredSession:
         """Return the active version of a session, or an older one by hash; the active policy decides."""
@@ -123,13 +89,15 @@ class EmbeddedCas:
         return self._sharing.retrying(lambda: self._read(name, principal, hash_))
 
     def _read(self, name: str, principal: Principal, hash_: str | None) -> StoredSession:
-        with self._store.writing() as transaction:
+        client = Client(principal)
+        with self._store.reading() as transaction:
             current = _active(transaction, name)
-            self._require(transaction, current.session(), "read", Client(principal), f"Reading session {name} failed")
+            require(transaction, self._sharing, current.session(), "read", client, f"Reading session {name} failed")
             wanted = current if hash_ is None else transaction.session(name, hash_)
-            if wanted is None:
-                raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
-            self._record(transaction, "session_read", name, wanted.hash, Client(principal))
+        if wanted is None:
+            raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
+        with self._store.writing() as transaction:
+            record(transaction, "session_read", name, wanted.hash, client)
         _check_text(wanted.text, wanted.hash)
         return StoredSession(wanted.text, wanted.hash)
 
@@ -142,7 +110,7 @@ class EmbeddedCas:
             current = _active(transaction, name)
             if not transaction.is_salted(name):
                 head = f"Reading the hash of session {name} failed"
-                self._require(transaction, current.session(), "read", Client(principal), head)
+                require(transaction, self._sharing, current.session(), "read", Client(principal), head)
         return current.hash
 
     def list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
@@ -156,14 +124,16 @@ class EmbeddedCas:
             resolve = self._sharing.resolver(transaction, session)
             if not grants(session, "create_sessions", client, resolve).allowed:
                 head = f"Listing the sessions in {namespace} failed"
-                self._require(transaction, session, "list_sessions", client, head)
+                require(transaction, self._sharing, session, "list_sessions", client, head)
             children = transaction.children(namespace)
+        if len(children) > self._limits.listed_sessions:
+            raise CasRefusal(413, f"More than {self._limits.listed_sessions} sessions are in {namespace}")
         return [{"name": name, "hash": hash_} for name, hash_ in children if name != namespaces.ROOT]
 
     def quick_value(self, name: str, secret_name: str) -> dict[str, Any] | None:
         """Return what `public_value` does if one row has the answer, else None; never waits for anything."""
         with self._store.reading() as transaction:
-            stored = transaction.stored_secret(name, secret_name)
+            stored = transaction.stored_secret(name, secret_name, _QUICK)
         if stored is None or not stored.public or self._due(stored):
             return None
         return value_object(stored.kind, stored.content, stored.expires, stored.renew)
@@ -181,16 +151,17 @@ class EmbeddedCas:
         return {secret: self.public_value(name, secret) for secret in public}
 
     def _public_value(self, name: str, secret_name: str) -> dict[str, Any]:
-        with self._store.writing() as transaction:
+        with self._store.reading() as transaction:
             session = _active(transaction, name).session()
-            secret = session.secret(secret_name)
-            if secret is None or not secret.export_public:
-                raise CasRefusal(
-                    404,
-                    f"Reading value {secret_name} of /session={name} failed for a public client",
-                    "There is no such secret, or it is not public",
-                )
-            self._sharing.refresh(transaction, session)
+        secret = session.secret(secret_name)
+        if secret is None or not secret.export_public:
+            raise CasRefusal(
+                404,
+                f"Reading value {secret_name} of /session={name} failed for a public client",
+                "There is no such secret, or it is not public",
+            )
+        self._sharing.refresh(self._store, session)
+        with self._store.reading() as transaction:
             stored = transaction.stored_secret(name, secret_name)
             if stored is not None:
                 return value_object(stored.kind, stored.content, stored.expires, stored.renew)
@@ -225,8 +196,9 @@ class EmbeddedCas:
         return len(due)
 
     def _renew_session(self, name: str) -> None:
-        with self._store.writing() as transaction:
-            self._sharing.refresh(transaction, _active(transaction, name).session())
+        with self._store.reading() as transaction:
+            session = _active(transaction, name).session()
+        self._sharing.refresh(self._store, session)
 
     def check(self) -> None:
         """Raise `CasError` if the store cannot be used."""
@@ -236,53 +208,6 @@ class EmbeddedCas:
     def _due(self, stored: Stored) -> bool:
         return is_due(stored, self._clock())
 
-    def _may_create(self, transaction: Transaction, session: Session, client: Client) -> None:
-        if session.predecessor is not None:
-            raise CasRefusal(
-                404,
-                f"Session not found: there is no session {session.name} to update",
-                "The session names a predecessor",
-            )
-        head = f"Creating session {session.name} failed"
-        namespace = namespaces.parent(session.name)
-        version = transaction.session(namespace)
-        if version is None:
-            raise CasRefusal(404, head, f"Namespace not found: create session {namespace} first")
-        self._require(transaction, version.session(), "create_sessions", client, head)
-        if session.namespace_hash not in (None, version.hash):
-            raise CasRefusal(409, head, f"The namespace {namespace} has another hash than namespace_hash says")
-
-    def _may_update(
-        self, transaction: Transaction, session: Session, current: Version, active: Session, client: Client
-    ) -> None:
-        head = f"Updating session {session.name} failed"
-        self._require(transaction, active, "update", client, head)
-        if session.predecessor is None:
-            raise CasRefusal(409, head, "Session already exists, please specify predecessor hash")
-        if session.predecessor != current.hash:
-            if transaction.session(session.name, session.predecessor) is None:
-                raise CasRefusal(404, head, "Session not found: it has no version with the predecessor's hash")
-            raise CasRefusal(409, head, "The predecessor is not the active version of the session (stale predecessor)")
-
-    def _require(self, transaction: Transaction, session: Session, operation: str, client: Client, head: str) -> None:
-        grant = grants(session, operation, client, self._sharing.resolver(transaction, session))
-        if grant.allowed:
-            return
-        status = 401 if client == Client() else 403
-        reason = f"The access policy of {session.name} does not grant {operation} to {client}"
-        raise CasRefusal(status, head, reason, *grant.ignored)
-
-    @staticmethod
-    def _record(transaction: Transaction, event: str, name: str, hash_: str, client: Client) -> None:
-        fields: dict[str, Any] = {"session": name}
-        if client.principal is not None:
-            fields["client"] = client.principal.key_hash
-        if client.signers:
-            fields["signers"] = sorted(client.signers)
-        if transaction.is_salted(name):
-            fields["hash"] = hash_
-        transaction.record(event, **fields)
-
 
 def _active(transaction: Transaction, name: str) -> Version:
     version = transaction.session(name)
@@ -291,34 +216,18 @@ def _active(transaction: Transaction, name: str) -> Version:
     return version
 
 
-def _with_creator(session: Session, active: Session | None, client: Client) -> Session:
-    """Set the creator: the uploader, unless an update states that the creator stays who it was.
-
-    A policy that never mentions CREATOR has none, so that its hash is known before the upload. The creator of a signed
-    session was checked against its signatures when it was read.
-    """
-    if client.signers:
-        return session
-    if client.principal is None:
-        raise CasRefusal(401, "This needs a TLS client certificate")
-    creator = client.principal.certificate_pem
-    if session.creator is not None and not is_creator(session.creator, client):
-        known = active.creator if active is not None else None
-        if not isinstance(known, str) or normal_certificate(known) != session.creator:
-            raise CasRefusal(
-                403, "The session names somebody else as its creator", "Remove creator; the CAS sets it to the uploader"
-            )
-        creator = known
-    return session.model_copy(update={"creator": creator if session.mentions_creator() else None})
+_QUICK = 1 << 14  # bytes; what is larger is not read in between
+_checked: dict[bytes, None] = {}  # digests of texts, so that little of what strangers wrote is kept
+_MAX_CHECKED = 4096
 
 
-def _is_too_long(version: Version) -> bool:
-    """Say whether the text for readers, in which aliases are written out, would be too long to be read again."""
-    return len(version.document or "") > MAX_BYTES // 8 and len(version.text.encode()) > MAX_BYTES
-
-
-@lru_cache(maxsize=1024)
 def _check_text(text: str, hash_: str) -> None:
     """Raise `CasError` if what a reader gets is not what is enforced: reviewers decide on this text."""
+    digest = hashlib.sha256(f"{hash_} {text}".encode()).digest()
+    if digest in _checked:
+        return
     if session_hash(parse_session(text)) != hash_:
         raise CasError(f"the text of the session with hash {hash_} differs from it", hint="this is a bug; report it")
+    if len(_checked) >= _MAX_CHECKED:
+        _checked.clear()
+    _checked[digest] = None

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sconectl.cas.formats import write
+from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.renewal import is_due, renewed
-from sconectl.cas.store import Transaction
-from sconectl.cas.values import ImportedValue, Value, value_in
+from sconectl.cas.store import Store, Transaction
+from sconectl.cas.values import ImportedValue, Reading, Stored, Value
 from sconectl.policy.canonical import session_hash
 from sconectl.policy.fragments import FragmentError, Resolve
 from sconectl.policy.model import Export, Import, Secret, Session
@@ -30,20 +32,26 @@ _log = logging.getLogger(__name__)
 MAX_STEPS = 16
 """How many sessions a value may be handed on through; more is taken for a circle."""
 
-MAX_REMOTE = 64
-"""How many values of other CASes one operation may need."""
-
 _FRAGMENT = "config-fragment"
 
 Importer = tuple[str, str]
 """Name and hash of the session that wants a secret."""
 
-Remote = Callable[[Import, Importer], Value]
-"""Fetches a value from another CAS; raises `CasRefusal`."""
+Remote = Callable[[Import, Importer, float], Value]
+"""Fetches a value from another CAS until a time (`time.monotonic`); raises `CasRefusal`."""
 
 _Result = TypeVar("_Result")
-_Fetched = dict[tuple[Import, Importer], Value | CasRefusal]
-_fetched: ContextVar[_Fetched] = ContextVar("fetched")
+
+
+@dataclass
+class _Scope:
+    """What one operation has found out, however often it starts again: values of other CASes, hashes of sessions."""
+
+    fetched: dict[tuple[Import, Importer], Value | CasRefusal] = field(default_factory=dict)
+    hashes: dict[int, tuple[Session, str]] = field(default_factory=dict)
+
+
+_scope: ContextVar[_Scope] = ContextVar("scope")
 
 
 class _RemoteNeeded(Exception):
@@ -57,29 +65,32 @@ class _RemoteNeeded(Exception):
 class Sharing:
     """Finds the value behind any secret of any session."""
 
-    def __init__(self, clock: Callable[[], datetime], remote: Remote) -> None:
+    def __init__(self, clock: Callable[[], datetime], remote: Remote, limits: Limits = DEFAULT) -> None:
         self._clock = clock
         self._remote = remote
+        self._limits = limits
 
     def retrying(self, operation: Callable[[], _Result]) -> _Result:
         """Run `operation`, which opens transactions, again after fetching each remote value that it asks for.
 
-        What cannot be fetched is refused where it is needed, like any import that is not granted.
+        What cannot be fetched is refused where it is needed, like any import that is not granted. All of it has one
+        time limit, and none is fetched for a client that has hung up.
         """
-        fetched: _Fetched = {}
-        token = _fetched.set(fetched)
+        scope = _Scope()
+        deadline = time.monotonic() + self._limits.remote_seconds
+        token = _scope.set(scope)
         try:
-            for _ in range(MAX_REMOTE):
+            for _ in range(self._limits.remote_values):
                 try:
                     return operation()
                 except _RemoteNeeded as needed:
                     try:
-                        fetched[needed.key] = self._remote(*needed.key)
+                        scope.fetched[needed.key] = self._remote(*needed.key, deadline)
                     except CasRefusal as refusal:
-                        fetched[needed.key] = refusal
+                        scope.fetched[needed.key] = refusal
         finally:
-            _fetched.reset(token)
-        raise CasRefusal(403, f"The session imports more than {MAX_REMOTE} secrets from other CASes")
+            _scope.reset(token)
+        raise CasRefusal(403, f"More than {self._limits.remote_values} secrets of other CASes are needed")
 
     def value(
         self, transaction: Transaction, session: Session, name: str, *, software_identity: str | None = None
@@ -93,11 +104,16 @@ class Sharing:
 
     def resolver(self, transaction: Transaction, session: Session) -> Resolve:
         """Return what gives plain values for the references in the sections of `session` (language §8)."""
+        kinds: dict[str, str | None] = {secret.name: secret.kind for secret in session.secrets}
+        left = [self._limits.references, self._limits.references_bytes]
 
         def resolve(placeholder: Placeholder) -> Any:
-            kinds: dict[str, str | None] = {secret.name: secret.kind for secret in session.secrets}
             try:
                 value = self.value(transaction, session, placeholder.name)
+                left[0] -= 1
+                left[1] -= len(value.content)
+                if min(left) < 0:
+                    raise FragmentError("the policy has too many references, or too much stands behind them")
                 if value.kind == _FRAGMENT:
                     return json.loads(value.content)
                 target = check(placeholder, kinds | {placeholder.name: value.kind}, text_only=True)
@@ -109,31 +125,41 @@ class Sharing:
 
         return resolve
 
-    def refresh(self, transaction: Transaction, session: Session) -> None:
+    def is_due(self, transaction: Transaction, session: Session) -> bool:
+        """Say whether `refresh` has something to do."""
+        now = self._clock()
+        rows = (row for name in _concerned(session) for row in transaction.stored(name).values())
+        return any(is_due(row, now) for row in rows)
+
+    def refresh(self, store: Store, session: Session) -> None:
         """Issue certificates anew whose time has come: those of `session`, and of the sessions it imports from.
 
-        One that cannot be issued stays as it is, which the log says. Needs a writing transaction.
+        One that cannot be issued stays as it is, which the log says. Certificates are made outside of the transaction
+        that stores them; if somebody else was faster, his are good, too.
         """
-        sources = {
-            secret.import_.session for secret in session.secrets if secret.import_ and not secret.import_.cas_url
-        }
-        for name in sorted(sources - {session.name}):
-            if (version := transaction.session(name)) is not None:
-                self._refresh(transaction, version.session())
-        self._refresh(transaction, session)
+        for name in _concerned(session):
+            with store.reading() as transaction:
+                version = transaction.session(name)
+                stored = transaction.stored(name)
+                issued = self._issued(transaction, version.session(), stored) if version else {}
+            if version is None or not issued:
+                continue
+            with store.writing() as transaction:
+                if (transaction.active_hash(name), transaction.stored(name)) == (version.hash, stored):
+                    for secret, row in issued.items():
+                        transaction.put_stored(name, secret, row)
+                    transaction.record("certificates_renewed", session=name, secrets=sorted(issued))
 
-    def _refresh(self, transaction: Transaction, session: Session) -> None:
-        stored, now = transaction.stored(session.name), self._clock()
+    def _issued(self, transaction: Transaction, session: Session, stored: Mapping[str, Stored]) -> Mapping[str, Stored]:
+        """Return what takes the place of those rows whose time has come."""
+        now = self._clock()
         if not any(is_due(row, now) for row in stored.values()):
-            return
+            return {}
         try:
-            issued = renewed(session, stored, self.imported(transaction, session), now)
+            return renewed(session, stored, self.imported(transaction, session), now)
         except CasRefusal as refusal:
             _log.error("certificates of session %s cannot be renewed: %s", session.name, refusal)
-            return
-        for name, row in issued.items():
-            transaction.put_stored(session.name, name, row)
-        transaction.record("certificates_renewed", session=session.name, secrets=sorted(issued))
+            return {}
 
     def exported(
         self, transaction: Transaction, session_name: str, name: str, target: Target, pin: str | None = None
@@ -153,8 +179,24 @@ class Sharing:
         imported = self.imported(transaction, session, steps)
         if secret.import_ is not None:
             return imported(secret)
-        stored = transaction.stored(session.name)
-        return value_in(session, stored, name, imported, self._clock(), software_identity=software_identity)
+        return self._reading(transaction, session, imported, steps, software_identity).value(name)
+
+    def _reading(
+        self,
+        transaction: Transaction,
+        session: Session,
+        imported: ImportedValue,
+        steps: int,
+        software_identity: str | None,
+    ) -> Reading:
+        """Return what reads the values of a session; within a transaction one does, so that nothing is made twice."""
+        key = (session.name, steps, software_identity)
+        found = transaction.readings.get(key)
+        if found is None:
+            stored = transaction.stored(session.name)
+            found = Reading(session, stored, imported, self._clock(), software_identity, self._limits.token_bytes)
+            transaction.readings[key] = found
+        return found
 
     def _imported(self, transaction: Transaction, session: Session, secret: Secret, steps: int) -> Value:
         wanted = secret.import_
@@ -163,7 +205,7 @@ class Sharing:
         if steps >= MAX_STEPS:
             raise CasRefusal(403, f"Importing secret {secret.name} failed", "The imports go in a circle")
         head = f"Importing secret {secret.name} into session {session.name} failed"
-        importer = (session.name, session_hash(session))
+        importer = (session.name, _hash_of(session))
         if wanted.cas_url is not None:
             value = _fetched_value(wanted, importer)
         else:
@@ -197,8 +239,22 @@ class Sharing:
         return value
 
 
+def _concerned(session: Session) -> list[str]:
+    """Return the sessions of this CAS whose certificates `session` uses, its own last."""
+    sources = {secret.import_.session for secret in session.secrets if secret.import_ and not secret.import_.cas_url}
+    return [*sorted(sources - {session.name}), session.name]
+
+
+def _hash_of(session: Session) -> str:
+    """Return the hash of a session, computed once for each operation: that takes long for a large one."""
+    hashes = _scope.get(_Scope()).hashes
+    if id(session) not in hashes:
+        hashes[id(session)] = (session, session_hash(session))  # kept, so that its id stands for it
+    return hashes[id(session)][1]
+
+
 def _fetched_value(wanted: Import, importer: Importer) -> Value:
-    found = _fetched.get({}).get((wanted, importer))
+    found = _scope.get(_Scope()).fetched.get((wanted, importer))
     if found is None:
         raise _RemoteNeeded(wanted, importer)
     if isinstance(found, CasRefusal):

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,18 @@ from sconectl import __version__
 from sconectl.cas import audit_table, store_faults, store_schema
 from sconectl.cas.anchor import Anchor
 from sconectl.cas.audit import STARTED, AuditKey, Head, entry
+from sconectl.cas.lanes import is_urgent
 from sconectl.cas.private_files import private_directory
 from sconectl.cas.sealing import SealBroken, Sealer
-from sconectl.cas.values import Stored
-from sconectl.errors import CasError, InvalidInput, Refused
-from sconectl.policy.canonical import from_json, read_back, session_hash
-from sconectl.policy.model import Session, parse_session
+from sconectl.cas.session_cache import SessionCache
+from sconectl.cas.turns import Turns
+from sconectl.cas.values import Reading, Stored
+from sconectl.cas.versions import Version
+from sconectl.errors import CasError, Refused
 from sconectl.policy.names import ROOT
 
 FILE = "cas.db"
 _BUSY_SECONDS = 30
-_PARSED_SESSIONS = 256
 _SPARE_CONNECTIONS = 32
 _ROW = "SELECT name, kind, public, expires, renew, sealed FROM secrets WHERE session = ?"
 
@@ -41,41 +40,6 @@ Clock = Callable[[], datetime]
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a session: `canonical.to_json` of it (only its text in old stores), its hash and number."""
-
-    written: str | None = field(repr=False)
-    document: str | None = field(repr=False)
-    hash: str
-    number: int = 0
-
-    @property
-    def text(self) -> str:
-        """The session as YAML, as readers get it."""
-        return self.written if self.written is not None else read_back(self.session())
-
-    def session(self) -> Session:
-        """Return the session; raises `CasError` if this version of sconectl does not take it any more."""
-        return _session(self.hash, self.document, self.written or "")
-
-
-@lru_cache(maxsize=_PARSED_SESSIONS)
-def _session(hash_: str, document: str | None, text: str) -> Session:
-    try:
-        if document is None:
-            return parse_session(text)
-        session = from_json(document)
-        if session_hash(session) != hash_:
-            raise ValueError("there is something in it that is not in the language of this version")
-        return session
-    except (InvalidInput, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CasError(
-            f"a stored session (hash {hash_}) cannot be enforced by this version of sconectl",
-            hint="use the version that stored it, or a newer one",
-        ) from error
 
 
 class Store:
@@ -94,6 +58,7 @@ class Store:
         anchor: Anchor,
         clock: Clock = _now,
         starting: bool = True,
+        cache: SessionCache | None = None,
     ) -> None:
         """Open or make the store; unless `starting` is false, that is an event of the audit log."""
         self._path = private_directory(directory) / FILE
@@ -107,7 +72,8 @@ class Store:
         self._anchor = anchor
         self._clock = clock
         self._spare: list[sqlite3.Connection] = []
-        self._writers = threading.Lock()
+        self._cache = cache or SessionCache()
+        self._writers = Turns()
         self._closed = False
         self.notices: tuple[str, ...] = ()
         anchor.claim(directory)
@@ -152,7 +118,7 @@ class Store:
         """Give a view of one moment of the store."""
         with self._connection() as connection:
             connection.execute("BEGIN")
-            yield Transaction(connection, self._sealer, self._audit_key, self._clock)
+            yield Transaction(connection, self._sealer, self._audit_key, self._clock, self._cache)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -161,9 +127,9 @@ class Store:
         When this returns, what was done is durable, and the anchor knows it if it was recorded.
         """
         # The lock makes threads wait in line; SQLite's own lock makes processes poll.
-        with self._writers, self._connection() as connection:
+        with self._writers.turn(urgent=is_urgent()), self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, self._sealer, self._audit_key, self._clock)
+            transaction = Transaction(connection, self._sealer, self._audit_key, self._clock, self._cache)
             yield transaction
             connection.execute("COMMIT")
         if transaction.recorded is not None:
@@ -221,12 +187,22 @@ def _changed() -> CasError:
 class Transaction:
     """What can be read and written within one transaction; usable only while it is open."""
 
-    def __init__(self, connection: sqlite3.Connection, sealer: Sealer, audit_key: AuditKey, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        sealer: Sealer,
+        audit_key: AuditKey,
+        clock: Clock,
+        cache: SessionCache | None = None,
+    ) -> None:
         self._connection = connection
+        self._cache = cache
         self._sealer = sealer
         self._audit_key = audit_key
         self._clock = clock
         self._secrets: dict[str, dict[str, Stored]] = {}  # what was read, since a session asks for each of its secrets
+        self.readings: dict[object, Reading] = {}
+        """What reads the values of sessions within this transaction; nothing in it outlives a change of them."""
         self.recorded: Head | None = None
         """The last entry that this transaction added to the audit log."""
 
@@ -243,7 +219,7 @@ class Transaction:
         place = (name, number, found)
         plain = None if document is None else self._sealer.open(document, "document", *place).decode()
         written = None if text is None else self._sealer.open(text, "text", *place).decode()
-        return Version(written, plain, found, number)
+        return Version(written, plain, found, number, self._cache)
 
     def active_hash(self, name: str) -> str | None:
         """Return the hash of the active version of a session, or None without a session."""
@@ -292,22 +268,26 @@ class Transaction:
             self._secrets[session] = {row[0]: store_schema.read_secret(self._sealer, session, row) for row in rows}
         return dict(self._secrets[session])
 
-    def stored_secret(self, session: str, name: str) -> Stored | None:
-        """Return the row of one secret, or None."""
-        row = self._one(f"{_ROW} AND name = ?", session, name)
+    def stored_secret(self, session: str, name: str, most: int = sys.maxsize) -> Stored | None:
+        """Return the row of one secret, or None; also if it takes more than `most` bytes."""
+        row = self._one(f"{_ROW} AND name = ? AND length(sealed) <= ?", session, name, most)
         return None if row is None else store_schema.read_secret(self._sealer, session, row)
 
     def replace_stored(self, session: str, rows: Mapping[str, Stored]) -> None:
         """Make `rows` the secrets of a session."""
-        self._secrets.pop(session, None)
+        self._forget(session)
         self._connection.execute("DELETE FROM secrets WHERE session = ?", (session,))
         for name, item in rows.items():
             self.put_stored(session, name, item)
 
     def put_stored(self, session: str, name: str, item: Stored) -> None:
         """Insert or replace the row of one secret."""
-        self._secrets.pop(session, None)
+        self._forget(session)
         store_schema.write_secret(self._connection, self._sealer, session, name, item)
+
+    def _forget(self, session: str) -> None:
+        self._secrets.pop(session, None)
+        self.readings.clear()
 
     def due(self, now: int) -> list[str]:
         """Return the sessions with a certificate whose time to be renewed has come; `now` in unix seconds."""

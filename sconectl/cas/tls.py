@@ -13,11 +13,14 @@ from typing import Any
 from OpenSSL import SSL
 
 from sconectl.cas.certificates import Holder, certificate_der
+from sconectl.cas.limits import DEFAULT, Limits
 
 _CHUNK = 1 << 16
+_CHAIN = 4  # certificates; another CAS shows three
+_RECORD = 1 << 14
 
 
-def server_context(served: Holder, issuer: Holder) -> ssl.SSLContext:
+def server_context(served: Holder, issuer: Holder, limits: Limits = DEFAULT) -> ssl.SSLContext:
     """Return a context that serves `served` with `issuer` as its chain."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -26,12 +29,14 @@ def server_context(served: Holder, issuer: Holder) -> ssl.SSLContext:
     context.use_privatekey(served.key)
     context.check_privatekey()
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    context.set_verify_depth(_CHAIN)  # OpenSSL checks signatures all the same, and each takes time
     # A resumed session would carry the certificate of the first one along; every connection proves its key anew.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(b"sconectl-cas")
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     adapter = _Context(ssl.PROTOCOL_TLS_SERVER)
     adapter.openssl = context
+    adapter.most_overhead = limits.tls_overhead_bytes
     return adapter
 
 
@@ -39,6 +44,7 @@ class _Context(ssl.SSLContext):
     """What asyncio takes for an SSL context; only `wrap_bio` is used by it."""
 
     openssl: SSL.Context
+    most_overhead: int
 
     def wrap_bio(  # type: ignore[override]  # the result is not an ssl.SSLObject, but behaves like one
         self,
@@ -61,6 +67,8 @@ class TlsObject:
         self._outgoing = outgoing
         self._connection = SSL.Connection(context.openssl, None)
         self._connection.set_accept_state()
+        self.overhead = 0
+        """How many bytes came that were no content; whoever takes in requests sets it back at each."""
 
     def do_handshake(self) -> None:
         """Go on with the handshake; raises `ssl.SSLWantReadError` until the peer has sent enough."""
@@ -72,6 +80,7 @@ class TlsObject:
             data = self._run(lambda: self._connection.recv(size))
         except ssl.SSLZeroReturnError:
             data = b""
+        self.overhead -= len(data)
         if buffer is None:
             return data
         buffer[: len(data)] = data
@@ -132,6 +141,8 @@ class TlsObject:
         except SSL.WantReadError as error:
             if self._incoming.eof:
                 raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer hung up") from error
+            if self.overhead > self.context.most_overhead + _RECORD:  # a record may still be incomplete
+                raise ssl.SSLError(ssl.SSL_ERROR_SSL, "too many records without content") from error
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more bytes are needed") from error
         except SSL.WantWriteError as error:
             raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "bytes must be sent first") from error
@@ -146,6 +157,7 @@ class TlsObject:
 
     def _feed(self) -> None:
         data = self._incoming.read()
+        self.overhead += len(data)
         while data:
             written = self._connection.bio_write(data)
             data = data[written:]

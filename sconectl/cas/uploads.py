@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from sconectl.cas import session_limits
 from sconectl.cas.access import Client, Principal
 from sconectl.cas.hardware_policies import WARNING, check_mode, is_for_hardware
+from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.refusal import CasRefusal
 from sconectl.errors import InvalidInput
 from sconectl.findings import Finding, errors_of
@@ -32,16 +34,23 @@ class Upload:
     warnings: tuple[str, ...]
 
 
-def read_upload(body: bytes, principal: Principal | None, key: X25519PrivateKey, *, hardware_allowed: bool) -> Upload:
+def read_upload(
+    body: bytes,
+    principal: Principal | None,
+    key: X25519PrivateKey,
+    limits: Limits = DEFAULT,
+    *,
+    hardware_allowed: bool,
+) -> Upload:
     """Return the upload in `body`; `key` opens encrypted sessions. Raises `CasRefusal`."""
-    upload = _read(body, principal, key)
+    upload = _read(body, principal, key, limits)
     if not is_for_hardware(upload.session):
         return upload
     check_mode(HARDWARE, allowed=hardware_allowed, status=400)
     return replace(upload, warnings=(*upload.warnings, WARNING))
 
 
-def _read(body: bytes, principal: Principal | None, key: X25519PrivateKey) -> Upload:
+def _read(body: bytes, principal: Principal | None, key: X25519PrivateKey, limits: Limits) -> Upload:
     try:
         document = read_document(body)
         if isinstance(document, EncryptedSession):
@@ -50,21 +59,21 @@ def _read(body: bytes, principal: Principal | None, key: X25519PrivateKey) -> Up
             raise CasRefusal(400, _HEAD, "It is encrypted twice")
         if isinstance(document, SignedSession):
             signers = frozenset(signer.signer for signer in verify(document))
-            return _signed(document.session, signers)
+            return _signed(document.session, signers, limits)
     except SignedError as error:
         raise CasRefusal(400, _HEAD, str(error)) from error
     except InvalidInput as error:
-        raise _invalid(error.findings) from error
+        raise _invalid(error.findings, limits) from error
     if principal is None:
         raise CasRefusal(401, "This needs a TLS client certificate, or a signed session")
-    session, warnings = _session(document)
+    session, warnings = _session(document, limits)
     if isinstance(session.creator, Signer):
         raise CasRefusal(400, _HEAD, "Its creator is a signer, but it is not signed")
     return Upload(session, Client(principal), warnings)
 
 
-def _signed(text: str, signers: frozenset[str]) -> Upload:
-    session, warnings = _session(text)
+def _signed(text: str, signers: frozenset[str], limits: Limits) -> Upload:
+    session, warnings = _session(text, limits)
     if not isinstance(session.creator, Signer) or session.creator.signer not in signers:
         raise CasRefusal(400, _HEAD, "The creator of a signed session is one of its signers")
     if not isinstance(session.access_policy, str) and "CREATOR" in session.access_policy.allowed("read"):
@@ -72,18 +81,25 @@ def _signed(text: str, signers: frozenset[str]) -> Upload:
     return Upload(session, Client(signers=signers), warnings)
 
 
-def _session(text: str) -> tuple[Session, tuple[str, ...]]:
-    examined = examine(text)
+def _session(text: str | bytes, limits: Limits) -> tuple[Session, tuple[str, ...]]:
+    examined = examine(text, most_values=limits.session_values)
     if examined.session is None:
-        raise _invalid(errors_of(examined.findings))
+        raise _invalid(errors_of(examined.findings), limits)
+    session_limits.check(examined.session, limits)
     missing = tuple(_not_available(examined.session))
     if missing:
         raise CasRefusal(400, "The session needs what is not available in the embedded CAS", *missing)
-    return examined.session, tuple(_shown(finding) for finding in examined.findings)
+    return examined.session, _listed(examined.findings, limits)
 
 
-def _invalid(findings: tuple[Finding, ...]) -> CasRefusal:
-    return CasRefusal(400, _HEAD, *(_shown(finding) for finding in findings))
+def _invalid(findings: tuple[Finding, ...], limits: Limits) -> CasRefusal:
+    return CasRefusal(400, _HEAD, *_listed(findings, limits))
+
+
+def _listed(findings: tuple[Finding, ...], limits: Limits) -> tuple[str, ...]:
+    more = len(findings) - limits.session_findings
+    listed = tuple(_shown(finding) for finding in findings[: limits.session_findings])
+    return (*listed, f"and {more} more") if more > 0 else listed
 
 
 def _shown(finding: Finding) -> str:

@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from cryptography import x509
 
 from sconectl.cas import formats, generate, jwt, pgp, x509_secrets
+from sconectl.cas.limits import DEFAULT
 from sconectl.cas.material import EXPLICIT, ImportedValue, Material, Stored, Value, written
 from sconectl.cas.refusal import CasRefusal
 from sconectl.policy import placeholders
@@ -21,6 +23,7 @@ from sconectl.policy.model import Secret, Session
 
 __all__ = [
     "ImportedValue",
+    "Reading",
     "Stored",
     "Value",
     "certificate_row",
@@ -58,11 +61,8 @@ def value_in(
     *,
     software_identity: str | None = None,
 ) -> Value:
-    """Return the value of a secret; `software_identity` is the measurement of the program that gets it.
-
-    Raises `CasRefusal`: 403 for what is undefined or not granted, 501 for what only Azure has, 500 for a lost row.
-    """
-    return _Reading(session, stored, imported, now, software_identity).value(name)
+    """Return the value of one secret (see `Reading`)."""
+    return Reading(session, stored, imported, now, software_identity).value(name)
 
 
 def value_object(kind: str, content: bytes, expires: int | None, renew: int | None) -> dict[str, Any]:
@@ -180,8 +180,12 @@ class _Generation:
             raise CasRefusal(400, f"The certificate {secret.name} does not belong to the private key {name}")
 
 
-class _Reading:
-    """Finds values in stored rows and behind imports, and signs tokens."""
+class Reading:
+    """Finds values in stored rows and behind imports, and signs tokens, each once.
+
+    `software_identity` is the measurement of the program that gets them; no token is larger than `token_bytes`. Raises
+    `CasRefusal`: 403 for what is undefined or not granted, 501 for what only Azure has, 500 for a lost row.
+    """
 
     def __init__(
         self,
@@ -190,20 +194,30 @@ class _Reading:
         imported: ImportedValue,
         now: datetime,
         software_identity: str | None,
+        token_bytes: int = DEFAULT.token_bytes,
     ) -> None:
         self._session = session
         self._stored = stored
         self._now = now
         self._software_identity = software_identity
+        self._token_bytes = token_bytes
+        self._tokens: dict[str, bytes] = {}
         self._material = Material(session, self._row, imported)
         self._signing: set[str] = set()
 
+    @cached_property
+    def _kinds(self) -> dict[str, str | None]:
+        return {secret.name: secret.kind for secret in self._session.secrets}
+
     def value(self, name: str) -> Value:
+        """Return the value of the secret called `name`."""
         secret = self._material.secret(name)
         if secret.imported:
             return self._material.imported(secret)
         if secret.kind == "jwt":
-            return Value("jwt", self._token(secret).encode())
+            if name not in self._tokens:
+                self._tokens[name] = self._token(secret).encode()
+            return Value("jwt", self._tokens[name])
         row = self._row(name)
         if row.kind not in x509_secrets.KINDS:
             return Value(row.kind, row.content)
@@ -233,7 +247,13 @@ class _Reading:
         if secret.validity is None:
             raise CasRefusal(500, head, "It has no validity")
         try:
-            claims = {name: self._claim(text) for name, text in (secret.payload or {}).items()}
+            claims: dict[str, str] = {}
+            size = 0
+            for claim, text in (secret.payload or {}).items():
+                claims[claim] = self._claim(text)
+                size += len(claim) + len(claims[claim])
+                if size > self._token_bytes:
+                    raise CasRefusal(413, head, f"A token holds at most {self._token_bytes} bytes of claims")
             key = self._material.key(_named(secret, secret.signer))
             return jwt.signed(claims, key, self._now, secret.validity.lifetime)
         except placeholders.PlaceholderError as error:
@@ -254,10 +274,9 @@ class _Reading:
         return placeholders.substitute_text(text, self._filled)
 
     def _filled(self, placeholder: placeholders.Placeholder) -> bytes:
-        kinds: dict[str, str | None] = {secret.name: secret.kind for secret in self._session.secrets}
-        name = placeholders.target_of(placeholder, kinds).secret
+        name = placeholders.target_of(placeholder, self._kinds).secret
         value = self.value(name)
-        target = placeholders.check(placeholder, kinds | {name: value.kind}, text_only=True)
+        target = placeholders.check(placeholder, self._kinds | {name: value.kind}, text_only=True)
         return formats.write(value, target.format)
 
 

@@ -53,6 +53,10 @@ def serve(
         str,
         typer.Option(metavar="accept|refuse", help="What to do with policies for hardware, from now on.  [refuse]"),
     ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help="What clients may cost (docs/cas.md lists all limits)."),
+    ] = None,
 ) -> None:
     """Serve the embedded CAS over HTTPS until it is stopped.
 
@@ -60,16 +64,18 @@ def serve(
     which only you can read. There is no confidential hardware behind it.
     """
     from sconectl.cas import daemon
+    from sconectl.cas.limits import chosen
 
+    limits = chosen(settings or ())
     host, port = _host_and_port(listen)
     where = directory or default_directory()
     _choose(where, hardware_policies)
     if not detach:
-        daemon.serve(where, host, port, _announce, anchor=anchor, detached=detached)
+        daemon.serve(where, host, port, _announce, anchor=anchor, detached=detached, limits=limits)
         return
     from sconectl.cas.keys import load_or_create
 
-    started = daemon.start_detached(where, host, port, anchor=anchor)
+    started = daemon.start_detached(where, host, port, anchor=anchor, settings=settings or ())
     address = started.running.address
     _announcement(load_or_create(where).cas_key_hash, where, address)
     for line in started.said.splitlines():

@@ -26,7 +26,7 @@ from sconectl.policy.services import EnclaveSigner, Service, Variant
 from sconectl.policy.session import Head, Session
 from sconectl.policy.violation import code_of
 from sconectl.policy.volumes import Image, InjectionFile, Mount, Volume
-from sconectl.yaml_tree import Document, Path, parse
+from sconectl.yaml_tree import MAX_NODES, Document, Path, parse
 
 __all__ = [
     "AccessPolicy", "AkvImport", "Attestation", "EnclaveSigner", "Examined", "Export", "Image", "Import",
@@ -64,10 +64,13 @@ def parse_session(text: str | bytes, *, file: str = "session") -> Session:
     return examined.session
 
 
-def examine(text: str | bytes, *, file: str = "session") -> Examined:
-    """Read `text` and return the session, if it has no faults, with all findings (deprecations included)."""
+def examine(text: str | bytes, *, file: str = "session", most_values: int = MAX_NODES) -> Examined:
+    """Read `text` and return the session, if it has no faults, with all findings (deprecations included).
+
+    A text with more than `most_values` YAML values is refused.
+    """
     try:
-        document = parse(text, file, tags=_TAGS)
+        document = parse(text, file, tags=_TAGS, most_nodes=most_values)
     except InvalidInput as error:
         return Examined(None, error.findings)
     return examine_document(document)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
+_MAX_RSA_BITS = 8192  # a signature with a larger one takes a noticeable time
 _BLOCK = re.compile(r"\s*-----BEGIN ([A-Z ]+)-----[A-Za-z0-9+/=\s]*-----END \1-----\s*")
 
 
@@ -31,16 +32,33 @@ def certificates(text: str) -> tuple[Any, ...]:
 
 
 def private_key(text: str) -> PrivateKeyTypes:
-    """Return the key in an unencrypted PKCS#8 PEM."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    """Return the key in an unencrypted PKCS#8 PEM; an RSA key has at most 8192 bits.
+
+    Whether both halves of an RSA key belong together is tried out: the full check takes up to seconds, and whoever
+    sends a key with other faults harms nobody else.
+    """
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     if _blocks(text, "PRIVATE KEY") != 1:
         raise ValueError("more than one key")
     try:
-        return load_pem_private_key(text.strip().encode(), None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = load_pem_private_key(text.strip().encode(), None, unsafe_skip_rsa_key_validation=True)
+        _try_out(key)
+        return key
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
         raise ValueError("not an unencrypted PKCS#8 key in PEM form") from None
+
+
+def _try_out(key: PrivateKeyTypes) -> None:
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    if isinstance(key, RSAPrivateKey):
+        if key.key_size > _MAX_RSA_BITS:
+            raise ValueError("too large a key")
+        key.public_key().verify(key.sign(b"", PKCS1v15(), SHA256()), b"", PKCS1v15(), SHA256())
 
 
 def public_key(text: str) -> PublicKeyTypes:

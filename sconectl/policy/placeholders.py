@@ -165,26 +165,36 @@ def escape_json(value: bytes) -> bytes:
         raise PlaceholderError("P3", "only text can be escaped as JSON") from error
 
 
-def substitute(text: str, resolve: Callable[[Placeholder], bytes]) -> bytes:
+def substitute(
+    text: str, resolve: Callable[[Placeholder], bytes], reserve: Callable[[int], None] = lambda size: None
+) -> bytes:
     """Return `text` with each placeholder replaced by what `resolve` gives for it, in a single pass.
 
-    `resolve` formats the value; `|escape(json)` is applied here.
+    `resolve` formats the value and is asked once for each spelling; `|escape(json)` is applied here. `reserve` is told
+    the size of each piece before the result is put together, and raises if it becomes too large.
     """
     parts: list[bytes] = []
+    values: dict[str, bytes] = {}
     at = 0
     for placeholder in find(text):
-        value = resolve(placeholder)
-        parts.append(text[at : placeholder.start].encode())
-        parts.append(escape_json(value) if placeholder.escape_json else value)
+        if placeholder.text not in values:
+            value = resolve(placeholder)
+            values[placeholder.text] = escape_json(value) if placeholder.escape_json else value
+        before = text[at : placeholder.start].encode()
+        reserve(len(before) + len(values[placeholder.text]))
+        parts += (before, values[placeholder.text])
         at = placeholder.end
     parts.append(text[at:].encode())
+    reserve(len(parts[-1]))
     return b"".join(parts)
 
 
-def substitute_text(text: str, resolve: Callable[[Placeholder], bytes]) -> str:
+def substitute_text(
+    text: str, resolve: Callable[[Placeholder], bytes], reserve: Callable[[int], None] = lambda size: None
+) -> str:
     """Return `substitute` as text for an argument or variable; raises `PlaceholderError` (P3, S2) if it cannot be."""
     try:
-        result = substitute(text, resolve).decode()
+        result = substitute(text, resolve, reserve).decode()
     except UnicodeDecodeError as error:
         raise PlaceholderError("P3", "the value of a secret is not text") from error
     if "\0" in result:

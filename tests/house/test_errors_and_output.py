@@ -23,6 +23,8 @@ OUTSIDE_THE_TREE = {
     "AuditError": "cas/: what is wrong with a log; the verdict and its exit code say so",
     "OtherCas": "cas/: the same, for the log of another CAS",
     "_RemoteNeeded": "cas/sharing.py: leaves a transaction to fetch a value, and never the module",
+    "Abandoned": "cas/lanes.py: ends work that nobody waits for; the server has nobody to answer",
+    "Busy": "cas/: a CasRefusal, to be tried again",
     "CasRefusal": "cas/: a refusal before it is an HTTP answer; whoever asked gets CasRefused",
     "FragmentError": "policy/: what a reference stands for cannot be had; the CAS turns it into a refusal",
     "Misfits": "manifest/: raised inside of pydantic, which takes a ValueError; becomes findings with positions",

@@ -19,8 +19,9 @@ from sconectl.cas.keys import CasKeys, load_or_create
 from sconectl.cas.platform import Machine
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sharing import Sharing
-from sconectl.cas.store import FILE, Store, Version
+from sconectl.cas.store import FILE, Store
 from sconectl.cas.values import secrets_for
+from sconectl.cas.versions import Version
 from sconectl.cas.volumes import volume_secrets
 from sconectl.policy.canonical import read_back, session_hash, to_json
 from sconectl.policy.model import Session, parse_session

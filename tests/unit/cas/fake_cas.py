@@ -148,8 +148,7 @@ class Running:
 def running(directory: Path, limits: Limits = DEFAULT) -> Iterator[Running]:
     """Serve a fake CAS in `directory`."""
     cas = FakeCas(directory / "cas")
-    listening = daemon.listen("127.0.0.1", 0)
-    listening.limit = limits.connections
+    listening = daemon.listen("127.0.0.1", 0, limits)
     server = daemon.build_server(cas, "127.0.0.1", limits)
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sconectl.cas.anchor import Anchor
 from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.store import Store, Version
+from sconectl.cas.store import Store
 from sconectl.cas.values import Stored
+from sconectl.cas.versions import Version
 
 SECRET = b"a-very-secret-value"
 

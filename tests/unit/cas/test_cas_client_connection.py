@@ -32,7 +32,7 @@ pytestmark = pytest.mark.sockets
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "server", Limits(goodbye=0.2)) as server:
+    with running(tmp_path / "server", Limits(goodbye_seconds=0.2)) as server:
         yield server
 
 

@@ -17,13 +17,22 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas.limits import Limits
+from sconectl.ports import StoredSession
 
 from .fake_cas import Running, running
 
 pytestmark = pytest.mark.sockets
 
 QUICK = Limits(
-    handshake=0.6, header=0.6, body=0.6, stalled=0.6, idle=1, lingering=0.3, goodbye=0.3, body_bytes=4096, connections=8
+    handshake_seconds=0.6,
+    header_seconds=0.6,
+    body_seconds=0.6,
+    stalled_seconds=0.6,
+    idle_seconds=1,
+    lingering_seconds=0.3,
+    goodbye_seconds=0.3,
+    body_bytes=4096,
+    connections=8,
 )
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: cas\r\n\r\n"
 POST = b"POST /v1/sessions HTTP/1.1\r\nHost: cas\r\nContent-Length: %d\r\n\r\n"
@@ -157,8 +166,6 @@ def test_handshakes_have_a_time(server: Running, sent: bytes) -> None:
 
 
 def test_answers_that_nobody_reads_end(server: Running) -> None:
-    from sconectl.ports import StoredSession
-
     server.cas.answers["read"] = StoredSession("x" * (40 << 20), "ab" * 32)
     with tls(server) as connection:
         connection.sendall(b"GET /v1/sessions/acme HTTP/1.1\r\nHost: cas\r\n\r\n")
@@ -192,24 +199,46 @@ def test_what_follows_a_refused_body_is_not_a_request(server: Running) -> None:
     assert [int(part[:3]) for part in content.split(b"HTTP/1.1 ")[1:]] == [413, 200]
 
 
-def test_too_many_connections(server: Running) -> None:
-    with contextlib.ExitStack() as stack:
-        raw = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(12)]
-        started = time.monotonic()
-        closed = [connection for connection in raw[8:] if connection.recv(1) == b""]
-        assert len(closed) == 4
-        assert time.monotonic() - started < 0.5  # at once, not when their handshake is late
-    deadline = time.monotonic() + 5
-    while server.listening._open:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    with contextlib.ExitStack() as stack:
-        for _ in range(8):
-            stack.enter_context(tls(server))
+def test_who_has_waited_longest_makes_room(tmp_path: Path) -> None:
+    with running(tmp_path, Limits(connections=6)) as server, contextlib.ExitStack() as stack:
+
+        def opened(count: int) -> list[socket.socket]:
+            address = ("127.0.0.1", server.port)
+            return [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(count)]
+
+        old = opened(6)
+        assert [connection.recv(1) for connection in opened(2)] == [b""] * 2  # nobody has waited for long
+        time.sleep(1.2)
+        new = opened(4)
+        assert [connection.recv(1) for connection in old[:4]] == [b""] * 4
+        assert server.listening.open == 6
+        assert server.ask("GET", "/livez")[0] == 200
+        for connection in new:
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
+
+
+def test_nobody_is_closed_while_its_request_is_worked_on(tmp_path: Path) -> None:
+    release = threading.Event()
+
+    def slow(name: str, principal: object, hash_: object = None) -> StoredSession:
+        assert release.wait(60)
+        return StoredSession("name: x", "ab" * 32)
+
+    with running(tmp_path, Limits(connections=4)) as server, contextlib.ExitStack() as stack:
+        server.cas.read = slow  # type: ignore[method-assign]
+        busy = [stack.enter_context(tls(server)) for _ in range(4)]
+        for connection in busy:
+            connection.sendall(b"GET /v1/sessions/acme HTTP/1.1\r\nHost: cas\r\n\r\n")
+        deadline = time.monotonic() + 30
+        while any(found.waiting_since is not None for found in server.listening._open.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         with pytest.raises(OSError), tls(server):
             pass
-    while server.listening._open:
-        time.sleep(0.02)
+        release.set()
+        assert [status(answer(connection)) for connection in busy] == [200] * 4
 
 
 NOISE = {

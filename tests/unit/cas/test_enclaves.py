@@ -260,7 +260,7 @@ def test_waiting_for_another_cas_uses_nothing_up(world: World, tmp_path: Path) -
     """The value is fetched outside of the transaction, and then everything is done again."""
     fetched: list[str] = []
 
-    def remote(wanted: Import, importer: tuple[str, str]) -> Value:
+    def remote(wanted: Import, importer: tuple[str, str], until: float) -> Value:
         assert importer[0] == "acme"
         fetched.append(wanted.secret)
         return Value("ascii", b"from afar")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import store as stores
+from sconectl.cas import versions
 from sconectl.cas.anchor import Anchor
 from sconectl.cas.namespaces import version_of
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sealing import SealBroken, Sealer, derived_key
-from sconectl.cas.store import Store, Version
+from sconectl.cas.store import Store
+from sconectl.cas.versions import Version
 from sconectl.errors import CasError, Refused
 from sconectl.policy.model import parse_session
 
@@ -226,7 +227,7 @@ def test_sessions_are_parsed_once(world: StoreWorld, store: Store, monkeypatch: 
             return found.session()
 
     assert read() == session
-    monkeypatch.setattr(stores, "from_json", lambda _text: pytest.fail("parsed again"))
+    monkeypatch.setattr(versions, "from_json", lambda _text: pytest.fail("parsed again"))
     assert read() is read()
     assert "confidential" not in repr(version())
 

@@ -1,0 +1,40 @@
+"""What a client may do with a session, and what the audit log says about it.
+
+In: a transaction, a session in it, and the client. Out: nothing, or `CasRefusal`; entries of the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sconectl.cas.access import Client, grants
+from sconectl.cas.refusal import CasRefusal
+from sconectl.policy.model import Session
+
+if TYPE_CHECKING:
+    from sconectl.cas.sharing import Sharing
+    from sconectl.cas.store import Transaction
+
+
+def require(
+    transaction: Transaction, sharing: Sharing, session: Session, operation: str, client: Client, head: str
+) -> None:
+    """Raise `CasRefusal` (401, 403) with the outermost cause `head` unless `session` grants `operation` to `client`."""
+    grant = grants(session, operation, client, sharing.resolver(transaction, session))
+    if grant.allowed:
+        return
+    status = 401 if client == Client() else 403
+    reason = f"The access policy of {session.name} does not grant {operation} to {client}"
+    raise CasRefusal(status, head, reason, *grant.ignored)
+
+
+def record(transaction: Transaction, event: str, name: str, hash_: str, client: Client) -> None:
+    """Add an entry about the session `name`; its hash is in it if that is public."""
+    fields: dict[str, Any] = {"session": name}
+    if client.principal is not None:
+        fields["client"] = client.principal.key_hash
+    if client.signers:
+        fields["signers"] = sorted(client.signers)
+    if transaction.is_salted(name):
+        fields["hash"] = hash_
+    transaction.record(event, **fields)
