@@ -15,6 +15,7 @@ from sconectl.plan.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
 from sconectl.plan.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.toolchains.carried import carried
+from sconectl.toolchains.image_user import ROOT, image_user, why_out_of_reach
 from sconectl.toolchains.layer_index import Member
 from sconectl.toolchains.native_environment import native_environment
 from sconectl.toolchains.program_check import check_program
@@ -56,6 +57,7 @@ def image_findings(
         *_volumes(known, plan),
         *_missing(plan, tree, frozenset(file.path for file in sources.files), steps),
         *_injected(plan, tree),
+        *_out_of_reach(plan, info, tree, steps),
         *_program(plan, info, tree),
     ]
     return [
@@ -155,6 +157,18 @@ def _injected(plan: ServicePlan, tree: RootTree) -> Iterator[_Fault]:
             if above is not None and above.kind != "d":
                 what = "a link" if above.kind == "l" else "a file"
                 yield "error", where, f"{parent} is {what} in the image", "name the path without links"
+
+
+def _out_of_reach(plan: ServicePlan, info: ImageInfo, tree: RootTree, steps: bool) -> Iterator[_Fault]:
+    """Find injected files that the user of the image cannot get at, or that it may not write where they are."""
+    user = image_user(info.config, tree) if plan.native else ROOT
+    if user is None:
+        return
+    for number, file in enumerate(plan.model.injection_files):
+        reason, hint = why_out_of_reach(user, file.path, tree)
+        if reason:
+            severity: Severity = "error" if user.number and not steps else "warning"
+            yield severity, ("injection_files", number, "path"), reason, hint
 
 
 def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fault]:

@@ -31,6 +31,9 @@ ORIGINALS = "/usr/lib/scone/originals"
 IN_PLACE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Container runtimes mount these; they are written where they are."""
 _ENTER_ONLY, _OWNER = 0o711, 0o700
+_TERMINALS = "/dev/pts"
+_MACHINE_IPC = "ipc:[4026531839]"
+"""The IPC name space of the machine itself: its number is part of the kernel's interface (PROC_IPC_INIT_INO)."""
 
 
 def sealed_target(path: str) -> str:
@@ -76,6 +79,7 @@ def _prepare_memory() -> None:
     """Make a new, empty folder in memory."""
     folder = Path(MEMORY)
     _require_memory(str(folder.parent))
+    _refuse_shared(str(folder.parent))
     where = os.path.realpath(MEMORY)
     for mount in mounts():
         if f"{mount.point}/".startswith(f"{where}/"):
@@ -100,6 +104,28 @@ def _require_memory(folder: str) -> None:
     if device not in {mount.device for mount in mounts() if mount.kind in ("tmpfs", "ramfs")}:
         raise LaunchRefused(
             f"{folder} is not in memory; decrypted files would reach the disk", causes=(f"mount a tmpfs at {folder}",)
+        )
+
+
+def _refuse_shared(folder: str) -> None:
+    """Refuse memory that other containers may have mounted, too, as far as that can be seen.
+
+    A container's own is made while the container is: after its terminals. What is older was made elsewhere, and mounted
+    here. Called `shm`, it is the memory of a shareable container or of a whole pod; in the machine's own IPC name
+    space, it is the machine's. Anything else was mounted on purpose, such as the volume of the chart.
+    """
+    found = {mount.point: mount for mount in mounts()}  # of several at one place, the last is the one that is seen
+    memory, terminals = found.get(os.path.realpath(folder)), found.get(_TERMINALS)
+    if memory is None or terminals is None or terminals.kind != "devpts":
+        return
+    older = os.stat(folder).st_ctime_ns < os.stat(_TERMINALS).st_ctime_ns  # noqa: PTH116
+    if older and (memory.source == "shm" or os.readlink("/proc/self/ns/ipc") == _MACHINE_IPC):  # noqa: PTH115
+        raise LaunchRefused(
+            f"{folder} is shared with other containers, which could read decrypted files",
+            causes=(
+                "it was there before this container (--ipc=shareable, container:NAME or host; a pod without a volume)",
+                f"use --ipc=private, or mount a tmpfs at {folder}: --tmpfs {folder}, or an emptyDir of medium Memory",
+            ),
         )
 
 
@@ -172,11 +198,33 @@ def _inject(path: str, permission: int, content: bytes) -> None:
 
 
 def _require_link(path: str) -> None:
-    if not os.path.islink(path) or os.readlink(path) != injected_target(path):  # noqa: PTH114, PTH115
+    try:
+        found = os.readlink(path)  # noqa: PTH115
+    except PermissionError as error:
+        raise _closed(path) from error
+    except OSError:
+        found = ""
+    if found != injected_target(path):
         raise LaunchRefused(
             f"the policy injects {path}, but the image was not built for that",
             causes=("name the path in injection_files of the service manifest and build the image again",),
         )
+
+
+def _closed(path: str) -> LaunchRefused:
+    """Say which directory above `path` the user of the container may not enter."""
+    above = next(f for f in [*Path(path).parents][::-1] if not os.access(f, os.X_OK))
+    status = above.stat()
+    return LaunchRefused(
+        f"the policy injects {path}, which the program could not read: user {os.geteuid()} may not enter {above}",
+        causes=(
+            f"{above} belongs to user {status.st_uid}, group {status.st_gid}, and has the mode "
+            f"{stat.S_IMODE(status.st_mode):04o}",
+            f"start the container as that user (docker run --user {status.st_uid}:{status.st_gid}, or runAsUser and "
+            "runAsGroup in podSecurityContext of the chart),",
+            "or as root with DAC_OVERRIDE (--cap-add DAC_OVERRIDE), or open the directory in a `run` step of the image",
+        ),
+    )
 
 
 def _inject_from_image(path: str, permission: int, index: Index, fill: Fill) -> None:
@@ -231,7 +279,11 @@ def _overwrite(path: str, content: bytes) -> None:
     except OSError as error:
         raise LaunchRefused(
             f"the policy injects {path}, which the container runtime provides and cannot be written",
-            causes=(str(error), "that needs root and a root file system that is not read-only"),
+            causes=(
+                str(error),
+                f"the container runs as user {os.geteuid()}; it takes root, and a root file system that can be written",
+                "or let the container runtime fill the file: --add-host, --dns, hostAliases and dnsConfig of a pod",
+            ),
         ) from error
     with os.fdopen(handle, "wb") as file:
         file.write(content)

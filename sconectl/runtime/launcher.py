@@ -143,9 +143,15 @@ def _check(settings: Settings) -> None:
         )
     config_id = settings.config_id
     if config_id.count("/") < 1 or config_id.startswith("/") or config_id.endswith("/"):
+        causes = ["set it to <namespace>/<service>/<program>, as the generated chart does"]
+        if not config_id and any("SCONE_CONFIG_ID" in argument for argument in settings.arguments):
+            causes += [
+                "the arguments of the container set it, but they are not run: the policy says what is run",
+                "set it for the container: docker run -e SCONE_CONFIG_ID=…, `environment:` in docker-compose.yml",
+            ]
         raise LaunchRefused(
             f"SCONE_CONFIG_ID is malformed: {config_id!r}" if config_id else "SCONE_CONFIG_ID is missing",
-            causes=("set it to <namespace>/<service>/<program>, as the generated chart does",),
+            causes=tuple(causes),
         )
 
 

@@ -14,11 +14,12 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mount:
-    """One mount: where it is, its device (`major:minor`, as in `st_dev`), and the kind of its file system."""
+    """One mount: where it is, its device (`major:minor`, as in `st_dev`), kind and source of its file system."""
 
     point: str
     device: str
     kind: str
+    source: str = ""
 
 
 def mounts(text: str | None = None) -> list[Mount]:
@@ -34,4 +35,5 @@ def mounts(text: str | None = None) -> list[Mount]:
 def _mount(line: str) -> Mount:
     fields = line.split(" ")
     after = fields.index("-", 6) if "-" in fields[6:] else len(fields)
-    return Mount(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]), fields[2], fields[after + 1])
+    source = fields[after + 2] if after + 2 < len(fields) else ""
+    return Mount(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]), fields[2], fields[after + 1], source)

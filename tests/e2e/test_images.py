@@ -109,6 +109,7 @@ def test_encrypted_directories_and_injected_files(world: World, tmp_path: Path) 
     assert code == 0, log
     _refused_when_tampered(world, image, config_id)
     _refused_without_memory(world, image, config_id)
+    _refused_in_shared_memory(world, image, config_id)
 
 
 def _refused_when_tampered(world: World, image: str, config_id: str) -> None:
@@ -122,6 +123,21 @@ def _refused_when_tampered(world: World, image: str, config_id: str) -> None:
 def _refused_without_memory(world: World, image: str, config_id: str) -> None:
     code, log = world.finish(world.start(image, config_id=config_id, options=["-v", f"{world.root}/disk:/dev/shm"]))
     assert code == 125 and "is not in memory" in log, log
+
+
+def _refused_in_shared_memory(world: World, image: str, config_id: str) -> None:
+    """Whoever shares /dev/shm reads what is decrypted there: `docker run --ipc=container:NAME`."""
+    other = world.start(image, "60", options=["--ipc", "shareable", "--entrypoint", "/bin/sleep"])
+    for mode in ("shareable", f"container:{other}", "host"):
+        options = ["--ipc", mode]
+        code, log = world.finish(world.start(image, config_id=config_id, options=options))
+        assert code == 125 and "/dev/shm is shared with other containers" in log and "module" not in log, (mode, log)
+        code, log = world.finish(
+            world.start(image, config_id=config_id, options=["--ipc", mode, "--tmpfs", "/dev/shm"])
+        )
+        assert code == 0, (mode, log)
+        seen = must(docker("exec", other, "find", "/dev/shm", "-type", "f")).out
+        assert seen == "", seen
 
 
 def test_an_older_state_of_the_encrypted_files_is_refused(world: World) -> None:

@@ -227,6 +227,27 @@ def test_places_of_injected_files() -> None:
     ]
 
 
+def test_injected_files_that_the_user_cannot_get_at() -> None:
+    """The files of a native image belong to its user; a built one runs as root, and the chart without capabilities."""
+    closed = Member("/etc/redis", "d", 0o750, 102, 103)
+    injection = [{"path": path, "content": ""} for path in ("/etc/redis/redis.conf", "/etc/hosts")]
+    reason = "may not enter /etc/redis (user 102, group 103, mode 0750)"
+    found = report(service_text(injection_files=injection), *BASE, closed)
+    assert said(found, "warning")[-1:] == [
+        ("injection_files[0].path", f"root without capabilities, as the chart starts it, {reason}")
+    ]
+    native = image({}, User="33")
+    text = service_text(kind="sconify_image", **{"from": "native:1"}, command="/usr/bin/su", injection_files=injection)
+    found = report(text, *BASE, closed, engine=FakeEngine(images={"native:1": native}))
+    assert [fault for fault in said(found) if fault[0].startswith("injection")] == [
+        ("injection_files[0].path", f"user 33 of the image {reason}"),
+        (
+            "injection_files[1].path",
+            "/etc/hosts is written where the container runtime has it, which user 33 of the image may not",
+        ),
+    ]
+
+
 def test_volumes_of_the_image_cannot_be_protected() -> None:
     found = report(service_text(dirs=["/data"]), volumes=("/data/v",))
     assert said(found) == [("build.dirs[0]", "cannot be protected: the native image declares /data/v as a volume")]

@@ -177,11 +177,11 @@ MOUNTINFO = r"""75 50 0:39 / / rw,relatime master:2 - overlay overlay rw,lowerdi
 def test_mountinfo() -> None:
     text = MOUNTINFO.replace("/strange", "/stra\u2028n\x0cge rw - fuse.x - rw\n")
     assert mounts(text) == [
-        Mount("/", "0:39", "overlay"),
-        Mount("/proc", "0:42", "proc"),
-        Mount("/dev/shm", "0:47", "tmpfs"),
-        Mount("/a b\tc\nd\\e", "254:0", "ext4"),
-        Mount("/stra\u2028n\x0cge", "254:0", "fuse.x"),
+        Mount("/", "0:39", "overlay", "overlay"),
+        Mount("/proc", "0:42", "proc", "proc"),
+        Mount("/dev/shm", "0:47", "tmpfs", "shm"),
+        Mount("/a b\tc\nd\\e", "254:0", "ext4", "/dev/vda"),
+        Mount("/stra\u2028n\x0cge", "254:0", "fuse.x", "-"),
     ]
     assert any(mount.point == "/" for mount in mounts())
 

@@ -71,6 +71,15 @@ def test_refusals(tmp_path: Path, given: dict[str, Any], reason: str) -> None:
     assert f"[SCONE|FATAL] The program is not started: {reason}" in text
 
 
+def test_settings_in_the_arguments_are_explained(tmp_path: Path) -> None:
+    """As in a docker-compose.yml that exports them in a shell, which here is never run."""
+    export = ("sh", "-c", "export SCONE_CONFIG_ID=acme/app && python3 /app/main.py")
+    text = outcome(tmp_path, settings(config_id="", arguments=export))
+    assert "SCONE_CONFIG_ID is missing" in text and "docker run -e SCONE_CONFIG_ID" in text and "environment:" in text
+    (tmp_path / "out").unlink()
+    assert "docker run -e" not in outcome(tmp_path, settings(config_id="", arguments=("serve",)))
+
+
 def test_a_bug_is_named_by_place_and_never_by_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> NoReturn:
         raise ZeroDivisionError("TOPSECRET")

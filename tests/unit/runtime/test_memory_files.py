@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.nobody import NOBODY, as_nobody, needs_root, reachable_folder
 
 from sconectl.protect.index import Index
 from sconectl.runtime import files
@@ -219,6 +221,27 @@ def test_mounts_in_the_folder_are_refused_before_anything_is_removed(
     assert "was not built" in refused(INJECTED, index())
 
 
+@needs_root
+@pytest.mark.parametrize("way", ["closed", "closed/open"])
+def test_a_file_in_a_directory_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    with reachable_folder() as folder:
+        closed = folder / "closed"
+        (folder / way).mkdir(parents=True)
+        closed.chmod(0o750)
+        os.chown(closed, 102, 103)
+        path = folder / way / "app.conf"
+
+        def inject() -> tuple[str, ...]:
+            with pytest.raises(LaunchRefused) as caught:
+                files._inject(str(path), 0o600, b"secret")
+            return (caught.value.message, *caught.value.causes)
+
+        message, mode, user, capability = as_nobody(inject)
+    assert message.endswith(f"user {NOBODY} may not enter {closed}") and str(path) in message
+    assert mode == f"{closed} belongs to user 102, group 103, and has the mode 0750"
+    assert "--user 102:103" in user and "DAC_OVERRIDE" in capability
+
+
 @pytest.mark.parametrize(("kind", "good"), [("tmpfs", True), ("ramfs", True), ("ext4", False), ("fuse.tmpfs", False)])
 def test_memory_is_what_the_kernel_calls_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, good: bool
@@ -237,6 +260,45 @@ def test_memory_is_what_the_kernel_calls_memory(
                 files._require_memory(str(folder))
     with pytest.raises(LaunchRefused, match="not in memory"):
         files._require_memory(str(tmp_path / "ghost"))
+
+
+@pytest.mark.parametrize(
+    ("older", "source", "name_space", "terminals", "good"),
+    [
+        (True, "shm", "ipc:[4026532257]", "devpts", False),  # of another container, of a pod, or shareable
+        (True, "tmpfs", "ipc:[4026531839]", "devpts", False),  # of the machine
+        (True, "tmpfs", "ipc:[4026532257]", "devpts", True),  # a volume
+        (False, "shm", "ipc:[4026532257]", "devpts", True),  # made with the container
+        (False, "tmpfs", "ipc:[4026531839]", "devpts", True),  # --tmpfs, in the name space of the machine
+        (True, "shm", "ipc:[4026532257]", "tmpfs", True),  # nothing to compare with
+    ],
+)
+def test_memory_that_was_there_before_the_container_is_shared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    older: bool,
+    source: str,
+    name_space: str,
+    terminals: str,
+    good: bool,
+) -> None:
+    shm, pts = tmp_path / "shm", tmp_path / "pts"
+    for folder in (shm, pts) if older else (pts, shm):
+        folder.mkdir()
+        time.sleep(0.02)
+    found = [
+        Mount(str(shm), "0:1", "tmpfs", "shm"),
+        Mount(str(shm), "0:2", "tmpfs", source),
+        Mount(str(pts), "0:3", terminals),
+    ]
+    monkeypatch.setattr(files, "_TERMINALS", str(pts))
+    monkeypatch.setattr(files, "mounts", lambda: found)
+    monkeypatch.setattr(os, "readlink", lambda path: name_space)
+    if good:
+        files._refuse_shared(str(shm))
+    else:
+        with pytest.raises(LaunchRefused, match="shared with other containers"):
+            files._refuse_shared(str(shm))
 
 
 def test_what_is_sealed_must_be_what_was_measured(world: World) -> None:
