@@ -43,8 +43,9 @@ ENTRYPOINT = (
     "-B",
     "/scone/runtime",
 )
-ASK_HEALTH = f"{ENTRYPOINT[-1]}/sconectl/runtime/ask_health.py"
-"""Takes the place of the launcher's folder in the entry point to ask for the health of the program."""
+ASK_HEALTH = f"{ENTRYPOINT[-1]}/sconectl/runtime/ask_health.pyc"
+"""Takes the place of the launcher's folder in the entry point to ask for the health of the program. (The launcher has
+no sources, only what they are compiled to.)"""
 _PACKAGE = Path(sconectl.__file__).parent
 _SOURCES = ("key_hash.py", "protect", "runtime")
 

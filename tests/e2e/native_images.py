@@ -208,6 +208,9 @@ def _layers(random: Random, files: Mapping[str, File]) -> tuple[dict[str, File],
     for path, file in files.items():
         number = 0 if file.hard or path == "/work/file" else random.randrange(count)
         layers[number][path] = file
+        above = posixpath.dirname(path)
+        if above in files and files[above].content is None:  # engines differ in directories that a layer does not have
+            layers[number][above] = files[above]
     if count > 1:
         layers[0] |= {"/gone/file": File(b"removed", 0o644), "/changed": File(b"first", 0o644)}
         layers[-1] |= {"/gone/.wh.file": File(b"", 0o644), "/changed": File("work/file")}

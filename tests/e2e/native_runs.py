@@ -106,7 +106,7 @@ def _health(name: str) -> tuple[str, ...]:
     """Return what the first health check said that reached the program; nothing if there was none yet."""
     found: dict[str, Any] = json.loads(must(docker("inspect", "-f", "{{json .State.Health}}", name)).out)
     for entry in found.get("Log") or ():
-        if "health" in entry["Output"]:
+        if entry["Output"].startswith("health"):
             return (str(entry["ExitCode"]), entry["Output"], "healthy" if entry["ExitCode"] == 0 else "unhealthy")
     return ()
 

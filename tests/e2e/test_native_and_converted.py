@@ -20,7 +20,7 @@ from .native_runs import converted, observe
 from .world import World, docker
 
 COUNT = int(os.environ.get("SCONECTL_TEST_NATIVE_IMAGES", "8"))
-SEED = os.environ.get("SCONECTL_TEST_SEED", "1")
+SEED = os.environ.get("SCONECTL_TEST_SEED", "31")
 SMALL = "sconectl-test-image/musl-shell"
 
 
