@@ -90,13 +90,13 @@ class HttpCas:
         answer = self._named("/v1/hashes/", name)
         return None if answer is None else _text(answer, "hash", self._address)
 
-    def list_sessions(self, namespace: str = "/") -> tuple[tuple[str, str], ...]:
-        """Return name and hash of the sessions in a namespace, `/` for the top level; raises `CasRefused`."""
+    def list_sessions(self, namespace: str = "/") -> tuple[str, ...]:
+        """Return the names of the sessions in a namespace, `/` for the top level; raises `CasRefused`."""
         answer = self._answer(self._connection.get(f"/v1/sessions?namespace={quote(namespace, safe='/')}"))
         found = answer.get("sessions")
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise _not_understood(self._address)
-        return tuple((_text(item, "name", self._address), _text(item, "hash", self._address)) for item in found)
+        return tuple(_text(item, "name", self._address) for item in found)
 
     def put(self, text: str) -> str:
         """Create or update the session in `text` (YAML, or the JSON of a signed or encrypted one); return its hash.

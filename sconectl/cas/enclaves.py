@@ -8,7 +8,6 @@ an entry in the audit log; a refusal in a transaction of its own, because that o
 from __future__ import annotations
 
 import hmac
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,8 +34,6 @@ from sconectl.policy.one_time_password import base32_bytes
 if TYPE_CHECKING:
     from sconectl.cas.keys import CasKeys
     from sconectl.cas.store import Store, Transaction
-
-_log = logging.getLogger(__name__)
 
 _CONFIG_ID = re.compile(
     r"(?P<session>/|[A-Za-z0-9_\-.~/]*[A-Za-z0-9_\-.~])/(?P<service>[A-Za-z0-9_\-.~]+)(?:@(?P<code>.*))?", re.S
@@ -129,8 +126,6 @@ class Enclaves:
         except Busy:  # says nothing about the program
             raise
         except CasRefusal as refusal:
-            if refusal.details:
-                _log.info("%s: %s", head, "; ".join(refusal.details))
             raise CasRefusal(refusal.status, head, *refusal.causes, details=refusal.details) from refusal
 
     def fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sconectl.cas.store import Transaction
 
 
+_UNUSABLE = "The policy also refers to secrets that cannot be used here; the log of the CAS says which"
+
+
 def require(
     transaction: Transaction, sharing: Sharing, session: Session, operation: str, client: Client, head: str
 ) -> None:
@@ -25,7 +28,15 @@ def require(
         return
     status = 401 if client == Client() else 403
     reason = f"The access policy of {session.name} does not grant {operation} to {client}"
-    raise CasRefusal(status, head, reason, *grant.ignored)
+    unusable = (_UNUSABLE,) if grant.ignored else ()
+    raise CasRefusal(status, head, reason, *unusable, details=grant.ignored)
+
+
+def may_know_hash(transaction: Transaction, sharing: Sharing, session: Session, client: Client) -> bool:
+    """Say whether `client` may learn the hash of a session, or have a guess of it confirmed."""
+    if transaction.is_salted(session.name):
+        return True
+    return grants(session, "read", client, sharing.resolver(transaction, session)).allowed
 
 
 def record(transaction: Transaction, event: str, name: str, hash_: str, client: Client) -> None:

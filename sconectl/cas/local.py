@@ -60,14 +60,14 @@ class LocalCas:
         except CasRefusal as refusal:
             if refusal.status == 404:
                 return None
-            raise refused(ADDRESS, refusal.status, refusal.causes) from refusal
+            raise refused(ADDRESS, refusal.status, (*refusal.causes, *refusal.details)) from refusal
 
     def put(self, text: str) -> str:
         """Create or update the session in `text` and return its hash; raises `CasRefused`."""
         try:
             return self._do(lambda cas: cas.put(text, self._principal).hash, lambda server: server.put(text))
         except CasRefusal as refusal:
-            raise refused(ADDRESS, refusal.status, refusal.causes) from refusal
+            raise refused(ADDRESS, refusal.status, (*refusal.causes, *refusal.details)) from refusal
 
     def encryption_key(self) -> str:
         """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""

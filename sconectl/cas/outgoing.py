@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from sconectl.cas.import_targets import EVERYWHERE, ImportTargets
 from sconectl.cas.lanes import Abandoned, customer, elsewhere
 from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.refusal import Busy
@@ -33,8 +34,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*(?=\r\n)", re
 class Outgoing:
     """All requests that a CAS makes."""
 
-    def __init__(self, limits: Limits = DEFAULT) -> None:
+    def __init__(self, limits: Limits = DEFAULT, targets: ImportTargets = EVERYWHERE) -> None:
         self._limits = limits
+        self._targets = targets
         self._lock = threading.Lock()
         self._open: Counter[tuple[str, str]] = Counter()
 
@@ -43,7 +45,10 @@ class Outgoing:
     ) -> tuple[int, bytes]:
         """Return status and body of the answer from `address` (host:port); `until` is a time of `time.monotonic`."""
         asker = customer()
-        request = _Request(context, method, address, path, content, until, self._limits.remote_bytes)
+        self._targets.check(address)
+        request = _Request(
+            context, method, address, path, content, until, self._limits.remote_bytes, self._targets.check_number
+        )
         places = (("", ""), ("target", request.host), ("asker", asker.address))
         self._take(places)
         thread = threading.Thread(target=request.run, args=(lambda: self._give_back(places),), daemon=True)
@@ -93,6 +98,7 @@ class _Request:
         content: bytes | None,
         until: float,
         most: int,
+        check_number: Callable[[str], None],
     ) -> None:
         parts = urlsplit(f"https://{address}")
         self.host, self._port = parts.hostname or "", parts.port or 443
@@ -102,6 +108,7 @@ class _Request:
         self._asked = head.encode("ascii") + (content or b"")
         self._until = until
         self._most = most
+        self._check_number = check_number
         self._socket: socket.socket | None = None
         self._answer: tuple[int, bytes] | None = None
         self._failure: Exception | None = None
@@ -141,6 +148,7 @@ class _Request:
         for family, kind, protocol, _, target in socket.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM):
             raw = socket.socket(family, kind, protocol)
             try:
+                self._check_number(str(target[0]))
                 raw.settimeout(self._left())
                 raw.connect(target)
                 return raw

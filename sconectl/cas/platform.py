@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -54,6 +54,8 @@ class Machine(Platform):
 
     accept_hardware_policies: bool = False
     """Whether policies for hardware, which nothing here can keep, are accepted all the same."""
+    import_from: Annotated[tuple[str, ...] | None, Field(strict=False, max_length=256)] = None
+    """The other CASes (HOST:PORT) that sessions may import secrets from; None for all."""
 
     @property
     def platform(self) -> Platform:
@@ -61,19 +63,18 @@ class Machine(Platform):
         return Platform(id=self.id, issues=self.issues, advisories=self.advisories)
 
 
-def load_machine(directory: Path, *, accept_hardware_policies: bool | None = None) -> Machine:
+def load_machine(directory: Path, **changes: Any) -> Machine:
     """Return the machine in `directory`, made on first use; raises `CasError` if its file is unusable.
 
-    `accept_hardware_policies` is remembered, unless it is None.
+    `changes` are fields of `Machine` that get another value, which is remembered.
     """
     path = private_directory(directory) / FILE
     with locked(directory):
         raw = read_private(path)
         machine = Machine(id=secrets.token_hex(16)) if raw is None else _read(path, raw)
-        if accept_hardware_policies is not None:
-            machine = machine.model_copy(update={"accept_hardware_policies": accept_hardware_policies})
+        machine = machine.model_copy(update=changes)
         text = (json.dumps(machine.model_dump(mode="json"), indent=2) + "\n").encode()
-        if raw is None or accept_hardware_policies is not None:
+        if raw is None or changes:
             write = create_private if raw is None else write_private
             write(path, text)
     return machine

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 
 from sconectl.cas import certificates
 from sconectl.cas.client import normal_address
+from sconectl.cas.import_targets import EVERYWHERE, ImportTargets
 from sconectl.cas.keys import CasKeys
 from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.outgoing import Outgoing
@@ -38,9 +39,9 @@ _CHAIN_LENGTH = 3
 class OtherCases:
     """All other CASes, as the CAS with these keys talks to them."""
 
-    def __init__(self, keys: CasKeys, limits: Limits = DEFAULT) -> None:
+    def __init__(self, keys: CasKeys, limits: Limits = DEFAULT, targets: ImportTargets = EVERYWHERE) -> None:
         self._keys = keys
-        self._outgoing = Outgoing(limits)
+        self._outgoing = Outgoing(limits, targets)
         self._lock = threading.Lock()
         self._identity: bytes = b""
 

@@ -45,7 +45,7 @@ SCHEMAS: Mapping[str, Any] = {
     ),
     "Created": record({"hash": HASH}, {"warnings": {"type": "array", "items": TEXT}}),
     "Session": record({"session": {"type": "string", "description": "YAML"}, "hash": HASH}),
-    "Sessions": record({"sessions": {"type": "array", "items": record({"name": TEXT, "hash": HASH})}}),
+    "Sessions": record({"sessions": {"type": "array", "items": record({"name": TEXT}, {"hash": HASH})}}),
     "Hash": record({"hash": HASH}),
     "Value": record(
         {

@@ -63,7 +63,7 @@ class ServedCas(Protocol):
         """Return the active version of a session, or the one with this hash."""
 
     def list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
-        """Return name and hash of the sessions in a namespace; `/` is the top level."""
+        """Return the sessions in a namespace, with their hash if it is public; `/` is the top level."""
 
     def hash_of(self, name: str, principal: Principal | None) -> str:
         """Return the hash of the active version."""

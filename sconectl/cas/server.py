@@ -33,6 +33,7 @@ from sconectl.cas.served import ServedCas
 from sconectl.errors import CasError
 
 _SHOWN_PATH = 200
+_SHOWN_DETAILS = 2000
 _HTTP_ERRORS = {404: "There is no such resource", 405: "This method is not allowed here"}
 
 _log = logging.getLogger(__name__)
@@ -110,6 +111,8 @@ class _Endpoint:
         except Abandoned:
             raise
         except CasRefusal as refusal:
+            if refusal.details:
+                _log.info("%s: %s", _one_line(refusal.causes[0]), _one_line("; ".join(refusal.details)))
             return problem_answer(refusal.status, *refusal.causes, again=isinstance(refusal, Busy))
         except CasError as error:
             _log.error("%s failed: %s", _shown(scope), error.message)
@@ -118,6 +121,12 @@ class _Endpoint:
             where = "".join(traceback.format_tb(bug.__traceback__))
             _log.error("%s failed: %s, which is a bug\n%s", _shown(scope), type(bug).__name__, where)
             return problem_answer(500, "The CAS failed", "Its log says why")
+
+
+def _one_line(text: str) -> str:
+    """Return text, in which may stand what another CAS has said, as it may stand in a log."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[: _SHOWN_DETAILS + 1])
+    return shown if len(shown) <= _SHOWN_DETAILS else f"{shown[:-1]}…"
 
 
 def _shown(scope: Scope) -> str:

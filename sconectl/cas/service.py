@@ -18,6 +18,7 @@ from sconectl.cas.access import Client, Principal, grants
 from sconectl.cas.anchor import Anchor, default_anchor
 from sconectl.cas.enclaves import Enclaves
 from sconectl.cas.granted import record, require
+from sconectl.cas.import_targets import ImportTargets
 from sconectl.cas.keys import CasKeys, load_or_create
 from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.platform import load_machine
@@ -58,10 +59,10 @@ class EmbeddedCas:
             anchor=Anchor(anchor or default_anchor(self.keys.cas_key_hash), self.keys.sealing),
             cache=SessionCache(limits.cache_bytes),
         )
-        self._others = OtherCases(self.keys, limits)
+        self.machine = load_machine(directory)
+        self._others = OtherCases(self.keys, limits, ImportTargets(self.machine.import_from))
         self._sharing = Sharing(clock, self._others.fetch, limits)
         self._storing = Storing(self._store, self._sharing, limits, clock)
-        self.machine = load_machine(directory)
         self.enclaves = Enclaves(self._store, self.keys, self.machine, self._sharing, clock, limits)
         with self._store.writing() as transaction:
             namespaces.ship_root(transaction)
@@ -114,7 +115,11 @@ class EmbeddedCas:
         return current.hash
 
     def list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
-        """Return names and hashes of the sessions right in `namespace`, for holders of list_ or create_sessions."""
+        """Return the sessions right in `namespace`, for holders of list_ or create_sessions.
+
+        Each has its name, and its hash if that may be known to all: who finds secret values from it, or whether they
+        changed, has to ask for the one session, and to be allowed to read it.
+        """
         return self._sharing.retrying(lambda: self._list_sessions(namespace, principal))
 
     def _list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
@@ -126,9 +131,13 @@ class EmbeddedCas:
                 head = f"Listing the sessions in {namespace} failed"
                 require(transaction, self._sharing, session, "list_sessions", client, head)
             children = transaction.children(namespace)
-        if len(children) > self._limits.listed_sessions:
-            raise CasRefusal(413, f"More than {self._limits.listed_sessions} sessions are in {namespace}")
-        return [{"name": name, "hash": hash_} for name, hash_ in children if name != namespaces.ROOT]
+            if len(children) > self._limits.listed_sessions:
+                raise CasRefusal(413, f"More than {self._limits.listed_sessions} sessions are in {namespace}")
+            return [
+                {"name": name, "hash": hash_} if transaction.is_salted(name) else {"name": name}
+                for name, hash_ in children
+                if name != namespaces.ROOT
+            ]
 
     def quick_value(self, name: str, secret_name: str) -> dict[str, Any] | None:
         """Return what `public_value` does if one row has the answer, else None; never waits for anything."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sconectl.cas.formats import write
 from sconectl.cas.limits import DEFAULT, Limits
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.refusal import Busy, CasRefusal
 from sconectl.cas.renewal import is_due, renewed
 from sconectl.cas.store import Store, Transaction
 from sconectl.cas.values import ImportedValue, Reading, Stored, Value
@@ -119,7 +119,7 @@ class Sharing:
                 target = check(placeholder, kinds | {placeholder.name: value.kind}, text_only=True)
                 return write(value, target.format).decode()
             except CasRefusal as refusal:
-                raise FragmentError(": ".join(refusal.causes)) from refusal
+                raise FragmentError(": ".join((*refusal.causes, *refusal.details))) from refusal
             except PlaceholderError as error:
                 raise FragmentError(error.message) from error
 
@@ -206,16 +206,18 @@ class Sharing:
             raise CasRefusal(403, f"Importing secret {secret.name} failed", "The imports go in a circle")
         head = f"Importing secret {secret.name} into session {session.name} failed"
         importer = (session.name, _hash_of(session))
-        if wanted.cas_url is not None:
-            value = _fetched_value(wanted, importer)
-        else:
-            target = _local(*importer)
-            try:
+        try:
+            if wanted.cas_url is not None:
+                value = _fetched_value(wanted, importer)
+            else:
+                target = _local(*importer)
                 value = self._exported(
                     transaction, wanted.session, wanted.session_hash, wanted.secret, target, steps + 1
                 )
-            except CasRefusal as refusal:
-                raise CasRefusal(refusal.status, head, *refusal.causes) from refusal
+        except Busy:
+            raise
+        except CasRefusal as refusal:
+            raise CasRefusal(403, head, *refusal.causes, details=refusal.details) from refusal
         if secret.kind not in (None, value.kind):
             raise CasRefusal(403, head, f"It is of kind {value.kind}, but the session expects {secret.kind}")
         return value
@@ -226,13 +228,16 @@ class Sharing:
         version = transaction.session(session_name)
         exporter = version.session() if version and pin in (None, version.hash) else None
         secret = exporter.secret(name) if exporter else None
+        pinned = " with the expected hash" if pin else ""
+        told = f"Session {session_name}{pinned} does not exist, or does not export a secret {name} to this session"
         if exporter is None or secret is None or not _granted(secret, target):
-            pinned = " with the expected hash" if pin else ""
-            raise CasRefusal(
-                403,
-                f"Session {session_name}{pinned} does not exist, or does not export a secret {name} to this session",
-            )
-        value = self._value(transaction, exporter, name, steps)
+            raise CasRefusal(403, told)
+        try:
+            value = self._value(transaction, exporter, name, steps)
+        except Busy:
+            raise
+        except CasRefusal as refusal:  # it says what else is in the session, or where that has it from
+            raise CasRefusal(403, told, details=(*refusal.causes, *refusal.details)) from refusal
         key = exporter.secret(secret.private_key) if secret.private_key and secret.import_ is None else None
         if key is None or not _granted(key, target):
             value = replace(value, private_key=None)
@@ -257,8 +262,16 @@ def _fetched_value(wanted: Import, importer: Importer) -> Value:
     found = _scope.get(_Scope()).fetched.get((wanted, importer))
     if found is None:
         raise _RemoteNeeded(wanted, importer)
+    if isinstance(found, Busy):
+        raise Busy(*found.causes[1:])
     if isinstance(found, CasRefusal):
-        raise CasRefusal(found.status, *found.causes)
+        pinned = " with the expected hash" if wanted.session_hash else ""
+        raise CasRefusal(
+            403,
+            f"The CAS {wanted.cas_url} cannot be asked, or its session {wanted.session}{pinned} does not export "
+            f"a secret {wanted.secret} to this session",
+            details=(*found.causes, *found.details),
+        )
     return found
 
 

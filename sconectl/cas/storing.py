@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sconectl.cas import namespaces, session_limits
 from sconectl.cas.access import Client, is_creator
-from sconectl.cas.granted import record, require
+from sconectl.cas.granted import may_know_hash, record, require
 from sconectl.cas.lanes import still_wanted
 from sconectl.cas.limits import Limits
 from sconectl.cas.refusal import Busy, CasRefusal
@@ -147,6 +147,10 @@ class Storing:
         if version is None:
             raise CasRefusal(404, head, f"Namespace not found: create session {namespace} first")
         require(transaction, self._sharing, version.session(), "create_sessions", client, head)
+        if session.namespace_hash is not None and not may_know_hash(
+            transaction, self._sharing, version.session(), client
+        ):
+            raise CasRefusal(403, head, f"namespace_hash can be given by who may read {namespace}, or if it is salted")
         if session.namespace_hash not in (None, version.hash):
             raise CasRefusal(409, head, f"The namespace {namespace} has another hash than namespace_hash says")
         return version.hash
@@ -159,7 +163,8 @@ class Storing:
         if session.predecessor is None:
             raise CasRefusal(409, head, "Session already exists, please specify predecessor hash")
         if session.predecessor != current.hash:
-            if transaction.session(session.name, session.predecessor) is None:
+            known = may_know_hash(transaction, self._sharing, active, client)
+            if known and transaction.session(session.name, session.predecessor) is None:
                 raise CasRefusal(404, head, "Session not found: it has no version with the predecessor's hash")
             raise CasRefusal(409, head, "The predecessor is not the active version of the session (stale predecessor)")
 

@@ -5,8 +5,9 @@ In: command line options. Out: results on stdout, everything else on stderr. Fai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,6 +54,10 @@ def serve(
         str,
         typer.Option(metavar="accept|refuse", help="What to do with policies for hardware, from now on.  [refuse]"),
     ] = "",
+    import_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A CAS to import secrets from; any, none.  [any]"),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--limit", metavar="NAME=VALUE", help="What clients may cost (docs/cas.md lists all limits)."),
@@ -69,7 +74,7 @@ def serve(
     limits = chosen(settings or ())
     host, port = _host_and_port(listen)
     where = directory or default_directory()
-    _choose(where, hardware_policies)
+    _choose(where, hardware_policies, import_from or ())
     if not detach:
         daemon.serve(where, host, port, _announce, anchor=anchor, detached=detached, limits=limits)
         return
@@ -119,19 +124,35 @@ cas_trust_cmd.register(cas_app)
 cas_keep_cmd.register(cas_app)
 
 
-def _choose(where: Path, choice: str) -> None:
-    """Remember whether policies for hardware are accepted. A server that runs would not notice, so it must not run."""
-    if not choice:
+def _choose(where: Path, hardware_policies: str, import_from: Sequence[str]) -> None:
+    """Remember what the CAS may do. A server that runs would not notice, so it must not run."""
+    changes: dict[str, Any] = {}
+    if hardware_policies:
+        if hardware_policies not in ("accept", "refuse"):
+            raise UsageError(f"--hardware-policies {hardware_policies!r} is not known", hint="write accept or refuse")
+        changes["accept_hardware_policies"] = hardware_policies == "accept"
+    if import_from:
+        changes["import_from"] = _targets(import_from)
+    if not changes:
         return
-    if choice not in ("accept", "refuse"):
-        raise UsageError(f"--hardware-policies {choice!r} is not known", hint="write accept or refuse")
     from sconectl.cas import daemon
     from sconectl.cas.platform import load_machine
 
     if (running := daemon.status(where)) is not None:
-        hint = f"stop it with `sconectl cas stop --dir {where}`, and start it again with this option"
+        hint = f"stop it with `sconectl cas stop --dir {where}`, and start it again with these options"
         raise UsageError(f"the CAS in {where} is running at {running.address}", hint=hint)
-    load_machine(where, accept_hardware_policies=choice == "accept")
+    load_machine(where, **changes)
+
+
+def _targets(given: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the CASes that may be asked, in normal form; None for all."""
+    from sconectl.cas.client import normal_address
+
+    if "any" in given or "none" in given:
+        if len(given) > 1:
+            raise UsageError("--import-from any and none stand alone", hint="name CASes, or give any or none")
+        return None if given[0] == "any" else ()
+    return tuple(sorted({normal_address(target) for target in given}))
 
 
 def _host_and_port(listen: str) -> tuple[str, int]:

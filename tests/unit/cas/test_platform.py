@@ -21,6 +21,7 @@ def test_a_machine_is_drawn_once_and_private(tmp_path: Path) -> None:
         "issues": [],
         "advisories": [],
         "accept_hardware_policies": False,
+        "import_from": None,
     }
     assert len(bytes.fromhex(drawn.id)) == 16
     assert load_machine(tmp_path / "cas") == drawn
