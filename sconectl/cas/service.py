@@ -99,8 +99,9 @@ class EmbeddedCas:
             raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
         with self._store.writing() as transaction:
             record(transaction, "session_read", name, wanted.hash, client)
-        _check_text(wanted.text, wanted.hash)
-        return StoredSession(wanted.text, wanted.hash)
+        text = wanted.text
+        _check_text(text, wanted.hash)
+        return StoredSession(text, wanted.hash)
 
     def hash_of(self, name: str, principal: Principal | None) -> str:
         """Return the hash of the active version; anybody may ask for it if the session was ever salted."""
