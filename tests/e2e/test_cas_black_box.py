@@ -168,8 +168,9 @@ def test_lists_and_hashes(cas: OutsideCas, owner: Client, stranger: Client, name
     parent = cas.upload(owner, session(name, salt))
     child = cas.upload(owner, session(f"{name}/one"))
     cas.upload(owner, session(f"{name}/one/deep"))
+    other = cas.upload(owner, session(f"{name}/two", salt))
     listed = cas.curl(f"/v1/sessions?namespace={name}", client=owner)
-    assert listed.json() == {"sessions": [{"name": f"{name}/one", "hash": child}]}
+    assert listed.json() == {"sessions": [{"name": f"{name}/one"}, {"name": f"{name}/two", "hash": other}]}
     assert cas.curl(f"/v1/sessions?namespace={name}", client=stranger).status == 403
     assert cas.curl(f"/v1/hashes/{name}").json() == {"hash": parent}
     assert cas.curl(f"/v1/hashes/{name}/one", client=stranger).status == 403
