@@ -50,6 +50,8 @@ def form_of(check: Callable[..., Any]) -> Form | None:
     if getattr(check, "__qualname__", "").startswith(f"{fields.matching.__name__}."):
         known = inspect.getclosurevars(check).nonlocals
         return Form(pattern(known["pattern"]), known["late"])
+    if check in _LATE_TEXTS:
+        return Form(_LATE_TEXTS[check], late=True)
     keywords = _TEXTS.get(check)
     return None if keywords is None else Form(keywords)
 
@@ -67,6 +69,9 @@ _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.~-]{1,128}"
 _NAME = f"{_SEGMENT}(?:/{_SEGMENT})*"
 _COMMAND = r"""(?=[\s\S]*\S)(?:[^'"\\]|\\[\s\S]|'[^']*'|"(?:[^"\\]|\\[\s\S])*")*"""  # quotes are closed
 _UNIT = "[A-Za-z]+"
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = rf"(?!\S{{254}})(?!(?:\S*\.)?[0-9]+$)(?:\*\.{_LABEL}(?:\.{_LABEL})+|{_LABEL}(?:\.{_LABEL})*)"
+_OTHER_NAME = rf"(?:dns:{_HOST_NAME}|ip:[0-9A-Fa-f.:]{{2,45}})"
 
 _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     function_of(fields.ApiVersion): pattern(
@@ -96,8 +101,8 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     secret.secret_kind: enum(secrets.SECRET_KINDS),
     secret.key_type: enum(secrets.KEY_TYPES),
     secret.endpoint: enum(secrets.ENDPOINTS),
-    secret.alternative_name: pattern(r"(?:dns:(?:\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|ip:[0-9A-Fa-f.:]+)"),
-    secret.dns_name: pattern(r"(?:\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}"),
+    secret.alternative_name: pattern(_OTHER_NAME),
+    secret.dns_name: pattern(_HOST_NAME),
     secret.thumbprint: pattern("[0-9a-fA-F]{40}"),
     secret.algorithm: enum(secrets.ALGORITHMS),
     secret.claim: {"not": {"enum": sorted(secret.RESERVED_CLAIMS)}},
@@ -115,6 +120,11 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     references.local_name: pattern(r"[A-Za-z0-9_.~/-]+"),
     access_policy.certificate: {"pattern": "-----BEGIN CERTIFICATE-----"},
     one_time_password.shared_secret: pattern(f"[A-Z2-7]{{26,}}=*|{REFERENCE}"),
+}
+
+_LATE_TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
+    function_of(secrets.HostName): pattern(_HOST_NAME),
+    function_of(secrets.OtherName): pattern(_OTHER_NAME),
 }
 
 _NO_FORM: frozenset[Callable[..., Any]] = frozenset(

@@ -6,7 +6,7 @@ In: a mapping. Out: a frozen `Secret`. Fields that may hold `{{…}}` are checke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from sconectl.host_names import HostFault, fault_of_alternative_name, fault_of_host_name
 from sconectl.manifest.faults import Misfit, Unfit, with_misfits
 from sconectl.manifest.fields import (
     NAME,
@@ -67,8 +68,6 @@ ALGORITHMS = {"ES384": "ECDSA with a P-384 key"}
 
 _UNIT = r"(?:s|secs?|seconds?|m|min|mins|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?)"
 _DURATION = re.compile(rf"\s*(?:[0-9]{{1,12}}[ \t]*{_UNIT}[ \t]*)+\s*\Z")
-_HOST_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?\Z")
-_OTHER_NAME = re.compile(r"(?:dns:(?:\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|ip:[0-9A-Fa-f.:]{2,45})\Z")
 _THUMBPRINT = re.compile(r"[0-9A-Fa-f]{40}\Z")
 _HASH = re.compile(r"[0-9A-Fa-f]{64}\Z")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*\Z")
@@ -96,8 +95,23 @@ def _form_of_target(value: Any) -> str:
     return "@name" if isinstance(value, str) else "@target"
 
 
-HostName = Annotated[str, matching(_HOST_NAME, "the name of a host, like web or *.example.org", late=True)]
-OtherName = Annotated[str, matching(_OTHER_NAME, "dns:NAME or ip:ADDRESS", late=True)]
+def _host_name(value: str) -> str:
+    return _without(fault_of_host_name, value)
+
+
+def _other_name(value: str) -> str:
+    return _without(fault_of_alternative_name, value)
+
+
+def _without(fault_of: Callable[[str], HostFault | None], value: str) -> str:
+    fault = None if is_late(value) else fault_of(value)
+    if fault:
+        raise Unfit(fault.message, fault.hint)
+    return value
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+OtherName = Annotated[str, AfterValidator(_other_name)]
 Duration = Annotated[str, matching(_DURATION, "a duration, like 90 days, 59d or 1 year", late=True)]
 SessionHash = Annotated[str, matching(_HASH, "a session hash, 64 hex digits", late=True)]
 Thumbprint = Annotated[str, matching(_THUMBPRINT, "the thumbprint of a certificate, 40 hex digits")]

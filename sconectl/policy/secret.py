@@ -6,14 +6,13 @@ hash. What several secrets have to say about each other is checked by `secret_ru
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from sconectl.host_names import fault_of_alternative_name, fault_of_host_name
 from sconectl.policy import durations, fields
 from sconectl.policy.part import Part, one_or_many
 from sconectl.policy.references import Export, Import
@@ -45,7 +44,6 @@ ALL_PARAMETERS = tuple(sorted(frozenset().union(*_PARAMETERS.values())))
 _BESIDE_VALUE = {"x509": frozenset({"private_key", "issuer"}), "x509-ca": frozenset({"private_key", "issuer"})}
 _WITHOUT_VALUE = frozenset({"aad-token", "pgp-key", "jwt"})
 _THUMBPRINT_BYTES = 20
-_DNS_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?\Z")
 
 
 def without_effect(secret: Mapping[str, Any]) -> list[str]:
@@ -87,22 +85,17 @@ def end_entity_only(secret: Mapping[str, Any]) -> None:
 
 def alternative_name(text: str) -> str:
     """K8: an alternative name is `dns:name` or `ip:address`."""
-    form, _, name = text.partition(":")
-    if form == "dns" and _DNS_NAME.match(name):
-        return text
-    try:
-        if form == "ip":
-            ipaddress.ip_address(name)
-            return text
-    except ValueError:
-        pass
-    raise violation("K8", "expected dns:name or ip:address", 'write "dns:example.com" or "ip:192.0.2.7"')
+    fault = fault_of_alternative_name(text)
+    if fault:
+        raise violation("K8", fault.message, fault.hint)
+    return text
 
 
 def dns_name(text: str) -> str:
     """D1: the name of a host, with or without a wildcard in front."""
-    if not _DNS_NAME.match(text):
-        raise violation("D1", "expected the name of a host")
+    fault = fault_of_host_name(text)
+    if fault:
+        raise violation("D1", fault.message, fault.hint)
     return text
 
 

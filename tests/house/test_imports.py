@@ -14,6 +14,7 @@ FOUNDATION = frozenset(
         "codes",
         "errors",
         "findings",
+        "host_names",
         "yaml_nodes",
         "yaml_stand_ins",
         "yaml_tree",
