@@ -7,6 +7,7 @@ SconectlError
 ├── BuildFailed           exit 5  container engine, build step or registry
 │   └── EngineUnreachable
 ├── CasError              exit 6  a CAS refused, answered wrongly or could not be reached
+│   ├── LocalFault                a file or disk of this machine cannot be used
 │   ├── CasUnreachable
 │   ├── CasNotTrusted             its key or certificate is not the expected one
 │   └── CasRefused                it answered with a refusal; carries the HTTP status
@@ -77,6 +78,10 @@ class CasError(SconectlError):
     """Something about a CAS failed."""
 
     exit_code = 6
+
+
+class LocalFault(CasError):
+    """Something of this machine that a CAS or its client needs, a file or a disk, cannot be used."""
 
 
 class CasUnreachable(CasError):

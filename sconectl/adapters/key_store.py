@@ -16,8 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from sconectl.errors import BuildFailed, Refused
+from sconectl.regular_files import first_bytes
 
 KEY_BYTES = 32
+_MAX_BYTES = 1 << 16  # of a key file
 SIGNING_KEY = "enclave-signing.pem"
 
 
@@ -62,9 +64,10 @@ class KeyStore:
                 self._keep(path, draw())
             if path.stat().st_mode & 0o077:
                 raise Refused(f"the key file {path} can be read by others", hint=f"chmod 600 {path}")
-            return path.read_bytes()
+            return first_bytes(path, _MAX_BYTES)
         except OSError as error:
-            message = f"the key store {self._directory} cannot be used: {error.strerror}"
+            where = error.filename or path
+            message = f"the key store {self._directory} cannot be used: {where}: {error.strerror}"
             raise BuildFailed(message, hint="check space and rights, or set XDG_DATA_HOME") from error
 
     def _keep(self, path: Path, content: bytes) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from sconectl.errors import BuildFailed
+from sconectl.regular_files import first_bytes
 
+MAX_BYTES = 256 << 20  # of a file that is read back
 _REMEDY = "check space and rights"
 
 
@@ -22,7 +25,7 @@ class DiskWorkspace:
     def read(self, path: str) -> bytes | None:
         """Return the content of a file, or None if it does not exist. Raises `BuildFailed` if it may not be read."""
         try:
-            return (self.root / path).read_bytes()
+            return first_bytes(self.root / path, MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -32,6 +35,8 @@ class DiskWorkspace:
         """Return the paths of all files below `folder`, sorted."""
         base = self.root / folder
         if not base.is_dir():
+            if os.path.lexists(base):
+                raise BuildFailed(f"{base} is in the way: expected a directory there", hint="move it away")
             return ()
         return tuple(sorted(p.relative_to(self.root).as_posix() for p in base.rglob("*") if not p.is_dir()))
 
@@ -49,15 +54,22 @@ class DiskWorkspace:
         try:
             self._replace(changed, stale, mode)
         except OSError as error:
-            raise BuildFailed(f"{self.root} cannot be written: {error.strerror}", hint=_REMEDY) from error
+            where = error.filename2 or error.filename or self.root
+            raise BuildFailed(f"{where} cannot be written: {error.strerror}", hint=_REMEDY) from error
         return len(changed) + len(stale)
 
     # Below, paths are text: a chart may have a hundred thousand files, and a `Path` takes longer than the system.
 
     def _differs(self, path: str, content: bytes, mode: int) -> bool:
         try:
-            with open(f"{self.root}/{path}", "rb") as file:  # noqa: PTH123
-                return file.read() != content or os.fstat(file.fileno()).st_mode & 0o777 & ~mode != 0
+            descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                if stat.S_ISDIR(status.st_mode):
+                    raise BuildFailed(f"{self.root / path} is in the way: expected a file there", hint="move it away")
+                if not stat.S_ISREG(status.st_mode):
+                    return True
+                return file.read() != content or status.st_mode & 0o777 & ~mode != 0
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sconectl.apply.image_sessions import read_facts
 from sconectl.apply.records import json_mapping
-from sconectl.errors import BuildFailed, CasError, PlanImpossible
+from sconectl.errors import BuildFailed, CasError, LocalFault, PlanImpossible
 from sconectl.findings import Finding
 from sconectl.manifest.mesh import Mesh
 from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
@@ -78,6 +78,8 @@ def _from_session(image: str, label: dict[str, Any], sources: FactSources) -> Im
     try:
         store = sources.image_store()
         facts = read_facts(store, name)
+    except LocalFault:
+        raise  # nothing is known of the image because nothing could be asked
     except CasError as error:
         return f"the facts of {image} are not in target/images, and not to be had from the CAS: {error.message}", hint
     if facts is None:

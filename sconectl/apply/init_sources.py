@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sconectl.plan.credentials import names_a_credential
+
 SKIPPED_FOLDERS = frozenset(
     {"__pycache__", "build", "charts", "dist", "docs", "env", "node_modules", "out", "target", "test", "tests", "venv"}
 )
@@ -27,7 +29,13 @@ _READ = re.compile(
 _OF_THE_SYSTEM = frozenset(
     "HOME HOSTNAME LANG LOGNAME PATH PWD PYTHONPATH SHELL TEMP TERM TMP TMPDIR TZ USER".split()
 )  # fmt: skip
-_CREDENTIAL = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|_)(?:KEY|PWD|PIN)(?:_|$)")
+_HARMLESS = re.compile(
+    r"(?i:[a-z][a-z0-9+.-]*://(?![^/\s]*:[^/\s]*@)\S+"  # a URL without a password
+    r"|(?:\.{0,2}|~)/[^\s]*|[a-z]:[\\/]\S*|[\w.-]+(?:/[\w.-]+)+|[\w-]+\.(?:pem|key|crt|cer|p12|pfx|jks|json|ya?ml|txt|env)"
+    r"|[+-]?[0-9]+(?:\.[0-9]+)?(?:[a-z%]{1,3})?"
+    r"|true|false|yes|no|on|off|none|null)\Z"
+)
+"""Defaults that are paths, URLs, numbers or flags, whatever the variable is called."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,8 @@ class Variable:
 
     @property
     def is_secret(self) -> bool:
-        """Whether the name says that its value is a credential."""
-        return bool(_CREDENTIAL.search(self.name.upper()))
+        """Whether its value is a credential: its name says so, and its default is nothing that can be none."""
+        return names_a_credential(self.name) and not _HARMLESS.match(self.default or "")
 
 
 def is_plain(path: Path, *, folder: bool = False) -> bool:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from sconectl.errors import UsageError
 from sconectl.plan.facts import BuildRecord, is_of_another_version
+from sconectl.regular_files import first_bytes
 
 MAX_BYTES = 64 << 20  # of one record
 
@@ -20,10 +21,10 @@ def read_records(path: Path) -> tuple[BuildRecord, ...]:
     records = []
     for file in files:
         try:
-            with file.open("rb") as stream:
-                text = stream.read(MAX_BYTES + 1)
+            text = first_bytes(file, MAX_BYTES + 1)
         except OSError as error:
-            raise UsageError(f"{file}: {error.strerror}") from error
+            hint = "name the facts of an image, or remove what is in their place"
+            raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
         if len(text) > MAX_BYTES:
             raise UsageError(f"{file}: larger than {MAX_BYTES} bytes", hint="name the facts of an image")
         try:

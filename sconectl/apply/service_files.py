@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sconectl.apply.sources import hint_of_place
 from sconectl.errors import PlanImpossible
 from sconectl.findings import Finding
 from sconectl.manifest.mesh import Mesh, MeshService
 from sconectl.plan.mesh import GivenFile, ServiceFiles
+from sconectl.regular_files import first_bytes
 from sconectl.yaml_tree import MAX_BYTES, Document, show_path
 from sconectl.yaml_tree import Path as FieldPath
 
@@ -72,7 +74,7 @@ class _Reader:
         try:
             content = _beginning(file, MAX_BYTES + 1)
         except OSError as error:
-            self._fault(path, str(error.strerror))
+            self._fault(path, str(error.strerror), hint_of_place(name, str(self._directory.resolve())))
             return None
         if len(content) > MAX_BYTES:
             self._fault(path, f"the file has more than {MAX_BYTES} bytes", "name a smaller one")
@@ -108,8 +110,7 @@ class _Reader:
 
 
 def _beginning(file: Path, size: int) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(size)
+    return first_bytes(file, size)
 
 
 def _files(folder: Path) -> Iterator[Path]:

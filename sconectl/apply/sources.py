@@ -141,8 +141,7 @@ class _Search:
         except FileNotFoundError:
             if is_pattern(name):
                 return self._matching(field, name, pwd)
-            hint = f"paths are relative to the manifest's directory, {self.root}"
-            return self._fault(field, "there is no such file", hint)
+            return self._fault(field, "there is no such file", hint_of_place(name, self.root))
         except NotADirectoryError:
             return self._fault(field, "there is no such file", "a part of the path before the last is a file")
         except ValueError as error:
@@ -186,7 +185,7 @@ class _Search:
         except OSError:
             found = Found()
         if not found.rows and not found.problems:
-            hint = f"paths are relative to the manifest's directory, {self.root}; {IGNORE_FILE} applies"
+            hint = f"{hint_of_place(pattern, self.root)}; {IGNORE_FILE} applies"
             return self._fault(field, "no file matches the pattern", hint)
         self._check(field, found)
         return Listing(self.root, pwd, found.rows, found.links)
@@ -243,3 +242,12 @@ def _above(folder: str) -> Iterator[str]:
 def _relative(root: str, path: Path) -> str:
     """Return a path relative to the directory; outside of it, something that is nowhere in it."""
     return os.path.relpath(path.resolve(), root)
+
+
+def hint_of_place(name: str, root: str) -> str:
+    """Return where a path is looked for, and whether it is where other programs would look."""
+    hint = f"paths are relative to the manifest's directory, {root}"
+    here = os.path.realpath(os.curdir)
+    if here == os.path.realpath(root) or not (any(Path().glob(name)) if is_pattern(name) else os.path.lexists(name)):
+        return hint
+    return f"{hint}; there is {show_name(name)} in the current directory, {here}: put the manifest there"

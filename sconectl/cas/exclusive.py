@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sconectl.errors import CasError
+from sconectl.errors import CasError, LocalFault
 
 STATE_FILE = "server.json"
 _POLL_SECONDS = 0.02
@@ -72,7 +72,7 @@ def status(directory: Path) -> Running | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CasError(f"cannot look into {directory}: {error.strerror}", hint="fix its owner") from error
+        raise LocalFault(f"cannot look into {directory}: {error.strerror}", hint="fix its owner") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
@@ -92,7 +92,7 @@ def _try_lock(directory: Path) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CasError(f"cannot use {path}: {error.strerror}", hint="fix the owner of the directory") from error
+        raise LocalFault(f"cannot use {path}: {error.strerror}", hint="fix the owner of the directory") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), path.stat()):

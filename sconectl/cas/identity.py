@@ -29,6 +29,7 @@ from sconectl.cas.private_files import (
 )
 from sconectl.errors import CasError, UsageError
 from sconectl.key_hash import key_hash
+from sconectl.regular_files import first_bytes
 
 COMMON_NAME = "sconectl client"
 _PINS = "sconectl_cas_keys"
@@ -196,7 +197,7 @@ def read_identity(file: Path) -> ClientIdentity:
     """
     hint = "give a PEM file that holds an unencrypted private key and its certificate"
     try:
-        found = _read_pem(file.read_bytes())
+        found = _read_pem(first_bytes(file, _MAX_PEM))
         warn_if_open(file)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
@@ -208,6 +209,8 @@ def read_identity(file: Path) -> ClientIdentity:
     return ClientIdentity(certificate_pem, file, key_pem)
 
 
+_MAX_PEM = 1 << 20  # bytes of a file with a key and its certificate
+_MAX_PEM = 1 << 20  # bytes of a file with a key and its certificate
 _BAD_PEM = (ValueError, TypeError, UnsupportedAlgorithm)
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from sconectl.cas.private_files import create_private, read_private, warn_if_open
 from sconectl.cas.sealing import KEY_BYTES
-from sconectl.errors import CasError
+from sconectl.errors import CasError, LocalFault
 
 VARIABLE = "SCONECTL_CAS_KEY"
 FILE = "master.key"
@@ -118,7 +118,7 @@ def _from_file(path: str) -> bytes:
         warn_if_open(Path(path))
         return _parse(Path(path).read_bytes(), path)
     except OSError as error:
-        raise CasError(
+        raise LocalFault(
             f"the master key cannot be read from {path}: {error.strerror}", hint=f"correct {VARIABLE} or the file"
         ) from error
 

@@ -14,7 +14,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sconectl.errors import CasError
+from sconectl.errors import CasError, LocalFault
+from sconectl.regular_files import first_bytes
+
+MAX_BYTES = 16 << 20  # of a private file
 
 _log = logging.getLogger(__name__)
 
@@ -27,11 +30,11 @@ def private_directory(path: Path) -> Path:
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
-        raise CasError(
+        raise LocalFault(
             f"cannot use the directory {path}: {error.strerror}", hint="choose another directory, or fix its owner"
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise CasError(f"cannot write to the directory {path}", hint="choose another directory, or fix its owner")
+        raise LocalFault(f"cannot write to the directory {path}", hint="choose another directory, or fix its owner")
     return path
 
 
@@ -44,13 +47,13 @@ def read_private(path: Path) -> bytes | None:
     try:
         if warn_if_open(path):
             path.chmod(0o600)
-        return path.read_bytes()
+        return first_bytes(path, MAX_BYTES)
     except FileNotFoundError:
         if path.is_symlink():
             raise CasError(f"{path} is a link to what is not there", hint="mount or restore what it leads to") from None
         return None
     except OSError as error:
-        raise CasError(f"cannot read {path}: {error.strerror}", hint="fix the owner of the file") from error
+        raise LocalFault(f"cannot read {path}: {error.strerror}", hint="fix the owner of the file") from error
 
 
 def warn_if_open(path: Path) -> bool:
@@ -93,7 +96,7 @@ def _write(path: Path, content: bytes, put: Callable[[Path], object]) -> None:
     except FileExistsError as error:
         raise CasError(f"{path} appeared at this very moment", hint="repeat the command") from error
     except OSError as error:
-        raise CasError(f"cannot write {path}: {error.strerror}", hint="fix the owner of the directory") from error
+        raise LocalFault(f"cannot write {path}: {error.strerror}", hint="fix the owner of the directory") from error
 
 
 def sync_directory(path: Path) -> None:
@@ -111,7 +114,7 @@ def locked(directory: Path) -> Iterator[None]:
     try:
         descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CasError(
+        raise LocalFault(
             f"cannot lock {directory}: {error.strerror}", hint="check free space, and the owner of the directory"
         ) from error
     try:

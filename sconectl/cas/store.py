@@ -27,7 +27,7 @@ from sconectl.cas.session_cache import SessionCache
 from sconectl.cas.turns import Turns
 from sconectl.cas.values import Reading, Stored
 from sconectl.cas.versions import Version
-from sconectl.errors import CasError, Refused
+from sconectl.errors import CasError, LocalFault, Refused
 from sconectl.policy.names import ROOT
 
 FILE = "cas.db"
@@ -89,7 +89,7 @@ class Store:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._path.chmod(0o600)
         except OSError as error:
-            raise CasError(
+            raise LocalFault(
                 f"the database {self._path} cannot be used: {error.strerror}", hint="check its owner, and free space"
             ) from error
         self._identity = self._found()

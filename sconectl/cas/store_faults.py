@@ -12,7 +12,7 @@ import sqlite3
 from pathlib import Path
 
 from sconectl.cas.refusal import CasRefusal
-from sconectl.errors import CasError
+from sconectl.errors import CasError, LocalFault
 
 FULL = "its disk is full"
 READ_ONLY = "its store is read-only"
@@ -40,7 +40,7 @@ def explained(error: sqlite3.Error, path: Path) -> CasRefusal | CasError:
             "The CAS cannot store this: its disk is full",
             f"Make room on the file system of {path.parent}; nothing was changed",
         )
-    return CasError(f"the database {path} cannot be used: {error}", hint="check its owner, its rights and its disk")
+    return LocalFault(f"the database {path} cannot be used: {error}", hint="check its owner, its rights and its disk")
 
 
 def condition(error: CasRefusal | CasError) -> str:

@@ -14,6 +14,7 @@ import typer
 from sconectl.cli.cas_boundary import explaining
 from sconectl.cli.wiring import data_directory, default_cas_config
 from sconectl.errors import CasNotTrusted, UsageError
+from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
     from sconectl.cas.client import HttpCas
@@ -222,8 +223,7 @@ def _offline(cas: str, tolerance: Tolerance) -> str:
 
     file = Path(tolerance.offline_report or "")
     try:
-        with file.open("rb") as stream:
-            answer = json.loads(stream.read(_MAX_REPORT))
+        answer = json.loads(first_bytes(file, _MAX_REPORT, streams=True))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", hint="give the file with the answer of /v1/attest") from error
     except (ValueError, RecursionError) as error:

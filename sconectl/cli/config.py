@@ -5,14 +5,17 @@ In: a directory. Out: settings, or `UsageError` for a file that cannot be used.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sconectl.errors import UsageError
 from sconectl.plan.base_images import check_kinds
+from sconectl.regular_files import first_bytes
 
 NAME = "sconectl.toml"
+_MAX_BYTES = 1 << 20
 _TABLES = {"base_images": None, "build": {"ca_bundle"}, "cas": {"image"}, "launcher": {"base_image"}}
 
 
@@ -30,7 +33,7 @@ def load_config(start: Path) -> ProjectConfig:
     """Read the nearest configuration file. Raises `UsageError`."""
     for directory in (start, *start.parents):
         file = directory / NAME
-        if file.is_file():
+        if os.path.lexists(file):
             return _read(file)
     return ProjectConfig()
 
@@ -39,8 +42,14 @@ def _read(file: Path) -> ProjectConfig:
     import tomllib
 
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = first_bytes(file, _MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UsageError(f"{file}: larger than {_MAX_BYTES} bytes", hint="it holds a few settings")
+        document = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        hint = "remove it, or put a file with settings there"
+        raise UsageError(f"{file} cannot be read: {error.strerror}", hint=hint) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     _check(file, document)
     check_kinds(document.get("base_images", {}), f"{file}: [base_images]")

@@ -126,10 +126,10 @@ def _show_remarks(mesh: Mesh, rows: Sequence[Row], document: Document) -> None:
         note(f"note: {where}: no service asks for {shown(name)}{f' ({near})' if near else ''}")
     if len(unused) > _MAX_REMARKS:
         note(f"note: and {len(unused) - _MAX_REMARKS} more that no service asks for")
-    missing: dict[str, list[str]] = {}
+    missing: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.missing:
-            missing.setdefault(row.name, []).append(row.service)
+            missing.setdefault(row.name, {})[row.service] = None
     for name, services in missing.items():
         remedy = "; give the release with --release" if name in RELEASE_NAMES else ""
         note(f"note: {shown(name)} has no value; needed by {', '.join(services)}{remedy}")

@@ -44,7 +44,7 @@ def _code_page(name: str) -> Iterator[str]:
     codes = all_codes()
     if name not in codes:
         family = [code for code in codes if code[:3] == name[:3]]
-        hint = did_you_mean(name, family) or "the codes stand in docs/troubleshooting.md"
+        hint = did_you_mean(name, family) or "the codes stand in docs/diagnostics.md"
         raise UsageError(f"there is no code {name}", hint=hint)
     return _lines_of(name, codes[name])
 

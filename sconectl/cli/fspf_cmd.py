@@ -18,6 +18,7 @@ import typer
 from sconectl.cli.console import note, result, shown
 from sconectl.cli.session_access import Format, one_of
 from sconectl.errors import Refused, UsageError
+from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,9 +208,11 @@ def _key(text: str) -> bytes:
         text = sys.stdin.readline()
     elif text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text(encoding="ascii", errors="replace")
-        except (FileNotFoundError, IsADirectoryError) as error:
+            text = first_bytes(Path(text[1:]), 4096, streams=True).decode("ascii", "replace")
+        except FileNotFoundError as error:
             raise UsageError(f"there is no key file {text[1:]}") from error
+        except OSError as error:
+            raise UsageError(f"there is no key file {text[1:]}: {error.strerror}") from error
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text.strip()):
         raise UsageError("a key has 64 hex digits", hint="give it as it was printed, as @FILE, or as - and on stdin")
     return bytes.fromhex(text)

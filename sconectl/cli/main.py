@@ -71,6 +71,8 @@ def _be(program: Callable[[], None]) -> NoReturn:
         program()
     except SystemExit as end:
         code = end.code
+    if code == 1 and _nobody_reads():
+        _end_quietly()
     threads = sys.modules.get("threading")
     if isinstance(code, str) or (threads is not None and threads.active_count() > 1):
         sys.exit(code)
@@ -78,9 +80,28 @@ def _be(program: Callable[[], None]) -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
+    except BrokenPipeError:
+        _end_quietly()
     except OSError:
         sys.exit(code)
     os._exit(code or 0)
+
+
+def _nobody_reads() -> bool:
+    """Say whether whoever read our output has gone, like `head` when it has enough."""
+    import select
+
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _end_quietly() -> NoReturn:
+    """End as a program does that is stopped because nobody reads its output."""
+    import os
+
+    os._exit(128 + 13)  # SIGPIPE
 
 
 def _bounded(program: Callable[[], None]) -> None:

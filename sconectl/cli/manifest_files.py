@@ -20,6 +20,7 @@ from sconectl.findings import Finding, Position
 from sconectl.manifest.env_file import read_env_file
 from sconectl.manifest.reader import Manifest, read_document
 from sconectl.plan.batch import in_order
+from sconectl.regular_files import first_bytes
 from sconectl.yaml_tree import MAX_BYTES, Document, parse_all
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def _listed(directory: Path) -> list[Path]:
 
 def _bytes(path: Path, limit: int, hint: str = "give the manifest with -f FILE") -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(limit)
+        return first_bytes(path, limit, streams=True)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
 

@@ -29,6 +29,8 @@ from sconectl.cli.wiring import (
     source_date_epoch,
 )
 from sconectl.errors import UsageError
+from sconectl.regular_files import first_bytes
+from sconectl.yaml_tree import MAX_BYTES
 
 if TYPE_CHECKING:
     from sconectl.apply.genservice import ServiceWorld
@@ -323,6 +325,9 @@ def _section(file: Path | None, variable: str) -> str:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text("utf-8", "surrogateescape")
+        content = first_bytes(file, MAX_BYTES + 1, streams=True)
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{file} is larger than {MAX_BYTES} bytes")
+    return content.decode("utf-8", "surrogateescape").replace("\r\n", "\n")

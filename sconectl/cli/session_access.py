@@ -18,6 +18,7 @@ from sconectl.cli.console import note, show_findings
 from sconectl.cli.wiring import data_directory, default_cas_config
 from sconectl.errors import BuildFailed, InvalidInput, UsageError
 from sconectl.findings import errors_of
+from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +49,7 @@ Output = Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FIL
 Format = Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")]
 
 DEFAULT_RETRIES = 3
+MAX_BYTES = 64 << 20  # of a file; sessions have limits of their own
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,14 @@ def read_bytes(file: str) -> bytes:
     """Return the content of a file, or of stdin for `-`; raises `UsageError`."""
     if file == "-":
         return sys.stdin.buffer.read()
+    hint = "give the file with the session, or - for stdin"
     try:
-        return Path(file).read_bytes()
+        content = first_bytes(Path(file), MAX_BYTES + 1, streams=True)
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", hint="give the file with the session, or - for stdin") from error
+        raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{file}: larger than {MAX_BYTES} bytes", hint=hint)
+    return content
 
 
 def deliver(content: str | bytes, file: Path | None) -> None:

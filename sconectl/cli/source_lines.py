@@ -43,6 +43,8 @@ _VARIABLES = frozenset({"environment", "env", "local", "global"})
 """Fields directly below which a key is the name of a variable."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@+~,*${}\- ]{1,200}\Z")
+_REFERENCES = re.compile(r"(?:\$\$SCONE::[A-Za-z0-9_.:-]{1,100}\$\$|\{\{ ?[A-Za-z0-9_.-]{1,100} ?\}\}){1,10}\Z")
+"""What stands for secrets and values, and is none."""
 _CREDENTIALS = re.compile(r"://[^/]*@")
 _STRUCTURE = re.compile(r"[\s\-:,\[\]{}?]*\Z")
 _WAIVER = re.compile(r"[\s,\]}]*#\s*sconectl:allow\b[\x20-\x7e]*\Z")
@@ -114,7 +116,8 @@ def _scalars_of(document: Document, value: Any, path: Path) -> Iterator[tuple[Po
     if isinstance(value, dict):
         for key, item in value.items():
             place = (*path, key)
-            known = _SHOWN.issuperset(step for step in path if isinstance(step, str)) and _PLAIN_KEY.match(key)
+            steps = [step for step in path if isinstance(step, str)]
+            known = _PLAIN_KEY.match(key) and (_SHOWN.issuperset(steps) or steps[0] == "helm_extra_values")
             hidden = not known or (key not in _SHOWN | _MASKED and _may_be_piece(key, value))
             yield document.key_position(place), "" if hidden else key
             yield from _scalars_of(document, item, place)
@@ -132,6 +135,8 @@ def _may_be_piece(key: str, mapping: dict[str, Any]) -> bool:
 
 def _may_be_shown(path: Path, value: str) -> bool:
     names = [step for step in path if isinstance(step, str)]
+    if _REFERENCES.match(value) and "secrets" not in names:
+        return True
     if not _SHOWN.issuperset(names) or (names and names[-1] in _VARIABLES):
         return False
     if len(path) > 1 and path[-1] == names[-1] and path[-2] in _VARIABLES:

@@ -18,6 +18,7 @@ from sconectl.errors import PlanImpossible, UsageError
 from sconectl.findings import errors_of
 from sconectl.plan.check import check_mesh, check_service, provisional_facts
 from sconectl.plan.naming import with_tag
+from sconectl.plan.one_cause import one_cause
 
 if TYPE_CHECKING:
     from sconectl.cli.apply_options import ApplyOptions
@@ -41,6 +42,7 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
             findings += check_service(manifest, options.mode)
         else:
             findings += _about_mesh(replace(manifest, model=with_options(model, options)), images, options)
+    findings = one_cause(findings)
     if not errors_of(findings):  # else it is mostly the fault in a service that leaves its image unknown
         images.name_unknown()
     return len(manifests), sorted(dict.fromkeys(findings), key=lambda finding: (finding.position, finding.code))

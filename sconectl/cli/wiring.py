@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.errors import UsageError
+from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
     from sconectl.toolchains.native_build import BuildEnvironment
 
+MAX_BUNDLE = 16 << 20  # bytes of a file of certificates
 _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
 
@@ -118,6 +120,9 @@ def build_environment(ca_bundle: str) -> BuildEnvironment:
     if not path or (not ca_bundle and not Path(path).is_file()):
         return BuildEnvironment()
     try:
-        return BuildEnvironment(Path(path).read_bytes())
+        content = first_bytes(Path(path), MAX_BUNDLE + 1)
     except OSError as error:
         raise UsageError(f"the CA bundle {path} cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BUNDLE:
+        raise UsageError(f"the CA bundle {path} is larger than {MAX_BUNDLE} bytes", hint="name a file of certificates")
+    return BuildEnvironment(content)

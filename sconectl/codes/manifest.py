@@ -127,6 +127,14 @@ CODES: dict[str, Code] = {
         "PASSWORD=pa$word",
         "PASSWORD='pa$word'",
     ),
+    "SC1015": Code(
+        "Text that is nearly a placeholder",
+        "The text is one or two slips away from $$SCONE::name$$, or a {{name}} that lacks a brace. It is neither, so "
+        "the program would be given the text itself in the place of a secret or a value. If it is meant as it is, "
+        "put it between {% raw %} and {% endraw %}.",
+        "value: $$SCONE:password$$",
+        "value: $$SCONE::password$$",
+    ),
     "SC1045": Code(
         "A template expression that is not supported",
         'In values, {{name}} and {{name | default(value="…")}} are filled in when the mesh is compiled, and '

@@ -28,7 +28,7 @@ _LATER = (
 )
 _FORM = re.compile(
     rf"(?P<later>{_LATER})"
-    rf"|\$(?P<escaped>\$+(?=[A-Za-z_]|\{{[A-Za-z_]))"
+    rf"|\$(?P<escaped>\$+(?=(?!SCONE:)[A-Za-z_]|\{{[A-Za-z_]))"  # $$SCONE: lacks a colon, see `near_misses`
     r"|\$\$+"
     rf"|\$\{{(?P<braced>{NAME})(?P<operator>\}}|:?[-?+])?"
     rf"|\$(?P<bare>{NAME})"

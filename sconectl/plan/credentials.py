@@ -26,6 +26,8 @@ _KEYS = frozenset(
     {"access", "account", "api", "app", "auth", "encryption", "hmac", "master", "private", "secret"}
     | {"session", "signing", "storage"}
 )  # followed by `key`
+_KEY_OR_PIN = frozenset({"key", "pin"})
+_OPEN_KEYS = frozenset({"public", "pub", "primary", "foreign", "sort", "partition", "cache", "cas"})
 _OBJECTS = frozenset({"ingress", "k8s", "kube", "kubernetes", "pull", "ssl", "tls"})
 """Words in front of `secret` that make it an object of the cluster, which has a name and no value."""
 _RELATED = frozenset({*_PASSWORD, *_NOUN, "pass", "key", "auth", "cred", "creds", "salt"})
@@ -122,6 +124,18 @@ def _forms() -> re.Pattern[str]:
         r"|(?i:\b(?:password|pwd|accountkey|sharedaccesskey)\s?=\s?)(?P<pair>[^\s;&,\"']{3,})(?=;|&|\s|\Z)"
         r"|(?i:\bidentified\s+by\s+)'(?P<sql>[^'\s]{1,200})'"
     )
+
+
+def names_a_credential(name: str) -> bool:
+    """Say whether the name of a variable says that its value is a credential: API_TOKEN does, TOKEN_URL does not.
+
+    The last word counts; a key is a secret one unless the word in front of it says otherwise.
+    """
+    name = name.strip("0123456789_")
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if words and words[-1] in _KEY_OR_PIN:
+        return len(words) == 1 or words[-2] not in _OPEN_KEYS
+    return _by_name(name) in ("password", "noun")
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sconectl.findings import Finding, Severity
 from sconectl.manifest.faults import did_you_mean
+from sconectl.manifest.near_misses import near_misses
 from sconectl.manifest.placeholders import expressions, replace_expressions, unsupported
 from sconectl.plan.wiring import ServiceSecrets, WiringFault
 from sconectl.policy.placeholders import FORMATS, START, Placeholder, PlaceholderError, check, find, target_of
@@ -56,6 +57,7 @@ def check_placeholders(model: GenService, document: Document) -> list[Finding]:
         findings += _secrets(document, path, text, kinds, only_text=only_text)
         findings += _template(document, path, text)
         findings += _names(document, path, text, declared)
+        findings += _near(document, path, text)
     for path, text in _secret_texts(model):
         findings += _template(document, path, text)
         findings += _names(document, path, text, declared)
@@ -67,9 +69,8 @@ def check_mesh_values(mesh: Mesh, document: Document) -> list[Finding]:
     findings: list[Finding] = []
     for number, section in enumerate(mesh.env):
         for entry, variable in enumerate(section.env):
-            if "{" not in variable.value and START not in variable.value:
-                continue
             path: Path = ("env", number, "env", entry, "value")
+            findings += _near(document, path, variable.value)
             findings += _template(document, path, variable.value)
             try:
                 find(_bound_later(variable.value))
@@ -162,6 +163,16 @@ def _secrets(
 def _template(document: Document, path: Path, text: str) -> Iterator[Finding]:
     for reason in unsupported(text):
         yield _finding("error", "SC1045", document, path, reason, _TEMPLATE_HINT)
+
+
+def _near(document: Document, path: Path, text: str) -> Iterator[Finding]:
+    """Find text that is nearly a placeholder; one that is malformed is said already."""
+    try:
+        find(_bound_later(text))
+    except PlaceholderError:
+        return
+    for message, hint in near_misses(text):
+        yield _finding("error", "SC1015", document, path, message, hint)
 
 
 def _names(document: Document, path: Path, text: str, declared: list[str]) -> Iterator[Finding]:

@@ -212,10 +212,19 @@ def all_sections(mesh: Mesh, rows: Sequence[Row]) -> tuple[Section, ...]:
             needed = any(row.missing for row in found)
             asked[name] = Entry(name, None, f"{'needed by' if needed else 'optional for'} {who}")
         elif len({row.value for row in found}) == 1:
-            sections["global"].setdefault(name, Entry(name, found[0].value, f"default of {who}"))
+            owners = ", ".join(dict.fromkeys(_owner(row) for row in found))
+            sections["global"].setdefault(name, Entry(name, found[0].value, f"default of {owners}"))
         else:
             for row in found:
                 sections[row.service].setdefault(name, Entry(name, row.value, "default"))
     filled = {service: (*entries.values(),) for service, entries in sections.items()}
     filled["global"] = (*asked.values(), *filled["global"])
     return tuple(Section(service, entries) for service, entries in filled.items() if entries)
+
+
+_LENT = "default of "
+
+
+def _owner(row: Row) -> str:
+    """Return the service whose default a row shows: its own, or the one that lends it."""
+    return row.set_by.removeprefix(_LENT) if row.set_by.startswith(_LENT) else row.service

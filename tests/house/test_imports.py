@@ -15,6 +15,7 @@ FOUNDATION = frozenset(
         "errors",
         "findings",
         "host_names",
+        "regular_files",
         "yaml_nodes",
         "yaml_stand_ins",
         "yaml_tree",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fakes.engine import PYTHON, FakeEngine
 
+from sconectl.apply.init_sources import Variable
 from sconectl.cli.wiring import Wiring
 from sconectl.errors import EngineUnreachable
 from sconectl.manifest.genservice import GenService
@@ -305,3 +306,44 @@ def test_which_file_is_the_program(
     done = run("init")
     assert read(project)[0].build.command == command
     assert ("several files may be the program" in done.err) == ambiguous
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "secret"),
+    [
+        # the last word of a name counts
+        ("API_TOKEN", None, True),
+        ("apiToken", None, True),
+        ("JWT_SECRET_2", None, True),
+        ("DB_PASSWORD", "hunter2", True),
+        ("AWS_SECRET_ACCESS_KEY", None, True),
+        ("TLS_KEY", None, True),
+        ("API_KEY", "", True),
+        ("KEY", None, True),
+        ("PIN", None, True),
+        ("DB_PWD", None, True),
+        ("TOKEN_URL", None, False),
+        ("PASSWORD_FILE", None, False),
+        ("SECRET_NAME", None, False),
+        ("ACCESS_KEY_ID", None, False),
+        ("MAX_TOKENS", None, False),
+        ("PUBLIC_KEY", None, False),
+        ("SORT_KEY", None, False),
+        ("MONKEY", None, False),
+        ("KEYBOARD", None, False),
+        # a default that is none wins
+        ("AUTH_TOKEN", "https://idp/token", False),
+        ("AUTH_TOKEN", "https://user:pw@idp/token", True),
+        ("TLS_KEY", "/etc/tls/key.pem", False),
+        ("TLS_KEY", "certs/key.pem", False),
+        ("TLS_KEY", "key.pem", False),
+        ("TOKEN", "~/.token", False),
+        ("API_TOKEN", "3600", False),
+        ("API_TOKEN", "30s", False),
+        ("USE_TOKEN", "true", False),
+        ("USE_PASSWORD", "Off", False),
+        ("SESSION_SECRET", "change me", True),
+    ],
+)
+def test_which_variables_are_secrets(name: str, default: str | None, secret: bool) -> None:
+    assert Variable(name, default).is_secret is secret

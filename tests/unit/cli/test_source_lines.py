@@ -189,3 +189,24 @@ def test_nothing_that_a_terminal_obeys_is_shown() -> None:
 )
 def test_a_piece_of_a_secret_without_quotes_is_not_shown_as_a_key(line: str) -> None:
     assert "hunter" not in shown(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "shown"),
+    [
+        ('environment: {local: [{name: A, value: "$$SCONE::tokne$$"}]}', 1, None),
+        ("environment:\n  local:\n  - name: A\n    value: $$SCONE::tokne$$", 4, "    value: $$SCONE::tokne$$"),
+        ("environment:\n  local:\n  - name: A\n    value: '{{ tokne }}'", 4, "    value: '{{ tokne }}'"),
+        ("secrets:\n  global:\n  - name: a\n    value: $$SCONE::tokne$$", 4, f"    value: {MASK}"),
+        ("environment:\n  local:\n  - name: A\n    value: x$$SCONE::tokne$$", 4, f"    value: {MASK}"),
+        ("environment:\n  local:\n  - name: A\n    value: $$SCONE:tokne$$", 4, f"    value: {MASK}"),
+        (f"helm_extra_values:\n  web:\n    replicaCont: {SECRET}", 3, f"    replicaCont: {MASK}"),
+        (f"helm_extra_values:\n  web: {{password: this, {SECRET}}}", 2, None),
+    ],
+)
+def test_what_stands_for_a_secret_is_none(text: str, line: int, shown: str | None) -> None:
+    excerpt = SourceText("m.yaml", f"kind: mesh\n{text}\n").excerpt(Position("m.yaml", line + 1, 1))
+    assert excerpt is not None
+    assert SECRET not in excerpt.text
+    if shown is not None:
+        assert excerpt.text == shown

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.builders import mesh_text, service_text
 
 from .conftest import Run
 
@@ -252,3 +253,15 @@ def test_no_value_of_a_secret_is_printed_whatever_is_wrong(manifests: Path, run:
         outcome = run("validate", *ALL, "--output", form)
         assert outcome.code == 3
         assert secret not in outcome.out + outcome.err
+
+
+def test_a_misspelt_secret_is_one_finding(run: Run, project: Path) -> None:
+    secrets = {"global": [{"name": "token", "kind": "ascii"}]}
+    local = [{"name": "TOKEN", "value": "$$SCONE::tokne$$"}]
+    text = service_text("web", copy=["main.py"], secrets=secrets, environment={"local": local})
+    (project / "web.yaml").write_text(text)
+    (project / "mesh.yaml").write_text(mesh_text(["web"]))
+    done = run("validate", "-f", "web.yaml", "-f", "mesh.yaml", "--output", "json")
+    (finding,) = json.loads(done.out)["findings"]
+    assert (finding["code"], finding["severity"], finding["hint"]) == ("SC1006", "error", "did you mean token?")
+    assert done.code == 3

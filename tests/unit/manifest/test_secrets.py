@@ -101,7 +101,7 @@ def test_fields_that_go_together(fields: dict[str, Any]) -> None:
         ({**_X509, "endpoint": "Server"}, "endpoint", "'server' or 'client'", "did you mean server?"),
         ({**_X509, "valid_for": "forever"}, "valid_for", "a duration", ""),
         ({**_X509, "valid_for": "90"}, "valid_for", "a duration", ""),
-        ({**_X509, "san": "api"}, "san", "dns:NAME or ip:ADDRESS", ""),
+        ({**_X509, "san": "api"}, "san", "dns:NAME or ip:ADDRESS", 'write "dns:api"'),
         ({**_X509, "common_name": "x" * 65}, "common_name", "at most 64", ""),
         ({**_X509, "issuer": "a b"}, "issuer", "the name of a secret", ""),
         ({**_TOKEN, "certificate_thumbprint": CANARY}, "certificate_thumbprint", "40 hex digits", ""),
