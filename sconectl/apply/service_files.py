@@ -74,7 +74,7 @@ class _Reader:
         try:
             content = _beginning(file, MAX_BYTES + 1)
         except OSError as error:
-            self._fault(path, str(error.strerror), hint_of_place(name, str(self._directory.resolve())))
+            self._fault(path, str(error.strerror), _HINT + hint_of_place(name, str(self._directory)))
             return None
         if len(content) > MAX_BYTES:
             self._fault(path, f"the file has more than {MAX_BYTES} bytes", "name a smaller one")

@@ -141,7 +141,7 @@ class _Search:
         except FileNotFoundError:
             if is_pattern(name):
                 return self._matching(field, name, pwd)
-            return self._fault(field, "there is no such file", hint_of_place(name, self.root))
+            return self._fault(field, "there is no such file", f"{self._hint()}{hint_of_place(name, self.root)}")
         except NotADirectoryError:
             return self._fault(field, "there is no such file", "a part of the path before the last is a file")
         except ValueError as error:
@@ -185,10 +185,13 @@ class _Search:
         except OSError:
             found = Found()
         if not found.rows and not found.problems:
-            hint = f"{hint_of_place(pattern, self.root)}; {IGNORE_FILE} applies"
+            hint = f"{self._hint()}; {IGNORE_FILE} applies{hint_of_place(pattern, self.root)}"
             return self._fault(field, "no file matches the pattern", hint)
         self._check(field, found)
         return Listing(self.root, pwd, found.rows, found.links)
+
+    def _hint(self) -> str:
+        return f"paths are relative to the manifest's directory, {self.root}"
 
     def _check(self, field: FieldPath, found: Found) -> None:
         """Collect what cannot go into an image, a few of each entry by name."""
@@ -245,9 +248,8 @@ def _relative(root: str, path: Path) -> str:
 
 
 def hint_of_place(name: str, root: str) -> str:
-    """Return where a path is looked for, and whether it is where other programs would look."""
-    hint = f"paths are relative to the manifest's directory, {root}"
+    """Return the end of a hint: that a path is where other programs would look, in the current directory."""
     here = os.path.realpath(os.curdir)
     if here == os.path.realpath(root) or not (any(Path().glob(name)) if is_pattern(name) else os.path.lexists(name)):
-        return hint
-    return f"{hint}; there is {show_name(name)} in the current directory, {here}: put the manifest there"
+        return ""
+    return f"; there is {show_name(name)} in the current directory, {here}: put the manifest there"

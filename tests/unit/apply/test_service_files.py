@@ -97,3 +97,15 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "long").write_text("x" * 11)
     found = faults(tmp_path, "env: long\nhelm_chart: chart")
     assert ["more than 10 bytes" in found[0][2], "at most 2 files" in found[1][2]] == [True, True]
+
+
+def test_a_file_in_the_current_directory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sconectl.apply.sources import hint_of_place
+
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "app.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    root = str(tmp_path / "v1")
+    assert "there is app.py in the current directory" in hint_of_place("app.py", root)
+    assert "there is *.py in the current directory" in hint_of_place("*.py", root)
+    assert hint_of_place("gone.py", root) == hint_of_place("app.py", str(tmp_path)) == ""
