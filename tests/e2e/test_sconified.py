@@ -213,9 +213,9 @@ def prints_what_the_policy_says(converted: Converted, container: str) -> None:
     assert code == 42, log
     assert log.count("argument ") == 2
     native: list[str] = inspected(converted.native.source)["Config"]["Env"] or []
-    given = {entry.partition("=")[0] for entry in native} | {"TOKEN"}
+    given = {entry.partition("=")[0] for entry in native} | {"TOKEN", "HOME", "HOSTNAME", "PATH"}
     names = {line.removeprefix("variable ").partition("=")[0] for line in log.splitlines() if "variable " in line}
-    of_the_shell = {"OLDPWD", "PATH", "PWD", "SHLVL"} if converted.native.name == "musl-shell" else set()
+    of_the_shell = {"OLDPWD", "PWD", "SHLVL"} if converted.native.name == "musl-shell" else set()
     assert given <= names and not {name for name in names - given - of_the_shell if not name.startswith("SCONE_")}
     assert "file /secret/data.txt: a text that only the enclave reads" in log
     assert f"file /etc/app/token: {SECRET}" in log and f"variable TOKEN={SECRET}" in log
