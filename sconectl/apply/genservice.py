@@ -33,6 +33,7 @@ from sconectl.toolchains.launcher_bundle import ENTRYPOINT, bundle_key, find_lau
 from sconectl.toolchains.layer_rewrite import BuildTime
 from sconectl.toolchains.native_build import BuildEnvironment
 from sconectl.toolchains.native_environment import HOST_NAMES, NativeEnvironment, native_environment
+from sconectl.toolchains.native_places import image_volumes, real_paths, require_buildable, require_room
 from sconectl.toolchains.program_check import check_program
 from sconectl.toolchains.saved_image import NativeImage, no_space_explained, open_native, require_supported
 from sconectl.toolchains.sim import FSPF_PATH, Assembly, ProtectedImage, Protection, protect
@@ -182,8 +183,12 @@ class _Build:
         self._reference = plan.base or plan.native
         self._base = base or _available(world, self._reference)
         require_supported(self._reference, self._base)
+        require_room(self._reference, len(self._base.layers))
+        if plan.base:
+            require_buildable(self._reference, self._base)
         own = world.launcher_base not in ("", self._reference)
         self._launcher_base = _available(world, world.launcher_base) if own else self._base
+        require_buildable(world.launcher_base, self._launcher_base)
         self._time = BuildTime.of(self._base.created, world.epoch)
         self._signing_key = (sources.signing_key or world.keys.signing_key()) if plan.signed else b""
         self._stable = find_stable(plan.stable, engine=world.engine, registry=world.registry) if plan.stable else None
@@ -215,9 +220,10 @@ class _Build:
             )
             native = self._base if plan.native else self._built()
             world.progress("protecting and measuring the image")
-            outside = tuple(sorted({*plan.outside, *(self._base.config.get("Volumes") or {})}))
             assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
             with open_native(world.engine, self._reference, native, work, world.cache) as image:
+                require_room(self._reference, len(image.layers))
+                outside = real_paths(image.tree, {*plan.outside, *image_volumes(self._base.config)})
                 environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
                 kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed)

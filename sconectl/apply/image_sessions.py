@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sconectl.apply.sessions import Uploaded, put_session
+from sconectl.apply.sessions import Uploaded, merged, put_session
 from sconectl.artefacts.session import image_session
 from sconectl.errors import PlanImpossible
 from sconectl.plan.facts import ImageFacts
@@ -20,8 +20,11 @@ from sconectl.ports import Keys, SessionStore
 
 def publish_facts(store: SessionStore, facts: ImageFacts, key: bytes | None) -> Uploaded:
     """Put the facts of an image into its session; exports that meshes added are kept. Raises `CasError`."""
-    exports = _exports(_read(store, facts.image_session))
-    return put_session(store, image_session(facts, key, exports))
+
+    def put() -> Uploaded:
+        return put_session(store, image_session(facts, key, _exports(_read(store, facts.image_session))))
+
+    return merged(put)
 
 
 def share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
@@ -29,6 +32,10 @@ def share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
 
     Raises `CasError`, and `PlanImpossible` if the key that the image was made with is not to be had.
     """
+    return merged(lambda: _share_key(store, share, keys))
+
+
+def _share_key(store: SessionStore, share: KeyShare, keys: Keys) -> Uploaded:
     session = _read(store, share.facts.image_session)
     held = session.secret(IMAGE_KEY_SECRET) if session else None
     key = bytes.fromhex(held.value) if held and held.value else b""

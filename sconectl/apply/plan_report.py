@@ -20,6 +20,7 @@ from sconectl.findings import Finding
 from sconectl.plan.protection import Rule, rule_for, rules
 from sconectl.plan.service import ServicePlan
 from sconectl.ports import ImageEngine, ImageInfo, Registry
+from sconectl.toolchains.native_places import image_volumes, real_paths, require_buildable, require_room
 from sconectl.toolchains.program_check import describe
 from sconectl.toolchains.root_tree import RootTree
 from sconectl.yaml_tree import Document
@@ -88,13 +89,19 @@ def report_plan(plan: ServicePlan, sources: NativeSources, document: Document, w
     """Return what `apply` would do. Raises `BuildFailed` and `EngineUnreachable`."""
     reference = plan.native or plan.base
     info, missing = _find(reference, world)
-    known = rules(plan, (info.config.get("Volumes") or {}) if info else ())
+    if info is not None:
+        require_room(reference, len(info.layers))
+        if plan.base:
+            require_buildable(reference, info)
+    volumes = image_volumes(info.config) if info else ()
+    known = rules(plan, volumes)
     findings: list[Finding] = []
     setuid: tuple[str, ...] = ()
     if info is None or missing:
         rows = _rows(plan, sources, known, None)
     else:
         with world.files(reference, info) as tree:
+            known = rules(plan, real_paths(tree, volumes))
             rows = _rows(plan, sources, known, tree)
             if plan.native:  # only then the contents are at hand, and the program is one of the image
                 rows = _explained(rows, describe(plan, info, tree))

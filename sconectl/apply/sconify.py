@@ -33,6 +33,7 @@ from sconectl.plan.facts import ImageFacts, SecretFacts
 from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.service import ServicePlan, plan_service
 from sconectl.ports import ImageInfo
+from sconectl.toolchains.native_places import image_pwd
 from sconectl.yaml_tree import Document, parse
 
 COMMAND_LINE = Document("command line", {}, {(): Position("command line", 1, 1)})
@@ -128,7 +129,7 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
         "from": request.source,
         "to": request.to,
         "command": request.command or _stand_in(command_of(request, native)),
-        "pwd": native.config.get("WorkingDir") or "/",
+        "pwd": image_pwd(native.config),
         "volumes": [dict(volume) for volume in request.volumes],
         **{name: list(paths) for name, paths in request.protection.items()},
     }

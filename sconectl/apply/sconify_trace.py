@@ -13,6 +13,7 @@ from sconectl.apply.sconify import SconifyRequest, native_image, planned
 from sconectl.apply.work_directory import work_directory
 from sconectl.plan.naming import command_words
 from sconectl.toolchains.launcher_bundle import obtain_bundle
+from sconectl.toolchains.native_places import image_pwd
 from sconectl.toolchains.observed_run import observe
 from sconectl.toolchains.trace import read_trace
 from sconectl.toolchains.trace_proposal import Proposal, propose
@@ -23,7 +24,7 @@ _ENDED = re.compile(r"\+\+\+ exited with (-?[1-9][0-9]*) ")
 def proposal_from_log(request: SconifyRequest, log: str, name: str, world: ServiceWorld) -> Proposal:
     """Propose directories from the text of a log that is called `name`."""
     native = native_image(request.source, world)
-    return propose(read_trace(log, name, native.config.get("WorkingDir") or "/"))
+    return propose(read_trace(log, name, image_pwd(native.config)))
 
 
 def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld) -> Proposal:

@@ -63,7 +63,7 @@ def rules(plan: ServicePlan, volumes: Iterable[str]) -> dict[str, Rule]:
     """Return the rules of an image by path, sorted. `volumes` are those that the native image declares."""
     build = plan.model.build
     found = [Rule(path, "binary-fs", f"build.{field}") for field in _MEASURED for path in getattr(build, field)]
-    found += [Rule(posixpath.normpath(path), "runtime-provided", IMAGE_VOLUME) for path in volumes]
+    found += [Rule(path, "runtime-provided", IMAGE_VOLUME) for path in volumes]
     for field in (name for name in reversed(_FIELDS) if name not in _MEASURED):
         found += [Rule(path, _FIELDS[field], f"build.{field}") for path in getattr(build, field)]
     found += [Rule(file.path, "injected", "injection_files") for file in plan.model.injection_files]

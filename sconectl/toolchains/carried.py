@@ -14,10 +14,11 @@ from typing import Any
 from sconectl.protect.index import is_below
 from sconectl.runtime.health import PARAMETER
 from sconectl.toolchains.launcher_bundle import ASK_HEALTH, ENTRYPOINT
+from sconectl.toolchains.native_places import image_volumes
 from sconectl.toolchains.root_tree import RootFiles
 
-_AS_IT_IS = ("ArgsEscaped", "ExposedPorts", "Shell", "StopSignal", "User", "Volumes")
-_ELSEWHERE = ("Cmd", "Entrypoint", "Env", "Healthcheck", "Labels", "OnBuild", "WorkingDir")
+_AS_IT_IS = ("ArgsEscaped", "ExposedPorts", "Shell", "StopSignal", "User")
+_ELSEWHERE = ("Cmd", "Entrypoint", "Env", "Healthcheck", "Labels", "OnBuild", "Volumes", "WorkingDir")
 _OF_A_CONTAINER = (
     "AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image", "MacAddress", "NetworkDisabled",
     "OpenStdin", "StdinOnce", "Tty",
@@ -41,6 +42,8 @@ class Carried:
 def carried(config: Mapping[str, Any], root: RootFiles, *, pwd: str, sealed: Sequence[str]) -> Carried:
     """Return what becomes of `config`; `pwd` is where the program starts, `sealed` are the encrypted directories."""
     found = {name: config[name] for name in _AS_IT_IS if config.get(name)}
+    if volumes := image_volumes(config):
+        found["Volumes"] = {path: {} for path in volumes}
     left_out = list(_left_out(config))
     if is_below(root.resolve(pwd) or pwd, tuple(sealed)):
         left_out.append(

@@ -17,6 +17,7 @@ from sconectl.ports import ImageInfo
 from sconectl.toolchains.elf import Elf
 from sconectl.toolchains.entry_point import Program, Step, Surroundings, find_program, locate
 from sconectl.toolchains.libraries import elf_at
+from sconectl.toolchains.native_places import image_volumes, real_paths
 from sconectl.toolchains.root_tree import RootFiles
 
 _ALSO_RUNS = {"amd64": ("386",), "arm64": ("arm",), "ppc64le": ("ppc64",)}
@@ -68,7 +69,7 @@ class _Check:
     def __init__(self, plan: ServicePlan, native: ImageInfo, root: RootFiles) -> None:
         self._plan, self._native, self._root = plan, native, root
         self._around = _surroundings(plan, native)
-        self._rules = rules(plan, native.config.get("Volumes") or ())
+        self._rules = rules(plan, real_paths(root, image_volumes(native.config)))
 
     def run(self) -> CheckedProgram | None:
         named = [self._binary(name) for name in self._plan.model.build.binaries]

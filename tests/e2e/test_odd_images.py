@@ -1,0 +1,72 @@
+"""Images with odd configurations, converted with the installed command on the real engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .bad_inputs import tiny_program
+from .name_pairs import import_image
+from .world import Outcome, World, docker, must
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("odd"), base_image, ca_bundle, cache=cache)
+    world.configure()
+    yield world
+    world.close()
+
+
+def converted(world: World, *changes: str, links: str = "", kind: str = "sconify_image") -> Outcome:
+    """Convert an image whose configuration has these `changes`; `links` are steps that make it."""
+    source, target = world.image("native"), world.image("odd")
+    import_image(source, {"bin/program": tiny_program(), "srv/data/file": b"1"}, *changes)
+    if links:
+        context = world.root / "context"
+        context.mkdir(exist_ok=True)
+        (context / "Dockerfile").write_text(f"FROM {world.base_image}\n{links}")
+        must(docker("build", "-q", "-t", source, context))
+    about = {"name": "odd", "kind": kind, "from": source, "to": target, "command": "/bin/program"}
+    if links:
+        about["command"] = "/bin/true"
+    file = world.root / "service.yaml"
+    document = {"apiVersion": "scone/5.8", "kind": "genservice", "build": about, "environment": {}}
+    file.write_text(json.dumps(document))
+    return world.sconectl("apply", "-f", file, "-n", "--cas", "local")
+
+
+def outside(world: World) -> set[str]:
+    record = json.loads((world.target / "images" / "odd.json").read_text())
+    return set(record["facts"]["protected"]["outside"])
+
+
+def test_a_relative_volume(odd: World) -> None:
+    must(converted(odd, 'VOLUME ["rel/x"]'))
+    assert "/rel/x" in outside(odd)
+    [config] = json.loads(must(docker("inspect", odd.image("odd"))).out)
+    assert config["Config"]["Volumes"] == {"/rel/x": {}}
+
+
+def test_a_volume_that_is_a_link(odd: World) -> None:
+    must(converted(odd, links='RUN mkdir -p /srv/real && ln -s srv/real /data\nVOLUME ["/data"]\n'))
+    assert "/srv/real" in outside(odd) and "/data" not in outside(odd)
+    # The launcher looks at its files before it asks for its configuration: a volume in the right place is no change.
+    container = odd.create(odd.image("odd"), config_id="nobody/odd/odd")
+    must(docker("start", container))
+    code, log = odd.finish(container)
+    assert code != 0 and "changed after it was built" not in log and "mount" not in log, log
+
+
+def refused(outcome: Outcome, code: int, words: str) -> None:
+    assert outcome.code == code and words in outcome.err and "Traceback" not in outcome.err, outcome.text
+
+
+def test_what_cannot_be_is_refused_in_its_own_words(odd: World) -> None:
+    refused(converted(odd, 'VOLUME ["/"]'), 4, "root directory as a volume")
+    refused(
+        converted(odd, "ONBUILD RUN touch /evil", kind="python"), 4, "ONBUILD triggers, which would run in the build"
+    )
