@@ -126,14 +126,19 @@ def _old_record(workspace: Workspace, path: str) -> BuildRecord | None:
         return None  # of another version: built again
 
 
-def _available(world: ServiceWorld, reference: str) -> ImageInfo:
+def _available(world: ServiceWorld, reference: str, *, native: bool = False) -> ImageInfo:
     found = world.engine.inspect(reference)
     if found is None:
         world.progress(f"pulling {reference}")
         try:
             found = world.engine.pull(reference, world.detail)
         except BuildFailed as error:
-            another = "give another image with --base-image KIND=IMAGE or in sconectl.toml"
+            # Where an image is converted there are no kinds of base images; the launcher's is in the configuration.
+            another = (
+                "correct the name of the image to convert, or of [launcher] base_image in sconectl.toml"
+                if native
+                else "give another image with --base-image KIND=IMAGE or in sconectl.toml"
+            )
             error.hint = f"{error.hint}; or {another}" if error.hint else another
             raise
     require_supported(reference, found)
@@ -181,13 +186,13 @@ class _Build:
         self._plan, self._sources, self._world = plan, sources, world
         self.key = world.keys.image_key(without_tag(plan.image))
         self._reference = plan.base or plan.native
-        self._base = base or _available(world, self._reference)
+        self._base = base or _available(world, self._reference, native=bool(plan.native))
         require_supported(self._reference, self._base)
         require_room(self._reference, len(self._base.layers))
         if plan.base:
             require_buildable(self._reference, self._base)
         own = world.launcher_base not in ("", self._reference)
-        self._launcher_base = _available(world, world.launcher_base) if own else self._base
+        self._launcher_base = _available(world, world.launcher_base, native=bool(plan.native)) if own else self._base
         require_buildable(world.launcher_base, self._launcher_base)
         self._time = BuildTime.of(self._base.created, world.epoch)
         self._signing_key = (sources.signing_key or world.keys.signing_key()) if plan.signed else b""

@@ -22,7 +22,7 @@ TRANSIENT = ("/dev", "/proc", "/sys")
 """Whatever an image has in there, containers do not see it."""
 _SHOWN = 20
 _SET_ID = 0o6000
-_REMOVE = "remove them in a `run` step"
+_REMOVE = "remove them from the image, where it is made (its Dockerfile, or `run` of a manifest)"
 
 
 @dataclass(frozen=True)
