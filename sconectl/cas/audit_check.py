@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from sconectl.cas import audit_table
+from sconectl.cas import audit_segments, audit_table
 from sconectl.cas.anchor import Anchor, default_anchor
-from sconectl.cas.audit import AuditError, OtherCas, audit_key_in
-from sconectl.cas.audit_report import AuditReport, Known, Verdict, verify
+from sconectl.cas.audit import AuditError, Head, OtherCas, audit_key_in, parse
+from sconectl.cas.audit_report import MOVED, AuditReport, Known, Verdict, verify
 from sconectl.cas.keys import CasKeys, load_or_create
 from sconectl.cas.store import FILE
 from sconectl.cas.store_schema import VERSION
@@ -43,20 +43,50 @@ def opened(directory: Path) -> Iterator[sqlite3.Connection]:
 
 
 def verify_directory(
-    directory: Path, *, anchor: Path | None = None, show: Callable[[str], None] | None = None
+    directory: Path,
+    *,
+    anchor: Path | None = None,
+    segments: Path | None = None,
+    predecessor: str | None = None,
+    show: Callable[[str], None] | None = None,
 ) -> AuditReport:
-    """Verify the log of the CAS in `directory` against its freshness anchor; `show` gets each line."""
+    """Verify the log of the CAS in `directory` against its freshness anchor; `show` gets each line.
+
+    `segments` is where its older segments were moved. `predecessor` is the signature of the entry before the oldest
+    one that is still there.
+    """
     keys = _keys(directory)
     # The anchor first: the log is never behind it, but may move on while we look.
     remembered = _anchor(keys, anchor).read()
     with opened(directory) as connection:
-        lines = _shown(audit_table.lines(connection), show)
-        newest = audit_table.newest(connection)
-        report = verify(lines, keys.audit.private.public_key(), keys.cas_key_hash, newest)
+        places = (directory, segments) if segments is not None else (directory,)
+        report = verify_log(
+            connection, keys, audit_table.newest(connection), *places, predecessor=predecessor, show=show
+        )
         if remembered is None:
             report.blame(Verdict.NOT_EXCLUDED, "there is no freshness anchor, so a rollback cannot be excluded")
-        elif audit_table.signature_of(connection, remembered.sequence) != remembered.signature:
+        elif audit_segments.signature_of(connection, directory, remembered.sequence) != remembered.signature:
             report.blame(Verdict.ROLLED_BACK, f"the log lacks entry {remembered.sequence}, which the anchor remembers")
+    return report
+
+
+def verify_log(
+    connection: sqlite3.Connection,
+    keys: CasKeys,
+    latest: Head,
+    *places: Path,
+    predecessor: str | None = None,
+    show: Callable[[str], None] | None = None,
+) -> AuditReport:
+    """Verify the log in a database and in the segments that are in `places`."""
+    closed: dict[str, str] = {}
+    lines = _closing(_shown(audit_segments.lines(connection, *places), show), closed)
+    key = keys.audit.private.public_key()
+    report = verify(lines, key, keys.cas_key_hash, latest, predecessor=predecessor)
+    if report.verdict < Verdict.OTHER_CAS:
+        if predecessor is not None:  # what was before it is somewhere else
+            closed = {name: digest for name, digest in closed.items() if not _is_before(name, report.first)}
+        _check_segments(report, audit_segments.sealed(connection, *places), closed)
     return report
 
 
@@ -87,7 +117,7 @@ def verify_file(
             keys.audit.private.public_key(),
             keys.cas_key_hash,
             audit_table.newest(connection),
-            known=_known(connection),
+            known=_known(connection, directory),
             predecessor=predecessor,
         )
 
@@ -125,8 +155,52 @@ def _other(fault: str) -> AuditReport:
     return report
 
 
-def _known(connection: sqlite3.Connection) -> Known:
-    return lambda sequence: audit_table.signature_of(connection, sequence)
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn what is wrong with a segment into `CasError`."""
+    try:
+        yield
+    except AuditError as error:
+        raise CasError(f"the audit log cannot be read: {error}", hint="`cas verify-audit-log` says more") from error
+
+
+def _known(connection: sqlite3.Connection, directory: Path) -> Known:
+    def known(sequence: int) -> str | None:
+        oldest = next((segment.first for segment in audit_segments.sealed(connection, directory)), None)
+        if sequence < (oldest or audit_table.oldest(connection) or 1):
+            return MOVED
+        return audit_segments.signature_of(connection, directory, sequence)
+
+    return known
+
+
+def _closing(lines: Iterable[str | bytes], closed: dict[str, str]) -> Iterator[str | bytes]:
+    """Pass `lines` on, and note the digests of the segments that were closed in them."""
+    for line in lines:
+        if isinstance(line, str) and audit_segments.CLOSED in line:
+            with contextlib.suppress(AuditError):
+                fields = parse(line).fields
+                if fields["event"] == audit_segments.CLOSED:
+                    closed[str(fields["file"])] = str(fields["sha256"])
+        yield line
+
+
+def _check_segments(report: AuditReport, found: list[audit_segments.Segment], closed: dict[str, str]) -> None:
+    """Compare the segments with what the CAS has signed when it closed them."""
+    names = {segment.path.name for segment in found}
+    whole = Verdict.MISSING not in report.found  # else what closes a segment may be missing
+    for segment in found:
+        expected = closed.get(segment.path.name)
+        if audit_segments.digest(segment.path) != expected and (whole or expected is not None):
+            report.blame(Verdict.FORGED, f"the segment {segment.path.name} is not as it was closed")
+    for name in sorted(closed.keys() - names):
+        verdict = Verdict.OLDEST_MISSING if _is_before(name, report.first) else Verdict.MISSING
+        report.blame(verdict, f"the segment {name} is not there; if it was moved, say where with --segments")
+
+
+def _is_before(name: str, first: int | None) -> bool:
+    found = audit_segments.NAME.fullmatch(name)
+    return found is not None and first is not None and int(found[2]) < first
 
 
 def _keys(directory: Path) -> CasKeys:
@@ -140,8 +214,11 @@ def _anchor(keys: CasKeys, path: Path | None) -> Anchor:
 
 
 @contextlib.contextmanager
-def _lines(file: Path) -> Iterator[Iterable[bytes]]:
+def _lines(file: Path) -> Iterator[Iterable[str | bytes]]:
     try:
+        if file.suffix == ".gz":
+            yield audit_segments.read(file)
+            return
         with file.open("rb") as stream:
             yield (line for line in stream if line.strip())
     except OSError as error:

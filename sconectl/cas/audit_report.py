@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sconectl.cas.audit import EMPTY, STARTED, AuditError, Head, OtherCas, bound_key, check_signature, parse
 
 Known = Callable[[int], str | None]
-"""The signature of the entry with a number in the log of the CAS itself, or None if it has none."""
+"""The signature of the entry with a number in the log of the CAS itself, None if it has none, or `MOVED`."""
+
+MOVED = ""
+"""The CAS does not have the segment with this entry any more."""
 
 _SHOWN = 20
 
@@ -79,27 +82,28 @@ def verify(
     does not start with entry 1.
     """
     report = AuditReport()
-    for number, line in enumerate(lines, 1):
-        try:
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):  # noqa: B007  # the handlers below say how far it came
             entry = parse(line)
             check_signature(entry, audit_public_key)
             if entry.fields["event"] == STARTED:
                 bound_key(entry.fields, cas_key_hash)
-        except OtherCas as error:
-            report.blame(Verdict.OTHER_CAS, f"line {number}: {error}")
-            return report
-        except AuditError as error:
-            report.blame(Verdict.FORGED, f"line {number}: {error}")
-            return report
-        if report.last is None:
-            report.first = entry.sequence
-            _check_first(report, entry.head, entry.previous, predecessor)
-        else:
-            _check_next(report, report.last, entry.head, entry.previous)
-        if latest is not None:
-            _compare(report, entry.head, latest)
-        report.entries += 1
-        report.last = entry.head
+            if report.last is None:
+                report.first = entry.sequence
+                _check_first(report, entry.head, entry.previous, predecessor)
+            else:
+                _check_next(report, report.last, entry.head, entry.previous)
+            if latest is not None:
+                _compare(report, entry.head, latest)
+            report.entries += 1
+            report.last = entry.head
+    except OtherCas as error:
+        report.blame(Verdict.OTHER_CAS, f"line {number}: {error}")
+        return report
+    except AuditError as error:
+        report.blame(Verdict.FORGED, f"line {number}: {error}")
+        return report
     _check_end(report, latest, known)
     return report
 
@@ -133,9 +137,12 @@ def _check_end(report: AuditReport, latest: Head | None, known: Known | None) ->
     if latest is None:
         report.blame(Verdict.NOT_EXCLUDED, "nothing says which entry is the newest, so a rollback cannot be excluded")
     elif latest.sequence > (report.last or EMPTY).sequence:
-        found = (report.last or EMPTY).sequence
-        report.blame(Verdict.NEWEST_MISSING, f"the entries from {found + 1} to {latest.sequence} are missing")
+        last = (report.last or EMPTY).sequence
+        report.blame(Verdict.NEWEST_MISSING, f"the entries from {last + 1} to {latest.sequence} are missing")
     if known is None or report.last is None or latest is None or report.last.sequence > latest.sequence:
         return
-    if known(report.last.sequence) != report.last.signature:
+    found = known(report.last.sequence)
+    if found == MOVED:
+        report.blame(Verdict.NOT_EXCLUDED, f"the segment with entry {report.last.sequence} was moved off the CAS")
+    elif found != report.last.signature:
         report.blame(Verdict.ROLLED_BACK, f"the CAS has another entry {report.last.sequence}")

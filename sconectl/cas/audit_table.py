@@ -1,6 +1,6 @@
-"""The audit log as it lies in the database of the store, and whether that database is the newest one.
+"""The newest part of the audit log, as it lies in the database of the store; older ones are in `audit_segments`.
 
-In: a connection within a transaction. Out: entries in order, and what to tell about the freshness of the store.
+In: a connection within a transaction. Out: entries in order.
 """
 
 from __future__ import annotations
@@ -8,11 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from sconectl.cas.anchor import Anchor
-from sconectl.cas.audit import EMPTY, AuditError, Entry, Head, check_signature, parse
-from sconectl.errors import CasError, Refused
+from sconectl.cas.audit import EMPTY, AuditError, Entry, Head, parse
+from sconectl.errors import CasError
 
 SCHEMA = "CREATE TABLE audit (sequence INTEGER PRIMARY KEY, entry TEXT NOT NULL) STRICT"
 
@@ -35,50 +32,25 @@ def lines(connection: sqlite3.Connection, after: int = 0) -> Iterator[str]:
         yield line
 
 
+def oldest(connection: sqlite3.Connection) -> int | None:
+    """Return the number of the oldest entry that is in the database, None without any."""
+    (number,) = connection.execute("SELECT min(sequence) FROM audit").fetchone()
+    return None if number is None else int(number)
+
+
 def signature_of(connection: sqlite3.Connection, sequence: int) -> str | None:
     """Return the signature of the entry with this number, or None."""
     row = connection.execute("SELECT entry FROM audit WHERE sequence = ?", (sequence,)).fetchone()
     return None if row is None else _parsed(row[0]).signature
 
 
-def check_fresh(connection: sqlite3.Connection, remembered: Head | None, anchor: Anchor, key: Ed25519PublicKey) -> str:
-    """Check the store against `remembered`, which was read from `anchor` before; return what to tell the user, or "".
-
-    The store may be ahead by what was committed and never acknowledged. Raises `Refused` if it is behind or another.
-    """
-    head = remembered or EMPTY
-    if remembered is not None and signature_of(connection, head.sequence) != head.signature:
-        raise Refused(
-            "the store is not the newest: an older copy of the CAS's directory was put back"
-            f" (its audit log lacks entry {head.sequence}, which {anchor.path} remembers)",
-            hint="put the newest directory back; to go on with an older state deliberately, make it with"
-            " `sconectl cas backup` and `sconectl cas restore FILE --replace`",
-        )
-    if remembered is None:
-        if newest(connection) == EMPTY:
-            return ""
-        return (
-            f"there was no freshness anchor at {anchor.path}: it is made now,"
-            " and whether the store is an older copy cannot be told this time"
-        )
-    for line in lines(connection, after=head.sequence):
-        entry = _parsed(line)
-        try:
-            check_signature(entry, key)
-        except AuditError as error:
-            raise _damaged() from error
-        if (entry.sequence, entry.previous) != (head.sequence + 1, head.signature):
-            raise _damaged()
-        head = entry.head
-    return ""
-
-
 def _parsed(line: str) -> Entry:
     try:
         return parse(line)
     except AuditError as error:
-        raise _damaged() from error
+        raise damaged() from error
 
 
-def _damaged() -> CasError:
+def damaged() -> CasError:
+    """Return the error for a log that was changed."""
     return CasError("the audit log of the store was changed", hint="restore the directory from a backup")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sconectl.cas import audit_check, audit_table, backup_file, keys, master_key, platform, store
+from sconectl.cas import audit_check, audit_segments, audit_table, backup_file, keys, master_key, platform, store
 from sconectl.cas.anchor import Anchor, default_anchor
 from sconectl.cas.audit import Head
 from sconectl.cas.exclusive import STATE_FILE, writer
@@ -70,6 +70,9 @@ def backup(directory: Path, file: Path, *, anchor: Path | None = None) -> Made:
             members[master_key.FILE] = directory / master_key.FILE
         if (directory / platform.FILE).exists():
             members[platform.FILE] = directory / platform.FILE
+        with audit_check.opened(place) as connection:
+            segments = audit_segments.sealed(connection, directory)
+        members |= {f"{audit_segments.FOLDER}/{segment.path.name}": segment.path for segment in segments}
         description = {
             "format": backup_file.FORMAT,
             "cas_key": own.cas_key_hash,

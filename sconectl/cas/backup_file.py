@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sconectl.cas import audit_table, keys, master_key, platform, store, store_schema
+from sconectl.cas import audit_segments, keys, master_key, platform, store, store_schema
 from sconectl.cas.audit import Head
-from sconectl.cas.audit_report import Verdict, verify
+from sconectl.cas.audit_check import verify_log
+from sconectl.cas.audit_report import Verdict
 from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.private_files import private_directory
 from sconectl.cas.sealing import SealBroken, Sealer
 from sconectl.cas.store import Transaction
 from sconectl.errors import CasError
@@ -29,6 +32,7 @@ FORMAT = 1
 DESCRIPTION = "backup.json"
 _REQUIRED = (store.FILE, keys.FILE)
 _OPTIONAL = (master_key.FILE, platform.FILE)
+_SEGMENT = re.compile(f"{audit_segments.FOLDER}/{audit_segments.NAME.pattern}")
 _SMALL = 1 << 20
 _CHUNK = 1 << 20
 
@@ -55,10 +59,13 @@ def _unpack(file: Path, staging: Path, complaint: Complaint) -> dict[str, Any]:
             for member in tar:
                 if member.type != tarfile.REGTYPE or member.name in digests:
                     raise complaint(f"its member {member.name!r} is not expected")
-                if member.name not in (DESCRIPTION, *_REQUIRED, *_OPTIONAL):
+                is_segment = _SEGMENT.fullmatch(member.name) is not None
+                if member.name not in (DESCRIPTION, *_REQUIRED, *_OPTIONAL) and not is_segment:
                     raise complaint(f"its member {member.name!r} is not expected")
-                if member.name != store.FILE and member.size > _SMALL:
+                if member.name != store.FILE and not is_segment and member.size > _SMALL:
                     raise complaint(f"its member {member.name} is too large")
+                if is_segment:
+                    private_directory(staging / audit_segments.FOLDER)
                 digests[member.name] = _extract(tar, member, staging / member.name)
         described = json.loads((staging / DESCRIPTION).read_bytes())
         (staging / DESCRIPTION).unlink()
@@ -118,13 +125,14 @@ def _check_store(path: Path, own: CasKeys, described: dict[str, Any], complaint:
             if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
                 raise complaint("its database is damaged")
             latest = Head(described["audit"]["sequence"], described["audit"]["signature"])
-            lines = audit_table.lines(connection)
-            report = verify(lines, own.audit.private.public_key(), own.cas_key_hash, latest)
+            report = verify_log(connection, own, latest, path.parent)
             Transaction(connection, Sealer(own.sealing), own.audit, _now).open_everything()
         except sqlite3.Error as error:
             raise complaint("its database is damaged") from error
         except SealBroken as error:
             raise complaint("a stored value in it was changed or belongs to another CAS") from error
+    # Older segments may have been moved off before; what is there has no gap.
+    report.forgive(Verdict.OLDEST_MISSING)
     if report.verdict is not Verdict.CORRECT:
         raise complaint(f"its audit log does not verify: {report.faults[0]}")
 

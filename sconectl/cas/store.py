@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sconectl import __version__
-from sconectl.cas import audit_table, store_faults, store_schema
+from sconectl.cas import audit_table, freshness, store_faults, store_schema
 from sconectl.cas.anchor import Anchor
 from sconectl.cas.audit import STARTED, AuditKey, Head, entry
 from sconectl.cas.lanes import is_urgent
@@ -100,7 +100,8 @@ class Store:
             store_schema.prepare(connection, self._sealer, self._clock())
             connection.execute("COMMIT")
             connection.execute("BEGIN")
-            notice = audit_table.check_fresh(connection, remembered, anchor, self._audit_key.private.public_key())
+            key = self._audit_key.private.public_key()
+            notice = freshness.check_fresh(connection, self._path.parent, remembered, anchor, key)
         self.notices = (notice,) if notice else ()
         if starting:
             with self.writing() as transaction:
@@ -358,6 +359,18 @@ class Transaction:
         added = entry(head, time, event, fields, self._audit_key.private)
         audit_table.add(self._connection, added)
         self.recorded = added.head
+
+    def audit_bytes(self) -> int:
+        """Return the size of the part of the audit log that is in the database."""
+        return int(self._one("SELECT coalesce(sum(length(entry)), 0) FROM audit")[0])
+
+    def audit_lines(self) -> Iterator[str]:
+        """Yield the lines of that part, oldest first."""
+        return audit_table.lines(self._connection)
+
+    def forget_audit(self, last: int) -> None:
+        """Take the entries up to `last` out of the database; they are in a segment now."""
+        self._connection.execute("DELETE FROM audit WHERE sequence <= ?", (last,))
 
     def _one(self, query: str, *values: object) -> Any:
         return self._connection.execute(query, values).fetchone()

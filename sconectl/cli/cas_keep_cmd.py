@@ -80,10 +80,11 @@ def audit_log(
     output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
     """Print the audit log of the embedded CAS: one JSON object per line, oldest first."""
-    from sconectl.cas import audit_check, audit_table
+    from sconectl.cas import audit_check, audit_segments
 
-    with audit_check.opened(_place(directory)) as connection:
-        lines = audit_table.lines(connection)
+    place = _place(directory)
+    with audit_check.opened(place) as connection, audit_check.explained():
+        lines = audit_segments.lines(connection, place)
         if output is None:
             for line in lines:
                 result(line)
@@ -111,9 +112,12 @@ def verify_audit_log(
     predecessor: Annotated[
         str | None, typer.Option(metavar="SIGNATURE", help="The entry before the first one of a partial log.")
     ] = None,
+    segments: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where older segments of the CAS's log were moved.")
+    ] = None,
     anchor: Anchor = None,
 ) -> None:
-    """Verify the audit log of a CAS.
+    """Verify the audit log of a CAS, with all its segments.
 
     With -c and without --dir, FILE is verified by the key hash of its CAS alone.
     Exit codes: 0 correct and complete, 14 newest and 15 oldest entries missing,
@@ -125,10 +129,14 @@ def verify_audit_log(
 
     printed = result if show else None
     if file is None:
-        if cas_key_hash or last or predecessor:
-            raise UsageError("-c, --last and --predecessor are for exported logs", hint="name the FILE")
-        report = audit_check.verify_directory(_place(directory), anchor=anchor, show=printed)
+        if cas_key_hash or last:
+            raise UsageError("-c and --last are for exported logs", hint="name the FILE")
+        report = audit_check.verify_directory(
+            _place(directory), anchor=anchor, segments=segments, predecessor=predecessor, show=printed
+        )
     else:
+        if segments is not None:
+            raise UsageError("--segments is for the log of the CAS itself", hint="leave out the FILE")
         where = directory if directory or cas_key_hash else _place(None)
         if last is not None and where is not None:
             raise UsageError("the CAS itself says which entry is the last one", hint="leave out --last or --dir")
