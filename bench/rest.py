@@ -138,7 +138,9 @@ def cas_server(directory: Path) -> Iterator[int]:
     from sconectl.cas import daemon
 
     anchor = directory.with_name(f"{directory.name}.anchor")
-    running = daemon.start_detached(directory, "127.0.0.1", 0, anchor=anchor).running
+    # What one address may store in a minute is no matter of speed.
+    settings = ("stored-bytes=1e9", "stored-bytes-per-address=1e9")
+    running = daemon.start_detached(directory, "127.0.0.1", 0, anchor=anchor, settings=settings).running
     try:
         yield int(running.address.rpartition(":")[2])
     finally:

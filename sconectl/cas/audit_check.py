@@ -28,9 +28,7 @@ def opened(directory: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise CasError(f"there is no CAS in {directory}", hint="name its directory with --dir")
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
+        with contextlib.closing(_connected(path)) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != VERSION:
                 raise CasError(
@@ -40,6 +38,30 @@ def opened(directory: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.Error as error:
         raise CasError(f"the database {path} cannot be used: {error}") from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Return a connection that reads, within a transaction; nothing is written for it if the disk has no room."""
+    try:
+        return _reading(f"{path.absolute().as_uri()}?mode=rw")
+    except sqlite3.Error:
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size > 0:
+            raise
+        # SQLite needs files of its own beside a database that it shares. Nobody uses this one: there is no log.
+        return _reading(f"{path.absolute().as_uri()}?mode=ro&immutable=1")
+
+
+def _reading(place: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(place, uri=True, timeout=30, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        connection.execute("PRAGMA user_version").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def verify_directory(

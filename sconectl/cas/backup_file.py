@@ -25,6 +25,7 @@ from sconectl.cas.audit_report import Verdict
 from sconectl.cas.keys import CasKeys, load_or_create
 from sconectl.cas.private_files import private_directory
 from sconectl.cas.sealing import SealBroken, Sealer
+from sconectl.cas.session_cache import SessionCache
 from sconectl.cas.store import Transaction
 from sconectl.errors import CasError
 
@@ -126,7 +127,7 @@ def _check_store(path: Path, own: CasKeys, described: dict[str, Any], complaint:
                 raise complaint("its database is damaged")
             latest = Head(described["audit"]["sequence"], described["audit"]["signature"])
             report = verify_log(connection, own, latest, path.parent)
-            Transaction(connection, Sealer(own.sealing), own.audit, _now).open_everything()
+            Transaction(connection, Sealer(own.sealing), own.audit, _now, SessionCache()).open_everything()
         except sqlite3.Error as error:
             raise complaint("its database is damaged") from error
         except SealBroken as error:

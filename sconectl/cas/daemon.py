@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import logging
 import os
 import selectors
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 LOG_FILE = "server.log"
 _START_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
+_ASKING_SECONDS = 5.0
+_OK = 200
 _LONGEST_START = 64 << 10
 _STOP_SECONDS = 15.0
 PROGRAM = "from sconectl.cli.main import run; run()"
@@ -102,10 +105,10 @@ def serve(
     private_directory(directory)
     with writer(directory) as own, contextlib.closing(listen(host, port, limits)) as server_socket:
         from sconectl.cas import https
-
-        https.log_to(sys.stderr)
+        from sconectl.cas.server_log import log_to
         from sconectl.cas.service import EmbeddedCas
 
+        log_to(sys.stderr, limits)
         with contextlib.closing(EmbeddedCas(directory, anchor=anchor, limits=limits)) as cas:
             server = https.build_server(cas, _names(host), limits)
             address = show_address(host, server_socket.getsockname()[1])
@@ -113,6 +116,8 @@ def serve(
             started(cas, address)
             if detached:
                 _print_to(directory / LOG_FILE)
+            # uvicorn ends well on this signal, and then sends it again; what is folded is still to be written then.
+            signal.signal(signal.SIGTERM, lambda *_: None)
             server.run(sockets=[server_socket])
 
 
@@ -188,7 +193,7 @@ def _said(process: subprocess.Popen[bytes], seconds: float) -> str:
 def _print_to(log: Path) -> None:
     """Let what this process prints go to the file `log`, or nowhere if that cannot be opened."""
     try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        output = os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         logging.getLogger(__name__).warning("warning: there is no log: %s: %s", log, error.strerror)
         output = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -206,20 +211,37 @@ def _reason(said: str) -> str:
 
 def _answers(address: str) -> bool:
     """Say whether a server answers at `address`; whether it is the right one was decided by its process id."""
+    try:
+        return _asked(address, "/livez")[0] == _OK
+    except OSError:
+        return False
+
+
+def why_not_ready(address: str) -> str | None:
+    """Return why the server at `address` cannot do its work, None if it can."""
+    try:
+        status_code, body = _asked(address, "/readyz")
+        return None if status_code == _OK else ": ".join(json.loads(body)["msg"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it does not answer"
+
+
+def _asked(address: str, path: str) -> tuple[int, bytes]:
     import http.client
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    try:
-        with contextlib.closing(
-            http.client.HTTPSConnection(reachable(address), timeout=2, context=context)
-        ) as connection:
-            connection.request("GET", "/livez")
-            return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
+    with contextlib.closing(
+        http.client.HTTPSConnection(reachable(address), timeout=_ASKING_SECONDS, context=context)
+    ) as connection:
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except http.client.HTTPException as error:
+            raise OSError("no HTTP") from error
 
 
 def reachable(address: str) -> str:

@@ -18,10 +18,12 @@ from sconectl.cas.attestation import Quote, check_channel, read_quote, sign_quot
 from sconectl.cas.channels import NONCE_SECONDS, Attested, Channels, Nonces
 from sconectl.cas.configuration import configuration, filled_files, fspf_subject
 from sconectl.cas.enclave_rules import check_enclave, demanded_security, unreadable
-from sconectl.cas.lanes import still_wanted
+from sconectl.cas.folding import Folding
+from sconectl.cas.lanes import customer, still_wanted
 from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.one_time_password import Guessing, use_code
 from sconectl.cas.platform import Machine
+from sconectl.cas.quota import Quota
 from sconectl.cas.refusal import Busy, CasRefusal
 from sconectl.cas.sealing import derived_key
 from sconectl.cas.secret_places import SecretValues
@@ -40,6 +42,7 @@ _CONFIG_ID = re.compile(
 )
 _MAX_CONFIG_ID = 2048
 _ATTEMPTS = 6
+_OF_NO_SESSION = (404, 429, 503, 507)  # refusals that say nothing about the program
 MAIN_FILE_SYSTEM = "fspf"
 """The subject of `update_tag` that is not the name of a volume."""
 
@@ -78,8 +81,12 @@ class Enclaves:
         machine: Machine,
         values: SecretValues,
         clock: Callable[[], datetime],
+        quota: Quota,
+        folding: Folding,
         limits: Limits = DEFAULT,
     ) -> None:
+        self._quota = quota
+        self._folding = folding
         self._limits = limits
         self._store = store
         self._keys = keys
@@ -138,6 +145,9 @@ class Enclaves:
         `subject` is `fspf` for the main file system, or the name of a volume. Raises `CasRefusal` 404 if the service
         has no such file system, 409 for a rollback or concurrent use.
         """
+        with self._store.reading() as transaction:
+            attested, *_ = self._behind(transaction, channel_der)
+        self._quota.attestation(customer().address, attested.session)
         with self._store.writing() as transaction:
             attested, session, service = self._behind(transaction, channel_der)
             found = fspf_subject(session, service) if subject == MAIN_FILE_SYSTEM else None
@@ -164,6 +174,7 @@ class Enclaves:
                 refreshed = True
                 continue
             still_wanted()
+            self._quota.attestation(customer().address, request.session)
             with self._store.writing() as transaction:
                 if transaction.active_hash(request.session) != accepted.hash:
                     continue
@@ -239,10 +250,16 @@ class Enclaves:
 
     def _record_refusal(self, request: _Request, refusal: CasRefusal) -> None:
         """Note a refusal for a session that exists; names that nobody owns must not fill the log."""
-        with self._store.writing() as transaction:
+        if refusal.status in _OF_NO_SESSION:
+            return
+        with self._store.reading() as transaction:
             active = transaction.active_hash(request.session)
-            if active is not None and refusal.status != 404:
-                _record(transaction, "attestation_refused", request, active, reason=refusal.causes[0])
+            if active is None:
+                return
+            fields = _fields(transaction, request, active)
+        by = {name: fields.pop(name) for name in ("measurement", "platform")}
+        fields["reason"] = refusal.causes[0]
+        self._folding.refused("attestation_refused", fields, by | {"address": customer().address})
 
     def _now(self) -> float:
         return self._clock().timestamp()
@@ -274,8 +291,12 @@ def _bytes(text: str | None) -> bytes:
 
 
 def _record(transaction: Transaction, event: str, request: _Request, session_hash: str, **more: str) -> None:
-    report = request.quote.report
-    fields = {"session": request.session, "service": request.service, "measurement": report.measurement}
+    transaction.record(event, **_fields(transaction, request, session_hash), **more)
+
+
+def _fields(transaction: Transaction, request: _Request, session_hash: str) -> dict[str, str]:
+    quote = request.quote
+    fields = {"session": request.session, "service": request.service, "measurement": quote.report.measurement}
     if transaction.is_salted(request.session):  # else the hash is confidential (LANG §4)
         fields["hash"] = session_hash
-    transaction.record(event, **fields, platform=request.quote.platform.id, **more)
+    return {**fields, "platform": quote.platform.id}

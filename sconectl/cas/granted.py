@@ -5,7 +5,7 @@ In: a transaction, a session in it, and the client. Out: nothing, or `CasRefusal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sconectl.cas.access import Client, grants
 from sconectl.cas.refusal import CasRefusal
@@ -41,11 +41,15 @@ def may_know_hash(transaction: Transaction, sharing: Sharing, session: Session, 
 
 def record(transaction: Transaction, event: str, name: str, hash_: str, client: Client) -> None:
     """Add an entry about the session `name`; its hash is in it if that is public."""
-    fields: dict[str, Any] = {"session": name}
+    signers = {"signers": sorted(client.signers)} if client.signers else {}
+    transaction.record(event, **fields_of(transaction, name, hash_, client), **signers)
+
+
+def fields_of(transaction: Transaction, name: str, hash_: str, client: Client) -> dict[str, str]:
+    """Return what an entry says about a session and the TLS client that is concerned with it."""
+    fields = {"session": name}
     if client.principal is not None:
         fields["client"] = client.principal.key_hash
-    if client.signers:
-        fields["signers"] = sorted(client.signers)
     if transaction.is_salted(name):
         fields["hash"] = hash_
-    transaction.record(event, **fields)
+    return fields

@@ -17,7 +17,6 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TextIO
 
 import uvicorn
 
@@ -31,6 +30,7 @@ from sconectl.cas.tls import server_context
 from sconectl.errors import CasError
 
 RENEWAL_SECONDS = 3600.0
+TENDING_SECONDS = 10.0
 _GRACE_SECONDS = 5
 _BACKLOG = 256
 _READ_BYTES = 1 << 16
@@ -38,30 +38,31 @@ _READ_BYTES = 1 << 16
 _SWITCH_SECONDS = 0.0005
 # A full collection lets nobody else go on; in what a large session consists of it finds nothing.
 _COLLECT = (20_000, 20, 50)
-_FORMAT = "SIMULATION %(asctime)s %(levelname)s %(message)s"
 _M_ARENA_MAX, _ARENAS = -8, 2  # malloc.h of glibc
 
 _log = logging.getLogger(__name__)
 
 
-def log_to(stream: TextIO) -> None:
-    """Send the log of this process to `stream`, every line marked as a simulation's."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Marked(_FORMAT))
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
-    logging.captureWarnings(True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-class _Marked(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\n", "\nSIMULATION   ")
-
-
 def build_server(cas: ServedCas, names: Iterable[str], limits: Limits = DEFAULT) -> HttpsServer:
     """Return the server for `cas`, reachable under `names` too; it runs with `server.run(sockets=[…])`."""
     context = server_context(cas.keys.serve_as(names), cas.keys.software, limits)
-    return HttpsServer(create_app(cas, limits), context, limits, background=lambda: _renewing(cas))
+    return HttpsServer(create_app(cas, limits), context, limits, background=lambda: _in_background(cas))
+
+
+async def _in_background(cas: ServedCas) -> None:
+    await asyncio.gather(_renewing(cas), _tending(cas))
+
+
+async def _tending(cas: ServedCas) -> None:
+    """Let the CAS do what is due, every few seconds."""
+    while True:
+        await asyncio.sleep(TENDING_SECONDS)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, cas.tend)
+        except (CasError, CasRefusal) as error:
+            _log.error("what is due was not done: %s", error)
+        except Exception as bug:  # its text may hold what must not be logged
+            _log.error("what is due was not done: %s, which is a bug", type(bug).__name__)
 
 
 async def _renewing(cas: ServedCas) -> None:

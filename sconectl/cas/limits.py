@@ -88,6 +88,24 @@ class Limits:
     filled_bytes: int = _of(4 * _MIB, "a configuration, or files, with the secrets filled in", "413")
     token_bytes: int = _of(64 * _KIB, "a token with its claims filled in", "413")
 
+    # Disk: what comes back of a number with time says the one behind it
+    stored_bytes: int = _of(20 * _MIB, "what all uploads together may store at once", "429")
+    stored_bytes_per_minute: int = _of(_MIB, "how much of that comes back in a minute", "429")
+    stored_bytes_per_address: int = _of(16 * _MIB, "what uploads of one address may store at once", "429")
+    stored_bytes_per_address_per_minute: int = _of(_MIB, "how much of that comes back in a minute", "429")
+    assured_bytes: int = _of(128 * _KIB, "what an address may store when all together have used up theirs", "429")
+    assured_bytes_per_minute: int = _of(32 * _KIB, "how much of that comes back in a minute", "429")
+    attestations: int = _of(10_000, "attestations and tags of one address in one top-level namespace at once", "429")
+    attestations_per_second: int = _of(10, "how many of these come back in a second", "429")
+    reserve_bytes: int = _of(64 * _MIB, "disk kept for attestation, an eighth of the disk at most", "507 for uploads")
+    audit_entries: int = _of(60, "entries of one event that strangers cause at once", "nothing; the rest is folded")
+    audit_entries_per_minute: int = _of(10, "how many of these come back in a minute", "nothing; the rest is folded")
+    audit_window_seconds: float = _of(60.0, "what is folded into one entry", "nothing")
+    audit_segment_bytes: int = _of(_MIB, "audit log in the database before a segment is closed", "nothing")
+    log_lines: int = _of(300, "lines of the server's log at once", "nothing; the log says how many were left out")
+    log_lines_per_minute: int = _of(120, "how many of these come back in a minute", "nothing")
+    log_bytes: int = _of(8 * _MIB, "size of server.log", "nothing; the older half is dropped")
+
     # Memory
     cache_bytes: int = _of(32 * _MIB, "sessions that are kept parsed", "nothing; they are read again")
 

@@ -21,6 +21,7 @@ _MEANINGS = {
     408: "The request took too long to arrive",
     409: "The session exists, or the predecessor or tag is not the current one",
     413: "The body is too large",
+    429: "This client address has stored as much as it may",
     431: "The header is too large",
     500: "The CAS is at fault; its log says why",
     503: "The CAS cannot be used now",

@@ -111,7 +111,7 @@ class Row:
 
 _YAML_BODY = {"type": "string", "description": "A session (YAML or JSON), signed or encrypted session (JSON)."}
 _ANY_TYPES = (YAML, JSON, "application/octet-stream", "application/x-www-form-urlencoded")
-_UPLOAD = (401, 403, 404, 409, 507)
+_UPLOAD = (401, 403, 404, 409, 429, 507)
 _READ = (401, 403, 404)
 _UPLOADED: dict[str, Any] = {
     "handler": "create",
@@ -156,13 +156,13 @@ ROWS: tuple[Row, ...] = (
         body=record({"report": {"type": "object"}}), refusals=(403,)),
     Row("POST", "/v1/sim/attest", "attest", "Attest a program and get its configuration", reference("Configuration"),
         body=record({"config_id": TEXT, "quote": {"type": "object"}}, {"access_token": {"type": ["string", "null"]}}),
-        refusals=(401, 403, 404, 409, 507)),
+        refusals=(401, 403, 404, 409, 429, 507)),
     Row("POST", "/v1/sim/fill", "fill", "Fill the placeholders in files of an attested program", reference("Files"),
         body=record({"files": {"type": "array", "items": record({"path": TEXT, "content": TEXT})}}),
         refusals=(401, 403, 404)),
     Row("POST", "/v1/sim/tags", "update_tag", "Move the tag of a volume or file system on", reference("Tag"),
         body=record({"subject": TEXT, "new": TAG}, {"old": {"anyOf": [TAG, {"type": "null"}]}}),
-        refusals=(401, 403, 404, 409, 507)),
+        refusals=(401, 403, 404, 409, 429, 507)),
 )  # fmt: skip
 """All operations; the most frequent one first, because routes are tried in this order."""
 

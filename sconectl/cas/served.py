@@ -86,5 +86,8 @@ class ServedCas(Protocol):
     def check(self) -> None:
         """Raise if the CAS cannot serve requests now."""
 
+    def tend(self) -> None:
+        """Do what is due from time to time."""
+
     def renew(self) -> Any:
         """Issue certificates anew whose renewal time has come."""

@@ -7,21 +7,27 @@ values. Raises `CasRefusal` for everything it does not grant. What concerns runn
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sconectl import __version__
-from sconectl.cas import namespaces, trust
+from sconectl.cas import audit_segments, namespaces, trust
 from sconectl.cas.access import Client, Principal, grants
 from sconectl.cas.anchor import Anchor, default_anchor
+from sconectl.cas.audit import AuditError
 from sconectl.cas.enclaves import Enclaves
-from sconectl.cas.granted import record, require
+from sconectl.cas.folding import Folding
+from sconectl.cas.granted import fields_of, require
+from sconectl.cas.health import Health
 from sconectl.cas.import_targets import ImportTargets
 from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.lanes import customer
 from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.platform import load_machine
+from sconectl.cas.quota import Quota, Room
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.remote import OtherCases, export_request, proved_keys
 from sconectl.cas.renewal import is_due
@@ -36,6 +42,8 @@ from sconectl.errors import CasError
 from sconectl.policy.canonical import session_hash
 from sconectl.policy.model import parse_session
 from sconectl.ports import StoredSession
+
+_log = logging.getLogger(__name__)
 
 
 def _now() -> datetime:
@@ -62,10 +70,17 @@ class EmbeddedCas:
         self.machine = load_machine(directory)
         self._others = OtherCases(self.keys, limits, ImportTargets(self.machine.import_from))
         self._sharing = Sharing(clock, self._others.fetch, limits)
-        self._storing = Storing(self._store, self._sharing, limits, clock)
-        self.enclaves = Enclaves(self._store, self.keys, self.machine, self._sharing, clock, limits)
+        self.room = Room(directory, limits)
+        self._quota = Quota(limits, self.room)
+        self._folding = Folding(self._store, limits, clock, self.room.is_there)
+        self._storing = Storing(self._store, self._sharing, limits, clock, self._quota)
+        self.enclaves = Enclaves(
+            self._store, self.keys, self.machine, self._sharing, clock, self._quota, self._folding, limits
+        )
+        self._health = Health(self._store)
         with self._store.writing() as transaction:
             namespaces.ship_root(transaction)
+        self._rotate()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -73,12 +88,14 @@ class EmbeddedCas:
         return self._store.notices
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Write what was folded into the audit log, and let go of the database."""
+        self._folding.flush(everything=True)
         self._store.close()
 
     def put(self, body: str | bytes, principal: Principal | None) -> Uploaded:
         """Create or update the session in `body` (YAML, signed or encrypted) for `principal`."""
         raw = body.encode() if isinstance(body, str) else body
+        self._quota.expect_upload(customer().address, len(raw))
         allowed = self.machine.accept_hardware_policies
         upload = read_upload(raw, principal, self.keys.encryption, self._limits, hardware_allowed=allowed)
         return self._sharing.retrying(lambda: self._storing.store(upload))
@@ -95,10 +112,10 @@ class EmbeddedCas:
             current = _active(transaction, name)
             require(transaction, self._sharing, current.session(), "read", client, f"Reading session {name} failed")
             wanted = current if hash_ is None else transaction.session(name, hash_)
-        if wanted is None:
-            raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
-        with self._store.writing() as transaction:
-            record(transaction, "session_read", name, wanted.hash, client)
+            if wanted is None:
+                raise CasRefusal(404, f"Session not found: session {name} has no version with this hash")
+            fields = fields_of(transaction, name, wanted.hash, client)
+        self._folding.granted("session_read", fields, {"address": customer().address})
         text = wanted.text
         _check_text(text, wanted.hash)
         return StoredSession(text, wanted.hash)
@@ -191,9 +208,10 @@ class EmbeddedCas:
     def _export(
         self, session_name: str, pin: str | None, name: str, importer: Importer, target: Target
     ) -> dict[str, Any]:
-        with self._store.writing() as transaction:
+        with self._store.reading() as transaction:
             value = self._sharing.exported(transaction, session_name, name, target, pin)
-            transaction.record("secret_exported", session=session_name, secret=name, importer=importer[0])
+        fields = {"session": session_name, "secret": name, "importer": importer[0]}
+        self._folding.granted("secret_exported", fields, {"address": customer().address})
         return {"value": value.to_dict()}
 
     def renew(self) -> int:
@@ -211,9 +229,20 @@ class EmbeddedCas:
         self._sharing.refresh(self._store, session)
 
     def check(self) -> None:
-        """Raise `CasError` if the store cannot be used."""
-        with self._store.reading() as transaction:
-            transaction.active_hash(namespaces.ROOT)
+        """Raise `CasRefusal` 503 if nothing can be written, with the condition of the store."""
+        self._health.check()
+
+    def tend(self) -> None:
+        """Do what is due from time to time: write what was folded, close a segment of the audit log, free disk."""
+        self._folding.flush()
+        self._rotate()
+        self._store.shrink()
+
+    def _rotate(self) -> None:
+        try:
+            audit_segments.rotate(self._store, self.directory, self._limits.audit_segment_bytes)
+        except (AuditError, CasError, CasRefusal, OSError) as error:
+            _log.warning("no segment of the audit log was closed: %s", error)
 
     def _due(self, stored: Stored) -> bool:
         return is_due(stored, self._clock())

@@ -32,6 +32,7 @@ from sconectl.policy.names import ROOT
 
 FILE = "cas.db"
 _BUSY_SECONDS = 30
+_LONG_WAL = 8 << 20
 _SPARE_CONNECTIONS = 32
 _ROW = "SELECT name, kind, public, expires, renew, sealed FROM secrets WHERE session = ?"
 
@@ -135,6 +136,18 @@ class Store:
             connection.execute("COMMIT")
         if transaction.recorded is not None:
             self._anchor.advance(transaction.recorded)
+
+    def shrink(self) -> None:
+        """Bring what was written into the database file, so that the log of SQLite beside it does not grow for long."""
+        with contextlib.suppress(OSError):
+            if self._path.with_name(f"{FILE}-wal").stat().st_size < _LONG_WAL:
+                return
+        with self._writers.turn(urgent=False), self._connection() as connection:
+            connection.execute("PRAGMA busy_timeout = 200")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # it says if readers were in the way
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

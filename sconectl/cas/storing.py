@@ -13,8 +13,9 @@ from datetime import datetime
 from sconectl.cas import namespaces, session_limits
 from sconectl.cas.access import Client, is_creator
 from sconectl.cas.granted import may_know_hash, record, require
-from sconectl.cas.lanes import still_wanted
+from sconectl.cas.lanes import customer, still_wanted
 from sconectl.cas.limits import Limits
+from sconectl.cas.quota import Quota
 from sconectl.cas.refusal import Busy, CasRefusal
 from sconectl.cas.sharing import Sharing
 from sconectl.cas.store import Store, Transaction
@@ -58,7 +59,10 @@ class _Prepared:
 class Storing:
     """Stores uploads in `store`."""
 
-    def __init__(self, store: Store, sharing: Sharing, limits: Limits, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, sharing: Sharing, limits: Limits, clock: Callable[[], datetime], quota: Quota
+    ) -> None:
+        self._quota = quota
         self._store = store
         self._sharing = sharing
         self._limits = limits
@@ -122,6 +126,7 @@ class Storing:
 
     def _stored(self, transaction: Transaction, upload: Upload, prepared: _Prepared) -> Uploaded:
         session, version = prepared.session, prepared.version
+        self._quota.upload(customer().address, version.document, prepared.secrets)
         created = prepared.replaces is None
         if created:
             namespaces.seal_root(transaction)

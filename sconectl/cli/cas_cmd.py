@@ -14,7 +14,7 @@ import typer
 from sconectl.cli import cas_keep_cmd, cas_trust_cmd
 from sconectl.cli.cas_boundary import explaining
 from sconectl.cli.wiring import data_directory
-from sconectl.errors import CasUnreachable, UsageError
+from sconectl.errors import CasError, CasUnreachable, UsageError
 
 if TYPE_CHECKING:
     from sconectl.cas.service import EmbeddedCas
@@ -94,9 +94,9 @@ def serve(
 @cas_app.command("status")
 @explaining
 def status(directory: Directory = None) -> None:
-    """Say whether the embedded CAS is being served, and where.
+    """Say whether the embedded CAS is being served, and where, and whether it can.
 
-    Ends with exit code 6 if it is not.
+    Ends with exit code 6 if it is not served, or cannot store anything.
     """
     from sconectl.cas import daemon
 
@@ -108,6 +108,15 @@ def status(directory: Directory = None) -> None:
 
     allowed = ", accepts policies for hardware" if load_machine(where).accept_hardware_policies else ""
     typer.echo(f"running at {running.address} (process {running.pid}, simulation{allowed})")
+    from sconectl.cas.limits import DEFAULT
+    from sconectl.cas.quota import Room
+
+    if (reason := daemon.why_not_ready(running.address)) is not None:
+        raise CasError(
+            f"it is not ready: {reason}", hint=f"look at the disk of {where}, and into its {daemon.LOG_FILE}"
+        )
+    if not Room(where, DEFAULT).is_there():
+        typer.echo(f"{_WARNING}its disk is nearly full: uploads are refused, programs can still attest", err=True)
 
 
 @cas_app.command("stop")

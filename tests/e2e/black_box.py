@@ -85,8 +85,17 @@ class OutsideCas:
     def command(self, *arguments: str | Path, code: int | None = 0, stdin: bytes | None = None) -> bytes:
         return run([SCONECTL, *arguments], code=code, stdin=stdin, **self.env)
 
-    def start(self, listen: str = "127.0.0.1:0") -> None:
-        arguments = ("cas", "serve", "--detach", "--dir", self.directory, "--listen", listen)
+    def start(self, listen: str = "127.0.0.1:0", *more: str) -> None:
+        arguments: tuple[str | Path, ...] = (
+            "cas",
+            "serve",
+            "--detach",
+            "--dir",
+            self.directory,
+            "--listen",
+            listen,
+            *more,
+        )
         self.address = self.command(*arguments).decode().strip()
         self.chain.write_bytes(self.command("cas", "show-certificate", "--dir", self.directory))
 

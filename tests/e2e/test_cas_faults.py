@@ -7,6 +7,7 @@ import errno
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,7 +101,10 @@ def test_every_command_has_a_message(cas: OutsideCas, small: Path, tmp_path: Pat
         case "full":
             fill(small)
         case "read-only":
-            subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+            until = time.monotonic() + 20  # a process that has just ended may have files open for a moment
+            while subprocess.run(["mount", "-o", "remount,ro", str(small)], check=False).returncode != 0:
+                assert time.monotonic() < until
+                time.sleep(0.1)
         case "damaged":
             database = cas.directory / "cas.db"
             with contextlib.closing(sqlite3.connect(database)) as connection:

@@ -54,7 +54,8 @@ class Server:
         return done.stdout
 
     def start(self) -> None:
-        output = self.run("cas", "serve", "--detach", "--dir", self.root / "cas", "--listen", "127.0.0.1:0")
+        often = ("--limit", "audit-segment-bytes=40000")
+        output = self.run("cas", "serve", "--detach", "--dir", self.root / "cas", "--listen", "127.0.0.1:0", *often)
         host, _, port = output.strip().rpartition(":")
         self.address = (host, int(port))
         found = re.search(r"process (\d+)", self.run("cas", "status", "--dir", self.root / "cas"))
@@ -75,6 +76,9 @@ class Server:
     def verify(self) -> None:
         """Check database and audit log."""
         self.run("cas", "verify-audit-log", "--dir", self.root / "cas")
+        numbers = re.findall(r'^{"sequence": (\d+),', self.run("cas", "audit-log", "--dir", self.root / "cas"), re.M)
+        if numbers != [str(number) for number in range(1, len(numbers) + 1)]:
+            raise Lost("entries of the audit log are lost or doubled")
         with contextlib.closing(sqlite3.connect(f"file:{self.root}/cas/cas.db?mode=ro", uri=True)) as database:
             [(verdict,)] = database.execute("PRAGMA integrity_check").fetchall()
         if verdict != "ok":

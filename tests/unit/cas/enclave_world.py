@@ -15,8 +15,11 @@ from sconectl.cas import audit_table
 from sconectl.cas.anchor import Anchor
 from sconectl.cas.attestation import report_data_for
 from sconectl.cas.enclaves import Enclaves
+from sconectl.cas.folding import Folding
 from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.limits import DEFAULT
 from sconectl.cas.platform import Machine
+from sconectl.cas.quota import Quota, Room
 from sconectl.cas.refusal import CasRefusal
 from sconectl.cas.sharing import Sharing
 from sconectl.cas.store import FILE, Store
@@ -49,7 +52,12 @@ class World:
         state = self.directory / "state"
         self.store = Store(state, self.keys.sealing, audit_key=self.keys.audit, anchor=anchor, starting=False)
         self.machine = Machine(id=PLATFORM, **platform)
-        self.enclaves = Enclaves(self.store, self.keys, self.machine, self.sharing, lambda: self.time)
+        room = Room(state, DEFAULT)
+        self.folding = Folding(self.store, DEFAULT, lambda: self.time, room.is_there)
+        quota = Quota(DEFAULT, room)
+        self.enclaves = Enclaves(
+            self.store, self.keys, self.machine, self.sharing, lambda: self.time, quota, self.folding
+        )
 
     def wait(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)

@@ -101,6 +101,9 @@ class FakeCas:
     def check(self) -> None:
         self.seen("check")
 
+    def tend(self) -> None:
+        """Nothing is ever due."""
+
     def renew(self) -> int:
         self.renewals += 1
         return 0

@@ -320,7 +320,8 @@ def test_lines_of_the_log_say_what_it_is(tmp_path: Path) -> None:
     import sys
 
     code = (
-        "import logging, sys; from sconectl.cas import https; https.log_to(sys.stdout);"
+        "import logging, sys; from sconectl.cas.limits import DEFAULT;"
+        "from sconectl.cas.server_log import log_to; log_to(sys.stdout, DEFAULT);"
         "logging.getLogger('uvicorn.error').info('one\\ntwo'); logging.getLogger('httpx').info('quiet')"
     )
     environment = {**os.environ}

@@ -352,6 +352,7 @@ def test_the_audit_log_tells_who_was_refused(world: World) -> None:
             "measurement": OTHER,
             "platform": PLATFORM,
             "reason": "The program enclave is not trustworthy",
+            "address": "here",
         }
     ]
 
