@@ -276,7 +276,7 @@ class _Build:
             signer=_signer(protected),
             stable=(self._stable.measurement,) if self._stable else (),
             image_environment=environment.given,
-            runtime_environment=environment.added,
+            runtime_environment=environment.added if self._plan.native else {},
             host_names=HOST_NAMES if self._plan.native else (),
             salt="",
         )
