@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from sconectl.manifest.placeholders import EXPRESSION
 
-_RAW = re.compile(r"\{%\s*raw\s*%\}.*?\{%\s*endraw\s*%\}", re.DOTALL)
+_RAW = re.compile(r"\{%\s*(?P<end>end)?raw\s*%\}")
 _RIGHT = re.compile(rf"\$\$SCONE::(?:\{{\{{[^{{}}]*\}}\}}|[^\s$])+\$\$|{EXPRESSION}")
 _START = "$$SCONE::"
 _MOST = 2
@@ -30,7 +30,7 @@ NAME_HINT = "write {{name}}; text that is meant as it is stands between {% raw %
 def near_misses(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is nearly a placeholder in a text: what it nearly is, and what to write."""
     if "{" in text or "}" in text:
-        text = _RAW.sub(" ", text)
+        text = _without_raw(text)
     rest = _RIGHT.sub(" ", text)
     if _is_near(rest):
         yield "this is nearly a placeholder for a secret, and is none", PLACEHOLDER_HINT
@@ -38,12 +38,28 @@ def near_misses(text: str) -> Iterator[tuple[str, str]]:
         yield "this is nearly a {{name}}, and is none", NAME_HINT
 
 
+def _without_raw(text: str) -> str:
+    """Return `text` without what stands between {% raw %} and {% endraw %}; a {% raw %} without an end is text."""
+    kept, done, begin = [], 0, -1
+    for mark in _RAW.finditer(text):
+        if not mark["end"]:
+            begin = mark.start() if begin < 0 else begin
+        elif begin >= 0:
+            kept.append(text[done:begin])
+            done, begin = mark.end(), -1
+    return " ".join([*kept, text[done:]])
+
+
 def _is_near(text: str) -> bool:
     """Say whether a text has a piece that is a changed start of a placeholder."""
     if _MARKS.isdisjoint(text):
         return False
+    seen = set()
     for piece in _PIECE.finditer(text):
         around = text[max(piece.start() - _REACH, 0) : piece.end() + _REACH]
+        if around in seen:
+            continue
+        seen.add(around)
         if not _MARKS.isdisjoint(around) and _least_changes(around.upper()) <= _MOST:
             return True
     return False

@@ -60,7 +60,7 @@ def default_rules() -> dict[str, Rule]:
 
 
 def rules(plan: ServicePlan, volumes: Iterable[str]) -> dict[str, Rule]:
-    """Return the rules of an image by path, sorted. `volumes` are those that the native image declares."""
+    """Return the rules of an image by path, sorted. `volumes` are those of the native image, as normal paths."""
     build = plan.model.build
     found = [Rule(path, "binary-fs", f"build.{field}") for field in _MEASURED for path in getattr(build, field)]
     found += [Rule(path, "runtime-provided", IMAGE_VOLUME) for path in volumes]

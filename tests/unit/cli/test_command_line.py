@@ -106,6 +106,7 @@ EVERY_ERROR: list[tuple[errors.SconectlError, int]] = [
     (errors.BuildFailed("said", hint="do", output="line one\nline two"), 5),
     (errors.EngineUnreachable("said", hint="do"), 5),
     (errors.CasError("said", hint="do"), 6),
+    (errors.LocalFault("said", hint="do"), 6),
     (errors.CasUnreachable("said", hint="do"), 6),
     (errors.CasNotTrusted("said", hint="do"), 6),
     (errors.CasRefused("said", status=409, causes=["outer", "inner"], hint="do"), 6),
