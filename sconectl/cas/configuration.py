@@ -42,7 +42,8 @@ def configuration(
 
     What whoever runs the container may choose is named, not filled in: `{"host": N}` stands for the N-th argument of
     the container, and `host_environment` lists variables to take over (LANG §18). `fs_files` are files that the
-    program's launcher reads itself, to have them filled in by `filled_files`.
+    program's launcher reads itself, to have them filled in by `filled_files`. `session_hash` is there only if the
+    session has, or had, a salt: a program of which nothing is demanded must not learn it (LANG §4).
     """
     filler = Filler(transaction, values, session, measurement, most=most)
     image = _image(session, service)
@@ -51,7 +52,7 @@ def configuration(
     return {
         "session": session.name,
         "service": service.name,
-        "session_hash": session_hash,
+        **({"session_hash": session_hash} if transaction.is_salted(session.name) else {}),  # else it is confidential
         "argv": [_argument(filler, item, number) for number, item in enumerate(service.command)],
         "environment": {key: filler.text(value, f"environment variable {key}") for key, value in own.items()},
         "host_environment": [name for name in host if name not in own],  # what the policy says itself wins

@@ -270,6 +270,34 @@ def test_a_guess_of_a_hash_is_not_confirmed(world: World) -> None:
     assert ask(world, "reader", "POST", "/v1/sessions", session("acme/known", namespace_hash=unsalted))[0] == 201
 
 
+def test_an_attested_program_learns_the_hash_of_a_salted_session_only(world: World) -> None:
+    """With attestation mode none, everybody is attested; the hash tells every other value that can be guessed."""
+    report = {"toolchain": "sim", "measurement": "00" * 32, "debug": False, "report_data": "00" * 64}
+    for name, mode, salt in (
+        ("open", "none", {}),
+        ("open-salted", "none", {"salt": "0f" * 16}),
+        ("measured", "simulation", {}),
+    ):
+        report["report_data"] = channel_hash(world.clients["stranger"])
+        made = json.loads(ask(world, "stranger", "POST", "/v1/sim/quote", {"report": report})[1].partition("\n")[0])
+        demanded = {"attestation": [{"mrenclave": "00" * 32}]} if mode != "none" else {}
+        uploaded = world.cas.upload(
+            world.clients["owner"],
+            session(
+                name,
+                access_policy={"read": ["CREATOR"], "update": ["CREATOR"]},
+                security={"attestation": {"mode": mode}},
+                secrets=[{"name": "pin", "kind": "ascii", "value": EXPLICIT}],
+                services=service(**demanded),
+                **salt,
+            ),
+        )
+        attested = {"config_id": f"{name}/app", "quote": made["quote"]}
+        status, shown = ask(world, "stranger", "POST", "/v1/sim/attest", attested)
+        assert status == 200, shown
+        assert (uploaded in shown) is bool(salt), name
+
+
 def test_whoever_runs_the_cas_says_which_others_it_asks(world: World, tmp_path: Path) -> None:
     serve = ("cas", "serve", "--dir", world.cas.directory, "--detach", "--listen", world.cas.address, "--import-from")
     world.cas.stop()
