@@ -122,8 +122,12 @@ class Lane:
 
     def _leave(self, task: _Work) -> None:
         task.placed = False
-        self._free += 1
         self._moved = time.monotonic()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give a place back: to who is first in the line, if anybody waits."""
+        self._free += 1
         while self._free > 0 and (ticket := self._line.first()) is not None:
             if not ticket.done():
                 self._free -= 1
@@ -141,12 +145,13 @@ class Lane:
         try:
             await asyncio.wait_for(ticket, self._patience)
         except TimeoutError:
-            raise Busy(f"It was not its turn within {self._patience:g} seconds ({self._name})") from None
+            if not _granted(ticket):
+                raise Busy(f"It was not its turn within {self._patience:g} seconds ({self._name})") from None
         except asyncio.CancelledError:
+            if _granted(ticket):
+                self._pass_on()
             if customer.gone.is_set():
                 raise Abandoned from None
-            if ticket.done() and not ticket.cancelled():  # the turn had just come
-                self._free += 1
             raise
         finally:
             customer.ticket = None
@@ -167,7 +172,16 @@ class Lane:
         try:
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(self._come_back(task), task.loop).result(self._patience + 1)
+            back = asyncio.run_coroutine_threadsafe(self._come_back(task), task.loop)
+            try:
+                back.result(self._patience + 1)
+            finally:
+                back.cancel()  # of a loop that stood still: nobody takes the place any more
+
+
+def _granted(ticket: _Ticket) -> bool:
+    """Say whether the turn has come, perhaps in the very moment in which its owner stopped waiting."""
+    return ticket.done() and not ticket.cancelled()
 
 
 class _Line:
