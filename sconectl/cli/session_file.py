@@ -15,6 +15,7 @@ from sconectl.cli.render import remember
 from sconectl.cli.session_access import Templating, read_bytes
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.findings import Finding, Position
+from sconectl.manifest.variables import OWN_VALUES
 from sconectl.policy.legacy import legacy_version, upgrade_document
 from sconectl.policy.model import Examined, Session, examine
 from sconectl.policy.session_variables import escape_all, fill_in
@@ -23,6 +24,7 @@ from sconectl.policy.violation import code_of
 from sconectl.yaml_tree import Document, parse, show_path
 from sconectl.yaml_tree import Path as FieldPath
 
+_EMPTY_HINT = 'give it a value; for a secret that is empty, write value: ""'
 TAGS = {"!akv": "mapping", "!cas": "empty"}
 
 
@@ -148,6 +150,10 @@ def _substituted(
     if not isinstance(value, str) or "$" not in value:
         return value
 
+    def fault(message: str, hint: str) -> None:
+        where = document.position(path)
+        findings.append(Finding("error", "SC1003", where, show_path(path) or "session", message, hint))
+
     def given(name: str) -> str | None:
         found = templating.value(name)
         if found is None:
@@ -155,14 +161,22 @@ def _substituted(
                 f"give it with -e {name}=VALUE, or take it from the environment with --use-env; "
                 f"write $${name} for a text that is meant as it is"
             )
-            message = f"the variable ${name} has no value"
-            findings.append(
-                Finding("error", "SC1003", document.position(path), show_path(path) or "session", message, hint)
-            )
+            fault(f"the variable ${name} has no value", hint)
+        elif not found and _is_own_value(path):
+            fault(f"${name} is empty, so that the secret would be empty or lack a part", _EMPTY_HINT)
         return found
 
     text = fill_in(value, given)
-    return None if text == "~" and text != value else text
+    if text != "~" or text == value:
+        return text
+    if _is_own_value(path):
+        fault("~ stands for nothing, so that the CAS would draw a value", "give it a value, or leave the field out")
+    return None
+
+
+def _is_own_value(path: FieldPath) -> bool:
+    """Say whether a place in a session holds a secret itself."""
+    return path[:1] == ("secrets",) and not OWN_VALUES.isdisjoint(path)
 
 
 def _placed(findings: tuple[Finding, ...], text: str, original: Document) -> tuple[Finding, ...]:

@@ -32,6 +32,7 @@ _ESCAPE = re.compile(r"\\(?:([abcfnrtv\"\\$])|(0[0-7]{0,3}))")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\"}
 _DOLLARS = re.compile(r"(\$\$SCONE::[^\s$]*\$\$)|\$\$")
 _KEPT = "\0"  # stands for a `$` that begins no variable; no file holds one
+_NO_NUL = r"leave it out; write \\ for a backslash"
 _FORM = "expected NAME=VALUE"
 _QUOTES = "put the value in single quotes to take it as it is"
 
@@ -80,6 +81,8 @@ class _Reader:
             self._fault(body.end(), "text behind the closing quote", "only a comment may stand there, behind a space")
         elif quote == "'":
             self.values[name] = body[1].replace("\\'", "'")
+        elif nul := next((found for found in _ESCAPE.finditer(body[1]) if _is_nul(found)), None):
+            self._fault(at + 1 + nul.start(), "a NUL character, which no variable can hold", _NO_NUL)
         else:
             self._fill(name, at, _ESCAPE.sub(_unescaped, body[1]))
         return self._next_line(body.end())
@@ -153,8 +156,16 @@ def read_env_file(
     return reader.values
 
 
+def _is_nul(match: re.Match[str]) -> bool:
+    return bool(match[2]) and not _byte(match[2])
+
+
+def _byte(octal: str) -> int:
+    return int(octal, 8) & 0xFF
+
+
 def _unescaped(match: re.Match[str]) -> str:
     r"""Return what an escape in double quotes stands for; `\$` is a `$` that begins no variable."""
     if match[2]:
-        return chr(int(match[2], 8) & 0xFF)
+        return chr(_byte(match[2]))
     return _KEPT if match[1] == "$" else _ESCAPED.get(match[1], match[0])

@@ -115,6 +115,11 @@ def bind_mesh(text: str, lookup: Callable[[str], str | None]) -> tuple[str, tupl
     return replace_expressions(text, bound), tuple(missing)
 
 
+def without_marks(text: str) -> str:
+    """Return `text` without the marks of its raw blocks."""
+    return replace_expressions(text, lambda expression: expression.source) if _has_expressions(text) else text
+
+
 def replace_expressions(text: str, replace: Callable[[Expression], str]) -> str:
     """Return `text` with what `replace` gives in the place of each `{{name}}`, and raw blocks without their marks."""
     pieces = []

@@ -115,7 +115,7 @@ def _substituted(
 
 def _is_bound_later(path: Path) -> bool:
     """Say whether the mesh fills in `{{…}}` in a text of a service; what a variable brought along is none of these."""
-    return path[0] in ("secrets", "injection_files") or path[:2] == ("environment", "local")
+    return path[0] in ("secrets", "injection_files", "env") or path[:2] == ("environment", "local")
 
 
 def _as_text(value: str | None) -> str | None:

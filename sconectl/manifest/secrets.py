@@ -246,8 +246,10 @@ class Secret(Part):
     @classmethod
     def _value_of_kind(cls, value: Value | None, info: ValidationInfo) -> Value | None:
         kind = info.data.get("kind")
+        if value is None:  # written, not left out: perhaps a value that got lost, and the CAS would draw another one
+            raise Unfit("a value is missing", "write the value, or leave the field out, and the CAS draws one")
         if not isinstance(value, str):
-            if value is not None and kind != "config-fragment":
+            if kind != "config-fragment":
                 raise Unfit("expected text")
             return value
         if "\0" in value:

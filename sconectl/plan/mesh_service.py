@@ -13,7 +13,7 @@ from sconectl.errors import InvalidInput
 from sconectl.findings import Finding
 from sconectl.manifest.faults import did_you_mean
 from sconectl.manifest.mesh import MeshService
-from sconectl.manifest.placeholders import bind_mesh, expressions
+from sconectl.manifest.placeholders import bind_mesh, expressions, without_marks
 from sconectl.manifest.variables import OWN_VALUES
 from sconectl.plan.chart_plan import ChartService
 from sconectl.plan.environment import MeshValues, missing_globals
@@ -128,9 +128,15 @@ class BoundService:
             return None
         from sconectl.plan.policy_template import read_policy_template
 
-        names = self._names.new_child({"mrenclave": self.facts.measurement, "measurement": self.facts.measurement})
+        own = {"mrenclave": self.facts.measurement, "measurement": self.facts.measurement}
         try:
-            return read_policy_template(file.content, file.name, names.get, self.session_name, self.facts.toolchain)
+            return read_policy_template(
+                file.content,
+                file.name,
+                lambda name: own.get(name) or self._text_of(name),
+                self.session_name,
+                self.facts.toolchain,
+            )
         except InvalidInput as error:
             self._findings += error.findings
             return None
@@ -141,7 +147,7 @@ class BoundService:
         from sconectl.plan.own_chart import read_own_chart
 
         try:
-            return read_own_chart(self.files.chart, self.files.chart_directory, self._names.get)
+            return read_own_chart(self.files.chart, self.files.chart_directory, self._text_of)
         except InvalidInput as error:
             self._findings += error.findings
             return None
@@ -181,7 +187,7 @@ class BoundService:
     def _empty_in(self, value: Any) -> Iterator[str]:
         if isinstance(value, str):
             for expression in expressions(value):
-                if bind_mesh(expression.source, self._names.get)[0] == "":
+                if bind_mesh(expression.source, self._text_of)[0] == "":
                     yield expression.name
         elif isinstance(value, Mapping):
             for item in value.values():
@@ -197,7 +203,7 @@ class BoundService:
         from sconectl.plan.image_secrets import read_image_secrets
 
         try:
-            return read_image_secrets(file.content, file.name, self._names.get)
+            return read_image_secrets(file.content, file.name, self._text_of)
         except InvalidInput as error:
             self._findings += error.findings
             return ()
@@ -211,10 +217,15 @@ class BoundService:
             return [self._bind_all(item, what) for item in value]
         return value
 
+    def _text_of(self, name: str) -> str | None:
+        """Return what `{{name}}` stands for; in it, what a variable brought along is no longer marked."""
+        value = self._names.get(name)
+        return None if value is None else without_marks(value)
+
     def _bind(self, text: str, what: str, variable: str = "") -> str:
         if "{" not in text:
             return text
-        bound, missing = bind_mesh(text, self._names.get)
+        bound, missing = bind_mesh(text, self._text_of)
         for name in missing:
             if name not in self._declared_here():  # said already, as a missing value
                 self._findings.append(self._without_value(name, what or f"the variable {variable}", variable))
@@ -247,7 +258,7 @@ class BoundService:
             toolchain=self.facts.toolchain,
             measurement=self.facts.measurement,
             port=self.port,
-            pull_secret=self._values.get("imagePullSecrets", ""),
+            pull_secret=self._text_of("imagePullSecrets") or "",
             log_level=log_level({v.name: v.value or "" for v in self.facts.environment.local}),
             extra_values=extra,
             volume_values=chart_values(chart_name(self.name), self.volumes) if self.facts.volumes else {},
@@ -255,7 +266,7 @@ class BoundService:
         )
 
     def _port(self) -> int | None:
-        text = self._values.get("APP_SERVICE_PORT", "").strip()
+        text = (self._text_of("APP_SERVICE_PORT") or "").strip()
         if not text:
             return None
         if text.isascii() and text.isdecimal() and 0 < int(text) < 65536:

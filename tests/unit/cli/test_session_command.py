@@ -133,6 +133,21 @@ def test_variables_stand_in_values_only(run: Run, project: Path) -> None:
     assert session.predecessor is None
 
 
+@pytest.mark.parametrize("place", ["value: $KEY", 'value: "a-$KEY"', "value: $KEY$KEY", "private_key: $KEY"])
+@pytest.mark.parametrize("form", ["-e", "--use-env", "~"])
+def test_nothing_that_is_filled_in_empties_a_secret(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, place: str, form: str
+) -> None:
+    (project / "t.yaml").write_text(f'name: a\nversion: "0.3.10"\nsecrets:\n  - {{name: s, kind: ascii, {place}}}\n')
+    monkeypatch.setenv("KEY", "")
+    words = {"-e": ("-e", "KEY="), "--use-env": ("--use-env",), "~": ("-e", "KEY=~")}[form]
+    for command in ("check", "create"):
+        done = run("session", command, "t.yaml", *words)
+        lost = form != "~" or place.endswith(": $KEY")
+        if lost:
+            assert (done.code, "t.yaml:4:" in done.err, "SC1003" in done.err) == (3, True, True), done.err
+
+
 def test_tags_survive_filling_in(run: Run, project: Path) -> None:
     (project / "t.yaml").write_text('name: $N\nversion: "0.3.10"\nsecret_config:\n  store_in: !cas\n')
     assert "name: a" in ok(run("session", "check", "t.yaml", "-e", "N=a"))

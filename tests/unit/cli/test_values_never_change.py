@@ -92,6 +92,43 @@ def test_no_way_loses_the_value_of_a_secret(run: Run, applied: Path, way: str, f
         assert files(applied / "target") == before
 
 
+@pytest.mark.parametrize("file", ["web.yaml", "web.yaml.template"])
+def test_a_value_that_is_written_and_missing_is_not_drawn(run: Run, applied: Path, file: str) -> None:
+    """`value:` is what is left when a value gets lost; who wants one that the CAS draws leaves the field out."""
+    done = run(*write(applied, {**SECRET, "value": None}, file))
+    assert (done.code, "secrets.global[0].value: a value is missing" in done.err) == (3, True), done.err
+    assert session_of(applied).secrets[0].value == LIVE
+
+
+@pytest.mark.parametrize("escape", [r"\0", r"\000", r"\0400"])
+def test_no_escape_becomes_another_character(run: Run, applied: Path, escape: str) -> None:
+    (applied / "nul.env").write_text(f'PAYMENT_API_KEY="pass{escape}word"\n')
+    done = run(*write(applied), "--env-file", "nul.env")
+    assert (done.code, "nul.env:1:22" in done.err, "SC1014" in done.err) == (3, True, True), done.err
+    assert session_of(applied).secrets[0].value == LIVE
+
+
+@pytest.mark.parametrize("section", ["global", "web"])
+def test_text_of_a_variable_of_the_mesh_is_no_template(run: Run, applied: Path, section: str) -> None:
+    text = "{{release}} {% raw %}{{namespace}}{% endraw %} {# no #}"
+    fields = {
+        "environment": {"global": [{"name": "KEY"}], "local": [{"name": "COPY", "value": "<{{KEY}}>"}]},
+        "injection_files": [{"path": "/run/key", "content": "{{KEY}}"}],
+    }
+    words = write(applied, {"name": "payment-api-key", "kind": "ascii", "value": "{{KEY}}"}, **fields)
+    mesh = mesh_text(["web"], env={section: {"KEY": "$VALUE"}}).replace("cas.example.org", "local")
+    (applied / "mesh.yaml").write_text(mesh)
+    done = run(*words, "--set", f"VALUE={text}", "--release", "r1")
+    assert done.code == 0, done.err
+    session = session_of(applied)
+    assert session.secrets[0].value == text
+    assert {name: session.services[0].environment[name] for name in ("KEY", "COPY")} == {
+        "KEY": text,
+        "COPY": f"<{text}>",
+    }
+    assert [file.content for image in session.images for file in image.injection_files] == [text]
+
+
 def test_a_file_that_is_not_there_changes_nothing(run: Run, applied: Path) -> None:
     before = files(applied / "target")
     done = run(*write(applied), "--env-file", "gone.env")

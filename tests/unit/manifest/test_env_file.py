@@ -110,12 +110,20 @@ def test_byte_order_mark_and_names_from_elsewhere() -> None:
         ("A=${GONE:?x}", "1:3 SC1003 $GONE has no value"),
         (b"A=1\nB=\xff", "2:1 SC1014 the file is not UTF-8 text"),
         ("A=1\nB=\0", "2:1 SC1014 a NUL character"),
+        *(
+            (f'A="hunter2\\n\n{nul}x"', "2:1 SC1014 a NUL character, which no variable can hold")
+            for nul in (r"\0", r"\00", r"\000", r"\0000", r"\0400")
+        ),
     ],
 )
 def test_faults(text: str | bytes, expected: str) -> None:
     found = faults(text)
     assert found == [expected]
     assert "hunter2" not in str(found)
+
+
+def test_what_only_looks_like_a_nul_is_text() -> None:
+    assert value(r'VAR="a\\0b\$0\0101"') == r"a\0b$0A"
 
 
 def test_all_faults_at_once() -> None:
