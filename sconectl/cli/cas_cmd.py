@@ -5,6 +5,7 @@ In: command line options. Out: results on stdout, everything else on stderr. Fai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,7 +168,7 @@ def _targets(given: Sequence[str]) -> tuple[str, ...] | None:
 def _host_and_port(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise UsageError(f"--listen {listen!r} is not HOST:PORT", hint=f"write for example {DEFAULT_LISTEN}")
     return host, int(port)
 

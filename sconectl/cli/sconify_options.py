@@ -5,6 +5,7 @@ Options without a meaning here are accepted, so that existing calls work; `WITHO
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,7 +189,7 @@ def size_within(option: str, text: str, least: int, most: int) -> str:
     """Return a size with its suffix K, M or G after checking its range. Raises `UsageError`."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     digits = text[:-1] if text[-1:].upper() in units else text
-    size = int(digits) * units.get(text[-1:].upper(), 1) if digits.isascii() and digits.isdecimal() else -1
+    size = int(digits) * units.get(text[-1:].upper(), 1) if re.fullmatch("[0-9]{1,18}", digits) else -1
     if not least <= size <= most:
         raise UsageError(f"{option} {text}: expected a size from {least} to {most} bytes", hint="suffixes are K, M, G")
     return text

@@ -6,6 +6,7 @@ the user wrote, or a signed or encrypted session. Raises `UsageError` and `Inval
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,7 @@ from sconectl.yaml_tree import Document, parse, show_path
 from sconectl.yaml_tree import Path as FieldPath
 
 _EMPTY_HINT = 'give it a value; for a secret that is empty, write value: ""'
+_WHOLE = re.compile("0|-?[1-9][0-9]{0,17}")  # is written by Python as it was
 TAGS = {"!akv": "mapping", "!cas": "empty"}
 
 
@@ -121,7 +123,22 @@ def as_file(text: str) -> str:
         return text
     document = parse(text, "session", tags=TAGS)
     written = escape_all(document.value)
-    return text if written == document.value else SessionFile("session", document, written).text
+    if written == document.value:
+        return text
+    return SessionFile("session", document, _with_types(written, document, ())).text
+
+
+def _with_types(value: Any, document: Document, path: FieldPath) -> Any:
+    """Return a value in which what the document writes without quotes is a truth value or number again."""
+    if isinstance(value, dict):
+        return {key: _with_types(item, document, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_types(item, document, (*path, number)) for number, item in enumerate(value)]
+    if not isinstance(value, str) or not document.is_plain(path):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    return int(value) if _WHOLE.fullmatch(value) else value
 
 
 def finding_of(error: SignedError, file: str) -> Finding:

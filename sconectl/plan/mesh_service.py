@@ -5,6 +5,7 @@ In: the mesh, the facts of the image, values. Out: a session, the chart's facts,
 
 from __future__ import annotations
 
+import re
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sconectl.plan.policy_template import PolicyTemplate
 
 _NO_FILES = ServiceFiles()
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ELSEWHERE = ("import", "import_akv")
 
 
@@ -269,7 +271,7 @@ class BoundService:
         text = (self._text_of("APP_SERVICE_PORT") or "").strip()
         if not text:
             return None
-        if text.isascii() and text.isdecimal() and 0 < int(text) < 65536:
+        if _PORT.fullmatch(text) and 0 < int(text) < 65536:
             return int(text)
         given = self._mesh_values.given(self.name, "APP_SERVICE_PORT")
         message = "APP_SERVICE_PORT: expected a port number from 1 to 65535"

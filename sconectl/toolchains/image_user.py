@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sconectl.runtime.files import IN_PLACE
+from sconectl.toolchains.account_numbers import account_number
 from sconectl.toolchains.layer_index import Member
 from sconectl.toolchains.root_tree import RootFiles
 
@@ -73,10 +74,12 @@ def image_user(config: Mapping[str, Any], root: RootFiles) -> ImageUser | None:
     number = account[2] if account else name
     main = group or (account[3] if account else "0")
     main = next((line[2] for line in all_groups if main in (line[0], line[2])), main)
-    if not (number.isdecimal() and main.isdecimal()):
+    its, its_group = account_number(number), account_number(main)
+    if its is None or its_group is None:
         return None
     more = () if group else (line[2] for line in all_groups if account and account[0] in line[3].split(","))
-    return ImageUser(int(number), int(main), frozenset({int(main), *(int(each) for each in more if each.isdecimal())}))
+    also = (found for each in more if (found := account_number(each)) is not None)
+    return ImageUser(its, its_group, frozenset({its_group, *also}))
 
 
 def _lines(root: RootFiles, path: str, fields: int) -> Iterator[list[str]]:

@@ -15,12 +15,14 @@ from typing import Any
 from sconectl.errors import PlanImpossible
 from sconectl.plan.literals import HOST_VARIABLE
 from sconectl.runtime.start import DEFAULT_PATH
+from sconectl.toolchains.account_numbers import account_number, field_number
 from sconectl.toolchains.root_tree import RootFiles
 
 HOST_NAMES = ("HOSTNAME",)
 """Variables that are different in each container: the policy names them, and the container gives the value."""
 _HIGHEST_ID = 2**31 - 1
 _MAX_FILE = 16 << 20
+_LONGEST_SHOWN = 64
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ def native_environment(config: Mapping[str, Any], root: RootFiles) -> NativeEnvi
     home = _home(str(config.get("User") or ""), root)
     if not given.get("HOME"):
         given.pop("HOME", None)
+        if "\0" in home or any("\ud800" <= character <= "\udfff" for character in home):
+            raise PlanImpossible(
+                "the home directory of the image's user in its /etc/passwd is not UTF-8 text, or has a NUL character, "
+                "which no policy can say",
+                hint="correct /etc/passwd in the native image, or set HOME there",
+            )
     added = {"PATH": DEFAULT_PATH, "HOME": home}
     return NativeEnvironment(
         given,
@@ -68,21 +76,29 @@ def _home(user: str, root: RootFiles) -> str:
     """Return the home directory of `user` (`NAME`, `NUMBER`, either with `:GROUP`). Raises `PlanImpossible`."""
     name, _, group = user.partition(":")
     entries = list(_entries(root, "/etc/passwd", 7))
-    number = _number(name or "0")
+    number = account_number(name or "0")
     if number is None:
-        number = next((_field(entry[2]) for entry in entries if entry[0] == name), None)
+        number = next((field_number(entry[2]) for entry in entries if entry[0] == name), None)
     if number is None or not 0 <= number <= _HIGHEST_ID:
         raise _unknown("user", name, "/etc/passwd")
-    if group and _number(group) is None and all(entry[0] != group for entry in _entries(root, "/etc/group", 4)):
-        raise _unknown("group", group, "/etc/group")
-    return next((entry[5] for entry in entries if _field(entry[2]) == number), "/")
+    if group:
+        named = (field_number(entry[2]) for entry in _entries(root, "/etc/group", 4) if entry[0] == group)
+        its = next(named, account_number(group))
+        if its is None or not 0 <= its <= _HIGHEST_ID:
+            raise _unknown("group", group, "/etc/group")
+    return next((entry[5] for entry in entries if field_number(entry[2]) == number), "/")
 
 
 def _unknown(what: str, name: str, file: str) -> PlanImpossible:
     return PlanImpossible(
-        f"the {what} {name!r} of the image is not in its {file}: no container of it can start",
+        f"the {what} {_shown(name)} of the image is not in its {file}, or its number is out of range: "
+        "no container of it can start",
         hint="correct USER in the native image",
     )
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…")
 
 
 def _entries(root: RootFiles, path: str, fields: int) -> Iterator[list[str]]:
@@ -96,14 +112,3 @@ def _entries(root: RootFiles, path: str, fields: int) -> Iterator[list[str]]:
         if line.strip():
             parts = line.strip().split(":")
             yield [*parts, *[""] * (fields - len(parts))]
-
-
-def _number(text: str) -> int | None:
-    digits = text[1:] if text[:1] in ("+", "-") else text
-    return int(text) if digits.isascii() and digits.isdecimal() else None
-
-
-def _field(text: str) -> int:
-    """Return a number in a file; what is none counts as 0, as container runtimes read it."""
-    number = _number(text)
-    return 0 if number is None else number

@@ -117,6 +117,7 @@ def test_an_identity_of_its_own(convert: Convert, run: Run, tmp_path: Path) -> N
     (["--heap=4M"], 2, "--heap 4M: expected a size from 8388608 to 64424509440 bytes"),
     (["--heap=61G"], 2, "--heap 61G"),
     (["--heap=lots"], 2, "--heap lots"),
+    (["--stack=" + "9" * 5000], 2, "expected a size from 32768 to 8388608 bytes"),
     (["--stack=16k"], 2, "--stack 16k: expected a size from 32768 to 8388608 bytes"),
     (["--dlopen=3"], 2, "--dlopen"),
     (["--fork=2"], 2, "--fork"),

@@ -148,6 +148,25 @@ def test_nothing_that_is_filled_in_empties_a_secret(
             assert (done.code, "t.yaml:4:" in done.err, "SC1003" in done.err) == (3, True, True), done.err
 
 
+def test_one_dollar_changes_nothing_but_itself(run: Run, project: Path) -> None:
+    """Truth values and numbers stay what they are when another value needs `$$`, and texts that look like them, too."""
+    text = (
+        'name: a\nversion: "0.3.10"\nsecurity: {attestation: {mode: none}}\nsecrets:\n'
+        "  - {name: s, kind: ascii, size: 7, export_public: true}\n"
+        '  - {name: t, kind: ascii, value: "true"}\n  - {name: u, kind: ascii, value: "0123"}\n'
+        "  - {name: v, kind: x509-ca, private_key: k}\n  - {name: k, kind: private-key, migrate: true}\n"
+        "  - {name: d, kind: ascii, value: DOLLAR}\n"
+        'services:\n  - {name: s, environment: {A: "1.10", B: 1.10, C: 7, D: "7", E: "yes", F: "-0"}}\n'
+    )
+    (project / "without.yaml").write_text(text.replace("DOLLAR", "xNAME"))
+    (project / "with.yaml").write_text(text.replace("DOLLAR", "x$$NAME"))
+    without, with_ = (ok(run("session", "check", name)) for name in ("without.yaml", "with.yaml"))
+    assert "export_public: true\n" in without and "size: 7\n" in without
+    assert with_.replace('"x$$NAME"', "xNAME") == without
+    (project / "again.yaml").write_text(with_)
+    assert ok(run("session", "check", "again.yaml")) == with_
+
+
 def test_tags_survive_filling_in(run: Run, project: Path) -> None:
     (project / "t.yaml").write_text('name: $N\nversion: "0.3.10"\nsecret_config:\n  store_in: !cas\n')
     assert "name: a" in ok(run("session", "check", "t.yaml", "-e", "N=a"))

@@ -36,6 +36,10 @@ FOLDERS = [("redis", 0o750, 102, 103), ("ssl", 0o710, 0, 110), ("root", 0o700, 0
         ("1000", ImageUser(7, 7, frozenset({7}))),  # a name, first
         ("nobody", None),
         ("0:nobody", None),
+        ("9" * 5000, None),
+        (f"0:{'9' * 5000}", None),
+        ("0" * 5000 + "33", ImageUser(33, 0, frozenset({0}))),
+        ("\u0663", None),  # a digit, and no number for container runtimes
     ],
 )
 def test_who_it_is(tree: RootTree, text: str, user: ImageUser | None) -> None:
