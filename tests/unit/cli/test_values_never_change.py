@@ -111,7 +111,7 @@ def test_no_escape_becomes_another_character(run: Run, applied: Path, escape: st
 @pytest.mark.parametrize("section", ["global", "web"])
 def test_text_of_a_variable_of_the_mesh_is_no_template(run: Run, applied: Path, section: str) -> None:
     text = "{{release}} {% raw %}{{namespace}}{% endraw %} {# no #}"
-    fields = {
+    fields: dict[str, Any] = {
         "environment": {"global": [{"name": "KEY"}], "local": [{"name": "COPY", "value": "<{{KEY}}>"}]},
         "injection_files": [{"path": "/run/key", "content": "{{KEY}}"}],
     }
