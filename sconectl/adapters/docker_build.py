@@ -25,8 +25,8 @@ from sconectl.ports import BASE_ARGUMENT, ImageInfo, Progress
 _HINT = "correct `requirements` or `run`; -v shows the whole build"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder marks what a step writes to stderr."""
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _MADE = re.compile(r" ---> ([0-9a-f]{12})\s*")
-_SHORT = re.compile(r"Successfully built ([0-9a-f]{12,64})\s*")
 
 
 def prefers_buildkit(api: Any) -> bool:
@@ -137,12 +137,10 @@ class _Build:
             output = self._trace.failing_step() or _last_step("".join(self._output))
             hint = hint_for(self._failure) or _HINT
             raise BuildFailed(f"a build step failed: {self._failure}", hint=hint, output=output)
-        short = next((words[1] for text in self._output if (words := _SHORT.fullmatch(text))), "")
-        told = self._id or short
-        found: Mapping[str, Any] = api.inspect_image(told) if told else {"Id": ""}
-        # What looks like the beginning of an id could be a name.
-        if not told or not str(found["Id"]).removeprefix("sha256:").startswith(told.removeprefix("sha256:")):
+        # A line like "Successfully built …" is not believed: a step of the build can print it, too.
+        if not _ID.fullmatch(self._id):
             raise BuildFailed("the engine does not tell what it built", hint="see whether it is one of those supported")
+        found: Mapping[str, Any] = api.inspect_image(self._id)
         return found
 
     def discard(self, api: Any) -> None:

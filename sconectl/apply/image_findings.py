@@ -49,11 +49,12 @@ def image_findings(
     """Return findings about the image that the build begins with; `sources` are added to it."""
     info, tree = native
     origin: Path = ("build", "from") if plan.model.build.base else ("build", "kind")
+    place = "in the native image" if plan.native else "in a `run` step"  # an image is converted as it is
     steps = bool(plan.run or plan.requirements or sources.java)
     found = [
-        *_special(tree.members, known, origin, steps),
-        *_hard_links(tree.members, known, origin, steps),
-        *_setuid(setuid_paths(tree.members, known), known, origin, steps),
+        *_special(tree.members, known, (origin, place), steps),
+        *_hard_links(tree.members, known, (origin, place), steps),
+        *_setuid(setuid_paths(tree.members, known), known, (origin, place), steps),
         *_volumes(known, plan),
         *_missing(plan, tree, frozenset(file.path for file in sources.files), steps),
         *_injected(plan, tree),
@@ -67,31 +68,33 @@ def image_findings(
 
 
 _Fault = tuple[Severity, Path, str, str]
+_Origin = tuple[Path, str]
+"""Where the manifest names the image, and where its files can be changed."""
 
 
 def _protected(known: Mapping[str, Rule], path: str) -> bool:
     return rule_for(known, path).protection not in UNPROTECTED
 
 
-def _special(members: Mapping[str, Member], known: Mapping[str, Rule], origin: Path, steps: bool) -> Iterator[_Fault]:
+def _special(members: Mapping[str, Member], known: Mapping[str, Rule], at: _Origin, steps: bool) -> Iterator[_Fault]:
+    origin, place = at
     for path in sorted(members):
         what = _SPECIAL.get(members[path].kind)
         if what and _protected(known, path):
-            hint = "remove it in a `run` step, or name its directory in host_paths"
+            hint = f"remove it {place}, or name its directory in host_paths"
             yield "warning" if steps else "error", origin, f"{path} is {what}, which cannot be protected", hint
 
 
-def _hard_links(
-    members: Mapping[str, Member], known: Mapping[str, Rule], origin: Path, steps: bool
-) -> Iterator[_Fault]:
+def _hard_links(members: Mapping[str, Member], known: Mapping[str, Rule], at: _Origin, steps: bool) -> Iterator[_Fault]:
     """Find files with names in two classes: `target` is the name that all links to one file share."""
+    origin, place = at
     for path in sorted(members):
         other = members[path].target
         if members[path].kind == "f" and other:
             one, two = _manner(known, path), _manner(known, other)
             if one != two:
                 message = f"{path} ({one}) is a hard link to {other} ({two})"
-                yield "warning" if steps else "error", origin, message, "remove it in a `run` step, or copy the file"
+                yield "warning" if steps else "error", origin, message, f"remove it {place}, or copy the file"
 
 
 def _manner(known: Mapping[str, Rule], path: str) -> str:
@@ -99,9 +102,10 @@ def _manner(known: Mapping[str, Rule], path: str) -> str:
     return protection if protection == "encrypted" else "unprotected" if protection in UNPROTECTED else "protected"
 
 
-def _setuid(paths: Sequence[str], known: Mapping[str, Rule], origin: Path, steps: bool) -> Iterator[_Fault]:
+def _setuid(paths: Sequence[str], known: Mapping[str, Rule], at: _Origin, steps: bool) -> Iterator[_Fault]:
+    origin, place = at
     hidden = [path for path in paths if rule_for(known, path).protection == "encrypted"]
-    hint = "take that mode away in a `run` step (chmod u-s,g-s)"
+    hint = f"take that mode away {place} (chmod u-s,g-s)"
     for text, found in (("encrypted", hidden), ("protected", [path for path in paths if path not in hidden])):
         if found:
             shown = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
@@ -138,7 +142,8 @@ def _missing(plan: ServicePlan, tree: RootTree, copied: frozenset[str], steps: b
             member, real = tree.member(path), tree.resolve(path)
             severity: Severity = "warning" if steps or field in _MADE_IF_MISSING else "error"
             if member is None and real is None:
-                hint = "nothing, if it is mounted" if field == "host_paths" else "a `run` step has to make it"
+                maker = "the native image" if plan.native else "a `run` step"
+                hint = "nothing, if it is mounted" if field == "host_paths" else f"{maker} has to make it"
                 yield severity, where, f"{path} is not in the image", hint
             elif real != path and field in ("dirs", *_MADE_IF_MISSING):
                 yield severity, where, f"{path} is a link, or behind one, in the image", "name the path without links"

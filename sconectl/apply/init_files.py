@@ -83,7 +83,7 @@ def _service(program: Program, name: str, image: str) -> str:
         lines += ["  copy: # relative to this file", *(f"    - {_text(path)}" for path in program.copied)]
     lines += [
         "  # dirs: # directories whose files are encrypted; all others can be read, but not changed",
-        f"  #   - {program.folder.rstrip('/')}/data",
+        f"  #   - {_text(program.folder.rstrip('/') + '/data')}",
         "",
         *_environment(program, name),
         "",

@@ -16,11 +16,11 @@ from typing import Any
 from sconectl.apply.init_docker import image_of_dockerfile
 from sconectl.apply.init_sources import SKIPPED_FOLDERS, Variable, is_plain, mentions, sources, variables
 from sconectl.errors import UsageError
+from sconectl.manifest.fields import path_fault
 from sconectl.plan.base_images import is_java
 
 JAVA = "java17"
 NO_COMMAND = "/path/to/program argument"
-_PWD = re.compile(r"/[A-Za-z0-9_./+@%,=~-]*\Z")
 _MAIN_NAMES = ("main.py", "app.py", "server.py", "run.py", "manage.py")
 _MAIN_LINE = re.compile(r"""^if\s+__name__\s*==\s*["']__main__["']""", re.MULTILINE)
 _JAVA_MAIN = re.compile(r"\bstatic\s+(?:public\s+|final\s+)*void\s+main\s*\(|^\s*void\s+main\s*\(", re.MULTILINE)
@@ -81,7 +81,8 @@ def program_of_image(image: str, config: Mapping[str, Any] | None) -> Program:
 
 def _fitting(path: str | None) -> str:
     """Return the working directory of an image, or the root if a manifest cannot hold it."""
-    return path if path and _PWD.match(path) and ".." not in path.split("/") else "/"
+    fits = path and not path_fault(path)[0] and not any(mark in path for mark in "${")
+    return path if path and fits else "/"
 
 
 def _of_dockerfile(directory: Path, name: str) -> Program:

@@ -30,6 +30,7 @@ from sconectl.ports import ImageEngine, ImageInfo, Progress
 from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile, NativeContent, Wheel, native_context
 from sconectl.toolchains.source_files import show_name
 from sconectl.yaml_tree import Document, show_path
+from sconectl.yaml_tree import Path as FieldPath
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,18 @@ def collect_sources(
 
 
 def _class_path(plan: ServicePlan, copied: CopiedTree, document: Document) -> tuple[str, ...]:
-    entries, findings = dict.fromkeys([plan.pwd]), []
+    places: list[tuple[FieldPath, str]] = [(("build", "pwd"), plan.pwd)]
     for number, listing in enumerate(copied.listings):
-        for place in listing.places(".jar"):
-            if any(text in place for text in (":", "$$", "{{")):
-                field = ("build", "copy", number)
-                message = f"{show_name(place)} cannot be on a class path"
-                hint = "rename it: no : and no placeholders"
-                findings.append(Finding("error", "SC1005", document.position(field), show_path(field), message, hint))
-            entries[place] = None
+        places += [(("build", "copy", number), place) for place in listing.places(".jar")]
+    findings = []
+    for path, place in places:
+        if any(text in place for text in (":", "$$", "{{")):
+            message = f"{show_name(place)} cannot be on a class path"
+            hint = "rename it: no : and no placeholders"
+            findings.append(Finding("error", "SC1005", document.position(path), show_path(path), message, hint))
     if findings:
         raise PlanImpossible("files that the manifest names cannot be used", findings=findings)
-    return tuple(entries)
+    return tuple(dict.fromkeys(place for _, place in places))
 
 
 def complete_plan(plan: ServicePlan, sources: NativeSources) -> ServicePlan:

@@ -88,7 +88,7 @@ class PlanWorld:
 def report_plan(plan: ServicePlan, sources: NativeSources, document: Document, world: PlanWorld) -> PlanReport:
     """Return what `apply` would do. Raises `BuildFailed` and `EngineUnreachable`."""
     reference = plan.native or plan.base
-    info, missing = _find(reference, world)
+    info, missing = _find(reference, world, native=bool(plan.native))
     if info is not None:
         require_room(reference, len(info.layers))
         if plan.base:
@@ -119,7 +119,7 @@ def report_plan(plan: ServicePlan, sources: NativeSources, document: Document, w
     )
 
 
-def _find(reference: str, world: PlanWorld) -> tuple[ImageInfo | None, str]:
+def _find(reference: str, world: PlanWorld, *, native: bool) -> tuple[ImageInfo | None, str]:
     """Return what is known about the image, and why its files are not at hand if they are not."""
     found = world.engine.inspect(reference)
     if found is not None:
@@ -131,7 +131,8 @@ def _find(reference: str, world: PlanWorld) -> tuple[ImageInfo | None, str]:
     if found is None:
         raise BuildFailed(
             f"there is no image {reference}, neither in the container engine nor in its registry",
-            hint="correct `from`, or give another image with --base-image KIND=IMAGE or in sconectl.toml",
+            hint="correct `from`"
+            + ("" if native else ", or give another image with --base-image KIND=IMAGE or in sconectl.toml"),
         )
     return found, "has to be pulled"
 

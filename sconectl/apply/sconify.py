@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +23,10 @@ from sconectl.apply.session_template import SessionTemplate, injected_by
 from sconectl.apply.sessions import put_session
 from sconectl.apply.signing import load_signing_key
 from sconectl.artefacts.session import policy_files
-from sconectl.errors import CasRefused, PlanImpossible, UsageError
-from sconectl.findings import Position
+from sconectl.errors import CasRefused, InvalidInput, PlanImpossible, UsageError
+from sconectl.findings import Finding, Position
 from sconectl.manifest.faults import findings_of
+from sconectl.manifest.fields import LITERAL_PATHS, path_fault
 from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
 from sconectl.plan.availability import require_available
@@ -43,6 +44,13 @@ WEAK_PLATFORM = "hyperthreading, insecure-igpu, outdated-tcb, software-hardening
 """What --allow-tcb-vulnerabilities tolerates, besides every advisory."""
 
 
+_OPTIONS = {
+    "binaries": "--binary", "command": "--command", "dirs": "--dir", "from": "--from", "fs_dirs": "--fs-dir",
+    "fs_files": "--fs-file", "host_paths": "--host-path", "plain_files": "--plain-file", "plains": "--plain",
+    "to": "--to", "volumes": "--volume",
+}  # fmt: skip
+"""Where the fields of `build` come from."""
+_FIELD = re.compile(r"\bbuild\.([a-z_]+)\b(?:\[([0-9]+)\])?")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./+:,-]+\Z")
 
 
@@ -110,7 +118,10 @@ def planned(request: SconifyRequest, native: ImageInfo) -> ServicePlan:
     """Return the plan of the image. The command of the native image is in it as it is: its text is no template."""
     manifest = service_manifest(request, native)
     require_available(manifest, COMMAND_LINE)
-    plan = plan_service(manifest, COMMAND_LINE, bases={}, mode="production")
+    try:
+        plan = plan_service(manifest, COMMAND_LINE, bases={}, mode="production")
+    except InvalidInput as error:
+        raise InvalidInput(_as_options(error.findings, manifest.build.model_dump())) from None
     if request.command:
         return plan
     return replace(plan, command=command_of(request, native), literal_command=True)
@@ -129,7 +140,7 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
         "from": request.source,
         "to": request.to,
         "command": request.command or _stand_in(command_of(request, native)),
-        "pwd": image_pwd(native.config),
+        "pwd": _pwd(request.source, native),
         "volumes": [dict(volume) for volume in request.volumes],
         **{name: list(paths) for name, paths in request.protection.items()},
     }
@@ -144,6 +155,17 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
         "injection_files": injected,
     }
     return _validated(GenService, value)
+
+
+def _pwd(reference: str, native: ImageInfo) -> str:
+    path = image_pwd(native.config)
+    fault, _ = path_fault(path)
+    if fault:
+        raise PlanImpossible(
+            f"the working directory {path!a} of {reference} cannot stand in a policy: {fault}",
+            hint="make the image again with another WORKDIR",
+        )
+    return path
 
 
 def _stand_in(command: str) -> str:
@@ -261,11 +283,28 @@ _Model = TypeVar("_Model", GenService, Mesh)
 
 def _validated(model: type[_Model], value: dict[str, Any]) -> _Model:
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context={LITERAL_PATHS: True})
     except ValidationError as error:
-        findings = findings_of(error, Document("command line", value, dict(_places(value))), model)
+        document = Document("command line", value, dict(_places(value)))
+        findings = _as_options(findings_of(error, document, model), value.get("build") or {})
         said = "; ".join(f"{finding.path}: {finding.message}" for finding in findings)
         raise UsageError(f"the options do not describe an image to convert: {said}") from None
+
+
+def _as_options(findings: Iterable[Finding], build: Mapping[str, Any]) -> list[Finding]:
+    """Return findings in the words of the command line: options for fields, with the path that was given."""
+
+    def option(match: re.Match[str]) -> str:
+        name = _OPTIONS.get(match[1], match[0])
+        given = build[match[1]][int(match[2])] if match[2] else ""
+        return f"{name} {given!a}" if given and isinstance(given, str) else name
+
+    def said(text: str) -> str:
+        return _FIELD.sub(option, text)
+
+    return [
+        replace(found, path=said(found.path), message=said(found.message), hint=said(found.hint)) for found in findings
+    ]
 
 
 def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Position]]:

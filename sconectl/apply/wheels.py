@@ -7,6 +7,7 @@ kept with it and checked whenever it is used; the directory may be deleted at an
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ _FORMAT = 1
 _LIST = "wheels.json"
 _NAME = re.compile(r"[A-Za-z0-9_.!+]+-[A-Za-z0-9_.!+]+(-[A-Za-z0-9_.+]+){3,4}\.whl")
 _BLOCK = 1 << 20
+_TRIES = 5
 _COMPILING = re.compile(
     r"command '[^']*(gcc|cc|clang|g\+\+|c\+\+)[^']*'|(gcc|cc|g\+\+|cargo|rustc|cmake|pkg-config)['\"`]?: "
     r"(command )?not found|unable to execute|No such file or directory: '[^']*(gcc|cc|cargo|rustc|cmake)'|"
@@ -119,10 +121,24 @@ def _keep(stream: BinaryIO, folder: Path) -> None:
                         file.write(block)
                 digests[name] = digest.hexdigest()
         (work / _LIST).write_text(json.dumps(digests, indent=1, sort_keys=True))
-        shutil.rmtree(folder, ignore_errors=True)  # one that was not as it was written
-        work.rename(folder)
+        _put(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _put(work: Path, folder: Path) -> None:
+    """Give `work` the name `folder`, unless somebody else has put the same wheels there meanwhile."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)  # one that was not as it was written
+        try:
+            work.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        if _verified(folder) is not None:
+            return
+    raise BuildFailed(f"{folder} changes all the time", hint="see who writes there, and apply again")
 
 
 @contextlib.contextmanager

@@ -65,6 +65,7 @@ def function_of(alias: Any, number: int = 0) -> Callable[..., Any]:
 _HEX_32 = "[0-9a-fA-F]{64}"
 REFERENCE = r"\$\$SCONE::.+"  # the rules of placeholders are many; the schema tells a reference from a mistake
 _CLIMBS = r"(?!(?:.*/)?\.\.(?:/|$))"
+_PATH = _CLIMBS + r"(?!.*\{[{%])/"
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.~-]{1,128}"
 _NAME = f"{_SEGMENT}(?:/{_SEGMENT})*"
 _COMMAND = r"""(?=[\s\S]*\S)(?:[^'"\\]|\\[\s\S]|'[^']*'|"(?:[^"\\]|\\[\s\S])*")*"""  # quotes are closed
@@ -77,7 +78,8 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     function_of(fields.ApiVersion): pattern(
         r"scone/0*(?:5\.0*(?:[89]|[1-9][0-9]{1,8})|[6-9]|[1-9][0-9]{1,8})(?:\.[0-9]{1,9})*"
     ),
-    function_of(fields.AbsolutePath): pattern(_CLIMBS + "/[A-Za-z0-9_./+@%,=~-]*"),
+    function_of(fields.AbsolutePath): pattern(_PATH + r"[^\x00-\x1f\x7f-\x9f]*"),
+    function_of(fields.MountPath): pattern(_PATH + r"[^\x00-\x1f\x7f-\x9f:]*"),
     function_of(fields.InnerPath): pattern(r"(?!/)(?!\.\.(?:/|$))[\s\S]+"),
     function_of(fields.CommandLine): pattern(_COMMAND),
     names.session_name: pattern(f"/|{_NAME}"),

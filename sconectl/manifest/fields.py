@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from sconectl.cas_address import CAS_ADDRESS, PORT
@@ -27,10 +27,12 @@ _REFERENCE = re.compile(
     rf"{_DOMAIN}[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\Z"
 )
-_PATH = re.compile(r"/[A-Za-z0-9_./+@%,=~-]*\Z")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HOST = re.compile(rf"{CAS_ADDRESS}\Z")
 _URL = re.compile(rf"https://[A-Za-z0-9.-]+(?::{PORT})?(?:/[A-Za-z0-9._~/-]*)?\Z")
 _OLDEST_VERSION = (5, 8)
+LITERAL_PATHS = "literal-paths"
+"""In the context of a validation: paths were not written in a manifest, so that `{{` in them means itself."""
 
 _T = TypeVar("_T")
 
@@ -97,11 +99,32 @@ def _remedy_of_namespace(value: str) -> str:
     return "leave out the / at its begin or end" if _NAMESPACE.match(value.strip("/")) else ""
 
 
-def _normal_path(value: str) -> str:
-    if not _PATH.match(value) or ".." in value.split("/"):
-        hint = "begin with /" if _PATH.match(f"/{value}") and ".." not in value else ""
-        raise Unfit("expected an absolute path of letters, digits and _ . / + @ % , = ~ -, without ..", hint)
+def path_fault(value: str) -> tuple[str, str]:
+    """Return what keeps `value` from being a path in an image, and a remedy; empty if nothing does."""
+    if found := _UNSEEN.search(value):
+        what = "text that is UTF-8" if "\ud800" <= found[0] <= "\udfff" else "no control characters"
+        return f"expected a path of {what}; it has U+{ord(found[0]):04X}", "rename what is there in the image"
+    if ".." in value.split("/"):
+        return "expected an absolute path without ..", ""
+    return ("", "") if value.startswith("/") else ("expected an absolute path", "begin with /")
+
+
+def _normal_path(value: str, given: ValidationInfo) -> str:
+    fault, hint = path_fault(value)
+    if fault:
+        raise Unfit(fault, hint)
+    if is_late(value) and not (given.context or {}).get(LITERAL_PATHS):
+        message = "expected a path without {{ and {%: they are filled in when the image is there already"
+        raise Unfit(message, "write the path itself; $NAME is filled in before")
     return posixpath.normpath("/" + value.lstrip("/"))
+
+
+def _mount_path(value: str, given: ValidationInfo) -> str:
+    if ":" in value:
+        raise Unfit(
+            "expected a path without a colon, at which engines and Kubernetes can mount", "choose another place"
+        )
+    return _normal_path(value, given)
 
 
 def _inner_path(value: str) -> str:
@@ -205,6 +228,8 @@ ImageReference = Annotated[
 HostAddress = Annotated[str, matching(_HOST, "the address of a CAS, like cas.example.org or cas.example.org:8081")]
 Url = Annotated[str, matching(_URL, "a URL that begins with https://")]
 AbsolutePath = Annotated[str, AfterValidator(_normal_path)]
+"""Any path that Linux allows and people can read. It is needed when an image is built, so that no `{{…}}` is in it."""
+MountPath = Annotated[str, AfterValidator(_mount_path)]
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
 CommandLine = Annotated[str, AfterValidator(_command)]
 Line = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from sconectl.manifest.faults import Misfit, with_misfits
-from sconectl.manifest.fields import AbsolutePath, Many, Maybe, OneOf, Part, SessionName, VolumeName, matching
+from sconectl.manifest.fields import Many, Maybe, MountPath, OneOf, Part, SessionName, VolumeName, matching
 
 UPDATE_POLICIES = {
     "ephemeral": "the other session may read the volume, and what it writes is not kept",
@@ -53,7 +53,7 @@ class Volume(Part):
     """A protected file system; it is the service's own, or imported."""
 
     name: VolumeName = Field(description="Name of the volume.", examples=["their_database"])
-    path: AbsolutePath = Field(description="Where the program finds it.", examples=["/media/database"])
+    path: MountPath = Field(description="Where the program finds it.", examples=["/media/database"])
     export: Many[VolumeExport] = Field(
         (), description="Sessions that may use the volume, too.", examples=[[{"session": "another-session"}]]
     )

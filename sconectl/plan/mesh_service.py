@@ -89,9 +89,12 @@ class BoundService:
         sessions = {entry.name: session_name(self.given.mesh.policy.namespace, entry.name) for entry in self._peers()}
         self.volumes = ServiceVolumes(
             self.session_name,
-            [with_sessions(self._bind_all(volume, "a volume"), sessions) for volume in self.facts.volumes],
+            [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],
         )
         return self
+
+    def _volume(self, volume: Mapping[str, Any]) -> Any:
+        return {**self._bind_all({**volume, "path": ""}, "a volume"), "path": volume["path"]}  # a path is no template
 
     def _peers(self) -> Iterable[MeshService]:
         return self.given.mesh.services if self.facts.volumes else ()

@@ -222,7 +222,7 @@ def _closed(path: str) -> LaunchRefused:
             f"{stat.S_IMODE(status.st_mode):04o}",
             f"start the container as that user (docker run --user {status.st_uid}:{status.st_gid}, or runAsUser and "
             "runAsGroup in podSecurityContext of the chart),",
-            "or as root with DAC_OVERRIDE (--cap-add DAC_OVERRIDE), or open the directory in a `run` step of the image",
+            "or as root with DAC_OVERRIDE (--cap-add DAC_OVERRIDE), or open the directory while the image is made",
         ),
     )
 

@@ -61,7 +61,7 @@ def why_out_of_reach(user: ImageUser, path: str, root: RootFiles) -> tuple[str, 
     who = f"user {user.number} of the image" if user.number else "root without capabilities, as the chart starts it,"
     return (
         f"{who} may not enter {closed.path} (user {closed.uid}, group {closed.gid}, mode {closed.mode:04o})",
-        f"open it in a `run` step (chmod o+x {closed.path}), or start the container as {closed.uid}:{closed.gid} "
+        f"open it while the image is made (chmod o+x {closed.path}), or start it as {closed.uid}:{closed.gid} "
         "(podSecurityContext of the chart)" + ("" if user.number else ", or with the capability DAC_OVERRIDE"),
     )
 

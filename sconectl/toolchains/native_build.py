@@ -1,7 +1,7 @@
 """Build contexts for the container engine: Dockerfiles whose text holds nothing that a user could break out of.
 
 In: what goes into the image. Out: a context, written as a stream. Raises `BuildFailed`. User text reaches a Dockerfile
-only as JSON (RUN in exec form) or after it was checked (image, working directory); files travel in inner tars that the
+only as JSON (RUN in exec form), or if it is a plain word (working directory); files travel in inner tars that the
 engine unpacks, never as COPY arguments, so that any name works with any engine.
 """
 
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sconectl.errors import BuildFailed
 from sconectl.ports import BASE_ARGUMENT
 from sconectl.toolchains.source_files import SourceFiles, Stamp, changed, stamp_of
 
@@ -40,6 +39,7 @@ _PIP = ("python3", "-I", "-B", "-m", "pip")
 """-I: never with a module of the working directory in the place of its own; -B: it ignores PYTHONDONTWRITEBYTECODE."""
 _JAVA = f"/{SCRATCH}/java"
 _BLOCK = 1 << 20
+_WORD = re.compile(r"[A-Za-z0-9_./+@%,:=~-]+")
 
 
 @dataclass(frozen=True)
@@ -110,25 +110,31 @@ def dockerfile_head(environment: BuildEnvironment) -> str:
     return f"ARG {BASE_ARGUMENT}\nFROM ${{{BASE_ARGUMENT}}}\nUSER 0\n{arguments}ADD files.tar /\n"
 
 
-def _require_word(text: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_./+@%,:=~-]+", text):
-        raise BuildFailed(f"{text!r} cannot be used in a Dockerfile")
+def _workdir(pwd: str) -> str:
+    """Return the line that makes `pwd` the working directory of what follows, or that only makes it."""
+    return f"WORKDIR {pwd}" if _WORD.fullmatch(pwd) else _run("mkdir", "-p", pwd)
+
+
+def _step(pwd: str, step: str) -> str:
+    """Return the line that runs a command of a shell in `pwd`; a name that is no plain word is only in its JSON."""
+    if _WORD.fullmatch(pwd):
+        return _run("/bin/sh", "-c", step)
+    return _run("/bin/sh", "-c", 'cd "$0" && exec /bin/sh -c "$1"', pwd, step)
 
 
 def native_context(content: NativeContent, environment: BuildEnvironment, context: IO[bytes]) -> None:
     """Write the build context of a native image to `context`, which can seek.
 
-    Raises `BuildFailed` if `pwd` is not a plain word, and for files that changed.
+    Raises `BuildFailed` for files that changed.
     """
-    _require_word(content.pwd)
-    lines = [f"WORKDIR {content.pwd}"]
+    lines = [_workdir(content.pwd)] if _WORD.fullmatch(content.pwd) or content.java or content.run else []
     if content.wheels:
         options = ("--no-compile", "--no-index", "--no-deps", "--find-links", WHEELS)
         lines.append(_run(*_PIP, "install", *options, "-r", f"{WHEELS}.txt"))
     lines.append("ADD program.tar /")
     if content.java:
         lines += _compilation(content)
-    lines += [_run("/bin/sh", "-c", step) for step in content.run]
+    lines += [_step(content.pwd, step) for step in content.run]
     with _inner_tar(context, "files.tar") as tar:
         environment.add_to(tar)
         if content.wheels:
@@ -180,7 +186,7 @@ def _compilation(content: NativeContent) -> list[str]:
     # The directory makes javac name the sources as the user does; the locale lets it find names that are not ASCII.
     compiler = ("env", "LC_ALL=C.UTF-8", "javac", "-encoding", "UTF-8", "-d", content.pwd)
     step = _run(*compiler, "-cp", content.class_path, f"@{_JAVA}.txt")
-    return [f"WORKDIR {_JAVA}", step, f"WORKDIR {content.pwd}"]
+    return [f"WORKDIR {_JAVA}", step, _workdir(content.pwd)]
 
 
 def _below(pwd: str, path: str) -> str:
@@ -189,6 +195,7 @@ def _below(pwd: str, path: str) -> str:
 
 def _quoted(name: str) -> str:
     """Return a line of an argument file of javac."""
+    name = f"./{name}" if name.startswith("-") else name  # no option
     text = name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n").replace("\r", r"\r")
     return f'"{text}"\n'
 

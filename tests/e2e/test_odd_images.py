@@ -10,6 +10,7 @@ import pytest
 
 from .bad_inputs import tiny_program
 from .name_pairs import import_image
+from .native_images import File, Native, busybox_of, load
 from .world import Outcome, World, docker, must
 
 
@@ -70,3 +71,22 @@ def test_what_cannot_be_is_refused_in_its_own_words(odd: World) -> None:
     refused(
         converted(odd, "ONBUILD RUN touch /evil", kind="python"), 4, "ONBUILD triggers, which would run in the build"
     )
+
+
+PROGRAM = 'printf "%s|%s|%s" "$(/bin/busybox pwd)" "$(/bin/busybox cat "$1")" "$2"'
+
+
+@pytest.mark.parametrize("pwd", ["/a b", "/ünï/{{x}} $HOME '\\"])
+def test_paths_of_any_form(module_world: World, pwd: str) -> None:
+    world, folder, number = module_world, "/my data", len(pwd)
+    source, target = world.image(f"paths-{number}"), world.image(f"any-path-{number}")
+    command = ["/bin/busybox", "sh", "-c", PROGRAM, "sh", f"{folder}/file", "said"]
+    config = {"WorkingDir": pwd, "Cmd": command}
+    files = {f"{folder}/file": File(b"of the encrypted folder", 0o644), folder: File(None)}
+    load(Native(0, config, (files,)), source, busybox_of("sconectl-test-image/musl-shell"))
+    about = ("--from", source, "--to", target, "--cas", world.address, "--namespace", f"paths-{number}")
+    must(world.sconectl("sconify-image", *about, "--name", "any", "--create-namespace", "--dir", folder))
+    container = world.create(target, config_id=f"paths-{number}/any/service", options=("--tmpfs", "/dev/shm:exec"))
+    must(docker("start", container))
+    code, log = world.finish(container)
+    assert (code, log.splitlines()[-1]) == (0, f"{pwd}|of the encrypted folder|said")

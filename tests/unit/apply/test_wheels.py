@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,6 +132,24 @@ def test_names_that_lead_elsewhere_are_not_written(engine: Engine, tmp_path: Pat
     }
     assert [wheel.file.name for wheel in obtain(engine, tmp_path / "w")] == [DEMO, "evil-1-py3-none-any.whl"]
     assert not list(tmp_path.glob("*.whl"))
+
+
+def test_somebody_else_puts_the_same_wheels_there_at_the_same_time(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = obtain(engine, tmp_path / "first")
+    [theirs] = [folder for folder in (tmp_path / "first").iterdir() if folder.is_dir()]
+    rename = Path.rename
+
+    def late(work: Path, target: Path) -> Path:
+        if not target.exists():  # the other one was faster
+            shutil.copytree(theirs, target)
+        return rename(work, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    second = obtain(engine, tmp_path / "second")
+    assert [(wheel.file.name, wheel.digest) for wheel in second] == [(wheel.file.name, wheel.digest) for wheel in first]
+    assert len(list((tmp_path / "second").iterdir())) == 1
 
 
 def test_requirements_that_need_nothing(engine: Engine, tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ import kubernetes_validate
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from fakes.engine import FakeEngine
+from fakes.engine import FakeEngine, Root, of_layers, tar_of, with_parents
+from fakes.roots import elf_file
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from sconectl.cli import main
 from sconectl.cli.sconify_options import WITHOUT_EFFECT
+from sconectl.policy.model import parse_session
 from sconectl.yaml_tree import parse
 
 from .conftest import Run
@@ -127,7 +131,9 @@ def test_an_identity_of_its_own(convert: Convert, run: Run, tmp_path: Path) -> N
     (["--volume=V1"], 2, "--volume takes NAME:PATH"),
     (["--azure-attestation=https://x"], 4, "attestation by Azure"),
     (["--binary-fs", "--dir=/app"], 2, "exclude each other"),
-    (["--host-path=/a,*"], 2, "host_paths"),
+    (["--host-path=/a,*"], 2, "--host-path '*': expected an absolute path"),
+    (["--dir=/a\tb"], 2, "--dir '/a\\tb': expected a path of no control characters; it has U+0009"),
+    (["--plain=/a\udcffb"], 2, "--plain '/a\\udcffb': expected a path of text that is UTF-8"),
     (["--dir=relative"], 2, "absolute path"),
     (["--plain=/data", "--dir=/data/x"], 3, "/data"),
     (["--trace=gone"], 2, "gone cannot be read"),
@@ -145,6 +151,44 @@ def test_refused_before_anything_is_built(
     assert said in done.err
     assert engine.count("build") == engine.count("load") == 0
     assert not Path("target").exists()
+
+
+PATHS = st.text(
+    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/,:"), min_size=1, max_size=30
+).filter(lambda name: name not in (".", ".."))
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example("a b", "my data")
+@example("ünï", "{{namespace}} {% x %}")
+@example("$HOME$$SCONE::x$$", "-dash")
+@example("'\"", "\\")
+@example("#x", "@@1")
+@example("🦊", "* [a] ?")
+@given(PATHS, PATHS)
+def test_any_path(convert: Convert, engine: FakeEngine, pwd: str, folder: str) -> None:
+    """Paths reach the session and the measured files as they are, whatever they look like."""
+    assume(pwd != folder and not {pwd, folder} & {"dev", "proc", "sys", "scone", "tmp", "run", "bin", "usr"})
+    program = (0o755, elf_file())
+    root: Root = {"/usr/bin/app": program, f"/{folder}/data.txt": (0o644, b"hidden")}
+    config = {"Cmd": ["/usr/bin/app"], "WorkingDir": f"/{pwd}/x"}
+    engine.images["native:1"] = of_layers([tar_of(with_parents(root))], config)
+    done = convert(f"--dir=/{folder}", f"--plain=/{pwd}/plain", f"--fs-dir=/{pwd}")
+    assert (done.code, done.out) == (0, "ns/app\n"), done.err
+    [service] = policy()["services"]
+    assert facts()["pwd"] == f"/{pwd}/x"
+    assert service["pwd"].replace("$$", "$") == f"/{pwd}/x".replace("$$", "$")  # files write $NAME as $$NAME
+    assert facts()["protected"]["encrypted"] == [f"/{folder}"]
+    assert f"/{pwd}/plain" in facts()["protected"]["outside"]
+    parse_session(Path("target/policies/app.yaml").read_text(), file="app.yaml")
+
+
+def test_a_working_directory_that_nobody_can_read(convert: Convert, engine: FakeEngine) -> None:
+    root: Root = {"/usr/bin/app": (0o755, elf_file())}
+    config = {"Cmd": ["/usr/bin/app"], "WorkingDir": "/a\nb"}
+    engine.images["native:1"] = of_layers([tar_of(with_parents(root))], config)
+    done = convert()
+    assert done.code == 4 and "the working directory '/a\\nb' of native:1 cannot stand in a policy" in done.err
 
 
 def test_host_paths_and_measured_paths(convert: Convert) -> None:
