@@ -33,9 +33,10 @@ RENEWAL_SECONDS = 3600.0
 TENDING_SECONDS = 10.0
 _GRACE_SECONDS = 5
 _BACKLOG = 256
+_ACCEPTED_AT_ONCE = 8  # before those who are connected have their turn again
 _READ_BYTES = 1 << 16
 # A thread that computes gives the interpreter to others after this time. An attestation needs it some fifty times.
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 # A full collection lets nobody else go on; in what a large session consists of it finds nothing.
 _COLLECT = (20_000, 20, 50)
 _M_ARENA_MAX, _ARENAS = -8, 2  # malloc.h of glibc
@@ -154,13 +155,15 @@ class HttpsServer(uvicorn.Server):
                 partial(protocol, listening),
                 sock=listening,
                 ssl=self._context,
-                backlog=_BACKLOG,
+                backlog=_ACCEPTED_AT_ONCE,
                 ssl_handshake_timeout=self._limits.handshake_seconds,
                 ssl_shutdown_timeout=self._limits.goodbye_seconds,
             )
             for listening in sockets or []
             if isinstance(listening, CountingListener)
         ]
+        for listening in sockets or []:
+            listening.listen(_BACKLOG)
         if self._background is not None:
             self._task = asyncio.ensure_future(self._background())
         self.started = True

@@ -1,4 +1,4 @@
-"""Lanes: each kind of work has threads of its own, a line of bounded length, and turns that go round among clients.
+"""Lanes: each kind of work has threads of its own, a line of bounded length, and turns for all clients.
 
 In: work that blocks, and for whom it is done. Out: its result, or `Busy` if the line is full or does not move. Work
 that waits for another machine gives its place to others meanwhile (`elsewhere`). Nobody works for a client that has
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sconectl.cas.refusal import Busy
+from sconectl.cas.spent import Spent
 
 _Result = TypeVar("_Result")
 _Ticket = asyncio.Future[None]
@@ -46,12 +47,16 @@ class Customer:
 
 @dataclass(eq=False)
 class _Work:
-    """What one thread does; `placed` says whether it takes up a place of its lane right now."""
+    """What one thread does; `placed` says whether it takes up a place of its lane right now.
+
+    `seconds` is the processor time that it took.
+    """
 
     lane: Lane
     customer: Customer
     loop: asyncio.AbstractEventLoop
     placed: bool = True
+    seconds: float = 0.0
 
 
 _current: ContextVar[_Work | None] = ContextVar("current", default=None)
@@ -106,7 +111,7 @@ class Lane:
         task = _Work(self, customer, loop)
         context = copy_context()
         context.run(_current.set, task)
-        running = self._pool.submit(context.run, _wanted, work)
+        running = self._pool.submit(context.run, _timed, task, work)
 
         def done(_: Future[_Result]) -> None:
             with contextlib.suppress(RuntimeError):  # the server has ended
@@ -117,6 +122,7 @@ class Lane:
 
     def _done(self, task: _Work) -> None:
         self._absent(task.customer)
+        self._line.spent.add(task.customer.address, task.seconds)
         if task.placed:
             self._leave(task)
 
@@ -185,9 +191,10 @@ def _granted(ticket: _Ticket) -> bool:
 
 
 class _Line:
-    """Those who wait: addresses take turns, at each address its keys do, and each key is served in order."""
+    """Those who wait: the address that used least lately is next; its keys take turns, each is served in order."""
 
     def __init__(self) -> None:
+        self.spent = Spent()
         self._addresses: OrderedDict[str, OrderedDict[str, deque[_Ticket]]] = OrderedDict()
         self._length = 0
 
@@ -208,7 +215,8 @@ class _Line:
         """Take out whose turn it is."""
         if not self._addresses:
             return None
-        address, keys = next(iter(self._addresses.items()))
+        address = min(self._addresses, key=self.spent.lately)
+        keys = self._addresses[address]
         key, tickets = next(iter(keys.items()))
         ticket = tickets.popleft()
         keys.move_to_end(key)
@@ -243,9 +251,13 @@ def still_wanted() -> None:
         raise Abandoned
 
 
-def _wanted(work: Callable[[], _Result]) -> _Result:
+def _timed(task: _Work, work: Callable[[], _Result]) -> _Result:
     still_wanted()
-    return work()
+    began = time.thread_time()
+    try:
+        return work()
+    finally:
+        task.seconds = time.thread_time() - began
 
 
 def customer() -> Customer:

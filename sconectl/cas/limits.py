@@ -52,13 +52,13 @@ class Limits:
     answers_bytes: int = _of(32 * _MIB, "all answers above 16 KiB that are not yet read", "503")
 
     # Lanes: each kind of work has its own threads and its own line
-    attest_threads: int = _of(2, "attestations (nonce, quote, attest, fill, tags) at a time", "it waits")
+    attest_threads: int = _of(2, "attestations (quote, attest, fill, tags) at a time", "it waits")
     attest_waiting: int = _of(512, "attestations that wait", "503 with Retry-After")
     attest_per_address: int = _of(256, "attestations of one address, waiting or done", "503 with Retry-After")
     upload_threads: int = _of(1, "uploads at a time", "it waits")
     upload_waiting: int = _of(32, "uploads that wait", "503 with Retry-After")
     upload_per_address: int = _of(8, "uploads of one address, waiting or done", "503 with Retry-After")
-    read_threads: int = _of(2, "reads (sessions, hashes, lists, values, exports) at a time", "it waits")
+    read_threads: int = _of(1, "reads (sessions, hashes, lists, values, exports) at a time", "it waits")
     read_waiting: int = _of(256, "reads that wait", "503 with Retry-After")
     read_per_address: int = _of(128, "reads of one address, waiting or done", "503 with Retry-After")
     waiting_seconds: float = _of(20.0, "waiting for one's turn", "503 with Retry-After")

@@ -7,6 +7,7 @@ out the check of the issuer, so pyOpenSSL does the work behind its interface.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import Any
 
@@ -163,8 +164,7 @@ class TlsObject:
             data = data[written:]
 
     def _drain(self) -> None:
-        while True:
-            try:
-                self._outgoing.write(self._connection.bio_read(_CHUNK))
-            except SSL.WantReadError:
-                return
+        """Hand on what is to be sent. Each call of OpenSSL lets other threads go first, so none is made in vain."""
+        with contextlib.suppress(SSL.WantReadError):
+            while self._outgoing.write(self._connection.bio_read(_CHUNK)) == _CHUNK:
+                pass
