@@ -80,7 +80,7 @@ def draw(number: int, random: Random) -> Native:
         config["User"] = user
     if user == "nix":
         refused.append("'nix' of the image is not in its /etc/passwd")
-    pwd = random.choice(["", "/", "/work", "/work", "/new/dir", "/link", "/tmp/x"])
+    pwd = random.choice(["", "/", "/work", "/work", "/new/dir", "/link", "/tmp/x", "/a b", "/ünï/x"])
     if pwd:
         config["WorkingDir"] = pwd
     volumes = random.choice([[], [], ["/data"], ["/data", "/not/there"], ["/var/lib/x y"]])
