@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.builders import facts, mesh_text, record
 
-from .black_box import Client, OutsideCas
+from .black_box import SCONECTL, Client, OutsideCas
 
 CLIENTS = 8
 ROUNDS = 12
+APPLIES, SESSIONS, TOGETHER = 2, 12, 4
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +111,31 @@ def test_concurrent_creations_of_one_name(cas: OutsideCas, tmp_path: Path) -> No
     for link in links:
         link.close()
     assert sorted(statuses) == [201, 403, 403, 403]
+
+
+def test_applies_of_the_same_mesh_at_once_are_all_done(cas: OutsideCas, tmp_path: Path) -> None:
+    """Whoever comes later finds what it wants, or what was there before: neither is a reason to fail."""
+    names = [f"web{number}" for number in range(SESSIONS)]
+    (tmp_path / "facts").mkdir()
+    for name in names:
+        image = facts(name, environment={"global": [{"name": "ROUND"}]})
+        (tmp_path / f"facts/{name}.json").write_text(record(image).to_text())
+    for number in range(APPLIES):
+        values = {"global": {"ROUND": f"round-{number}"}}
+        mesh = mesh_text(names, env=values).replace("cas.example.org", cas.address)
+        (tmp_path / "mesh.yaml").write_text(mesh)
+        running = [
+            subprocess.Popen(
+                [str(SCONECTL), "apply", "-f", "mesh.yaml", "--facts", "facts", "--release", "r",
+                 "-t", f"target-{each}"],
+                cwd=tmp_path,
+                env=os.environ | cas.env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for each in range(TOGETHER)
+        ]  # fmt: skip
+        said = [each.communicate(timeout=120)[1] for each in running]
+        assert [each.returncode for each in running] == [0] * TOGETHER, said
+        assert f"round-{number}" in cas.command("session", "read", f"shop/{names[-1]}", "--cas", cas.address).decode()

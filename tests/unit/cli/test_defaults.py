@@ -106,6 +106,18 @@ def test_a_mesh(run: Run, mesh: Path, project: Path, engine: FakeEngine) -> None
     assert engine.calls == []
 
 
+def test_names_of_services_and_owners_are_said_once_and_right(run: Run, mesh: Path, project: Path) -> None:
+    """A service is named once for each variable, and a default that one service lends to others is its own."""
+    uses = [{"name": name, "value": "{{SIZE}} {{gone}} {{gone}}"} for name in ("A", "B")]
+    web = facts("web", environment={"local": uses, "global": [{"name": "gone"}]})
+    (project / "facts/web.json").write_text(record(web).to_text())
+    done = run("apply", "-p", "-f", mesh, "--facts", "facts", "--file", "mesh-2.yaml")
+    assert done.code == 0, done.err
+    assert "note: gone has no value; needed by web\n" in done.err
+    written = (project / "mesh-2.yaml").read_text()
+    assert "default of db" in written and "default of web" not in written
+
+
 def test_the_mesh_with_all_its_variables(run: Run, mesh: Path, project: Path) -> None:
     done = run("apply", "-p", "-f", mesh, "--facts", "facts", "--file", "mesh-2.yaml")
     assert done.code == 0, done.err

@@ -147,6 +147,12 @@ def test_an_unknown_topic_is_a_wrong_command_line(run: Run, topic: str, hint: st
     assert done.out == ""
 
 
+def test_a_code_that_is_like_none_names_the_page_of_codes(run: Run) -> None:
+    done = run("explain", "SC9999")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no code SC9999" in done.err and "docs/diagnostics.md" in done.err
+
+
 def test_an_unknown_code_names_the_nearest(run: Run) -> None:
     done = run("explain", "SC1999")
     assert done.code == 2
