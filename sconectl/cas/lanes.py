@@ -123,10 +123,11 @@ class Lane:
     def _done(self, task: _Work) -> None:
         self._absent(task.customer)
         self._line.spent.add(task.customer.address, task.seconds)
-        if task.placed:
-            self._leave(task)
+        self._leave(task)
 
     def _leave(self, task: _Work) -> None:
+        if not task.placed:
+            return
         task.placed = False
         self._moved = time.monotonic()
         self._pass_on()
@@ -243,6 +244,13 @@ def elsewhere() -> Iterator[None]:
     else:
         with task.lane._elsewhere(task):
             yield
+
+
+def leave_place() -> None:
+    """Give the place of this thread in its lane to others: what is left to do mostly waits for the disk."""
+    task = _current.get()
+    if task is not None:
+        task.loop.call_soon_threadsafe(task.lane._leave, task)
 
 
 def still_wanted() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sconectl import __version__
-from sconectl.cas import audit_segments, namespaces, trust
+from sconectl.cas import audit_segments, namespaces, session_limits, trust
 from sconectl.cas.access import Client, Principal, grants
 from sconectl.cas.anchor import Anchor, default_anchor
 from sconectl.cas.audit import AuditError
@@ -24,7 +24,7 @@ from sconectl.cas.granted import fields_of, require
 from sconectl.cas.health import Health
 from sconectl.cas.import_targets import ImportTargets
 from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.lanes import customer
+from sconectl.cas.lanes import customer, leave_place
 from sconectl.cas.limits import DEFAULT, Limits
 from sconectl.cas.platform import load_machine
 from sconectl.cas.quota import Quota, Room
@@ -98,6 +98,8 @@ class EmbeddedCas:
         self._quota.expect_upload(customer().address, len(raw))
         allowed = self.machine.accept_hardware_policies
         upload = read_upload(raw, principal, self.keys.encryption, self._limits, hardware_allowed=allowed)
+        if len(raw) <= _QUICK and not session_limits.is_costly(upload.session):
+            leave_place()  # another upload is read while this one is written
         return self._sharing.retrying(lambda: self._storing.store(upload))
 
     def read(self, name: str, principal: Principal | None, hash_: str | None = None) -> StoredSession:

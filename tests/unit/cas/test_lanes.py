@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sconectl.cas.lanes import Abandoned, Customer, Lane, elsewhere
+from sconectl.cas.lanes import Abandoned, Customer, Lane, elsewhere, leave_place
 from sconectl.cas.refusal import Busy
 
 THREADS = 2
@@ -36,8 +36,10 @@ def test_every_place_comes_back(seed: int) -> None:
     async def main() -> Lane:
         found = lane(patience=0.02, waiting=20, per_address=12, away=8)
 
-        def work(seconds: float, leaves: bool, fails: bool) -> None:
+        def work(seconds: float, leaves: bool, fails: bool, gives_up: bool) -> None:
             time.sleep(seconds / 2)
+            if gives_up:
+                leave_place()
             if leaves:
                 with elsewhere():
                     time.sleep(seconds)
@@ -47,7 +49,8 @@ def test_every_place_comes_back(seed: int) -> None:
         async def one() -> None:
             customer = Customer(f"10.0.0.{rng.randrange(4)}", rng.choice("ab"))
             seconds, leaves, fails = rng.choice((0, 0.001, 0.01)), rng.random() < 0.3, rng.random() < 0.2
-            task = asyncio.ensure_future(found.run(customer, lambda: work(seconds, leaves, fails)))
+            gives_up = rng.random() < 0.3
+            task = asyncio.ensure_future(found.run(customer, lambda: work(seconds, leaves, fails, gives_up)))
             await asyncio.sleep(rng.choice((0, 0.005, 0.02)))
             match rng.randrange(4):
                 case 0:
@@ -154,6 +157,27 @@ def test_nobody_works_for_who_hung_up() -> None:
         gate.set()
         await asyncio.gather(*busy)
         assert worked == []
+        found.close()
+
+    asyncio.run(main())
+
+
+def test_who_only_waits_for_the_disk_leaves_its_place_to_others() -> None:
+    async def main() -> None:
+        found = lane(away=2)
+        gate = threading.Event()
+
+        def writes() -> None:
+            leave_place()
+            gate.wait(5)
+
+        busy = blocked(found, writes)
+        await asyncio.sleep(0.05)
+        assert await asyncio.wait_for(found.run(Customer("x"), lambda: "served"), 2) == "served"
+        gate.set()
+        await asyncio.gather(*busy)
+        await settled(found)
+        assert found._free == THREADS
         found.close()
 
     asyncio.run(main())
