@@ -68,7 +68,7 @@ def talker() -> Iterator[str]:
 def world(tmp_path_factory: pytest.TempPathFactory, talker: str) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("facts")
     cas = OutsideCas(folder)
-    cas.start()
+    cas.start("127.0.0.1:0", "--limit", "log-lines=100000")  # the tests read the log, and ask more than 300 times
     clients = {name: Client.new(folder, name) for name in CLIENTS[1:]}
     who = {name: cas.command("cert", "show-key-hash", client.certificate).decode().strip()
            for name, client in clients.items()}  # fmt: skip

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from sconectl.cas.import_targets import EVERYWHERE
 from sconectl.cas.limits import DEFAULT
 from sconectl.cas.outgoing import _Request
 
@@ -68,3 +69,28 @@ def test_other_answers_are_not_read(answer: bytes) -> None:
 def test_an_answer_in_too_many_pieces_is_not_read_to_its_end() -> None:
     with pytest.raises(ValueError, match="pieces"):
         asked(OK + b"content-length: 4000\r\n\r\n" + b"x" * 4000, piece=1)
+
+
+@pytest.mark.parametrize("number", ["169.254.169.254", "100.100.100.200"])
+def test_no_connection_to_a_metadata_service_is_attempted(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if a name stands for it, next to an address that may be asked."""
+    tried: list[str] = []
+
+    def found(host: str, port: int, **_: object) -> list[object]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, ("127.0.0.1", port)), (*kind, (number, port))]
+
+    class Noted(socket.socket):
+        def connect(self, address: tuple[str, int]) -> None:  # type: ignore[override]
+            tried.append(address[0])
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    monkeypatch.setattr(socket, "socket", Noted)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    until, most = time.monotonic() + 30, DEFAULT.remote_bytes
+    request = _Request(context, "GET", "cas.test:80", "/", None, until, most, EVERYWHERE.check_number)
+    request.run(lambda: None)
+    with pytest.raises(PermissionError, match=number):
+        request.result()
+    assert tried == ["127.0.0.1"]
