@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on what else the machine does: no test fails for that.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 UNIT = Path(__file__).parent / "unit"
 KEPT_PREFIX = "SCONECTL_TEST_"  # what make tells the tests, like SCONECTL_TEST_BASE_IMAGE
