@@ -1,6 +1,6 @@
 """Strangers do to a CAS whatever they can think of, while one honest program attests all the time.
 
-Usage: hostile_clients.py [--seconds 600] [--clients 8] [--seed N] [--slowest 1.0] [--only ATTACK …]
+Usage: hostile_clients.py [--seconds 600] [--clients 8] [--seed N] [--slowest 1.0] [--memory 400] [--only ATTACK …]
 
 The CAS is the installed command with its defaults. Each hostile client has an address of its own, 127.0.0.2 and up, and
 keys of its own; it draws one attack after the other, several at a time. Required, else this ends with 1: no honest
@@ -105,7 +105,7 @@ def started(work: Callable[..., None], *arguments: Any) -> tuple[Any, Queue]:
 
 
 def campaign(
-    seconds: float, clients: int, seed: int, slowest: float, only: Sequence[str] = ()
+    seconds: float, clients: int, seed: int, bounds: tuple[float, float], only: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
     """Run it; return the lines of the report, and what was missed."""
     root = Path(tempfile.mkdtemp(prefix="sconectl-hostile-"))
@@ -137,7 +137,7 @@ def campaign(
     healthy = _health(cas)
     cas.unwatch()
     trap.terminate()
-    missed = _missed(cas, attempts, tally, slowest) + healthy
+    missed = _missed(cas, attempts, tally, bounds) + healthy
     if not missed:
         shutil.rmtree(root)
     else:
@@ -184,7 +184,8 @@ def _health(cas: WatchedCas) -> list[str]:
     return found
 
 
-def _missed(cas: WatchedCas, attempts: list[Attempt], tally: Tally, slowest: float) -> list[str]:
+def _missed(cas: WatchedCas, attempts: list[Attempt], tally: Tally, bounds: tuple[float, float]) -> list[str]:
+    slowest, memory = bounds
     failed = [attempt.fault for attempt in attempts if attempt.fault]
     slow = [attempt for attempt in attempts if attempt.seconds > slowest]
     found = []
@@ -192,8 +193,8 @@ def _missed(cas: WatchedCas, attempts: list[Attempt], tally: Tally, slowest: flo
         found.append(f"{len(failed)} honest attestations failed: {failed[0]}")
     if slow or not attempts:
         found.append(f"{len(slow)} of {len(attempts)} honest attestations took longer than {slowest} s")
-    if cas.peak > MEMORY:
-        found.append(f"the CAS took {cas.peak:.0f} MB of memory; at most {MEMORY:.0f}")
+    if cas.peak > memory:
+        found.append(f"the CAS took {cas.peak:.0f} MB of memory; at most {memory:.0f}")
     if cas.grown > DISK:
         found.append(f"its directory grew by {cas.grown:.0f} MB; at most {DISK:.0f}")
     broken = {f"{attack}: {outcome}" for attack, outcomes in tally.outcomes.items() for outcome in outcomes
@@ -267,12 +268,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--memory", type=float, default=MEMORY, help="how many MB the CAS may take")
     parser.add_argument("--slowest", type=float, default=SLOWEST, help="how long an honest attestation may take")
     names = [strike.__name__ for _, strike in ATTACKS]
     parser.add_argument("--only", nargs="+", default=(), choices=names, metavar="ATTACK", help=", ".join(names))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    lines, missed = campaign(options.seconds, options.clients, options.seed, options.slowest, options.only)
+    lines, missed = campaign(
+        options.seconds, options.clients, options.seed, (options.slowest, options.memory), options.only
+    )
     print("\n".join(lines))
     for requirement in missed:
         print(f"MISSED: {requirement}")
