@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from sconectl import __version__
 
@@ -17,6 +18,7 @@ SIMULATION_HEADER = (b"x-sconectl-simulation", b"true")
 RETRY_AFTER = (b"retry-after", b"1")
 JSON_TYPE = b"application/json"
 PROBLEM_TYPE = JSON_TYPE
+_PIECE = 1 << 15  # bytes
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -35,6 +37,15 @@ class Answer(Response):
         self.background = None
         self.body = body
         self.raw_headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *more]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it in pieces: what the client has not read yet is not kept a second time, encrypted."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        rest = memoryview(self.body)
+        while len(rest) > _PIECE:
+            await send({"type": "http.response.body", "body": bytes(rest[:_PIECE]), "more_body": True})
+            rest = rest[_PIECE:]
+        await send({"type": "http.response.body", "body": bytes(rest)})
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:

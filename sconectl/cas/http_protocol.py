@@ -100,6 +100,7 @@ class CasProtocol(H11Protocol):
         self._customer.hang_up()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self.cycle = None  # type: ignore[assignment]  # it refers to this object: both would wait for the collector
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the first ones of a header start its time."""
@@ -134,20 +135,23 @@ class CasProtocol(H11Protocol):
         """Go on with the next request; what is left of a body that nobody wants is thrown away for a moment."""
         if self._accepted is not None:
             self._accepted.client_owes(True)
+        if not self.flow.write_paused:
+            self._read_again()
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY:
             self._owed(self._limits.lingering_seconds)
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read its answer, but not for ever."""
+        """Wait for a client that does not read its answer, but not for ever: the whole of it has one time limit."""
         super().pause_writing()
-        self._read_again()
-        self._unread = self.loop.call_later(self._limits.stalled_seconds, self.transport.abort)
+        if self._unread is None:
+            self._unread = self.loop.call_later(self._limits.stalled_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on: the client reads again."""
         super().resume_writing()
-        self._read_again()
+        if self.cycle is None or self.cycle.response_complete:
+            self._read_again()
 
     def shutdown(self) -> None:
         """End the connection after the current request."""

@@ -34,12 +34,13 @@ TENDING_SECONDS = 10.0
 _GRACE_SECONDS = 5
 _BACKLOG = 256
 _ACCEPTED_AT_ONCE = 8  # before those who are connected have their turn again
-_READ_BYTES = 1 << 16
+_READ_BYTES = 1 << 14  # a TLS record; each connection keeps a buffer of this size
 # A thread that computes gives the interpreter to others after this time. An attestation needs it some fifty times.
 _SWITCH_SECONDS = 0.0001
 # A full collection lets nobody else go on; in what a large session consists of it finds nothing.
 _COLLECT = (20_000, 20, 50)
 _M_ARENA_MAX, _ARENAS = -8, 2  # malloc.h of glibc
+_M_MMAP_THRESHOLD, _LARGE = -3, 1 << 17
 
 _log = logging.getLogger(__name__)
 
@@ -79,12 +80,15 @@ async def _renewing(cas: ServedCas) -> None:
 
 
 def _share_memory() -> None:
-    """Let all threads take memory from the same places: each keeps what it has given back in its own, otherwise.
+    """Let all threads take memory from the same places, and give what is large back to the system when it is freed.
 
-    Other C libraries than glibc have no such call, and no such places.
+    Each thread keeps what it has freed for itself, otherwise. Other C libraries than glibc have no such call, and no
+    such places.
     """
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, _ARENAS)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 class HttpsServer(uvicorn.Server):
@@ -148,7 +152,7 @@ class HttpsServer(uvicorn.Server):
                 _loop=loop,
             )
 
-        # Each connection has a buffer of this size, and so much is decrypted before others have their turn.
+        # So much is decrypted before others have their turn.
         asyncio.sslproto.SSLProtocol.max_size = _READ_BYTES
         self.servers = [
             await loop.create_server(

@@ -18,7 +18,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sconectl.cas.refusal import Busy
+from sconectl.cas.refusal import Busy, CasRefusal
 from sconectl.cas.spent import Spent
 
 _Result = TypeVar("_Result")
@@ -118,7 +118,10 @@ class Lane:
                 loop.call_soon_threadsafe(self._done, task)
 
         running.add_done_callback(done)
-        return await asyncio.wrap_future(running)
+        try:
+            return await asyncio.wrap_future(running)
+        finally:
+            del running  # a refusal, whose traceback has this frame, would hold itself
 
     def _done(self, task: _Work) -> None:
         self._absent(task.customer)
@@ -265,6 +268,10 @@ def _timed(task: _Work, work: Callable[[], _Result]) -> _Result:
     began = time.thread_time()
     try:
         return work()
+    except CasRefusal as refusal:
+        # Its frames hold all that was read of a document, and nobody asks where a refusal was made.
+        refusal.__context__ = refusal.__cause__ = None
+        raise refusal.with_traceback(None)  # noqa: B904
     finally:
         task.seconds = time.thread_time() - began
 

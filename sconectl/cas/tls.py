@@ -16,15 +16,16 @@ from OpenSSL import SSL
 from sconectl.cas.certificates import Holder, certificate_der
 from sconectl.cas.limits import DEFAULT, Limits
 
-_CHUNK = 1 << 16
 _CHAIN = 4  # certificates; another CAS shows three
-_RECORD = 1 << 14
+_RECORD = 1 << 14  # the most that TLS encrypts at once; OpenSSL keeps a buffer of the size of what it is given
+_PIECE = 2 * _RECORD  # an encrypted record is a little longer
 
 
 def server_context(served: Holder, issuer: Holder, limits: Limits = DEFAULT) -> ssl.SSLContext:
     """Return a context that serves `served` with `issuer` as its chain."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # idle connections keep none
     context.use_certificate(served.certificate)
     context.add_extra_chain_cert(issuer.certificate)
     context.use_privatekey(served.key)
@@ -91,7 +92,7 @@ class TlsObject:
         """Encrypt `data` and return how much of it was taken: all of it, or asyncio would copy the rest each time."""
         view, taken = memoryview(data), 0
         while taken < len(view):
-            chunk = bytes(view[taken : taken + _CHUNK])
+            chunk = bytes(view[taken : taken + _RECORD])
             taken += int(self._run(lambda chunk=chunk: self._connection.send(chunk)))
         return taken
 
@@ -166,5 +167,5 @@ class TlsObject:
     def _drain(self) -> None:
         """Hand on what is to be sent. Each call of OpenSSL lets other threads go first, so none is made in vain."""
         with contextlib.suppress(SSL.WantReadError):
-            while self._outgoing.write(self._connection.bio_read(_CHUNK)) == _CHUNK:
+            while self._outgoing.write(self._connection.bio_read(_PIECE)) == _PIECE:
                 pass

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
 
 from sconectl.cas.lanes import Abandoned, Customer, Lane, elsewhere, leave_place
-from sconectl.cas.refusal import Busy
+from sconectl.cas.refusal import Busy, CasRefusal
 
 THREADS = 2
 
@@ -181,3 +183,34 @@ def test_who_only_waits_for_the_disk_leaves_its_place_to_others() -> None:
         found.close()
 
     asyncio.run(main())
+
+
+def test_a_refusal_lets_go_of_what_was_read() -> None:
+    """Strangers fill the memory with refused documents otherwise, until the garbage collector comes by."""
+
+    class Document:
+        pass
+
+    read: list[weakref.ref[Document]] = []
+
+    def refuse() -> None:
+        document = Document()
+        read.append(weakref.ref(document))
+        try:
+            raise ValueError(document)
+        except ValueError as error:
+            raise CasRefusal(400, "no") from error
+
+    async def main() -> None:
+        found = lane()
+        with pytest.raises(CasRefusal):
+            await found.run(Customer(), refuse)
+        await settled(found)
+        found.close()
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+        assert [found() for found in read] == [None]
+    finally:
+        gc.enable()
