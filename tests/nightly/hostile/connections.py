@@ -163,7 +163,7 @@ def large_headers(client: Hostile) -> None:
 def slow_readers(client: Hostile) -> None:
     """Large answers that nobody takes."""
     name = client.fresh()
-    body = documents.session(secrets=[{"name": "a", "kind": "ascii", "value": "v" * 900_000}])
+    body = documents.session(secrets=documents.large_secrets(900_000))
     with client.link() as kept:
         client.upload(kept, body.replace(documents.NAME, name.encode()))
     path = client.rng.choice((f"/v1/sessions/{name}", "/openapi.json", f"/session/{name}")).encode()

@@ -93,8 +93,13 @@ def many_principals(rng: random.Random) -> bytes:
 
 def large_and_valid(rng: random.Random) -> bytes:
     size = max(1000, near(rng) - 500)
-    return session(secrets=[{"name": "a", "kind": "ascii", "value": "v" * size, "export_public": True}],
-                   access_policy={"read": ["ANY"]})  # fmt: skip
+    return session(secrets=large_secrets(size, export_public=True), access_policy={"read": ["ANY"]})
+
+
+def large_secrets(size: int, **more: Any) -> list[dict[str, Any]]:
+    """Return secrets with `size` characters together: one may not have more than 512 KiB."""
+    parts = [min(500_000, size - start) for start in range(0, size, 500_000)]
+    return [{"name": chr(97 + n), "kind": "ascii", "value": "v" * part, **more} for n, part in enumerate(parts)]
 
 
 # Time: keys, certificates, tokens (A6).

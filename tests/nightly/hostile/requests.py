@@ -80,8 +80,8 @@ def many_versions(client: Hostile) -> None:
     with client.link() as link:
         for number in range(12):
             before = {"predecessor": hashes[-1]} if hashes[-1] else {}
-            secret = {"name": "a", "kind": "ascii", "value": f"{number}" + "v" * size}
-            made = client.upload(link, session(secrets=[secret], **before).replace(NAME, name.encode())).field("hash")
+            secrets = [{"name": "n", "kind": "ascii", "value": f"{number}"}, *documents.large_secrets(size)]
+            made = client.upload(link, session(secrets=secrets, **before).replace(NAME, name.encode())).field("hash")
             if not made:
                 break
             hashes.append(made)
