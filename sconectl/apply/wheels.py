@@ -1,7 +1,8 @@
 """The wheels that requirements ask for: made once in the engine for each base image, then taken from this machine.
 
 In: requirements, an engine and a directory. Out: verified wheels. Raises `BuildFailed`. The SHA-256 of each wheel is
-kept with it and checked whenever it is used; the directory may be deleted at any time.
+kept with it and checked whenever it is used; the directory may be deleted at any time, and is not believed if others
+can write to it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from sconectl.apply.requirements import Requirements
 from sconectl.errors import BuildFailed
 from sconectl.ports import ImageEngine, ImageInfo, Progress
+from sconectl.toolchains.layer_cache import is_private
 from sconectl.toolchains.native_build import WHEELS, BuildEnvironment, Wheel, wheel_context
 
 _FORMAT = 1
@@ -48,6 +50,12 @@ def obtain_wheels(
     """Return all wheels that the requirements need in image `base`, sorted by name."""
     index_url = _index_url(os.environ)
     known = folder / _key(base, requirements, index_url)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_private(folder):
+        raise BuildFailed(
+            f"{folder}, where wheels are kept, belongs to somebody else, or others can write to it",
+            hint="remove it, or set XDG_CACHE_HOME to a directory of your own",
+        )
     wheels = _verified(known)
     if wheels is not None:
         return wheels
@@ -88,6 +96,8 @@ def _key(info: ImageInfo, requirements: Requirements, index_url: str) -> str:
 def _verified(folder: Path) -> tuple[Wheel, ...] | None:
     """Return the wheels of a directory, or None if it is not there or not as it was written."""
     try:
+        if not is_private(folder):
+            return None
         document = json.loads((folder / _LIST).read_bytes())
         home = folder.resolve()
         wheels = tuple(Wheel(home / name, digest) for name, digest in sorted(document.items()))
@@ -104,7 +114,6 @@ def _digest(file: Path) -> str:
 
 def _keep(stream: BinaryIO, folder: Path) -> None:
     """Write the wheels of a tar to a directory that appears whole or not at all."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         digests = {}

@@ -1,24 +1,40 @@
 """What is known of layers, kept between runs: a layer never changes, for its digest is its name.
 
 In: a directory of its own. Out: indexes of layers, and what rewriting them gave. Everything in it can be made again:
-what is missing or damaged is as if it had never been there.
+what is missing, damaged, of another name or not ours alone is as if it had never been there. Each file has the digest
+of its name and content; a file appears whole or not at all, so that any number of runs may read and write at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sconectl.regular_files import first_bytes
 from sconectl.toolchains.layer_index import Member
 
-_FORMAT = "layer-1"
+_FORMAT = "layer-2"
 _KEPT = 512
 """So many files are kept, the latest used ones."""
+_MAX_BYTES = 1 << 30
+_NEW = ".new-"
+_ABANDONED = 3600
+"""Seconds after which a file that somebody began to write is taken for left over."""
+
+
+def is_private(folder: Path) -> bool:
+    """Say whether nobody but this user (and root) can put files into a directory."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 class LayerCache:
@@ -40,35 +56,59 @@ class LayerCache:
         self.keep(digest, [_row(member) for member in members])
 
     def value(self, key: str) -> Any:
-        """Return what is remembered under `key` (a digest), or None."""
+        """Return what is remembered under `key` (a digest), or None. A file that was changed is removed."""
         file = self._folder / f"{key}.json"
         try:
-            text = file.read_bytes()
-            os.utime(file)
-            document = json.loads(text)
-            return document["value"] if document["format"] == _FORMAT and document["key"] == key else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            if not is_private(self._folder):
+                return None
+            text = first_bytes(file, _MAX_BYTES)
+        except OSError:
+            return None
+        checksum, _, content = text.partition(b"\n")
+        if not hmac.compare_digest(checksum, _checksum(key, content)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(file)  # the latest used ones are kept
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
             return None
 
     def keep(self, key: str, value: Any) -> None:
         """Remember a value that JSON can hold. A cache that cannot be written to is none, and no fault."""
-        text = json.dumps({"format": _FORMAT, "key": key, "value": value}, separators=(",", ":"))
+        content = json.dumps(value, separators=(",", ":")).encode("ascii")
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_private(self._folder):
+                return
             self._make_room()
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=_NEW)
             try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    file.write(text)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_checksum(key, content) + b"\n" + content)
                 Path(name).replace(self._folder / f"{key}.json")
             except OSError:
                 Path(name).unlink()
                 raise
 
     def _make_room(self) -> None:
-        files = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(self._folder)]
-        for _, path in sorted(files)[:-_KEPT]:
-            Path(path).unlink()
+        """Remove the files that were not used for the longest time, and what dead runs left; others may do the same."""
+        found = []
+        for entry in os.scandir(self._folder):
+            with contextlib.suppress(FileNotFoundError):
+                used = entry.stat(follow_symlinks=False).st_mtime
+                if not entry.name.startswith(_NEW):
+                    found.append((used, entry.path))
+                elif used < time.time() - _ABANDONED:
+                    Path(entry.path).unlink()
+        for _, path in sorted(found)[:-_KEPT]:
+            Path(path).unlink(missing_ok=True)
+
+
+def _checksum(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(f"{_FORMAT}\n{key}\n".encode() + content).hexdigest().encode("ascii")
 
 
 def _row(member: Member) -> list[Any]:

@@ -174,7 +174,7 @@ def test_a_failure_says_what_to_do_and_leaves_nothing(engine: Engine, tmp_path: 
     with pytest.raises(BuildFailed) as caught:
         obtain(engine, tmp_path / "wheels")
     assert hint in caught.value.hint and caught.value.output == output
-    assert not list(tmp_path.rglob("*"))
+    assert not list(tmp_path.rglob("wheels/*"))
 
 
 def test_an_index_of_this_machine(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,4 +185,16 @@ def test_an_index_of_this_machine(engine: Engine, tmp_path: Path, monkeypatch: p
     with pytest.raises(BuildFailed) as caught:
         obtain(engine, tmp_path)
     assert "hunter2" not in caught.value.message + caught.value.hint
+    assert len(engine.contexts) == 1
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_directory_that_others_can_write_to_is_refused_before_the_build(
+    engine: Engine, tmp_path: Path, mode: int
+) -> None:
+    obtain(engine, tmp_path / "wheels")
+    (tmp_path / "wheels").chmod(mode)
+    with pytest.raises(BuildFailed, match="others can write") as caught:
+        obtain(engine, tmp_path / "wheels")
+    assert "XDG_CACHE_HOME" in caught.value.hint
     assert len(engine.contexts) == 1
