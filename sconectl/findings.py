@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 Severity = Literal["error", "warning", "deprecation"]
 
@@ -21,13 +21,35 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Name(NamedTuple):
+    """What something is called: its kind (`secret`), whose it is (an image; everybody's if empty), and the name."""
+
+    kind: str
+    owner: str
+    name: str
+
+
+class Cause(NamedTuple):
+    """The name that a finding is about, so that what one slip brings about can be told once.
+
+    `lacks` says that the name stands for nothing, else the finding only remarks on it; `written` that the finding is
+    at the place where the name was written, and no consequence of it elsewhere. `meant` are the names that are right,
+    or there, once the slip is mended.
+    """
+
+    name: Name
+    lacks: bool = True
+    written: bool = False
+    meant: tuple[Name, ...] = ()
+
+
 @dataclass(frozen=True)
 class Finding:
     """One statement about a manifest or policy.
 
     `code` is stable (SC1xxx manifest, SC2xxx mesh wiring, SC3xxx policy, SC4xxx security advice); `path` is
     the field, like `build.copy[0]`; `message` says what was expected and never holds a secret value; `hint`
-    says what to do.
+    says what to do. `cause` is for `plan.one_cause` only.
     """
 
     severity: Severity
@@ -36,6 +58,7 @@ class Finding:
     path: str
     message: str
     hint: str = ""
+    cause: Cause | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""

@@ -5,7 +5,7 @@ In: options. Out: how many manifests are there, and all findings by position. Ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,14 +15,16 @@ from sconectl.cli.apply_mesh import tolerance_faults, with_options
 from sconectl.cli.console import note, shown
 from sconectl.cli.manifest_files import directory_of, read_each
 from sconectl.errors import PlanImpossible, UsageError
-from sconectl.findings import errors_of
+from sconectl.findings import Finding, errors_of
+from sconectl.manifest.alike import differ_in_one_character
+from sconectl.manifest.faults import meaning
 from sconectl.plan.check import check_mesh, check_service, provisional_facts
 from sconectl.plan.naming import with_tag
 from sconectl.plan.one_cause import one_cause
+from sconectl.yaml_tree import show_path
 
 if TYPE_CHECKING:
     from sconectl.cli.apply_options import ApplyOptions
-    from sconectl.findings import Finding
     from sconectl.manifest.mesh import Mesh
     from sconectl.manifest.reader import Manifest
     from sconectl.plan.facts import ImageFacts
@@ -42,7 +44,7 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
             findings += check_service(manifest, options.mode)
         else:
             findings += _about_mesh(replace(manifest, model=with_options(model, options)), images, options)
-    findings = one_cause(findings)
+    findings = one_cause(findings + list(images.misspelt(manifests)))
     if not errors_of(findings):  # else it is mostly the fault in a service that leaves its image unknown
         images.name_unknown()
     return len(manifests), sorted(dict.fromkeys(findings), key=lambda finding: (finding.position, finding.code))
@@ -84,6 +86,22 @@ class _Images:
         self._unknown += [(file, name) for name in images if name not in found]
         return found
 
+    def misspelt(self, manifests: Iterable[Manifest]) -> Iterator[Finding]:
+        """Find unknown images that differ in one character from one that is made here, and that no mesh uses.
+
+        Another tag is no slip: the image may have been built before.
+        """
+        meshes = [(model, manifest.document) for manifest in manifests if (model := manifest.model).kind == "mesh"]
+        used = {with_tag(service.image) for mesh, _ in meshes for service in mesh.services}
+        spare = [image for image in self._planned if image not in used]
+        for mesh, document in meshes if spare else ():
+            for number, service in enumerate(mesh.services):
+                image, path = with_tag(service.image), ("services", number, "image")
+                near = "" if self._facts_of(image) else next((name for name in spare if _is_slip(image, name)), "")
+                if near:
+                    hint, position = meaning(near), document.position(path)
+                    yield Finding("error", "SC2008", position, show_path(path), "nothing is known of this image", hint)
+
     def name_unknown(self) -> None:
         """Say what could not be checked."""
         for file in dict.fromkeys(file for file, _ in self._unknown):
@@ -113,3 +131,9 @@ class _Images:
             except UsageError as error:
                 note(f"note: {shown(error.message)}")
         return {record.facts.image: record.facts for record in reversed(records)}
+
+
+def _is_slip(image: str, other: str) -> bool:
+    """Say whether images of one tag have names that differ in one character."""
+    (name, _, tag), (meant, _, same) = image.rpartition(":"), other.rpartition(":")
+    return tag == same and differ_in_one_character(name, meant)

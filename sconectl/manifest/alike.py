@@ -56,6 +56,11 @@ def names_of(names: tuple[str, ...]) -> Names:
     return Names(names)
 
 
+def differ_in_one_character(one: str, other: str) -> bool:
+    """Say whether a character was left out, put in, changed, or exchanged with its neighbour."""
+    return one != other and not _shortened(one).isdisjoint(_shortened(other))
+
+
 def _shortened(key: str) -> set[str]:
     """Return a text, and what is left of it without one of its characters."""
     return {key, *(key[:place] + key[place + 1 :] for place in range(len(key)))}

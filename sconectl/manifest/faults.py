@@ -99,7 +99,7 @@ def findings_of(error: ValidationError, document: Document, model: type[BaseMode
         if kind == "extra_forbidden":
             unknown.add((path[:-1], hint))
         elif kind == "missing":
-            missing[finding] = (path[:-1], _meaning(str(path[-1])))
+            missing[finding] = (path[:-1], meaning(str(path[-1])))
     findings -= {finding for finding, misspelt in missing.items() if misspelt in unknown}
     return sorted(findings, key=lambda finding: (finding.position, finding.path, finding.message))
 
@@ -159,19 +159,24 @@ def _remedy_of_unknown(path: Path, model: type[BaseModel]) -> str:
         return "remove it; it is the older spelling of name"
     longer = next((field for field in fields if len(field) >= _WORD and name.startswith(field)), "")
     if longer:
-        return _meaning(longer)
+        return meaning(longer)
     places = [place for place in _places(model, ()) if place[-1] == name]
     return f"this field belongs to {'.'.join(places[0][:-1]) or 'the top level'}" if len(places) == 1 else _REMOVE
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return a hint that names the candidate nearest to `word`, or nothing; case and punctuation hardly count."""
-    near = names_of(tuple(candidates)).nearest(word)
-    return _meaning(near) if near else ""
+    return meaning(nearest(word, candidates))
 
 
-def _meaning(name: str) -> str:
-    return f"did you mean {name}?"
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Return the candidate that `did_you_mean` names, or nothing."""
+    return names_of(tuple(candidates)).nearest(word) or ""
+
+
+def meaning(name: str) -> str:
+    """Return a hint that names the name that was meant, or nothing if there is none."""
+    return f"did you mean {name}?" if name else ""
 
 
 def fields_of(model: type[BaseModel]) -> list[str]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sconectl.findings import Finding
+from sconectl.findings import Cause, Finding, Name
 from sconectl.manifest.reader import Manifest
 from sconectl.plan import advice_secrets, advice_trust, advice_values
 from sconectl.plan.advice_values import Remark, Source
+from sconectl.plan.naming import with_tag
 from sconectl.plan.secret_names import used_in
 from sconectl.yaml_tree import Document, show_path
 
@@ -31,7 +32,9 @@ def advise(
     model, document = manifest.model, manifest.document
     source = Source(document)
     remarks: list[Iterable[Remark]]
+    image = ""
     if model.kind == "genservice":
+        image = with_tag(model.build.to)
         remarks = [
             *(rule(model) for rule in advice_trust.SERVICE_RULES),
             *(rule(model, source) for rule in advice_values.SERVICE_RULES),
@@ -42,7 +45,7 @@ def advise(
         ]
     else:
         remarks = [*(rule(model) for rule in advice_trust.MESH_RULES), advice_values.mesh_variables(model, source)]
-    return in_order(document, (remark for found in remarks for remark in found))
+    return in_order(document, (remark for found in remarks for remark in found), image)
 
 
 def advise_on_images(manifest: Manifest, facts: Mapping[str, ImageFacts]) -> list[Finding]:
@@ -65,10 +68,10 @@ def used_by(manifests: Iterable[Manifest]) -> frozenset[str]:
     return frozenset(names)
 
 
-def in_order(document: Document, remarks: Iterable[Remark]) -> list[Finding]:
-    """Return remarks about a document as findings, in the order of the text."""
-    findings = [
-        Finding("warning", code, document.position(path), show_path(path), message, hint)
-        for code, path, message, hint in remarks
-    ]
+def in_order(document: Document, remarks: Iterable[Remark], image: str = "") -> list[Finding]:
+    """Return remarks about a document as findings, in the order of the text; `image` is that of a service."""
+    findings = []
+    for code, path, message, hint, secret in remarks:
+        cause = Cause(Name("secret", image, secret), lacks=False) if secret else None
+        findings.append(Finding("warning", code, document.position(path), show_path(path), message, hint, cause))
     return sorted(findings, key=lambda finding: (finding.position, finding.code))

@@ -94,11 +94,11 @@ def unused(model: GenService, elsewhere: Collection[str]) -> Iterator[Remark]:
         if secret.name not in used:
             message = f"the secret {secret.name} is used nowhere in this manifest"
             hint = "remove it; if another service imports it, apply both in one run, or name its session in export"
-            yield Remark("SC4010", (*SECRETS, number), message, hint)
+            yield Remark("SC4010", (*SECRETS, number), message, hint, secret.name)
     for number, name in enumerate(model.secrets.import_):
         if name not in used and "{{" not in name:
             message = f"the secret {name} is imported and used nowhere in this manifest"
-            yield Remark("SC4010", ("secrets", "import", number), message, "remove the import")
+            yield Remark("SC4010", ("secrets", "import", number), message, "remove the import", name)
 
 
 def _with_references(used: set[str], defined: dict[str, Secret]) -> set[str]:

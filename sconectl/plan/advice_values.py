@@ -30,6 +30,8 @@ class Remark(NamedTuple):
     path: Path
     message: str
     hint: str
+    secret: str = ""
+    """The secret that it is about, if it would not be said of a name that stands for nothing."""
 
 
 class Source:
@@ -122,7 +124,7 @@ def secrets_in_variables(model: GenService, _source: Source) -> Iterator[Remark]
                     f"the secret {names[0]} is given in the variable {variable.name}, which every process inherits"
                 )
                 hint = "write it to a file with injection_files, and let the program read that"
-                yield Remark("SC4011", ("environment", section, number, "value"), message, hint)
+                yield Remark("SC4011", ("environment", section, number, "value"), message, hint, names[0])
 
 
 SERVICE_RULES = (plain_text_variables, secrets_in_variables)

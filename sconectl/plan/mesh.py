@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput, PlanImpossible
-from sconectl.findings import Finding
-from sconectl.manifest.faults import did_you_mean
+from sconectl.findings import Cause, Finding, Name
+from sconectl.manifest.faults import meaning, nearest
 from sconectl.manifest.mesh import Cas, ExtraPolicy, Repo
 from sconectl.plan.attestation import attestation_faults, fragments
 from sconectl.plan.availability import unavailable
@@ -47,8 +47,9 @@ from sconectl.plan.mesh_session import (
     service_session,
     with_version,
 )
+from sconectl.plan.one_cause import one_cause
 from sconectl.plan.secret_use import check_mesh_values, unusable_secrets
-from sconectl.plan.wiring import wire
+from sconectl.plan.wiring import WiringFault, wire
 
 if TYPE_CHECKING:
     from sconectl.plan.facts import ImageFacts
@@ -138,7 +139,7 @@ def _shares(given: MeshInput, services: Sequence[BoundService]) -> tuple[KeyShar
 
 
 def _raise(findings: Sequence[Finding]) -> None:
-    found = sorted(dict.fromkeys(findings), key=lambda finding: finding.position)
+    found = sorted(dict.fromkeys(one_cause(findings)), key=lambda finding: finding.position)
     if all(finding.code.startswith("SC1") or finding.code == "SC2015" for finding in found):
         raise InvalidInput(found)
     raise PlanImpossible("the mesh cannot be compiled", findings=found)
@@ -183,10 +184,28 @@ class _Draft:
         numbers = {service.name: service.number for service in reversed(self.services)}
         wired, faults = wire(used)
         for fault in [*faults, *unusable_secrets(used)]:
-            hint = did_you_mean(fault.secret, fault.candidates) or fault.hint
+            near = nearest(fault.secret, fault.candidates)
             message = f"secret {fault.secret} of service {fault.service} {fault.message}"
-            self.findings.append(self.given.at(("services", numbers[fault.service]), "SC2004", message, hint))
+            path, hint, cause = (
+                ("services", numbers[fault.service]),
+                meaning(near) or fault.hint,
+                self._cause(fault, near),
+            )
+            self.findings.append(self.given.at(path, "SC2004", message, hint, cause))
         return wired
+
+    def _cause(self, fault: WiringFault, near: str) -> Cause | None:
+        """Return what a fault is about. Once it is mended, the owner of the secret has it not for nothing."""
+        if not fault.lacks:
+            return None
+        images = {service.name: service.facts.image for service in self.services}
+        image = images[fault.service]
+        name = near or fault.secret
+        owners = [images[service.name] for service in self.services if name in service.secrets.defined]
+        meant = [Name("secret", owner, name) for owner in (image, *owners) if (owner, name) != (image, fault.secret)]
+        if fault.lacks == "import":
+            meant.append(Name("secret", image, fault.secret))
+        return Cause(Name(fault.lacks, image, fault.secret), meant=tuple(meant))
 
     def _charts(self) -> dict[str, str]:
         """Return the name of each service's chart, "" for one that the mesh replaces."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sconectl.findings import Finding
-from sconectl.manifest.faults import did_you_mean
+from sconectl.findings import Cause, Finding, Name
+from sconectl.manifest.faults import meaning, nearest
 from sconectl.plan.environment import SHARED_SECTIONS
 from sconectl.plan.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, MeshInput, image_cas, main_cas
 from sconectl.plan.mesh_service import BoundService
@@ -45,8 +45,11 @@ def name_faults(given: MeshInput) -> Iterator[Finding]:
     known = {*names, *SHARED_SECTIONS}
     for number, section in enumerate(given.mesh.env):
         if section.service not in known:
-            hint = did_you_mean(section.service, known)
-            yield given.at(("env", number, "service"), "SC2003", "no service has this name", hint)
+            near = nearest(section.service, known)
+            owner = given.facts[near].image if near in given.facts else ""
+            gives = tuple(Name("variable", owner, variable.name) for variable in section.env)
+            cause = Cause(Name("service", "", section.service), meant=gives)
+            yield given.at(("env", number, "service"), "SC2003", "no service has this name", meaning(near), cause)
 
 
 def key_faults(given: MeshInput) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sconectl.findings import Finding
+from sconectl.findings import Cause, Finding
 from sconectl.manifest.mesh import Cas, Mesh, MeshService
 from sconectl.plan.naming import command_words, program_name, session_name
 from sconectl.yaml_tree import Document, Path, show_path
@@ -63,9 +63,9 @@ class MeshInput:
     """What services are called inside their sessions; the file name of the program if empty."""
     files: Mapping[str, ServiceFiles] = field(default_factory=dict)
 
-    def at(self, path: Path, code: str, message: str, hint: str = "") -> Finding:
+    def at(self, path: Path, code: str, message: str, hint: str = "", cause: Cause | None = None) -> Finding:
         """Return an error about a place in the manifest."""
-        return Finding("error", code, self.document.position(path), show_path(path), message, hint)
+        return Finding("error", code, self.document.position(path), show_path(path), message, hint, cause)
 
     def remark(self, path: Path, code: str, message: str, hint: str = "") -> Finding:
         """Return a warning about a place in the manifest."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
-from sconectl.manifest.faults import did_you_mean
+from sconectl.findings import Cause, Finding, Name
+from sconectl.manifest.faults import did_you_mean, meaning, nearest
 from sconectl.manifest.mesh import MeshService
 from sconectl.manifest.placeholders import bind_mesh, expressions, without_marks
 from sconectl.manifest.variables import OWN_VALUES
 from sconectl.plan.chart_plan import ChartService
-from sconectl.plan.environment import MeshValues, missing_globals
+from sconectl.plan.environment import SHARED_SECTIONS, MeshValues, missing_globals
 from sconectl.plan.literals import HOST_VARIABLE, literal_argument, literal_text
 from sconectl.plan.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
 from sconectl.plan.mesh_volumes import ServiceVolumes, chart_values, with_sessions
@@ -102,12 +103,19 @@ class BoundService:
     def _missing(self) -> None:
         for name in missing_globals(self.facts, self._values):
             unused = [given for given in self._values if given not in self._declared()]
-            near = did_you_mean(name, unused)
+            near = nearest(name, unused)
+            meant = (Name("variable", self._shared_by(near), name),) if near else ()
             hint = f"give it a value in the section `global` or `{self.name}` of env"
             if near:
-                hint = f"{near} The mesh gives that, and no image asks for it"
+                hint = f"{meaning(near)} The mesh gives that, and no image asks for it"
             message = f"service {self.name} needs the variable {name}, which has no value and no default"
-            self._findings.append(self.given.at(self.place, "SC2005", message, hint))
+            cause = Cause(Name("variable", self.facts.image, name), meant=meant)
+            self._findings.append(self.given.at(self.place, "SC2005", message, hint, cause))
+
+    def _shared_by(self, variable: str) -> str:
+        """Return for which image the mesh gives a variable: nothing stands for all of them."""
+        given = self._mesh_values.given(self.name, variable)
+        return "" if given and given[0] in SHARED_SECTIONS else self.facts.image
 
     def _declared(self) -> set[str]:
         return {variable.name for facts in self.given.facts.values() for variable in facts.environment.global_}
@@ -127,6 +135,14 @@ class BoundService:
         asked = {HOST_VARIABLE + name: "" for name in variables.host if name not in {*self.environment, *values}}
         return {name: literal_text(value) for name, value in values.items() if name not in self.environment} | asked
 
+    def _take(self, error: InvalidInput) -> None:
+        """Take over what is wrong with a file; the variables that it lacks are those of this service."""
+        for fault in error.findings:
+            cause = fault.cause
+            if cause:
+                cause = cause._replace(name=cause.name._replace(owner=self.facts.image))
+            self._findings.append(replace(fault, cause=cause))
+
     def _template(self) -> PolicyTemplate | None:
         file = self.files.policy
         if file is None:
@@ -143,7 +159,7 @@ class BoundService:
                 self.facts.toolchain,
             )
         except InvalidInput as error:
-            self._findings += error.findings
+            self._take(error)
             return None
 
     def _chart_files(self) -> OwnChart | None:
@@ -154,7 +170,7 @@ class BoundService:
         try:
             return read_own_chart(self.files.chart, self.files.chart_directory, self._text_of)
         except InvalidInput as error:
-            self._findings += error.findings
+            self._take(error)
             return None
 
     def _secrets(self) -> ServiceSecrets:
@@ -210,7 +226,7 @@ class BoundService:
         try:
             return read_image_secrets(file.content, file.name, self._text_of)
         except InvalidInput as error:
-            self._findings += error.findings
+            self._take(error)
             return ()
 
     def _bind_all(self, value: Any, what: str) -> Any:
@@ -249,7 +265,8 @@ class BoundService:
             or did_you_mean(name, self._names)
             or f"give it a value in the section `global` or `{self.name}` of env"
         )
-        return self.given.at(given[1] if given else self.place, "SC2006", message, hint)
+        cause = Cause(Name("variable", self.facts.image, name), written=bool(given))
+        return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
 
     def chart(self, extra: Mapping[str, Any]) -> ChartService:
         """Return what the chart needs for the service; `extra` are its values of the manifest."""

@@ -1,46 +1,64 @@
 """One cause, one finding: what several stages say about the same slip is said once, where it was made.
 
 In: everything that was found in the manifests of a run. Out: the same without what only follows from something else.
+Only the `cause` of findings is looked at, never their words.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sconectl.findings import Finding
-
-_UNKNOWN_HERE = re.compile(r"the secret (?P<name>\S+) is neither defined nor imported here\Z")
-_UNKNOWN_IN_MESH = re.compile(r"secret (?P<name>\S+) of service \S+ is used, but neither defined nor imported\Z")
-_UNUSED = re.compile(r"the secret (?P<name>\S+) is used nowhere\b")
-_IN_VARIABLE = re.compile(r"the secret (?P<name>\S+) is given in the variable\b")
-_MEANT = re.compile(r"did you mean (?P<name>\S+?)\?")
+from sconectl.findings import Finding, Name, Position, Severity
 
 
 def one_cause(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings without those that follow from a misspelt secret of a service that is among them.
+    """Return findings without those that follow from others among them, in the order given.
 
-    What the mesh says about it makes the finding in the service an error. That the secret that was meant is used
-    nowhere, and that the misspelt one is given in a variable, follows, too.
+    A name that stands for nothing is told where it was written; it is an error there if anything that follows from it
+    is one. What lacks, or remarks on, a name that another finding takes for the one that was meant, goes with that.
     """
-    found = list(findings)
-    misspelt = {name: finding for finding in found if (name := _name(_UNKNOWN_HERE, finding, "SC1006"))}
-    if not misspelt:
-        return found
-    wrong = {name for finding in found if (name := _name(_UNKNOWN_IN_MESH, finding, "SC2004"))} & misspelt.keys()
-    meant = {match["name"] for finding in misspelt.values() if (match := _MEANT.search(finding.hint))}
+    return _without_explained(_where_written(list(findings)))
+
+
+def _where_written(found: list[Finding]) -> list[Finding]:
+    """Tell of each name that stands for nothing at the place where it was written, if one is known."""
+    lacking = [(finding, cause) for finding in found if (cause := finding.cause) and cause.lacks]
+    names = {cause.name for _, cause in lacking}
+    written = {cause.name for _, cause in lacking if cause.written}
+    meant: dict[Name, dict[Name, None]] = {}
+    for _, cause in lacking:
+        meant.setdefault(cause.name, {}).update(dict.fromkeys(cause.meant))
+    wrong = {cause.name for finding, cause in lacking if finding.severity == "error"}
+    told: set[tuple[str, str, Position]] = set()
     kept = []
     for finding in found:
-        if _name(_UNKNOWN_IN_MESH, finding, "SC2004") in wrong or _name(_UNUSED, finding, "SC4010") in meant:
+        cause = finding.cause
+        if cause and not cause.lacks and cause.name in names:
             continue
-        if _name(_IN_VARIABLE, finding, "SC4011") in misspelt:
-            continue
-        is_wrong = _name(_UNKNOWN_HERE, finding, "SC1006") in wrong
-        kept.append(replace(finding, severity="error") if is_wrong else finding)
+        if cause and cause.lacks and cause.name in written:
+            place = (cause.name.kind, cause.name.name, finding.position)  # a value that several services get
+            if not cause.written or place in told:
+                continue
+            told.add(place)
+            severity: Severity = "error" if cause.name in wrong else finding.severity
+            finding = replace(finding, severity=severity, cause=cause._replace(meant=tuple(meant[cause.name])))
+        kept.append(finding)
     return kept
 
 
-def _name(form: re.Pattern[str], finding: Finding, code: str) -> str | None:
-    match = form.match(finding.message) if finding.code == code else None
-    return match["name"] if match else None
+def _without_explained(found: list[Finding]) -> list[Finding]:
+    """Drop what another finding explains; of those that explain each other the first stays."""
+    explaining: dict[Name, list[int]] = {}
+    for number, finding in enumerate(found):
+        for name in finding.cause.meant if finding.cause else ():
+            explaining.setdefault(name, []).append(number)
+    gone: set[int] = set()
+    for number in reversed(range(len(found))):
+        cause = found[number].cause
+        if cause:
+            names = (cause.name, cause.name._replace(owner=""))
+            others = (other for name in names for other in explaining.get(name, ()))
+            if any(other != number and other not in gone for other in others):
+                gone.add(number)
+    return [finding for number, finding in enumerate(found) if number not in gone]

@@ -7,14 +7,16 @@ image is built or a session uploaded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
-from sconectl.findings import Finding, Severity
-from sconectl.manifest.faults import did_you_mean
+from sconectl.findings import Cause, Finding, Name, Severity
+from sconectl.manifest.faults import meaning, nearest
 from sconectl.manifest.near_misses import near_misses
 from sconectl.manifest.placeholders import expressions, replace_expressions, unsupported
+from sconectl.plan.naming import with_tag
+from sconectl.plan.secret_references import CERTIFICATE_NEEDS, CERTIFICATES
 from sconectl.plan.wiring import ServiceSecrets, WiringFault
 from sconectl.policy.placeholders import FORMATS, START, Placeholder, PlaceholderError, check, find, target_of
 from sconectl.yaml_tree import Document, Path, show_path
@@ -53,14 +55,15 @@ def check_placeholders(model: GenService, document: Document) -> list[Finding]:
     kinds |= {name: None for name in model.secrets.import_ if name not in kinds}
     declared = [variable.name for variable in model.environment.global_]
     findings: list[Finding] = []
+    image = with_tag(model.build.to)
     for path, text, only_text in _texts(model):
-        findings += _secrets(document, path, text, kinds, only_text=only_text)
+        findings += _secrets(document, path, text, kinds, image, only_text=only_text)
         findings += _template(document, path, text)
-        findings += _names(document, path, text, declared)
+        findings += _names(document, path, text, declared, image)
         findings += _near(document, path, text)
     for path, text in _secret_texts(model):
         findings += _template(document, path, text)
-        findings += _names(document, path, text, declared)
+        findings += _names(document, path, text, declared, image)
     return findings
 
 
@@ -88,6 +91,7 @@ def unusable_secrets(services: Mapping[str, ServiceSecrets]) -> list[WiringFault
         for text in secrets.texts:
             if START in text:
                 faults += _of_text(service, text, known, kinds)
+        faults += _of_certificates(service, secrets.defined, known)
     return list(dict.fromkeys(faults))
 
 
@@ -107,11 +111,25 @@ def _of_text(
             if error.rule != "P1":
                 yield WiringFault(service, name, f"is used wrongly: {error.message}", hint=_FORMAT_HINT)
             elif name in everywhere:
-                yield WiringFault(service, name, "is used, but not imported", (), hint=_IMPORT_HINT)
+                yield _lacking(service, name, "is used, but not imported", ())
             else:
-                yield WiringFault(
-                    service, name, "is used, but neither defined nor imported", tuple(known), hint=_IMPORT_HINT
-                )
+                yield _lacking(service, name, "is used, but neither defined nor imported", known)
+
+
+def _of_certificates(
+    service: str, defined: Mapping[str, Mapping[str, object]], known: Mapping[str, str | None]
+) -> Iterator[WiringFault]:
+    """Find certificates whose key or authority nobody knows."""
+    for entry in defined.values():
+        for field in CERTIFICATE_NEEDS if entry.get("kind") in CERTIFICATES else ():
+            name = entry.get(field)
+            if isinstance(name, str) and name not in known:
+                message = f"is the {field} of {entry['name']}, but neither defined nor imported"
+                yield _lacking(service, name, message, known)
+
+
+def _lacking(service: str, name: str, message: str, candidates: Iterable[str]) -> WiringFault:
+    return WiringFault(service, name, message, tuple(candidates), hint=_IMPORT_HINT, lacks="secret")
 
 
 def _meant(placeholder: Placeholder, known: Mapping[str, str | None]) -> str:
@@ -134,7 +152,7 @@ def _bound_later(text: str) -> str:
 
 
 def _secrets(
-    document: Document, path: Path, text: str, kinds: Mapping[str, str | None], *, only_text: bool
+    document: Document, path: Path, text: str, kinds: Mapping[str, str | None], image: str, *, only_text: bool
 ) -> Iterator[Finding]:
     if START not in text:
         return
@@ -153,11 +171,13 @@ def _secrets(
                 yield _finding("error", "SC1006", document, path, error.message)
                 continue
             name = _meant(placeholder, kinds)
-            hint = did_you_mean(name, kinds) or (
+            near = nearest(name, kinds)
+            hint = meaning(near) or (
                 "define the secret in this manifest, import it, or let the mesh give it with image_secrets"
             )
             message = f"the secret {name} is neither defined nor imported here"
-            yield _finding("warning", "SC1006", document, path, message, hint)
+            cause = Cause(Name("secret", image, name), written=True, meant=(Name("secret", image, near),))
+            yield _finding("warning", "SC1006", document, path, message, hint, cause)
 
 
 def _template(document: Document, path: Path, text: str) -> Iterator[Finding]:
@@ -175,14 +195,15 @@ def _near(document: Document, path: Path, text: str) -> Iterator[Finding]:
         yield _finding("error", "SC1015", document, path, message, hint)
 
 
-def _names(document: Document, path: Path, text: str, declared: list[str]) -> Iterator[Finding]:
+def _names(document: Document, path: Path, text: str, declared: list[str], image: str) -> Iterator[Finding]:
     """Find names that are probably misspelt: not declared, but much like a name that is."""
     for name in dict.fromkeys(expression.name for expression in expressions(text)):
         if name in declared or name in BUILT_IN or name.startswith(("cas.", "cas_")):
             continue
         if near := next((known for known in [*declared, *sorted(BUILT_IN)] if _is_misspelt(name, known)), ""):
             message = f"{{{{{name}}}}} is not among the global variables of this service"
-            yield _finding("warning", "SC1046", document, path, message, f"did you mean {near}? If not, declare it")
+            hint, cause = f"did you mean {near}? If not, declare it", Cause(Name("variable", image, name), written=True)
+            yield _finding("warning", "SC1046", document, path, message, hint, cause)
 
 
 def _is_misspelt(name: str, known: str) -> bool:
@@ -199,8 +220,16 @@ def _is_misspelt(name: str, known: str) -> bool:
     )
 
 
-def _finding(severity: Severity, code: str, document: Document, path: Path, message: str, hint: str = "") -> Finding:
-    return Finding(severity, code, document.position(path), show_path(path), message, hint)
+def _finding(
+    severity: Severity,
+    code: str,
+    document: Document,
+    path: Path,
+    message: str,
+    hint: str = "",
+    cause: Cause | None = None,
+) -> Finding:
+    return Finding(severity, code, document.position(path), show_path(path), message, hint, cause)
 
 
 def _texts(model: GenService) -> Iterator[tuple[Path, str, bool]]:

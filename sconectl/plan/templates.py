@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding, Position
+from sconectl.findings import Cause, Finding, Name, Position
 from sconectl.manifest.placeholders import Expression, bind_mesh, replace_expressions, unsupported
 from sconectl.manifest.variables import OWN_VALUES, fill_in
 from sconectl.yaml_tree import Document, Path, parse, show_path
@@ -109,11 +109,11 @@ class _Filler:
         text, missing = bind_mesh(expression.source, self._lookup)
         for name in missing:
             hint = f"give {name} a value in the section `global` of env"
-            self._fault(path, f"{{{{{name}}}}} has no value", hint)
+            self._fault(path, f"{{{{{name}}}}} has no value", hint, cause=Cause(Name("variable", "", name)))
         if not text and self._dollars and is_value_of_secret(path):
             self._fault(path, EMPTY.format(expression.name), EMPTY_HINT)
         return text
 
-    def _fault(self, path: Path, message: str, hint: str, code: str = "SC2006") -> None:
+    def _fault(self, path: Path, message: str, hint: str, code: str = "SC2006", cause: Cause | None = None) -> None:
         position = self._document.position(path)
-        self._faults.append(Finding("error", code, position, show_path(path), message, hint))
+        self._faults.append(Finding("error", code, position, show_path(path), message, hint, cause))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 _PRIVATE_USE = r"\$\$SCONE::{name}(?:\.key|:privatekey[a-z0-9:]*|:pkcs12-with-private-key)(?:\|[^$]*)?\$\$"
 
@@ -36,6 +36,8 @@ class WiringFault:
     message: str
     candidates: tuple[str, ...] = ()
     hint: str = "define it in a service manifest, or remove the import"
+    lacks: Literal["", "secret", "import"] = ""
+    """What the name is looked for as, if it stands for nothing: a secret in the service, or one of the whole mesh."""
 
 
 def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[str, Any]]], list[WiringFault]]:
@@ -56,7 +58,7 @@ def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[st
                 continue
             if name not in owners:
                 message = "is imported, but no service defines it"
-                faults.append(WiringFault(service, name, message, tuple(owners)))
+                faults.append(WiringFault(service, name, message, tuple(owners), lacks="import"))
                 continue
             sections[service].append(_import(services[owners[name]].session, name))
             importers[name].append(secrets.session)
