@@ -79,7 +79,7 @@ class SconifyRequest:
     cas: str
     command: str = ""
     protection: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    volumes: Sequence[Mapping[str, str]] = ()
+    volumes: Sequence[Mapping[str, Any]] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     copy_environment: bool = True
     secrets: str = ""

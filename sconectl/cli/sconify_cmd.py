@@ -148,7 +148,7 @@ def sconify_image(
     }
     if log:
         one_of("--log", log.lower(), _LEVELS)
-    chart_volumes = options.volumes_of(chart_volume or [])
+    chart_volumes = options.chart_volumes_of(chart_volume or [])
     request = SconifyRequest(
         source=source,
         to=to,

@@ -92,7 +92,12 @@ PlainFile = Annotated[Many, _option(_PROTECTION, "--plain-file", metavar="FILE",
 HostPath = Annotated[
     Many, _option(_PROTECTION, "--host-path", metavar="PATH,PATH", help="Leave to the host. (repeatable)")
 ]
-Volume = Annotated[Many, _option(_PROTECTION, "--volume", metavar="NAME:PATH", help="Encrypted volume. (repeatable)")]
+Volume = Annotated[
+    Many,
+    _option(
+        _PROTECTION, "--volume", metavar="NAME:PATH", help="Encrypted volume; :FROM or ::TO… behind it. (repeatable)"
+    ),
+]
 BinaryFs = Annotated[bool, _option(_PROTECTION, "--binary-fs", help="Measure all files, encrypt none.")]
 FsDir = Annotated[Many, _option(_PROTECTION, "--fs-dir", metavar="DIR", help="Measure. (repeatable)")]
 FsFile = Annotated[Many, _option(_PROTECTION, "--fs-file", metavar="FILE", help="Measure. (repeatable)")]
@@ -173,16 +178,47 @@ NoReplacement = Annotated[bool, _unlisted("--disable-replace-unsconifiable-binar
 Sconefile = Annotated[bool, _unlisted("--generate-sconefile")]
 
 
-def volumes_of(values: list[str]) -> list[dict[str, str]]:
-    """Return the volumes of --volume as a service manifest has them. Raises `UsageError`."""
+def volumes_of(values: list[str]) -> list[dict[str, Any]]:
+    """Return the volumes of --volume as a service manifest has them. Raises `UsageError`.
+
+    NAME:PATH:SESSION is a volume of that session, NAME:PATH::SESSION:… one that these sessions may use.
+    """
     found = []
     for value in values:
-        name, _, rest = value.partition(":")
-        path = rest.partition(":")[0]
-        if not name or not path.startswith("/"):
-            raise UsageError("--volume takes NAME:PATH[:FROM[:TO…]] with an absolute path")
-        found.append({"name": name, "path": path})
+        volume: dict[str, Any] = _volume("--volume", value)
+        match value.split(":")[2:]:
+            case []:
+                pass
+            case [str(owner)] if owner:
+                volume["import"] = {"session": owner}
+            case ["", *users] if users and all(users):
+                volume["export"] = [{"session": user} for user in users]
+            case _:
+                raise UsageError(
+                    f"--volume {value!a}: behind the path stands the session that the volume is taken from, or the "
+                    "sessions that may use it",
+                    hint="write NAME:PATH:FROM or NAME:PATH::TO:TO; a path has no colon",
+                )
+        found.append(volume)
     return found
+
+
+def chart_volumes_of(values: list[str]) -> list[dict[str, str]]:
+    """Return the volumes of --k8s-helm-volume. Raises `UsageError`."""
+    for value in values:
+        if value.count(":") > 1:
+            raise UsageError(
+                f"--k8s-helm-volume {value!a}: nothing can stand behind the path",
+                hint="write NAME:PATH; a path has no colon, at which Kubernetes can mount",
+            )
+    return [_volume("--k8s-helm-volume", value) for value in values]
+
+
+def _volume(option: str, value: str) -> dict[str, str]:
+    name, path = [*value.split(":"), ""][:2]
+    if not name or not path.startswith("/"):
+        raise UsageError(f"{option} {value!a}: expected NAME:PATH with an absolute path")
+    return {"name": name, "path": path}
 
 
 def size_within(option: str, text: str, least: int, most: int) -> str:

@@ -15,6 +15,8 @@ from pydantic_core import CoreSchema, core_schema
 from sconectl.cas_address import CAS_ADDRESS, PORT
 from sconectl.errors import InvalidInput
 from sconectl.manifest.faults import Unfit, did_you_mean
+from sconectl.manifest.near_misses import without_raw
+from sconectl.manifest.placeholders import without_marks
 from sconectl.yaml_tree import parse
 
 _SERVICE = re.compile(r"[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z")
@@ -111,11 +113,14 @@ def path_fault(value: str) -> tuple[str, str]:
 
 def _normal_path(value: str, given: ValidationInfo) -> str:
     fault, hint = path_fault(value)
+    if not fault and is_late(value) and not (given.context or {}).get(LITERAL_PATHS):
+        if is_late(without_raw(value)):
+            message = "expected a path without {{ and {%: they are filled in when the image is there already"
+            raise Unfit(message, "write the path itself; {% raw %}…{% endraw %} around such a name takes it as it is")
+        value = without_marks(value)
+        fault, hint = path_fault(value)
     if fault:
         raise Unfit(fault, hint)
-    if is_late(value) and not (given.context or {}).get(LITERAL_PATHS):
-        message = "expected a path without {{ and {%: they are filled in when the image is there already"
-        raise Unfit(message, "write the path itself; $NAME is filled in before")
     return posixpath.normpath("/" + value.lstrip("/"))
 
 
@@ -228,7 +233,8 @@ ImageReference = Annotated[
 HostAddress = Annotated[str, matching(_HOST, "the address of a CAS, like cas.example.org or cas.example.org:8081")]
 Url = Annotated[str, matching(_URL, "a URL that begins with https://")]
 AbsolutePath = Annotated[str, AfterValidator(_normal_path)]
-"""Any path that Linux allows and people can read. It is needed when an image is built, so that no `{{…}}` is in it."""
+"""Any path that Linux allows and people can read. It is needed when an image is built, so that no `{{…}}` of a mesh
+is in it; text between {% raw %} and {% endraw %} is taken as it is."""
 MountPath = Annotated[str, AfterValidator(_mount_path)]
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
 CommandLine = Annotated[str, AfterValidator(_command)]

@@ -30,7 +30,7 @@ NAME_HINT = "write {{name}}; text that is meant as it is stands between {% raw %
 def near_misses(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is nearly a placeholder in a text: what it nearly is, and what to write."""
     if "{" in text or "}" in text:
-        text = _without_raw(text)
+        text = without_raw(text)
     rest = _RIGHT.sub(" ", text)
     if _is_near(rest):
         yield "this is nearly a placeholder for a secret, and is none", PLACEHOLDER_HINT
@@ -38,7 +38,7 @@ def near_misses(text: str) -> Iterator[tuple[str, str]]:
         yield "this is nearly a {{name}}, and is none", NAME_HINT
 
 
-def _without_raw(text: str) -> str:
+def without_raw(text: str) -> str:
     """Return `text` without what stands between {% raw %} and {% endraw %}; a {% raw %} without an end is text."""
     kept, done, begin = [], 0, -1
     for mark in _RAW.finditer(text):

@@ -7,6 +7,7 @@ that a confidential image cannot have, and for images that cannot be built on.
 from __future__ import annotations
 
 import posixpath
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,6 +36,12 @@ def image_volumes(config: Mapping[str, Any]) -> tuple[str, ...]:
             "the image declares its root directory as a volume, so nothing in it can be protected",
             hint="make the image again without this VOLUME",
         )
+    for path in found:
+        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in path):
+            raise PlanImpossible(
+                f"the image declares a volume at {path!a}: paths have no control characters, and are UTF-8",
+                hint="make the image again with another VOLUME",
+            )
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: st
     world.close()
 
 
-def converted(world: World, *changes: str, links: str = "", kind: str = "sconify_image") -> Outcome:
+def converted(world: World, *changes: str, links: str = "", kind: str = "sconify_image", **build: object) -> Outcome:
     """Convert an image whose configuration has these `changes`; `links` are steps that make it."""
     source, target = world.image("native"), world.image("odd")
     import_image(source, {"bin/program": tiny_program(), "srv/data/file": b"1"}, *changes)
@@ -31,7 +31,7 @@ def converted(world: World, *changes: str, links: str = "", kind: str = "sconify
         context.mkdir(exist_ok=True)
         (context / "Dockerfile").write_text(f"FROM {world.base_image}\n{links}")
         must(docker("build", "-q", "-t", source, context))
-    about = {"name": "odd", "kind": kind, "from": source, "to": target, "command": "/bin/program"}
+    about = {"name": "odd", "kind": kind, "from": source, "to": target, "command": "/bin/program", **build}
     if links:
         about["command"] = "/bin/true"
     file = world.root / "service.yaml"
@@ -68,9 +68,16 @@ def refused(outcome: Outcome, code: int, words: str) -> None:
 
 def test_what_cannot_be_is_refused_in_its_own_words(odd: World) -> None:
     refused(converted(odd, 'VOLUME ["/"]'), 4, "root directory as a volume")
+    refused(converted(odd, r'VOLUME ["/a\nb"]'), 4, r"declares a volume at '/a\nb': paths have no control characters")
     refused(
         converted(odd, "ONBUILD RUN touch /evil", kind="python"), 4, "ONBUILD triggers, which would run in the build"
     )
+
+
+def test_a_path_that_looks_like_a_template(odd: World) -> None:
+    must(converted(odd, host_paths=["/{% raw %}{{namespace}}{% endraw %}/cache", "/{% raw %}{% if %}{% endraw %}"]))
+    assert {"/{{namespace}}/cache", "/{% if %}"} <= outside(odd)
+    refused(converted(odd, host_paths=["/{{namespace}}/cache"]), 3, "{% raw %}…{% endraw %} around such a name")
 
 
 PROGRAM = 'printf "%s|%s|%s" "$(/bin/busybox pwd)" "$(/bin/busybox cat "$1")" "$2"'

@@ -16,7 +16,10 @@ from sconectl.manifest.genservice import GenService
 from sconectl.manifest.mesh import Mesh
 from sconectl.manifest.placeholders import bind_mesh
 from sconectl.manifest.reader import read_document, read_manifest
+from sconectl.yaml_text import dump
 from sconectl.yaml_tree import Document, parse
+
+from .forms import SERVICE, with_field
 
 SECRET = "hunter2-Zx9"
 
@@ -540,3 +543,38 @@ def test_a_variable_is_named_only_where_it_is_no_piece_of_a_password(value: str,
     text = WITHOUT_ENVIRONMENT + f'environment: {{local: [{{name: P, value: "{value}"}}]}}\n'
     (error,) = faults(text)
     assert ("HUNTER2" in str(error)) is named
+
+
+RAW, END = "{% raw %}", "{% endraw %}"
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        (f"/{RAW}{{{{name}}}}{END}", "/{{name}}"), (f"/a/{RAW}{{%{END}/b", "/a/{%/b"), (f"/{RAW}{{{{{END}x", "/{{x"),
+        (f"/{RAW}a{END}", "/a"), (f"/{RAW}{{{{a}}}}{END}-{{#{RAW}{{{{b}}}}{END}", "/{{a}}-{#{{b}}"), ("/a{b}", "/a{b}"),
+        (f"/{RAW}{RAW}{END}", f"/{RAW}"), (f"/{RAW}//./{{{{x}}}}/{END}", "/{{x}}"),
+    ],
+)  # fmt: skip
+def test_a_path_that_looks_like_a_template(written: str, path: str) -> None:
+    lists = ("dirs", "plains", "host_paths", "fs_dirs", "fs_files", "plain_files")
+    model = service(dump(with_field(SERVICE, ("build", "pwd"), written)))
+    assert model.build.pwd == path
+    for name in lists:
+        model = service(dump(with_field(SERVICE, ("build", name), [written])))
+        assert getattr(model.build, name) == (path,)
+    assert service(dump(with_field(SERVICE, ("injection_files", 0, "path"), written))).injection_files[0].path == path
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("/{{name}}", "without {{"), (f"/{RAW}x{END}{{{{name}}}}", "without {{"), (f"/{RAW}{{{{x}}}}", "without {{"),
+        (f"/{END}", "without {{"), (f"/{RAW}{END}{END}", "without {{"), (f"/{RAW}../x{END}", "without .."),
+        (f"/{RAW}.{END}./x", "without .."), (f"{RAW}/x{END}", "begin with /"),
+    ],
+)  # fmt: skip
+def test_what_is_no_path_between_marks(written: str, said: str) -> None:
+    (finding,) = faults(dump(with_field(SERVICE, ("build", "pwd"), written)))
+    assert finding.path == "build.pwd"
+    assert said in f"{finding.message} {finding.hint}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 import pytest
 from fakes.roots import Content, MemoryRoot
@@ -26,7 +27,7 @@ from sconectl.toolchains.native_places import (
     ("written", "found"),
     [
         ("rel/x", "/rel/x"), ("/a/", "/a"), ("//a", "/a"), ("/a/../b", "/b"), ("./x", "/x"), ("../x", "/x"),
-        ("/a b", "/a b"), ("/ünï", "/ünï"), ("/a\nb", "/a\nb"), ("/{{x}}$#", "/{{x}}$#"),
+        ("/a b", "/a b"), ("/ünï", "/ünï"), ("/{{x}}$#", "/{{x}}$#"),
         ("/" + "n" * 255, "/" + "n" * 255),
     ],
 )  # fmt: skip
@@ -44,6 +45,9 @@ def test_any_path_becomes_an_absolute_one(text: str) -> None:
     if pwd == "/":
         with pytest.raises(PlanImpossible, match="root directory as a volume"):
             image_volumes({"Volumes": {text: {}}})
+    elif re.search(r"[\x00-\x1f\x7f-\x9f]", pwd):
+        with pytest.raises(PlanImpossible, match=r"declares a volume at .*control characters"):
+            image_volumes({"Volumes": {"/fine": {}, text: {}}})
     else:
         assert image_volumes({"Volumes": {text: None}}) == (pwd,)
 
