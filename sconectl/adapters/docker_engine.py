@@ -257,7 +257,7 @@ class DockerEngine:
             answer = follow(self._api.push(repository, tag=tag, stream=True, decode=True), progress)
         if answer.failure:
             hint = hint_for(answer.failure, registry)
-            rest = "the image is built: the next run only pushes it, and --no-push keeps it local"
+            rest = "the image is built, and the next run only pushes it"
             message = f"{reference} could not be pushed: {answer.failure}"
             raise BuildFailed(message, hint=f"{hint}; {rest}" if hint else rest)
         return answer.digest

@@ -61,7 +61,8 @@ def listen(host: str, port: int, limits: Limits = DEFAULT) -> CountingListener:
             raise
     except OSError as error:
         raise CasError(
-            f"cannot listen on {address}: {error.strerror}", hint="choose another address with --listen HOST:PORT"
+            f"cannot listen on {address}: {error.strerror}",
+            hint="choose another address: sconectl cas serve --listen HOST:PORT",
         ) from error
     return server
 

@@ -15,7 +15,7 @@ _HINTS = {
     401: "the CAS got no client certificate; check the cas-config directory",
     404: "check the name; a predecessor can only be given for a session that exists",
     413: "make the session smaller, for example by splitting it",
-    429: "wait as long as it says; whoever runs the CAS can raise its --limit stored-bytes-per-address",
+    429: "wait as long as it says, or ask whoever runs the CAS (sconectl cas serve --limit stored-bytes-per-address)",
     500: "the log of the CAS says more; try again later",
     503: "the log of the CAS says more; try again later",
     507: "free space on the machine of the CAS",

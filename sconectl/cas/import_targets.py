@@ -29,12 +29,16 @@ class ImportTargets:
     def check(self, address: str) -> None:
         """Raise `OSError` if the CAS at `address` (host:port, normal form) may not be asked."""
         if self.listed is not None and address not in self.listed:
-            raise PermissionError("whoever runs this CAS does not allow to ask that one (cas serve --import-from)")
+            raise PermissionError(
+                "whoever runs this CAS does not allow to ask that one (sconectl cas serve --import-from)"
+            )
 
     def check_number(self, number: str) -> None:
         """Raise `OSError` if no connection may be made to an IP address, which a name stands for at this moment."""
         if self.listed is None and _never_a_cas(ipaddress.ip_address(number)):
-            raise PermissionError(f"no CAS is asked at the address {number}, unless cas serve --import-from names it")
+            raise PermissionError(
+                f"no CAS is asked at the address {number}, unless sconectl cas serve --import-from names it"
+            )
 
 
 EVERYWHERE = ImportTargets()

@@ -95,7 +95,11 @@ def _revealed(model: Mesh) -> Iterator[tuple[str, Path, str]]:
 def _of_service(model: GenService) -> Iterator[tuple[Path, str, str]]:
     build = model.build
     if build.volumes:
-        yield ("build", "volumes"), "protecting volumes", "keep data in `dirs`, or in memory, with --toolchain sim"
+        yield (
+            ("build", "volumes"),
+            "protecting volumes",
+            "keep data in `dirs`, or in memory, while the toolchain is sim",
+        )
     if build.gen_policy:
         yield ("build", "gen_policy"), "replacing the policy template", "use services[].image_policy of the mesh"
 

@@ -97,7 +97,7 @@ def simulation_limits(given: MeshInput, services: Sequence[BoundService]) -> Ite
     simulated = [service for service in services if service.facts.toolchain == "sim"]
     if given.mesh.policy.maa and simulated:
         message = "Azure attests hardware, and the images are protected by the toolchain sim"
-        yield given.remark(("policy", "maa"), "SC2001", message, "leave it out while you use --toolchain sim")
+        yield given.remark(("policy", "maa"), "SC2001", message, "leave it out while the toolchain is sim")
     for service in simulated:
         if service.volumes.declared:
             message = f"the image of {service.name} has volumes, which the toolchain sim cannot protect in this version"
