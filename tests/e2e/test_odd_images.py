@@ -56,7 +56,7 @@ def test_a_volume_that_is_a_link(odd: World) -> None:
     must(converted(odd, links='RUN mkdir -p /srv/real && ln -s srv/real /data\nVOLUME ["/data"]\n'))
     assert "/srv/real" in outside(odd) and "/data" not in outside(odd)
     # The launcher looks at its files before it asks for its configuration: a volume in the right place is no change.
-    container = odd.create(odd.image("odd"), config_id="nobody/odd/odd")
+    container = odd.create(odd.image("odd"), config_id="nobody/odd/odd", SCONE_ATTEST_TIMEOUT="1")
     must(docker("start", container))
     code, log = odd.finish(container)
     assert code != 0 and "changed after it was built" not in log and "mount" not in log, log
@@ -69,6 +69,9 @@ def refused(outcome: Outcome, code: int, words: str) -> None:
 def test_what_cannot_be_is_refused_in_its_own_words(odd: World) -> None:
     refused(converted(odd, 'VOLUME ["/"]'), 4, "root directory as a volume")
     refused(converted(odd, r'VOLUME ["/a\nb"]'), 4, r"declares a volume at '/a\nb': paths have no control characters")
+
+
+def test_triggers_of_the_base_image_are_refused(odd: World) -> None:
     refused(
         converted(odd, "ONBUILD RUN touch /evil", kind="python"), 4, "ONBUILD triggers, which would run in the build"
     )
