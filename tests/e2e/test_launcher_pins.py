@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,54 @@ from sconectl.adapters.docker_engine import DockerEngine
 from sconectl.errors import BuildFailed
 from sconectl.toolchains import launcher_bundle
 from sconectl.toolchains.native_build import BuildEnvironment
+
+from .world import World, docker, gateway, must
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    """A package index with wheels of somebody else, of the very versions that are pinned."""
+    for name, version in re.findall(r"^([a-z]+)==([0-9.]+)", launcher_bundle.REQUIREMENTS, re.MULTILINE):
+        folder, about = tmp_path / "index" / name, f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}/__init__.py", "STOLEN = True\n")
+            wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{about}/RECORD", "")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "index"))
+    with ThreadingHTTPServer((gateway(), 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://{gateway()}:{server.server_port}"
+        server.shutdown()
+
+
+def test_wheels_of_another_index_do_not_get_into_the_launcher(
+    tmp_path: Path, base_image: str, ca_bundle: str, index: str
+) -> None:
+    """Whoever made the base image says where pip looks for packages."""
+    world = World(tmp_path / "world", base_image, ca_bundle, cache=tmp_path / "cache")
+    world.root.mkdir()
+    world.configure()
+    base = world.image("elsewhere")
+    (world.root / "Dockerfile").write_text(
+        f"FROM {base_image}\nENV PIP_INDEX_URL={index} PIP_TRUSTED_HOST={gateway()}\n"
+    )
+    must(docker("build", "-q", "-t", base, world.root))
+    (world.root / "a.py").write_text("print('a')\n")
+    about = {"name": "a", "kind": "python", "from": base, "to": world.image("a"), "command": "python3 a.py"}
+    document = {"apiVersion": "scone/5.8", "kind": "genservice", "environment": {}}
+    file = world.root / "service.yaml"
+    file.write_text(json.dumps({**document, "build": {**about, "copy": ["a.py"], "pwd": "/app"}}))
+    (world.root / "sconectl.toml").write_text(
+        (world.root / "sconectl.toml").read_text().replace(base_image, base)  # the launcher is made in this one
+    )
+    try:
+        done = world.sconectl("apply", "-v", "-f", file, "-n", "--cas", "local")
+        assert done.code == 5 and "DO NOT MATCH THE HASHES" in done.text, done.text
+        assert docker("inspect", world.image("a")).code != 0
+    finally:
+        world.close()
 
 
 @pytest.mark.parametrize(
