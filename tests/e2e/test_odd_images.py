@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ def test_a_volume_that_is_a_link(odd: World) -> None:
     must(docker("start", container))
     code, log = odd.finish(container)
     assert code != 0 and "changed after it was built" not in log and "mount" not in log, log
+
+
+def test_a_changed_cache_is_not_believed(odd: World) -> None:
+    """What is remembered of a layer would go into the measurement."""
+
+    def measured() -> str:
+        must(converted(odd))
+        return str(json.loads((odd.target / "images" / "odd.json").read_text())["facts"]["measurement"])
+
+    assert odd.cache
+    first, program = measured(), sha256(tiny_program()).hexdigest().encode()
+    indexes = [file for file in odd.cache.rglob("layers/*.json") if program in file.read_bytes()]
+    assert indexes  # else nothing is attacked
+    for file in indexes:
+        file.write_bytes(file.read_bytes().replace(program, sha256(b"another program").hexdigest().encode()))
+    (odd.target / "images" / "odd.json").unlink()
+    assert measured() == first
 
 
 def refused(outcome: Outcome, code: int, words: str) -> None:
