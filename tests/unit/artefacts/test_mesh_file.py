@@ -187,7 +187,8 @@ def test_the_same_again_changes_nothing() -> None:
     assert written(once, GLOBAL, WEB) == once
 
 
-VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30) | st.text(
+# Values are written as they are given, so that $NAME would be a variable: who writes a text escapes it before.
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0$"), max_size=30) | st.text(
     " \n|->+#:'\"{a", max_size=12
 )
 
