@@ -30,12 +30,12 @@ from typing import BinaryIO, cast
 from tree import FILES, SIZE, make_tree
 
 from sconectl.adapters.docker_engine import DockerEngine
+from sconectl.image.build.native_build import BuildEnvironment
+from sconectl.image.layers.image_archive import image_archive, image_config
+from sconectl.image.layers.layer_rewrite import BuildTime
+from sconectl.image.layers.saved_image import open_native
 from sconectl.ports import BASE_ARGUMENT, ImageInfo
-from sconectl.toolchains.image_archive import image_archive, image_config
 from sconectl.toolchains.launcher_bundle import obtain_bundle
-from sconectl.toolchains.layer_rewrite import BuildTime
-from sconectl.toolchains.native_build import BuildEnvironment
-from sconectl.toolchains.saved_image import open_native
 from sconectl.toolchains.sim import Assembly, Protection, protect
 
 GOAL = 2.0

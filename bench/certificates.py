@@ -18,10 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sconectl.cas import certificates, generate, x509_secrets
-from sconectl.cas.certificates import Authority
-from sconectl.cas.values import Value, secrets_for
-from sconectl.policy.model import Secret, Session, parse_session
+from sconectl.cas.keys import certificates
+from sconectl.cas.keys.certificates import Authority
+from sconectl.cas.secrets import generate, x509_secrets
+from sconectl.cas.secrets.values import Value, secrets_for
+from sconectl.policy.reading import Secret, Session, parse_session
 
 GOAL = 0.5
 ROUNDS, EACH = 21, 200

@@ -18,7 +18,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from sconectl.plan.facts import BuildRecord, Fspf, ImageFacts, Injected, Protected, SecretFacts, Variable, Variables
+from sconectl.plan.facts.image_facts import (
+    BuildRecord,
+    Fspf,
+    ImageFacts,
+    Injected,
+    Protected,
+    SecretFacts,
+    Variable,
+    Variables,
+)
 
 HELM_GOAL, GROWTH_GOAL, MEMORY_GOAL = 1.0, 14, 600
 SCONECTL = Path(sys.executable).with_name("sconectl")

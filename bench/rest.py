@@ -72,10 +72,10 @@ def serve_echo(directory: Path) -> None:
     from starlette.routing import Route
 
     from sconectl.cas import daemon
-    from sconectl.cas.https import HttpsServer
-    from sconectl.cas.keys import load_or_create
-    from sconectl.cas.limits import DEFAULT
-    from sconectl.cas.tls import server_context
+    from sconectl.cas.bounds.limits import DEFAULT
+    from sconectl.cas.http.https import HttpsServer
+    from sconectl.cas.http.tls import server_context
+    from sconectl.cas.keys.cas_keys import load_or_create
 
     answer = json.loads(ECHO)
 
@@ -111,7 +111,7 @@ class Client:
 
 
 def connect(port: int, config: Path) -> Client:
-    from sconectl.cas.identity import CasConfig
+    from sconectl.cas.client.identity import CasConfig
 
     identity = CasConfig(config).identity()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

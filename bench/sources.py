@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tree import FILES, SIZE, make_tree
 
-from sconectl.apply.source_digest import copied_digest
-from sconectl.apply.sources import find_copied
-from sconectl.yaml_tree import parse
+from sconectl.apply.sources.source_digest import copied_digest
+from sconectl.apply.sources.sources import find_copied
+from sconectl.text.yaml_tree import parse
 
 CHECK_GOAL = 2.5
 HASH_GOAL = 0.65

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sconectl.findings import Finding
+from sconectl.text.findings import Finding
 
 
 class SconectlError(Exception):

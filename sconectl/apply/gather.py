@@ -13,12 +13,12 @@ from typing import Any
 from sconectl.apply.image_sessions import read_facts
 from sconectl.apply.records import json_mapping
 from sconectl.errors import BuildFailed, CasError, LocalFault, PlanImpossible
-from sconectl.findings import Finding
-from sconectl.manifest.mesh import Mesh
-from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
-from sconectl.plan.naming import with_tag
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
+from sconectl.plan.facts.naming import with_tag
 from sconectl.ports import ImageEngine, Registry, SessionStore
-from sconectl.yaml_tree import Document, show_path
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Document, show_path
 
 
 @dataclass(frozen=True)

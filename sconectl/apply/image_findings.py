@@ -10,17 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sconectl.apply.native import NativeSources
 from sconectl.errors import BuildFailed, PlanImpossible
-from sconectl.findings import Finding, Severity
-from sconectl.plan.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
-from sconectl.plan.service import ServicePlan
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree
+from sconectl.image.program.program_check import check_program
+from sconectl.image.settings.carried import carried
+from sconectl.image.settings.image_user import ROOT, image_user, why_out_of_reach
+from sconectl.image.settings.native_environment import native_environment
+from sconectl.plan.service.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
+from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
-from sconectl.toolchains.carried import carried
-from sconectl.toolchains.image_user import ROOT, image_user, why_out_of_reach
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.native_environment import native_environment
-from sconectl.toolchains.program_check import check_program
-from sconectl.toolchains.root_tree import RootTree
-from sconectl.yaml_tree import Document, Path, show_path
+from sconectl.text.findings import Finding, Severity
+from sconectl.text.yaml_tree import Document, Path, show_path
 
 CODE = "SC1008"
 _SHOWN = 3
@@ -184,7 +184,7 @@ def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fa
         native_environment(info.config, tree)
     except PlanImpossible as error:
         yield "error", ("build", "from"), error.message, error.hint
-    for line in carried(info.config, tree, pwd=plan.pwd, sealed=plan.sealed).left_out:
+    for line in carried(info.config, tree, pwd=plan.pwd, sealed=plan.sealed, ask_health=()).left_out:
         yield "warning", ("build", "from"), line, ""
     where: Path = ("build", "command")
     try:

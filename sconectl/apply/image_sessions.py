@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from sconectl.apply.sessions import Uploaded, merged, put_session
 from sconectl.artefacts.session import image_session
 from sconectl.errors import PlanImpossible
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.mesh import IMAGE_KEY_SECRET, KeyShare
-from sconectl.plan.naming import without_tag
-from sconectl.policy.model import Session, parse_session
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.facts.naming import without_tag
+from sconectl.plan.mesh.mesh import IMAGE_KEY_SECRET, KeyShare
+from sconectl.policy.reading import Session, parse_session
 from sconectl.ports import Keys, SessionStore
 
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sconectl.apply.local_layers import Layers
 from sconectl.errors import BuildFailed, PlanImpossible
-from sconectl.plan.facts import LABEL, Fspf, Signer
-from sconectl.plan.protection import CONTAINER_RUNTIMES, LAUNCHER_ROOT, default_rules
+from sconectl.plan.facts.image_facts import LABEL, Fspf, Signer
+from sconectl.plan.service.protection import CONTAINER_RUNTIMES, LAUNCHER_ROOT, default_rules
 from sconectl.ports import ImageEngine, ImageInfo, Registry
 
 _MAX_LABEL = 4 << 20

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sconectl.apply.work_directory import work_directory
+from sconectl.image.layers.layer_cache import LayerCache
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree, merge
+from sconectl.image.layers.saved_image import open_native
 from sconectl.ports import ImageEngine, ImageInfo
-from sconectl.toolchains.layer_cache import LayerCache
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.root_tree import RootTree, merge
-from sconectl.toolchains.saved_image import open_native
 
 Layers = Sequence[tuple[str, Sequence[Member]]]
 """Digest (64 hex digits) and members of each layer, the lowest first."""

@@ -15,22 +15,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from sconectl.apply.requirements import Requirements, read_requirements
 from sconectl.apply.signing import read_signing_key, refuse_copied_key
-from sconectl.apply.source_digest import copied_digest
-from sconectl.apply.sources import CopiedTree, find_copied
-from sconectl.apply.wheels import obtain_wheels
+from sconectl.apply.sources.requirements import Requirements, read_requirements
+from sconectl.apply.sources.source_digest import copied_digest
+from sconectl.apply.sources.sources import CopiedTree, find_copied
+from sconectl.apply.sources.wheels import obtain_wheels
 from sconectl.errors import BuildFailed, PlanImpossible
-from sconectl.findings import Finding
-from sconectl.plan.base_images import is_java
-from sconectl.plan.class_path import with_class_path
-from sconectl.plan.naming import native_image_name
-from sconectl.plan.service import ServicePlan
+from sconectl.image.build.native_build import BuildEnvironment, CopiedFile, NativeContent, Wheel, native_context
+from sconectl.image.build.source_files import show_name
+from sconectl.plan.facts.naming import native_image_name
+from sconectl.plan.service.base_images import is_java
+from sconectl.plan.service.class_path import with_class_path
+from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageEngine, ImageInfo, Progress
-from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile, NativeContent, Wheel, native_context
-from sconectl.toolchains.source_files import show_name
-from sconectl.yaml_tree import Document, show_path
-from sconectl.yaml_tree import Path as FieldPath
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Path as FieldPath
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sconectl.errors import UsageError
-from sconectl.plan.facts import BuildRecord, is_of_another_version
+from sconectl.plan.facts.image_facts import BuildRecord, is_of_another_version
 from sconectl.regular_files import first_bytes
 
 MAX_BYTES = 64 << 20  # of one record

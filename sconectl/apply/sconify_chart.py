@@ -15,7 +15,7 @@ from typing import Any
 from sconectl import assets
 from sconectl.artefacts.chart import render_chart
 from sconectl.errors import UsageError
-from sconectl.plan.mesh import MeshPlan
+from sconectl.plan.mesh.mesh import MeshPlan
 
 WORKLOADS = ("deployment", "statefulset", "daemonset", "job")
 _DEPLOYMENT = "templates/deployment.yaml"

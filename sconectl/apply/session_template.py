@@ -16,13 +16,13 @@ from typing import Any
 
 from sconectl.artefacts.session import session_text
 from sconectl.errors import InvalidInput, PlanImpossible
-from sconectl.findings import Finding, Position
-from sconectl.plan.attestation import false_mode, with_mode
-from sconectl.plan.literals import HOST_VARIABLE, literal_secrets
-from sconectl.plan.mesh import FSPF_SECRET
-from sconectl.policy.features import lowest_version
-from sconectl.policy.model import parse_session
-from sconectl.yaml_tree import parse
+from sconectl.plan.mesh.attestation import false_mode, with_mode
+from sconectl.plan.mesh.mesh import FSPF_SECRET
+from sconectl.plan.values.literals import HOST_VARIABLE, literal_secrets
+from sconectl.policy.reading import parse_session
+from sconectl.policy.written.features import lowest_version
+from sconectl.text.findings import Finding, Position
+from sconectl.text.yaml_tree import parse
 
 VARIABLES = (
     "CMD", "ENVVARS", "INJECTED_FILES", "MRENCLAVE", "NAMESPACE", "SCONE_FSPF_KEY", "SCONE_FSPF_TAG", "SECRETS",

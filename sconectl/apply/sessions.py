@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
-from sconectl.policy.canonical import same_content
-from sconectl.policy.diff import differences
-from sconectl.policy.model import parse_session
+from sconectl.policy.diff.diff import differences
+from sconectl.policy.reading import parse_session
+from sconectl.policy.written.canonical import same_content
 from sconectl.ports import SessionStore
 
 

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 from sconectl.artefacts.policy_resources import policy_resource
 from sconectl.artefacts.session import session_text
 from sconectl.errors import BuildFailed, CasError
-from sconectl.plan.mesh import MeshPlan, SessionPlan
-from sconectl.plan.mesh_input import ENCRYPTED_MODES, cas_host
-from sconectl.policy.canonical import session_hash
-from sconectl.policy.model import parse_session
+from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan
+from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, cas_host
+from sconectl.policy.reading import parse_session
 from sconectl.policy.signed import (
     EncryptedSession,
     SignedError,
@@ -32,6 +31,7 @@ from sconectl.policy.signed import (
     message_to_sign,
     signer_of,
 )
+from sconectl.policy.written.canonical import session_hash
 from sconectl.ports import Workspace
 
 if TYPE_CHECKING:

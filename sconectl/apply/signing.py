@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sconectl.errors import PlanImpossible, Refused, UsageError
-from sconectl.findings import Finding
 from sconectl.protect.signature import BadKey, load_key
-from sconectl.yaml_tree import Document, show_path
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Document, show_path
 
 _MAX_SIZE = 1 << 16
 _FIELD = ("build", "signature", "key")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from sconectl.apply.image_sessions import read_facts
 from sconectl.apply.inspect import Label, find_image, read_label
 from sconectl.errors import BuildFailed, CasError, PlanImpossible
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.naming import image_session_name
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.facts.naming import image_session_name
 from sconectl.ports import ImageEngine, Registry, SessionStore
 
 TOOLCHAIN = "sim"

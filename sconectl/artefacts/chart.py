@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sconectl import assets, yaml_text
+from sconectl import assets
 from sconectl.errors import PlanImpossible, Refused
-from sconectl.plan.chart_plan import ChartPlan, ChartService
-from sconectl.plan.own_chart import OwnChart
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.own_chart import OwnChart
+from sconectl.text import yaml_text
 
 CHART_VERSION = "0.1.0"
 SGX_RESOURCE = "sgx.intel.com/enclave"

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sconectl import yaml_text
 from sconectl.artefacts.chart import CHART_VERSION, chart_values, image_tag
-from sconectl.plan.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.text import yaml_text
 
 MANAGER = "sconectl"
 _LONGEST_NAME = 63

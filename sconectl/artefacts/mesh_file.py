@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sconectl import yaml_text
 from sconectl.errors import InvalidInput
-from sconectl.plan.variables import Entry, Section
-from sconectl.yaml_tree import Document, Path, lines_of, parse
+from sconectl.plan.values.variables import Entry, Section
+from sconectl.text import yaml_text
+from sconectl.text.yaml_tree import Document, Path, lines_of, parse
 
 
 def mesh_file(document: Document, sections: Sequence[Section]) -> str:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sconectl import assets, yaml_text
+from sconectl import assets
 from sconectl.policy.signed import EncryptedSession, SignedSession
+from sconectl.text import yaml_text
 
 API_VERSION = "cas.scone.cloud/v1beta1"
 _DEFAULT_PORT = ":8081"

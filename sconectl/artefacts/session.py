@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sconectl import yaml_text
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.mesh import IMAGE_KEY_SECRET, MeshPlan, with_version
-from sconectl.policy.session_variables import escape_all
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.mesh.mesh import IMAGE_KEY_SECRET, MeshPlan, with_version
+from sconectl.policy.written.session_variables import escape_all
+from sconectl.text import yaml_text
 
 _COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor`. Do not edit."
 _DOLLARS = "A `$` in front of a name is written `$$` here, as in every session file: it begins no variable."

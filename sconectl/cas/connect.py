@@ -34,9 +34,9 @@ def connect(
     Raises `Refused` if SCONECTL_REQUIRE demands hardware, `UsageError` for unknown flags, `CasUnreachable`,
     `CasNotTrusted` and other `CasError`s.
     """
-    from sconectl.cas.identity import CasConfig
-    from sconectl.cas.tolerance import judge, parse
-    from sconectl.cas.trust import own_evidence
+    from sconectl.cas.client.identity import CasConfig
+    from sconectl.cas.client.tolerance import judge, parse
+    from sconectl.cas.client.trust import own_evidence
 
     demanded = parse(tolerance or "")
     refuse_simulation(cas_url)  # nothing else can be identified in this version
@@ -56,7 +56,7 @@ def connect(
                 hint="correct the attestation flags (`tolerance`), or use the CAS that they describe",
             )
         return local
-    from sconectl.cas.client import HttpCas
+    from sconectl.cas.client.client import HttpCas
 
     store = HttpCas(cas_url, config, cas_key=cas_key, tolerance=demanded, notify=notify)
     if notify is not None:

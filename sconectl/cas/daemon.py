@@ -22,18 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sconectl.cas.exclusive import Running, writer
-from sconectl.cas.exclusive import status as status
+from sconectl.cas.bounds.limits import DEFAULT, Limits
+from sconectl.cas.disk.exclusive import Running, writer
+from sconectl.cas.disk.exclusive import status as status
+from sconectl.cas.disk.private_files import private_directory
+from sconectl.cas.http.listener import CountingListener
 from sconectl.cas.isolated import environment, isolated
-from sconectl.cas.limits import DEFAULT, Limits
-from sconectl.cas.listener import CountingListener
-from sconectl.cas.private_files import private_directory
 from sconectl.errors import CasError
 
 if TYPE_CHECKING:
-    from sconectl.cas.https import HttpsServer
-    from sconectl.cas.served import ServedCas
-    from sconectl.cas.service import EmbeddedCas
+    from sconectl.cas.embedded import EmbeddedCas
+    from sconectl.cas.http.https import HttpsServer
+    from sconectl.cas.http.served import ServedCas
 
 LOG_FILE = "server.log"
 _START_SECONDS = 30.0
@@ -74,7 +74,7 @@ def show_address(host: str, port: int) -> str:
 
 def build_server(cas: ServedCas, host: str, limits: Limits = DEFAULT) -> HttpsServer:
     """Return the HTTPS server for `cas`, reachable under `host` too; it runs with `server.run(sockets=[…])`."""
-    from sconectl.cas import https
+    from sconectl.cas.http import https
 
     return https.build_server(cas, _names(host), limits)
 
@@ -105,9 +105,9 @@ def serve(
     """
     private_directory(directory)
     with writer(directory) as own, contextlib.closing(listen(host, port, limits)) as server_socket:
-        from sconectl.cas import https
-        from sconectl.cas.server_log import log_to
-        from sconectl.cas.service import EmbeddedCas
+        from sconectl.cas.embedded import EmbeddedCas
+        from sconectl.cas.http import https
+        from sconectl.cas.http.server_log import log_to
 
         log_to(sys.stderr, limits)
         with contextlib.closing(EmbeddedCas(directory, anchor=anchor, limits=limits)) as cas:

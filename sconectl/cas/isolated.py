@@ -10,7 +10,7 @@ import site
 import sys
 from pathlib import Path
 
-from sconectl.cas.master_key import VARIABLE
+from sconectl.cas.keys.master_key import VARIABLE
 
 
 def isolated(program: str, *arguments: str | Path) -> list[str]:

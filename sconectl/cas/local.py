@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from sconectl.cas import daemon
-from sconectl.cas.access import Principal
-from sconectl.cas.client import HttpCas
-from sconectl.cas.exclusive import writer
-from sconectl.cas.explained import refused
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.keys import load_or_create
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.explained import refused
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.disk.exclusive import writer
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.keys.cas_keys import load_or_create
+from sconectl.cas.sessions.access import Principal
 from sconectl.ports import StoredSession
 
 ADDRESS = "local"

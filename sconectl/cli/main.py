@@ -39,13 +39,13 @@ def _sconectl() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(f"sconectl {sconectl.__version__}", flush=True)
         return
-    from sconectl.cli.commands import app
+    from sconectl.cli.command_table import app
 
     app()
 
 
 def _sconify_image() -> None:
-    from sconectl.cli.commands import single
+    from sconectl.cli.command_table import single
 
     if len(sys.argv) == 1:
         sys.argv.append("--help")
@@ -108,7 +108,7 @@ def _bounded(program: Callable[[], None]) -> None:
     try:
         program()
     except KeyboardInterrupt:
-        from sconectl.cli.console import note
+        from sconectl.cli.output.console import note
 
         note("interrupted; run the command again to finish")
         sys.exit(130)
@@ -118,7 +118,7 @@ def _bounded(program: Callable[[], None]) -> None:
 
 def _report(error: Exception) -> int:
     """Show an error and return its exit code. Raises it again if it is none that a user can cause."""
-    from sconectl.cli.console import show_error
+    from sconectl.cli.output.console import show_error
     from sconectl.errors import BuildFailed, SconectlError
 
     if isinstance(error, OSError):  # a full disk, missing rights: nothing that a traceback would explain better

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from sconectl.image.build.native_build import BuildEnvironment
     from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
-    from sconectl.toolchains.native_build import BuildEnvironment
 
 MAX_BUNDLE = 16 << 20  # bytes of a file of certificates
 _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
@@ -84,7 +84,7 @@ class Wiring:
     @cached_property
     def signing_key(self) -> Ed25519PrivateKey:
         """The key that signs sessions, made on first use."""
-        from sconectl.cas.identity import CasConfig
+        from sconectl.cas.client.identity import CasConfig
 
         return CasConfig(self._cas_config).signing_key()
 
@@ -114,7 +114,7 @@ class Wiring:
 
 def build_environment(ca_bundle: str) -> BuildEnvironment:
     """Return what build steps need: the configured CA bundle, else the one this machine's tools are told to use."""
-    from sconectl.toolchains.native_build import BuildEnvironment
+    from sconectl.image.build.native_build import BuildEnvironment
 
     path = ca_bundle or next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), "")
     if not path or (not ca_bundle and not Path(path).is_file()):

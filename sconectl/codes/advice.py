@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sconectl.codes import Code
+from sconectl.codes.code import Code
 
 MALFORMED, EXPIRED, UNUSED = "SC4090", "SC4091", "SC4092"
 WAIVERS = frozenset({MALFORMED, EXPIRED, UNUSED})

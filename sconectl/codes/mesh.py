@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sconectl.codes import Code
+from sconectl.codes.code import Code
 
 CODES: dict[str, Code] = {
     "SC2001": Code(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sconectl.codes import Code
+from sconectl.codes.code import Code
 from sconectl.codes.policy_secrets import CODES as SECRET_CODES
 
 CODES: dict[str, Code] = {

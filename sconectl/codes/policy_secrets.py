@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sconectl.codes import Code
+from sconectl.codes.code import Code
 
 _KEY = "secrets:\n- {name: key, kind: private-key}\n"
 _USE = (

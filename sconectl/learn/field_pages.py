@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sconectl.errors import UsageError
-from sconectl.yaml_text import dump
+from sconectl.text.yaml_text import dump
 
 Schema = Mapping[str, Any]
 _WIDTH = 80

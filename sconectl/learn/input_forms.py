@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sconectl.learn.scalar_forms import LATE, REFERENCE, function_of, pattern
-from sconectl.manifest import fields, secrets
-from sconectl.policy import access_policy
-from sconectl.policy import fields as policy_fields
+from sconectl.manifest.model import fields, secrets
+from sconectl.policy.forms import fields as policy_fields
+from sconectl.policy.model import access_policy
 
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}

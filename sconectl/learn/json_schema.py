@@ -18,9 +18,9 @@ from sconectl.learn.input_forms import NULL, accepted
 from sconectl.learn.scalar_forms import LATE, Form, form_of
 from sconectl.learn.templates import ABOUT, complete
 from sconectl.learn.written_forms import WRITTEN
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.policy.session import Session
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.policy.model.session import Session
 
 KINDS: dict[str, type[BaseModel]] = {"genservice": GenService, "mesh": Mesh, "session": Session}
 _TITLES = {

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 from sconectl.cas_address import CAS_ADDRESS
 from sconectl.learn import enum_words
-from sconectl.manifest import fields, secrets, volumes
-from sconectl.manifest.fields import OneOf
-from sconectl.policy import access_policy, names, one_time_password, references, secret, security, services
-from sconectl.policy import fields as policy_fields
-from sconectl.policy import volumes as policy_volumes
+from sconectl.manifest.model import fields, secrets, volumes
+from sconectl.manifest.model.fields import OneOf
+from sconectl.policy.forms import fields as policy_fields
+from sconectl.policy.forms import names, one_time_password
+from sconectl.policy.model import access_policy, references, secret, security, services
+from sconectl.policy.model import volumes as policy_volumes
 
 LATE = "x-late"
 """Marks, until a schema is complete, texts that may wait for the mesh."""

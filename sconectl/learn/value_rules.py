@@ -9,7 +9,7 @@ from typing import Any
 
 from sconectl.learn.enum_words import TOLERATIONS
 from sconectl.learn.input_forms import Schema
-from sconectl.policy.placeholders import FORMATS
+from sconectl.policy.forms.placeholders import FORMATS
 
 _SUFFIXES = sorted(
     {suffix for formats in FORMATS.values() for suffix in formats if suffix}, key=lambda text: (-len(text), text)

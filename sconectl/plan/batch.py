@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sconectl.findings import Finding
-from sconectl.manifest.reader import Manifest
-from sconectl.plan.naming import with_tag
-from sconectl.yaml_tree import Path, show_path
+from sconectl.manifest.reading.reader import Manifest
+from sconectl.plan.facts.naming import with_tag
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Path, show_path
 
 
 def in_order(manifests: Sequence[Manifest]) -> list[Manifest]:

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sconectl.errors import InvalidInput, PlanImpossible
-from sconectl.findings import Finding
-from sconectl.manifest.reader import Manifest
-from sconectl.plan.availability import remarks, unavailable
-from sconectl.yaml_tree import Path, show_path
+from sconectl.manifest.reading.reader import Manifest
+from sconectl.plan.mesh.availability import remarks, unavailable
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Path, show_path
 
 if TYPE_CHECKING:
-    from sconectl.manifest.mesh import MeshService
-    from sconectl.plan.facts import ImageFacts
-    from sconectl.plan.mesh import MeshPlan
-    from sconectl.plan.mesh_input import ServiceFiles
+    from sconectl.manifest.model.mesh import MeshService
+    from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.plan.mesh.mesh_input import ServiceFiles
 
 ANY_RELEASE = "RELEASE"
 """Stands for the name of the release if none is given: it is known when the chart is installed, not before."""
@@ -30,7 +30,7 @@ _DEPENDS_ON_ALL = frozenset({"SC2004", "SC2005", "SC2006", "SC2011", "SC2018"})
 
 def check_service(manifest: Manifest, mode: str) -> list[Finding]:
     """Return what is wrong or remarkable about a service manifest. `mode` is `production` or `debug`."""
-    from sconectl.plan.service import service_findings
+    from sconectl.plan.service.service import service_findings
 
     model, document = manifest.model, manifest.document
     assert model.kind == "genservice"  # noqa: S101 - narrows the type
@@ -40,8 +40,8 @@ def check_service(manifest: Manifest, mode: str) -> list[Finding]:
 
 def provisional_facts(manifest: Manifest, mode: str) -> ImageFacts | None:
     """Return the facts that an image will have but for what building shows; None if it cannot be planned."""
-    from sconectl.plan.facts import Fspf
-    from sconectl.plan.service import image_facts, plan_service
+    from sconectl.plan.facts.image_facts import Fspf
+    from sconectl.plan.service.service import image_facts, plan_service
 
     model = manifest.model
     assert model.kind == "genservice"  # noqa: S101 - narrows the type
@@ -72,7 +72,7 @@ def check_mesh(
     `facts` are those of the services whose images are known; what may depend on the others is not said. `files` are
     those that the mesh names, by service.
     """
-    from sconectl.plan.mesh import MeshInput, plan_mesh
+    from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
 
     mesh = manifest.model
     assert mesh.kind == "mesh"  # noqa: S101 - narrows the type
@@ -94,8 +94,8 @@ def _in_order(findings: list[Finding]) -> list[Finding]:
 
 def _unknown(service: MeshService) -> ImageFacts:
     """Return facts for an image of which nothing is known."""
-    from sconectl.plan.facts import ImageFacts, Protected
-    from sconectl.plan.naming import image_session_name, with_tag
+    from sconectl.plan.facts.image_facts import ImageFacts, Protected
+    from sconectl.plan.facts.naming import image_session_name, with_tag
 
     image = with_tag(service.image)
     return ImageFacts(
@@ -114,8 +114,8 @@ def _unknown(service: MeshService) -> ImageFacts:
 
 def _broken_rules(plan: MeshPlan, manifest: Manifest) -> list[Finding]:
     """Return what the rules of the policy language say about the sessions, at the service that each is written for."""
-    from sconectl import yaml_text
-    from sconectl.policy.written import faults_of
+    from sconectl.policy.checked import faults_of
+    from sconectl.text import yaml_text
 
     mesh = manifest.model
     assert mesh.kind == "mesh"  # noqa: S101 - narrows the type

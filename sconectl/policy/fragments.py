@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sconectl import yaml_text
 from sconectl.errors import InvalidInput
-from sconectl.findings import errors_of
-from sconectl.policy import placeholders
-from sconectl.policy.fields import VERSIONS
-from sconectl.policy.model import AccessPolicy, Principal, Rule, Security, Service, Session, Variant, parse_session
-from sconectl.policy.placeholders import Placeholder
+from sconectl.policy.forms import placeholders
+from sconectl.policy.forms.fields import VERSIONS
+from sconectl.policy.forms.placeholders import Placeholder
+from sconectl.policy.reading import AccessPolicy, Principal, Rule, Security, Service, Session, Variant, parse_session
+from sconectl.text import yaml_text
+from sconectl.text.findings import errors_of
 
 Resolve = Callable[[Placeholder], Any]
 """Gives the plain value behind a placeholder: text, or the structure of a config-fragment.

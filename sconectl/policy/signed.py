@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sconectl.errors import SconectlError
-from sconectl.policy.model import Session, Signer, parse_session
+from sconectl.policy.reading import Session, Signer, parse_session
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey

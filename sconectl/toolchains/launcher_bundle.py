@@ -19,15 +19,15 @@ from typing import BinaryIO
 
 import sconectl
 from sconectl.errors import BuildFailed
+from sconectl.image.build.native_build import BuildEnvironment, add_file, dockerfile_head
+from sconectl.image.layers.image_archive import ImageLayer, image_archive, image_config
+from sconectl.image.layers.layer_cache import LayerCache
+from sconectl.image.layers.layer_index import Member, index_layer
+from sconectl.image.layers.layer_writer import Layer, LayerWriter
+from sconectl.image.layers.saved_image import fetch_layers, no_space_explained
 from sconectl.ports import ImageEngine, ImageInfo, Progress
 from sconectl.protect.index import Entry, Index, directory_entry, file_entry, is_below, link_entry
 from sconectl.protect.measure import LAUNCHER_ROOT
-from sconectl.toolchains.image_archive import ImageLayer, image_archive, image_config
-from sconectl.toolchains.layer_cache import LayerCache
-from sconectl.toolchains.layer_index import Member, index_layer
-from sconectl.toolchains.layer_writer import Layer, LayerWriter
-from sconectl.toolchains.native_build import BuildEnvironment, add_file, dockerfile_head
-from sconectl.toolchains.saved_image import fetch_layers, no_space_explained
 
 REPOSITORY = "sconectl-launcher"
 REQUIREMENTS = Path(__file__).with_name("launcher_requirements.txt").read_text("utf-8")
@@ -43,9 +43,8 @@ ENTRYPOINT = (
     "-B",
     "/scone/runtime",
 )
-ASK_HEALTH = f"{ENTRYPOINT[-1]}/sconectl/runtime/ask_health.pyc"
-"""Takes the place of the launcher's folder in the entry point to ask for the health of the program. (The launcher has
-no sources, only what they are compiled to.)"""
+ASK_HEALTH = (*ENTRYPOINT[:-1], f"{ENTRYPOINT[-1]}/sconectl/runtime/ask_health.pyc")
+"""Asks the launcher for the health of the program. (It has no sources, only what they are compiled to.)"""
 _PACKAGE = Path(sconectl.__file__).parent
 _SOURCES = ("key_hash.py", "protect", "runtime")
 

@@ -12,22 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sconectl.errors import BuildFailed
+from sconectl.image.build.native_build import SCRATCH
+from sconectl.image.layers.image_archive import ImageLayer
+from sconectl.image.layers.image_layers import LayerMaker, folders_above
+from sconectl.image.layers.layer_cache import LayerCache
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.layer_rewrite import PACKS, BuildTime, base_layers, plan_layers
+from sconectl.image.layers.layer_writer import LayerWriter
+from sconectl.image.layers.root_index import MeasuredRoot, root_index
+from sconectl.image.layers.root_tree import RootTree
+from sconectl.image.layers.saved_image import NativeImage
 from sconectl.protect.fspf import SealedFile, data_key, seal_index
 from sconectl.protect.index import Index, is_below
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, measurement
 from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
 from sconectl.protect.signature import Signer, sign, verify
-from sconectl.toolchains.image_archive import ImageLayer
-from sconectl.toolchains.image_layers import LayerMaker, folders_above
 from sconectl.toolchains.launcher_bundle import Bundle
-from sconectl.toolchains.layer_cache import LayerCache
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.layer_rewrite import PACKS, BuildTime, base_layers, plan_layers
-from sconectl.toolchains.layer_writer import LayerWriter
-from sconectl.toolchains.native_build import SCRATCH
-from sconectl.toolchains.root_index import MeasuredRoot, root_index
-from sconectl.toolchains.root_tree import RootTree
-from sconectl.toolchains.saved_image import NativeImage
 
 IMAGE = f"{LAUNCHER_ROOT}/{IMAGE_DIR}"
 FSPF_PATH = f"{IMAGE}/fs.fspf"

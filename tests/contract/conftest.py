@@ -11,10 +11,10 @@ import pytest
 from fakes.stores import MemorySessionStore
 
 from sconectl.cas import daemon
-from sconectl.cas.client import HttpCas
-from sconectl.cas.identity import CasConfig
+from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.local import LocalCas
-from sconectl.cas.service import EmbeddedCas
 from sconectl.ports import SessionStore
 
 Stores = Callable[[str], SessionStore]

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from sconectl.errors import CasError, CasRefused
-from sconectl.policy.model import parse_session
+from sconectl.policy.reading import parse_session
 from sconectl.ports import SessionStore
 
 from .conftest import Stores

@@ -16,8 +16,8 @@ import pytest
 
 from sconectl.adapters.docker_engine import DockerEngine
 from sconectl.errors import BuildFailed
+from sconectl.image.build.native_build import BuildEnvironment
 from sconectl.toolchains import launcher_bundle
-from sconectl.toolchains.native_build import BuildEnvironment
 
 from .world import World, docker, gateway, must
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sconectl.adapters.docker_engine import DockerEngine
-from sconectl.toolchains.layer_index import path_of
-from sconectl.toolchains.root_tree import RootTree
-from sconectl.toolchains.saved_image import open_native
+from sconectl.image.layers.layer_index import path_of
+from sconectl.image.layers.root_tree import RootTree
+from sconectl.image.layers.saved_image import open_native
 
 from .world import World, docker, must
 

@@ -12,11 +12,11 @@ from sconectl.adapters.docker_engine import DockerEngine
 from sconectl.adapters.leftovers import LABEL, mark
 from sconectl.apply.native import build_native, collect_sources
 from sconectl.errors import BuildFailed
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.service import plan_service
-from sconectl.toolchains.native_build import BuildEnvironment
-from sconectl.yaml_text import dump
+from sconectl.image.build.native_build import BuildEnvironment
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.service.service import plan_service
+from sconectl.text.yaml_text import dump
 
 from .world import docker, must
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from fakes.workspace import FakeKeys
 from sconectl.apply.image_sessions import salt_of
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import Manifest, read_manifest
-from sconectl.manifest.secrets import Secret
-from sconectl.plan.facts import BuildRecord, Fspf, ImageFacts
-from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
-from sconectl.plan.naming import without_tag
-from sconectl.plan.service import ServicePlan, image_facts, plan_service
-from sconectl.yaml_text import dump
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.model.secrets import Secret
+from sconectl.manifest.reading.reader import Manifest, read_manifest
+from sconectl.plan.facts.image_facts import BuildRecord, Fspf, ImageFacts
+from sconectl.plan.facts.naming import without_tag
+from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
+from sconectl.plan.service.service import ServicePlan, image_facts, plan_service
+from sconectl.text.yaml_text import dump
 
 MEASUREMENT = "ab" * 32
 

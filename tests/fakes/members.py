@@ -6,8 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.root_tree import RootTree, merge
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree, merge
 
 
 def file(path: str, content: bytes = b"", mode: int = 0o644, **other: object) -> Member:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.root_tree import RootTree, merge
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree, merge
 
 Content = bytes | str | None
 """Content of an executable file, target of a link, or None for a directory."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sconectl.cas.identity import CasConfig
+from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
 from sconectl.errors import CasUnreachable
-from sconectl.policy.model import parse_session
+from sconectl.policy.reading import parse_session
 from sconectl.ports import StoredSession
 
 

@@ -24,15 +24,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sconectl.cli.apply_options import ApplyOptions
-from sconectl.cli.config import ProjectConfig
-from sconectl.cli.finding_json import as_json
-from sconectl.cli.render import lines_of_findings
-from sconectl.cli.validate_run import everything_about
+from sconectl.cli.options.apply_options import ApplyOptions
+from sconectl.cli.options.config import ProjectConfig
+from sconectl.cli.output.finding_json import as_json
+from sconectl.cli.output.render import lines_of_findings
+from sconectl.cli.runs.validate_run import everything_about
 from sconectl.errors import InvalidInput
-from sconectl.findings import errors_of
-from sconectl.yaml_text import dump
-from sconectl.yaml_tree import parse, parse_all
+from sconectl.text.findings import errors_of
+from sconectl.text.yaml_text import dump
+from sconectl.text.yaml_tree import parse, parse_all
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLACES = ("examples/*/*.yaml", "tests/golden/cases/*/*.yaml", "../shared/corpus/*/*.template")

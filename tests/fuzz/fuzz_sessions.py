@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sconectl.policy.canonical import from_json, read_back, session_hash, to_json
-from sconectl.policy.model import examine, parse_session
-from sconectl.yaml_text import dump
-from sconectl.yaml_tree import parse
+from sconectl.policy.reading import examine, parse_session
+from sconectl.policy.written.canonical import from_json, read_back, session_hash, to_json
+from sconectl.text.yaml_text import dump
+from sconectl.text.yaml_tree import parse
 
 FOLDER = Path(__file__).resolve().parent.parent / "unit" / "policy"
 VALID = [path.read_text() for path in sorted((FOLDER / "valid").glob("V*.yaml"))]

@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.apply.image_sessions import salt_of
-from sconectl.apply.mesh import MeshWorld, apply_mesh
-from sconectl.apply.service_files import read_service_files
+from sconectl.apply.sources.service_files import read_service_files
 from sconectl.errors import SconectlError
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.availability import refuse
-from sconectl.plan.facts import Fspf, ImageFacts
-from sconectl.plan.mesh import MeshInput, plan_mesh
-from sconectl.plan.naming import without_tag
-from sconectl.plan.service import image_facts, plan_service
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.facts.image_facts import Fspf, ImageFacts
+from sconectl.plan.facts.naming import without_tag
+from sconectl.plan.mesh.availability import refuse
+from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
+from sconectl.plan.service.service import image_facts, plan_service
+from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
 KEPT_AS = ".expected"  # at the end of names that only Helm asks for, like _helpers.tpl

@@ -12,16 +12,16 @@ from fakes.builders import service_plan
 from fakes.engine import FakeEngine, FakeRegistry, Image
 from fakes.members import directory, file, link, tree
 
-from sconectl.apply.genservice import EarlierRuns
 from sconectl.apply.native import NativeSources
-from sconectl.apply.plan_report import PlanReport, PlanWorld, report_plan
-from sconectl.apply.plan_words import as_document
-from sconectl.cli.finding_json import plain
-from sconectl.cli.plan_table import table_lines
-from sconectl.manifest.reader import read_manifest
+from sconectl.cli.output.finding_json import plain
+from sconectl.cli.output.plan_table import table_lines
+from sconectl.image.build.native_build import CopiedFile
+from sconectl.image.layers.root_tree import RootTree
+from sconectl.manifest.reading.reader import read_manifest
 from sconectl.ports import ImageInfo
-from sconectl.toolchains.native_build import CopiedFile
-from sconectl.toolchains.root_tree import RootTree
+from sconectl.report.plan_words import as_document
+from sconectl.usecases.apply_service import EarlierRuns
+from sconectl.usecases.plan_report import PlanReport, PlanWorld, report_plan
 
 FOLDER = Path(__file__).parent / "plan"
 BASE = (

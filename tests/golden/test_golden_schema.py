@@ -14,7 +14,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from sconectl.errors import InvalidInput
-from sconectl.yaml_tree import parse
+from sconectl.text.yaml_tree import parse
 
 from .bad_cases import BAD, FOLDER, OLDER, VALID, BadCase, read_cases
 

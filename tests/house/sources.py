@@ -16,7 +16,7 @@ PACKAGE = ROOT / "sconectl"
 class Module:
     """One file of the package."""
 
-    name: str  # like sconectl.cas.store; a package's own file has the package's name
+    name: str  # like sconectl.cas.store.store; a package's own file has the package's name
     path: Path
     text: str
     tree: ast.Module
@@ -33,8 +33,14 @@ class Module:
 
 
 def area_of(module: str) -> str:
-    """Return the room of a dotted name: `sconectl.cas.store` is in `cas`."""
+    """Return the room of a dotted name: `sconectl.cas.store.store` is in `cas`."""
     return module.split(".")[1] if "." in module else ""
+
+
+def room_of(module: str) -> str:
+    """Return the room of a folder: `sconectl.cas.store.versions` is in `store`, `sconectl.cas.daemon` in none."""
+    parts = module.split(".")
+    return parts[2] if len(parts) > 3 else ""
 
 
 @cache
@@ -53,12 +59,21 @@ def modules() -> tuple[Module, ...]:
     return tuple(found)
 
 
-def imports(module: Module) -> Iterator[tuple[int, str]]:
-    """Yield line and absolute dotted name of everything that `module` imports, wherever it does so.
+def imports(module: Module) -> tuple[tuple[int, str], ...]:
+    """Return line and absolute dotted name of everything that `module` imports, wherever it does so.
 
     `from sconectl import errors` counts as `sconectl.errors`; of `from sconectl.errors import CasError` the
     name is `sconectl.errors.CasError`, which is in the same room.
     """
+    return _imports()[module.name]
+
+
+@cache
+def _imports() -> dict[str, tuple[tuple[int, str], ...]]:
+    return {module.name: tuple(_found(module)) for module in modules()}
+
+
+def _found(module: Module) -> Iterator[tuple[int, str]]:
     package = module.name if module.path.name == "__init__.py" else module.name.rpartition(".")[0]
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):

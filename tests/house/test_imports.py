@@ -1,48 +1,64 @@
-"""Imports go one way; the table below is the whole rule."""
+"""Imports go one way; the tables below are the whole rule."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from functools import cache
 
-import pytest
+from .sources import PACKAGE, Module, area_of, imports, modules, room_of
 
-from .sources import Module, area_of, imports, modules
+MOST_MODULES = 15  # side by side in one folder
 
 # Anybody may import the foundation; the foundation imports only itself.
 FOUNDATION = frozenset(
-    {
-        "codes",
-        "errors",
-        "findings",
-        "host_names",
-        "regular_files",
-        "yaml_nodes",
-        "yaml_stand_ins",
-        "yaml_tree",
-        "yaml_text",
-        "ports",
-        "assets",
-        "key_hash",
-        "cas_address",
-        "proxies",
-    }
+    {"text", "codes", "errors", "ports", "assets", "host_names", "key_hash", "cas_address", "proxies", "regular_files"}
 )
 
-# Room -> other rooms it may import, besides the foundation and itself.
+# Folder -> other folders it may import, besides the foundation and itself.
 ALLOWED: dict[str, frozenset[str]] = {
     "": frozenset(),
     "manifest": frozenset(),
     "policy": frozenset(),
     "protect": frozenset(),
+    "runtime": frozenset({"protect"}),
     "learn": frozenset({"manifest", "policy"}),
     "plan": frozenset({"manifest", "policy", "protect"}),  # protect: the paths that are never protected
     "artefacts": frozenset({"plan", "policy"}),
-    "apply": frozenset({"artefacts", "plan", "manifest", "policy", "toolchains", "protect"}),  # protect: signing keys
+    "image": frozenset({"plan", "protect", "runtime"}),  # runtime: the places that both sides agree on
+    "toolchains": frozenset({"image", "plan", "protect", "runtime"}),
+    "starter": frozenset({"manifest", "plan"}),
     "cas": frozenset({"policy"}),
-    "toolchains": frozenset({"protect", "plan", "runtime"}),  # runtime: the places that both sides agree on
-    "adapters": frozenset({"plan", "protect"}),  # protect: signing keys
-    "runtime": frozenset({"protect"}),
+    "adapters": frozenset({"image", "plan", "protect"}),  # protect: signing keys
+    "apply": frozenset({"artefacts", "image", "manifest", "plan", "policy", "protect"}),
+    "usecases": frozenset({"apply", "artefacts", "image", "manifest", "plan", "policy", "protect", "toolchains"}),
+    "report": frozenset({"plan", "usecases"}),
 } | dict.fromkeys(FOUNDATION, frozenset())
+
+# The rooms inside of a folder, the lowest first: each may import those before it, and nobody those behind it.
+ROOMS = {
+    "policy": ("forms", "model", "written", "rules", "", "diff"),
+    "manifest": ("spelling", "model", "reading", ""),
+    "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
+    "image": ("build", "layers", "settings", "program", "observe", ""),
+    "apply": ("sources", ""),
+    "cas": (
+        "bounds",
+        "disk",
+        "audit",
+        "keys",
+        "secrets",
+        "store",
+        "keeping",
+        "attest",
+        "client",
+        "sessions",
+        "http",
+        "",
+    ),
+    "cli": ("output", "", "options", "runs", "session", "cas", "commands"),
+}
+CLIENT_KNOWS_NOT = frozenset({"starlette", "uvicorn", "OpenSSL", "sqlite3"})
 
 OPEN = frozenset({"cli", "__main__"})  # may import anything, and nobody may import them
 # The launcher. These are copied into every image and find nothing there but each other, the standard library
@@ -57,20 +73,16 @@ ONE_ROOM = {
     "docker": frozenset({"adapters"}),
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
-    "ruamel": frozenset({"yaml_nodes", "yaml_tree"}),
+    "ruamel": frozenset({"text"}),
 }
 
 # Same input, same bytes: nothing here draws a number, looks at a clock or talks to anybody.
-PURE = frozenset({"manifest", "policy", "plan", "artefacts", "learn"})
+PURE = frozenset({"text", "manifest", "policy", "plan", "artefacts", "learn", "report"})
 IMPURE = frozenset({"docker", "httpx", "random", "secrets", "socket", "subprocess", "tempfile", "time", "uuid"})
 
 
-def each_module() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("module", modules(), ids=lambda m: m.name)
-
-
-def forbidden(module: Module, target: str) -> str:
-    """Return what is wrong with `module` importing `target`, or nothing."""
+def between_folders(module: Module, target: str) -> str:
+    """Return what is wrong with `module` importing `target` from another folder, or nothing."""
     area, other = module.area, area_of(target)
     ours = (target + ".").startswith("sconectl.")
     if area in LAUNCHER and not (other in LAUNCHER if ours else target.split(".")[0] in LAUNCHER_PACKAGES):
@@ -89,35 +101,112 @@ def forbidden(module: Module, target: str) -> str:
     return f"{area} may import {sorted(allowed) or 'nothing'} and the foundation"
 
 
-def test_every_room_has_a_rule() -> None:
-    assert {module.area for module in modules()} <= set(ALLOWED) | OPEN
+def between_rooms(module: Module, target: str) -> str:
+    """Return what is wrong with `module` importing `target` from another room of its folder, or nothing."""
+    order = ROOMS.get(module.area)
+    if order is None or area_of(target) != module.area:
+        return ""
+    room, other = room_of(module.name), room_of(_module_of(target))
+    if order.index(room) >= order.index(other):
+        return ""
+    return f"{module.area}/{room} may import {list(order[: order.index(room)])} of {module.area}"
 
 
-@each_module()
-def test_imports_go_one_way(module: Module) -> None:
-    faults = [
+def faults_of(forbidden: object) -> str:
+    assert callable(forbidden)
+    return "\n".join(
         f"{module.shown}:{line}: {target}: {fault}"
+        for module in modules()
         for line, target in imports(module)
         if (fault := forbidden(module, target))
-    ]
-    assert not faults, "\n".join(faults)
+    )
 
 
-@each_module()
-def test_foreign_libraries_stay_in_their_room(module: Module) -> None:
-    faults = [
-        f"{module.shown}:{line}: {target} belongs to {sorted(rooms)}"
-        for line, target in imports(module)
-        if (rooms := ONE_ROOM.get(target.split(".")[0])) and module.area not in rooms
-    ]
-    assert not faults, "\n".join(faults)
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(module.name for module in modules())
 
 
-@each_module()
-def test_pure_stages_reach_out_to_nobody(module: Module) -> None:
-    faults = [
-        f"{module.shown}:{line}: {target}: facts are arguments; an adapter fetches them"
-        for line, target in imports(module)
-        if module.area in PURE and target.split(".")[0] in IMPURE
-    ]
-    assert not faults, "\n".join(faults)
+def _module_of(target: str) -> str:
+    """Return the module that a dotted name is, or is in."""
+    while target not in _names():
+        target = target.rpartition(".")[0]
+    return target
+
+
+def test_every_folder_and_room_has_a_rule() -> None:
+    assert {module.area for module in modules()} <= set(ALLOWED) | OPEN
+    rooms: dict[str, set[str]] = {}
+    for module in modules():
+        if module.path.name != "__init__.py":
+            rooms.setdefault(module.area, set()).add(room_of(module.name))
+    divided = {area: found for area, found in rooms.items() if len(found) > 1}
+    assert {area: found - set(ROOMS.get(area, ())) for area, found in divided.items()} == {a: set() for a in divided}
+    assert {a: set(order) - rooms[a] - {""} for a, order in ROOMS.items()} == {area: set() for area in ROOMS}
+
+
+def test_imports_between_folders_go_one_way() -> None:
+    assert not faults_of(between_folders)
+
+
+def test_imports_between_rooms_go_one_way() -> None:
+    assert not faults_of(between_rooms)
+
+
+def test_the_client_of_a_cas_knows_no_server() -> None:
+    reached = _reached({name for name in _names() if name.startswith("sconectl.cas.client")})
+    found = {
+        target
+        for module in modules()
+        if module.name in reached
+        for _, target in imports(module)
+        if target.split(".")[0] in CLIENT_KNOWS_NOT
+    }
+    assert not found
+
+
+def _uses(module: Module) -> set[str]:
+    return {_module_of(target) for _, target in imports(module) if target.split(".")[0] == "sconectl"}
+
+
+def _reached(names: set[str]) -> set[str]:
+    """Return the modules with these names, and all that are imported by them directly and indirectly."""
+    used = {module.name: _uses(module) for module in modules()}
+    found, waiting = set(names), list(names)
+    while waiting:
+        new = used[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_no_module_is_part_of_a_circle() -> None:
+    """Not even behind TYPE_CHECKING or in a function: who reads one would have to read the other first."""
+    used = {module.name: _uses(module) - {module.name, "sconectl"} for module in modules()}
+    while ends := {name for name, others in used.items() if not others}:
+        used = {name: others - ends for name, others in used.items() if name not in ends}
+    while roots := used.keys() - {other for others in used.values() for other in others}:
+        used = {name: others for name, others in used.items() if name not in roots}
+    assert not used
+
+
+def test_no_folder_is_a_street() -> None:
+    side_by_side = Counter(path.parent for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    long = {str(folder.relative_to(PACKAGE)): n for folder, n in side_by_side.items() if n > MOST_MODULES}
+    assert not long, f"more than {MOST_MODULES} modules side by side: {long}"
+
+
+def test_foreign_libraries_stay_in_their_room() -> None:
+    def forbidden(module: Module, target: str) -> str:
+        rooms = ONE_ROOM.get(target.split(".")[0])
+        return f"belongs to {sorted(rooms)}" if rooms and module.area not in rooms else ""
+
+    assert not faults_of(forbidden)
+
+
+def test_pure_stages_reach_out_to_nobody() -> None:
+    def forbidden(module: Module, target: str) -> str:
+        impure = module.area in PURE and target.split(".")[0] in IMPURE
+        return "facts are arguments; an adapter fetches them" if impure else ""
+
+    assert not faults_of(forbidden)

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import pytest
 import typer.main
 
-from sconectl.cli.commands import app
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
+from sconectl.cli.command_table import app
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
 
 from .sources import Module, imports, modules
 
@@ -29,33 +28,33 @@ _OTHER_PROGRAM = re.compile(
 Command = tuple[str, ...]
 
 SAID_BY: dict[tuple[str, str], set[str]] = {
-    ("apply.genservice", "--base-image"): {"plan", "apply"},  # a converted image has other words
-    ("apply.plan_report", "--base-image"): {"plan"},
+    ("usecases.apply_service", "--base-image"): {"plan", "apply"},  # a converted image has other words
+    ("usecases.plan_report", "--base-image"): {"plan"},
     ("apply.image_sessions", "--cas"): {"apply", "sconify-image"},  # "apply … again, with"
-    ("apply.mesh", "--cas-config"): {"plan", "apply", "sconify-image"},
-    ("cas.anchor", "--anchor"): {"cas serve", "cas backup", "cas restore", "cas verify-audit-log"},
-    ("cas.audit_check", "--segments"): {"cas verify-audit-log"},
-    ("cas.backup", "--replace"): {"cas restore"},
-    ("cas.explained", "--cas-config"): {"apply", "session create", "session update", "session read", "session verify"},
-    ("cas.hardware_policies", "--hardware-policies"): {"cas serve"},  # stands behind that
-    ("cli.apply_mesh", "--maa"): {"apply"},
-    ("cli.cas_cmd", "--import-from"): {"cas serve"},
-    ("cli.cas_keep_cmd", "--last"): {"cas verify-audit-log"},
-    ("cli.cas_keep_cmd", "--segments"): {"cas verify-audit-log"},
-    ("cli.cas_trust_cmd", "--platform"): {"cas show-identification"},
-    ("cli.fspf_cmd", "*"): {"fspf addr"},
-    ("cli.session_access", "--fail-on-warning"): {"session sign", "session create", "session update"},
-    ("cli.session_check", "--with-self-as-creator"): {"session calculate-hash"},
-    ("cli.session_file", "--name"): {"session sign", "session create", "session update", "session verify"},
-    ("cli.session_file", "--use-env"): {"session sign", "session create", "session update", "session diff"},
-    ("cli.session_sign_cmd", "*"): {"session encrypt"},
-    ("plan.mesh_service", "--release"): {"validate", "plan", "apply"},
+    ("usecases.apply_mesh", "--cas-config"): {"plan", "apply", "sconify-image"},
+    ("cas.audit.anchor", "--anchor"): {"cas serve", "cas backup", "cas restore", "cas verify-audit-log"},
+    ("cas.keeping.audit_check", "--segments"): {"cas verify-audit-log"},
+    ("cas.keeping.backup", "--replace"): {"cas restore"},
+    ("cas.client.explained", "--cas-config"): {"apply", "session create", "session update", "session read"},
+    ("cas.attest.hardware_policies", "--hardware-policies"): {"cas serve"},  # stands behind that
+    ("cli.runs.apply_mesh", "--maa"): {"apply"},
+    ("cli.cas.cas_cmd", "--import-from"): {"cas serve"},
+    ("cli.cas.cas_keep_cmd", "--last"): {"cas verify-audit-log"},
+    ("cli.cas.cas_keep_cmd", "--segments"): {"cas verify-audit-log"},
+    ("cli.cas.cas_trust_cmd", "--platform"): {"cas show-identification"},
+    ("cli.commands.fspf_cmd", "*"): {"fspf addr"},
+    ("cli.session.session_access", "--fail-on-warning"): {"session sign", "session create", "session update"},
+    ("cli.session.session_check", "--with-self-as-creator"): {"session calculate-hash"},
+    ("cli.session.session_file", "--name"): {"session sign", "session create", "session update", "session verify"},
+    ("cli.session.session_file", "--use-env"): {"session sign", "session create", "session update", "session diff"},
+    ("cli.session.session_sign_cmd", "*"): {"session encrypt"},
+    ("plan.mesh.mesh_service", "--release"): {"validate", "plan", "apply"},
     ("toolchains.fspf_file", "*"): {"fspf addr"},
-    ("cas.tolerance", "*"): {"cas attest"},  # and of the field `tolerance`, which takes these flags
-    ("cli.cas_trust_cmd", "*"): {"cas attest"},
-    ("toolchains.entry_point", "--command"): {"sconify-image"},  # beside the field of a manifest
-    ("toolchains.root_index", "--dir"): {"sconify-image"},
-    ("cli.apply_options", "--toolchain"): {"plan", "apply"},  # what is converted is for sim
+    ("cas.client.tolerance", "*"): {"cas attest"},  # and of the field `tolerance`, which takes these flags
+    ("cli.cas.cas_trust_cmd", "*"): {"cas attest"},
+    ("image.program.entry_point", "--command"): {"sconify-image"},  # beside the field of a manifest
+    ("image.layers.root_index", "--dir"): {"sconify-image"},
+    ("cli.options.apply_options", "--toolchain"): {"plan", "apply"},  # what is converted is for sim
 }
 """Which commands say what a module names, where the others that import the module never come to say it."""
 
@@ -116,7 +115,7 @@ def reached(start: str) -> frozenset[str]:
             known = name
             while known and known not in graph:
                 known = known.rpartition(".")[0]
-            if known not in ("", "sconectl", "sconectl.cli", "sconectl.cli.commands", *seen):
+            if known not in ("", "sconectl", "sconectl.cli", "sconectl.cli.command_table", *seen):
                 seen.add(known)
                 waiting.append(known)
     return frozenset(seen)
@@ -141,30 +140,30 @@ def named_command(text: str) -> Command | None:
     return None
 
 
-@pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
-def test_options_exist_in_the_commands_that_name_them(module: Module) -> None:
-    if module.area in ("learn", "codes"):
-        return  # said by `explain`, about other commands
+def test_options_exist_in_the_commands_that_name_them() -> None:
     wrong = []
-    for line, text in sentences(module):
-        for found in _OPTION.finditer(text):
-            if not found.start():
-                continue  # what is wrong with the option that was given
-            command = named_command(text[: found.start()])
-            for path in [command] if command else speakers(module, found[0]):
-                if found[0] not in commands()[path][1]:
-                    wrong.append((line, found[0], " ".join(path), text))
+    for module in modules():
+        if module.area in ("learn", "codes"):
+            continue  # said by `explain`, about other commands
+        for line, text in sentences(module):
+            for found in _OPTION.finditer(text):
+                if not found.start():
+                    continue  # what is wrong with the option that was given
+                command = named_command(text[: found.start()])
+                for path in [command] if command else speakers(module, found[0]):
+                    if found[0] not in commands()[path][1]:
+                        wrong.append((module.shown, line, found[0], " ".join(path), text))
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
-def test_commands_that_are_named_exist(module: Module) -> None:
+def test_commands_that_are_named_exist() -> None:
     wrong = []
-    for line, text in texts(module):
+    said = [(module.shown, line, text) for module in modules() for line, text in texts(module)]
+    for shown, line, text in said:
         for found in re.finditer(r"`sconectl ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", text):
             first, second = (found[1],), (found[1], found[2] or "")
             if first not in commands() and second not in commands() and not (first in groups() and not found[2]):
-                wrong.append((line, found[0]))
+                wrong.append((shown, line, found[0]))
     assert wrong == []
 
 
@@ -201,8 +200,12 @@ def test_what_is_said_by_some_commands_only_is_still_said() -> None:
     assert set(SAID_BY) <= named
 
 
-@pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
-def test_what_every_image_meets_names_no_step_that_a_converted_one_lacks(module: Module) -> None:
-    if module.area in ("toolchains", "runtime"):
-        said = [(line, text) for line, text in texts(module) if _RUN_STEP in text or "--base-image" in text]
-        assert said == []
+def test_what_every_image_meets_names_no_step_that_a_converted_one_lacks() -> None:
+    said = [
+        (module.shown, line, text)
+        for module in modules()
+        if module.area in ("image", "toolchains", "runtime")
+        for line, text in texts(module)
+        if _RUN_STEP in text or "--base-image" in text
+    ]
+    assert said == []

@@ -23,7 +23,7 @@ _START = re.compile(rf"""["']?(?<!\w){_INTERPRETER}["']?,?\s+["']?{_OPTION}""")
 """Python and its first option, in a shell, in JSON, or in YAML."""
 ELSEWHERE = {
     "examples/hello-user/service.yaml": "a step in the build of the user's own image",
-    "sconectl/manifest/genservice.py": "an example of such a step",
+    "sconectl/manifest/model/genservice.py": "an example of such a step",
 }
 
 

@@ -25,7 +25,7 @@ def project_files() -> Iterator[tuple[Path, str]]:
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
         generated = any(p in SKIPPED or (p.startswith(".") and p != ".ci") for p in parts[:-1])
-        if generated or not path.is_file() or path.stat().st_size > 1 << 20:
+        if generated or path.name == ".git" or not path.is_file() or path.stat().st_size > 1 << 20:
             continue
         try:
             yield path, path.read_text(encoding="utf-8")

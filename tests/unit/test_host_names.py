@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sconectl.errors import InvalidInput
 from sconectl.host_names import fault_of_alternative_name, fault_of_host_name
-from sconectl.manifest.reader import read_manifest
-from sconectl.policy.model import examine
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.policy.reading import examine
 
 LABEL = "a" * 63
 GOOD = ["web", "localhost", "web-1.default.svc.cluster.local", "*.example.org", "A.b", "my_app", "_dmarc.example.org",

@@ -15,11 +15,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from sconectl import yaml_nodes
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
-from sconectl.yaml_nodes import MAX_BYTES, MAX_DEPTH, MAX_DOCUMENTS
-from sconectl.yaml_tree import MAX_FAULTS, parse, parse_all
+from sconectl.text import yaml_nodes
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_nodes import MAX_BYTES, MAX_DEPTH, MAX_DOCUMENTS
+from sconectl.text.yaml_tree import MAX_FAULTS, parse, parse_all
 
 
 def findings(text: str | bytes, **options: Any) -> tuple[Finding, ...]:
@@ -65,7 +65,7 @@ def test_the_deepest_text_that_is_allowed() -> None:
 
 def test_very_deep_text_does_not_end_the_process() -> None:
     program = (
-        "from sconectl.errors import InvalidInput\nfrom sconectl.yaml_tree import parse\n"
+        "from sconectl.errors import InvalidInput\nfrom sconectl.text.yaml_tree import parse\n"
         "try:\n    parse('[' * 500_000 + ']' * 500_000, 'f')\nexcept InvalidInput:\n    print('refused')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
@@ -154,7 +154,7 @@ def test_the_limit_of_the_size_can_be_raised() -> None:
 )
 def test_hostile_text_takes_little_time_and_memory(text: str) -> None:
     program = (
-        "import re, sys, time\nfrom sconectl.errors import InvalidInput\nfrom sconectl.yaml_tree import parse\n"
+        "import re, sys, time\nfrom sconectl.errors import InvalidInput\nfrom sconectl.text.yaml_tree import parse\n"
         "usage = lambda: int(re.search(r'VmHWM:\\s+([0-9]+)', open('/proc/self/status').read())[1])\n"
         "text = sys.stdin.buffer.read()\n"
         "before, started = usage(), time.process_time()\n"

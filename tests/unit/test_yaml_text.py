@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from sconectl import yaml_text, yaml_tree
+from sconectl.text import yaml_text, yaml_tree
 
 NASTY = [
     *("", " ", "  lead", "trail ", "no", "Yes", "on", "Off", "y", "N", "true", "null", "~", "Null", "NaN", ".inf"),

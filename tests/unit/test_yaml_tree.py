@@ -11,10 +11,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-from sconectl import yaml_nodes
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
-from sconectl.yaml_tree import Document, lines_of, parse, parse_all, show_path
+from sconectl.text import yaml_nodes
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Document, lines_of, parse, parse_all, show_path
 
 
 def findings(text: str | bytes, **options: Any) -> tuple[Finding, ...]:

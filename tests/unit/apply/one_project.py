@@ -11,13 +11,13 @@ from fakes.stores import MemorySessionStore
 from fakes.workspace import FakeKeys
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
-from sconectl.apply.genservice import ServiceResult, ServiceWorld, apply_service
 from sconectl.apply.native import NativeSources
-from sconectl.apply.requirements import Requirements
-from sconectl.plan.facts import BuildRecord
-from sconectl.plan.service import ServicePlan
+from sconectl.apply.sources.requirements import Requirements
+from sconectl.image.build.native_build import BuildEnvironment, CopiedFile
+from sconectl.plan.facts.image_facts import BuildRecord
+from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import SessionStore
-from sconectl.toolchains.native_build import BuildEnvironment, CopiedFile
+from sconectl.usecases.apply_service import ServiceResult, ServiceWorld, apply_service
 
 IMAGE = "registry.example.org/web:1"
 SECRETS: dict[str, Any] = {

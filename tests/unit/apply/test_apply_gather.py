@@ -16,7 +16,7 @@ from sconectl.apply.gather import FactSources, gather_facts
 from sconectl.apply.image_sessions import publish_facts
 from sconectl.apply.records import read_records
 from sconectl.errors import BuildFailed, EngineUnreachable, PlanImpossible, UsageError
-from sconectl.plan.facts import LABEL, BuildRecord, ImageFacts
+from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts
 
 WEB = facts("web", environment={"local": [{"name": "A", "value": "hunter2"}]})
 REFERENCE = "registry.example.org/web:1"

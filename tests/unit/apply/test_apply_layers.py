@@ -13,7 +13,7 @@ from fakes.engine import PYTHON, image, of_layers
 from fakes.roots import elf_file
 
 from sconectl.errors import BuildFailed
-from sconectl.plan.facts import LABEL
+from sconectl.plan.facts.image_facts import LABEL
 
 from .one_project import IMAGE, SECRETS, Bench
 

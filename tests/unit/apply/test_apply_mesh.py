@@ -12,12 +12,12 @@ from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
 from sconectl.apply.image_sessions import publish_facts, salt_of
-from sconectl.apply.mesh import MeshResult, MeshWorld, apply_mesh
 from sconectl.errors import BuildFailed, CasError, InvalidInput, PlanImpossible
-from sconectl.plan.mesh import MeshPlan
-from sconectl.plan.naming import without_tag
-from sconectl.policy.model import parse_session
+from sconectl.plan.facts.naming import without_tag
+from sconectl.plan.mesh.mesh import MeshPlan
+from sconectl.policy.reading import parse_session
 from sconectl.ports import SessionStore, Workspace
+from sconectl.usecases.apply_mesh import MeshResult, MeshWorld, apply_mesh
 
 WEB = facts("web", environment={"global": [{"name": "X"}]}, secrets={"import": ["password"]}, dirs=["/app/data"])
 DB = facts("db", secrets={"global": [{"name": "password", "kind": "ascii"}]})

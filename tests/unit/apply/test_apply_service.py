@@ -17,10 +17,10 @@ from fakes.workspace import FakeKeys
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
 from sconectl.apply.image_sessions import read_facts, share_key
-from sconectl.apply.requirements import Requirements
+from sconectl.apply.sources.requirements import Requirements
 from sconectl.errors import BuildFailed, CasError, EngineUnreachable, PlanImpossible
-from sconectl.plan.facts import LABEL
-from sconectl.plan.mesh import KeyShare
+from sconectl.plan.facts.image_facts import LABEL
+from sconectl.plan.mesh.mesh import KeyShare
 
 from .one_project import IMAGE, SECRETS, Bench
 

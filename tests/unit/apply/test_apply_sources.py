@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from sconectl.apply import source_tree
-from sconectl.apply.sources import CopiedTree, find_copied
+from sconectl.apply.sources import source_tree
+from sconectl.apply.sources.sources import CopiedTree, find_copied
 from sconectl.errors import PlanImpossible
-from sconectl.yaml_text import dump
-from sconectl.yaml_tree import parse
+from sconectl.text.yaml_text import dump
+from sconectl.text.yaml_tree import parse
 
 
 @pytest.fixture

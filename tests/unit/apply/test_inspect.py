@@ -12,9 +12,9 @@ from fakes.members import directory, file
 
 from sconectl.apply.inspect import InspectedImage, as_document, inspect_image
 from sconectl.errors import BuildFailed, EngineUnreachable, PlanImpossible
-from sconectl.plan.facts import LABEL
+from sconectl.image.layers.layer_index import Member
+from sconectl.plan.facts.image_facts import LABEL
 from sconectl.ports import ImageInfo
-from sconectl.toolchains.layer_index import Member
 
 NAME = "registry.example.org/web:1"
 FACTS = facts(

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from fakes.builders import facts
 
-from sconectl.apply.measure import ArchiveFile, Comparison, compare
 from sconectl.errors import BuildFailed, PlanImpossible, UsageError
-from sconectl.plan.facts import LABEL, Protected
+from sconectl.plan.facts.image_facts import LABEL, Protected
 from sconectl.protect.index import Index, directory_entry, file_entry
 from sconectl.protect.measure import measurement
+from sconectl.usecases.measure import ArchiveFile, Comparison, compare
 
 FILES = {"app/main.py": b"print(1)\n", "scone/runtime": b"code"}
 PARAMETERS = dict(facts().parameters)

@@ -14,8 +14,8 @@ from fakes.engine import PYTHON, FakeEngine, Image, image, of_layers, tar_of
 from fakes.stores import MemorySessionStore
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
-from sconectl.apply.requirements import Requirements
-from sconectl.plan.service import ServicePlan
+from sconectl.apply.sources.requirements import Requirements
+from sconectl.plan.service.service import ServicePlan
 from sconectl.toolchains.launcher_bundle import ENTRYPOINT
 
 from .one_project import IMAGE, Bench

@@ -14,11 +14,11 @@ from fakes.builders import service_text
 from sconectl.apply import native
 from sconectl.apply.native import NativeSources, build_native, collect_sources, complete_plan, sources_digest
 from sconectl.errors import BuildFailed, PlanImpossible
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.service import ServicePlan, plan_service
+from sconectl.image.build.native_build import BuildEnvironment, Wheel
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.service.service import ServicePlan, plan_service
 from sconectl.ports import ImageInfo, Progress
-from sconectl.toolchains.native_build import BuildEnvironment, Wheel
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.apply.path_patterns import IgnoreRules, compile_pattern, fixed_folder, ignore_rule, is_pattern
+from sconectl.apply.sources.path_patterns import IgnoreRules, compile_pattern, fixed_folder, ignore_rule, is_pattern
 
 MATCHES = [
     ("a", "a"), ("*", "a"), ("*", ".hidden"), ("a*", "abc"), ("a*/b", "abc/b"), ("a?c", "abc"), ("[ab]", "b"),

@@ -12,18 +12,18 @@ from fakes.builders import service_plan, service_text
 from fakes.engine import FakeEngine, FakeRegistry, image
 from fakes.members import directory, file, hard_link, link, special, tree
 
-from sconectl.apply.genservice import EarlierRuns
 from sconectl.apply.native import NativeSources
-from sconectl.apply.plan_report import PlanReport, PlanWorld, report_plan
-from sconectl.apply.plan_words import amounts, as_document, measured, readable, size_text
-from sconectl.apply.requirements import Requirements
+from sconectl.apply.sources.requirements import Requirements
 from sconectl.errors import BuildFailed
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.service import ServicePlan
+from sconectl.image.build.native_build import CopiedFile
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.native_build import CopiedFile
-from sconectl.toolchains.root_tree import RootTree
+from sconectl.report.plan_words import amounts, as_document, measured, readable, size_text
+from sconectl.usecases.apply_service import EarlierRuns
+from sconectl.usecases.plan_report import PlanReport, PlanWorld, report_plan
 
 BASE = (
     directory("/usr/bin"),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.apply.requirements import read_requirements
+from sconectl.apply.sources.requirements import read_requirements
 from sconectl.errors import PlanImpossible
-from sconectl.yaml_tree import parse
+from sconectl.text.yaml_tree import parse
 
 DOCUMENT = parse("build:\n  requirements: x\n", "service.yaml")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from fakes.builders import mesh_text, read_mesh
 
-from sconectl.apply import service_files
-from sconectl.apply.service_files import read_service_files
+from sconectl.apply.sources import service_files
+from sconectl.apply.sources.service_files import read_service_files
 from sconectl.errors import PlanImpossible
-from sconectl.plan.mesh import ServiceFiles
+from sconectl.plan.mesh.mesh import ServiceFiles
 
 
 def read(folder: Path, fields: str) -> dict[str, ServiceFiles]:
@@ -100,7 +100,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_in_the_current_directory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sconectl.apply.sources import hint_of_place
+    from sconectl.apply.sources.sources import hint_of_place
 
     (tmp_path / "v1").mkdir()
     (tmp_path / "app.py").write_text("")

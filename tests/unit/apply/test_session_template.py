@@ -10,9 +10,9 @@ from typing import Any
 from fakes.builders import MEASUREMENT, compiled, service_plan, service_text, session
 
 from sconectl.apply.session_template import SessionTemplate
-from sconectl.plan.service import image_facts
-from sconectl.policy.model import parse_session
-from sconectl.yaml_text import dump
+from sconectl.plan.service.service import image_facts
+from sconectl.policy.reading import parse_session
+from sconectl.text.yaml_text import dump
 
 TEMPLATE = """\
 name: $NAMESPACE/$SESSION

@@ -16,15 +16,15 @@ from fakes.stores import MemorySessionStore
 from fakes.workspace import FakeKeys, signing_key
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
-from sconectl.apply.genservice import ServiceResult, ServiceWorld, apply_service
 from sconectl.apply.native import NativeSources, collect_sources
 from sconectl.apply.signing import read_signing_key
 from sconectl.errors import BuildFailed, PlanImpossible, Refused
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.facts import LABEL, Signer
+from sconectl.image.build.native_build import BuildEnvironment
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.facts.image_facts import LABEL, Signer
 from sconectl.protect.signature import mrsigner_of, verify
-from sconectl.toolchains.native_build import BuildEnvironment
-from sconectl.yaml_tree import Document
+from sconectl.text.yaml_tree import Document
+from sconectl.usecases.apply_service import ServiceResult, ServiceWorld, apply_service
 
 IMAGE = "registry.example.org/web:1"
 VERSION = {

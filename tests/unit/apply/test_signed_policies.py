@@ -15,12 +15,12 @@ from fakes.workspace import FakeKeys, MemoryWorkspace
 from ruamel.yaml import YAML
 
 from sconectl.apply.image_sessions import publish_facts
-from sconectl.apply.mesh import MeshResult, MeshWorld, apply_mesh
-from sconectl.cas.identity import CasConfig
+from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
 from sconectl.errors import BuildFailed, CasUnreachable, PlanImpossible, SconectlError
-from sconectl.plan.mesh import MeshPlan
+from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.policy.signed import SignedSession, verify
+from sconectl.usecases.apply_mesh import MeshResult, MeshWorld, apply_mesh
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SECRET = {"global": [{"name": "given", "kind": "ascii", "value": "hunter2"}]}

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.apply import source_digest
-from sconectl.apply.source_digest import copied_digest
-from sconectl.apply.sources import CopiedTree, find_copied
+from sconectl.apply.sources import source_digest
+from sconectl.apply.sources.source_digest import copied_digest
+from sconectl.apply.sources.sources import CopiedTree, find_copied
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.native_build import CopiedFile
-from sconectl.toolchains.source_files import SourceFiles
-from sconectl.yaml_tree import parse
+from sconectl.image.build.native_build import CopiedFile
+from sconectl.image.build.source_files import SourceFiles
+from sconectl.text.yaml_tree import parse
 
 LONG_AGO = time.time_ns() - 3600 * 10**9
 

@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 import pytest
 
-from sconectl.apply.requirements import Requirements
-from sconectl.apply.wheels import obtain_wheels
+from sconectl.apply.sources.requirements import Requirements
+from sconectl.apply.sources.wheels import obtain_wheels
 from sconectl.errors import BuildFailed
+from sconectl.image.build.native_build import BuildEnvironment, Wheel
 from sconectl.ports import ImageInfo, Progress
-from sconectl.toolchains.native_build import BuildEnvironment, Wheel
 
 BASE = ImageInfo("sha256:1", "amd64", {})
 ASKED = Requirements("r.txt", {"r.txt": b"demo\n", "sub/c.txt": b"x\n"})

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from sconectl import assets
 from sconectl.artefacts.chart import SGX_RESOURCE, render_chart
 from sconectl.errors import PlanImpossible, Refused, SconectlError
-from sconectl.plan.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 
 MEASUREMENT = "1e" + "0" * 62  # YAML would take it for a number if it were not quoted
 SIM_ENV = ["SCONE_CONFIG_ID", "SCONE_CAS_ADDR", "SCONE_LOG"]

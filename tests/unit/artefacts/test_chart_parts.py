@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.policy_resources import chart_policies, policy_resource, resource_name
 from sconectl.errors import Refused
-from sconectl.plan.chart_plan import ChartPlan, ChartService
-from sconectl.plan.own_chart import OwnChart, read_own_chart
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.own_chart import OwnChart, read_own_chart
 from sconectl.policy.signed import EncryptedSession, Signature, SignedSession
 
 TEMPLATE = b"""apiVersion: v1

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.manifests import manifest_files
-from sconectl.plan.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
 FACTS |= {"measurement": "1e" + "0" * 62, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}

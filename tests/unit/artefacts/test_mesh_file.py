@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sconectl.artefacts.mesh_file import mesh_file
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import read_document, read_manifest
-from sconectl.plan.variables import Entry, Section
-from sconectl.yaml_tree import parse, parse_all
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import read_document, read_manifest
+from sconectl.plan.values.variables import Entry, Section
+from sconectl.text.yaml_tree import parse, parse_all
 
 GLOBAL = Section(
     "global", (Entry("NEEDED", None, "needed by web"), Entry("A", "1"), Entry("B", "b c", "default of web"))

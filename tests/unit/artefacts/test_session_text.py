@@ -5,8 +5,8 @@ from __future__ import annotations
 from fakes.builders import compiled, facts
 
 from sconectl.artefacts.session import image_session, policy_files, session_text
-from sconectl.plan.facts import ImageFacts
-from sconectl.policy.model import parse_session
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.policy.reading import parse_session
 
 NASTY = "a: b\n- c\n# d\n\"e\" 'f' {g} \\ é\n  indented\n\n"
 

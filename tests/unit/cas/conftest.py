@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas import daemon
-from sconectl.cas.access import Principal
-from sconectl.cas.identity import CasConfig, ClientIdentity
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.client.identity import CasConfig, ClientIdentity
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.sessions.access import Principal
 
 
 def pytest_configure(config: pytest.Config) -> None:

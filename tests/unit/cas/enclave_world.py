@@ -11,23 +11,23 @@ from typing import Any, cast
 
 import pytest
 
-from sconectl.cas import audit_table
-from sconectl.cas.anchor import Anchor
-from sconectl.cas.attestation import report_data_for
-from sconectl.cas.enclaves import Enclaves
-from sconectl.cas.folding import Folding
-from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.limits import DEFAULT
-from sconectl.cas.platform import Machine
-from sconectl.cas.quota import Quota, Room
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.sharing import Sharing
-from sconectl.cas.store import FILE, Store
-from sconectl.cas.values import secrets_for
-from sconectl.cas.versions import Version
-from sconectl.cas.volumes import volume_secrets
-from sconectl.policy.canonical import read_back, session_hash, to_json
-from sconectl.policy.model import Session, parse_session
+from sconectl.cas.attest.attestation import report_data_for
+from sconectl.cas.attest.enclaves import Enclaves
+from sconectl.cas.attest.volumes import volume_secrets
+from sconectl.cas.audit import audit_table
+from sconectl.cas.audit.anchor import Anchor
+from sconectl.cas.bounds.limits import DEFAULT
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
+from sconectl.cas.keys.platform import Machine
+from sconectl.cas.secrets.values import secrets_for
+from sconectl.cas.sessions.sharing import Sharing
+from sconectl.cas.store.folding import Folding
+from sconectl.cas.store.quota import Quota, Room
+from sconectl.cas.store.store import FILE, Store
+from sconectl.cas.store.versions import Version
+from sconectl.policy.reading import Session, parse_session
+from sconectl.policy.written.canonical import read_back, session_hash, to_json
 
 MEASUREMENT = "ab" * 32
 OTHER = "cd" * 32

@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sconectl.cas import daemon, trust
-from sconectl.cas.access import Principal
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.limits import DEFAULT, Limits
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas import daemon
+from sconectl.cas.bounds.limits import DEFAULT, Limits
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.client import trust
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
+from sconectl.cas.sessions.access import Principal
 from sconectl.ports import StoredSession
 
 HASH = "ab" * 32

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import formats
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.values import Stored, Value, secrets_for, value_in
-from sconectl.policy.model import Secret, Session, parse_session
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.secrets import formats
+from sconectl.cas.secrets.values import Stored, Value, secrets_for, value_in
+from sconectl.policy.reading import Secret, Session, parse_session
 
 NOW = datetime.now(UTC)
 

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sconectl.cas.anchor import Anchor
-from sconectl.cas.keys import CasKeys, load_or_create
-from sconectl.cas.store import Store
-from sconectl.cas.values import Stored
-from sconectl.cas.versions import Version
+from sconectl.cas.audit.anchor import Anchor
+from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
+from sconectl.cas.secrets.values import Stored
+from sconectl.cas.store.store import Store
+from sconectl.cas.store.versions import Version
 
 SECRET = b"a-very-secret-value"
 

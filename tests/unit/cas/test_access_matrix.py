@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sconectl.cas.access import Principal
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.sessions.access import Principal
 from sconectl.policy.signed import message_to_sign
 
 COLUMNS = ("creator", "other", "public", "A", "A+B")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.anchor import Anchor, default_anchor
-from sconectl.cas.audit import Head
+from sconectl.cas.audit.anchor import Anchor, default_anchor
+from sconectl.cas.audit.audit_entries import Head
 from sconectl.errors import CasError, Refused
 
 from .store_world import StoreWorld, put

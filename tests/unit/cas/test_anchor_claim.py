@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.anchor import Anchor
-from sconectl.cas.store import Store
+from sconectl.cas.audit.anchor import Anchor
+from sconectl.cas.store.store import Store
 from sconectl.errors import CasError
 
 from .store_world import StoreWorld, put
@@ -60,7 +60,7 @@ def test_a_claim_ends_with_its_process(world: StoreWorld) -> None:
         put(store)
     copy = copied(world)
     code = (
-        "import os, sys; from pathlib import Path; from sconectl.cas.anchor import Anchor;"
+        "import os, sys; from pathlib import Path; from sconectl.cas.audit.anchor import Anchor;"
         " Anchor(Path(sys.argv[1]), bytes(32)).claim(Path(sys.argv[2])); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, world.anchor_path, world.directory], check=False)

@@ -12,9 +12,22 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sconectl.cas import audit_check, audit_table, certificates
-from sconectl.cas.audit import EMPTY, AuditError, AuditKey, Head, OtherCas, audit_key_in, bind, bound_key, entry, parse
-from sconectl.cas.audit_report import AuditReport, Verdict, verify
+from sconectl.cas.audit import audit_table
+from sconectl.cas.audit.audit_entries import (
+    EMPTY,
+    AuditError,
+    AuditKey,
+    Head,
+    OtherCas,
+    audit_key_in,
+    bind,
+    bound_key,
+    entry,
+    parse,
+)
+from sconectl.cas.audit.audit_report import AuditReport, Verdict, verify
+from sconectl.cas.keeping import audit_check
+from sconectl.cas.keys import certificates
 from sconectl.errors import CasError, UsageError
 from sconectl.key_hash import key_hash
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import audit_check, audit_segments
-from sconectl.cas.audit_report import AuditReport, Verdict
-from sconectl.cas.backup import backup, restore
-from sconectl.cas.store import Store
+from sconectl.cas.audit.audit_report import AuditReport, Verdict
+from sconectl.cas.keeping import audit_check
+from sconectl.cas.keeping.backup import backup, restore
+from sconectl.cas.store import audit_rotation, audit_segments
+from sconectl.cas.store.store import Store
 from sconectl.errors import CasError
 
 from .store_world import StoreWorld, put
@@ -39,7 +40,7 @@ def fill(world: StoreWorld, store: Store, times: int = FOUR, each: int = 5) -> l
         for number in range(each):
             with store.writing() as transaction:
                 transaction.record("session_read", session=f"s{round_}-{number}")
-        path = audit_segments.rotate(store, world.directory, 100)
+        path = audit_rotation.rotate(store, world.directory, 100)
         assert path is not None
         made.append(path)
     return made
@@ -62,7 +63,7 @@ def filled(world: StoreWorld) -> list[Path]:
 def test_the_whole_log_is_there_and_verifies(world: StoreWorld) -> None:
     with world.opened() as store:
         segments = fill(world, store)
-        assert audit_segments.rotate(store, world.directory, 1 << 20) is None
+        assert audit_rotation.rotate(store, world.directory, 1 << 20) is None
         with store.reading() as transaction:
             assert len(list(transaction.audit_lines())) == 1, "the entry that closes the last segment"
         put(store)
@@ -237,7 +238,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from cas.store_world import StoreWorld
-from sconectl.cas import audit_segments
+from sconectl.cas.store import audit_rotation
 world = StoreWorld(Path(sys.argv[1]))
 with world.opened() as store:
     print("open", flush=True)
@@ -247,7 +248,7 @@ with world.opened() as store:
         with store.writing() as transaction:
             transaction.record("session_read", session=f"s{number}")
         if number % 3 == 0:
-            audit_segments.rotate(store, world.directory, 200)
+            audit_rotation.rotate(store, world.directory, 200)
 """
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import audit_check, audit_table
-from sconectl.cas.audit_report import Verdict
-from sconectl.cas.backup import backup, restore
-from sconectl.cas.exclusive import writer
+from sconectl.cas.audit import audit_table
+from sconectl.cas.audit.audit_report import Verdict
+from sconectl.cas.disk.exclusive import writer
+from sconectl.cas.keeping import audit_check
+from sconectl.cas.keeping.backup import backup, restore
 from sconectl.errors import CasError, Refused, SconectlError
 
 from .store_world import StoreWorld, put, row

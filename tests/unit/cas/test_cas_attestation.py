@@ -13,9 +13,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sconectl.cas.attestation import DOMAIN, report_data_for, sign_quote
-from sconectl.cas.keys import CasKeys
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.attest.attestation import DOMAIN, report_data_for, sign_quote
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys.cas_keys import CasKeys
 
 from .enclave_world import CHANNEL, MEASUREMENT, OTHER, PLATFORM, World, make_keys, service
 

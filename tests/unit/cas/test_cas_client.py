@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import certificates, daemon
-from sconectl.cas.certificates import Holder
-from sconectl.cas.client import normal_address
+from sconectl.cas import daemon
+from sconectl.cas.client.client import normal_address
+from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.connect import connect
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.keys import certificates
+from sconectl.cas.keys.certificates import Holder
 from sconectl.errors import CasError, CasNotTrusted, CasRefused, CasUnreachable, UsageError
 from sconectl.ports import SessionStore
 

@@ -14,14 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from sconectl.cas import connection as module
-from sconectl.cas import trust
-from sconectl.cas.client import HttpCas
+from sconectl.cas.bounds.limits import Limits
+from sconectl.cas.client import connection as module
+from sconectl.cas.client import trust
+from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.client.tolerance import parse
 from sconectl.cas.connect import connect
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.keys import load_or_create
-from sconectl.cas.limits import Limits
-from sconectl.cas.tolerance import parse
+from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.errors import CasError, CasNotTrusted, CasRefused, CasUnreachable, Refused, UsageError
 from sconectl.ports import StoredSession
 

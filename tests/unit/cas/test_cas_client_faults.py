@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import certificates
-from sconectl.cas.client import HttpCas
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.keys import certificates
 from sconectl.errors import CasNotTrusted, CasUnreachable, UsageError
 from sconectl.runtime.link import CasLink, open_channel
 from sconectl.runtime.log import LaunchRefused
@@ -106,8 +106,8 @@ def test_networks_in_no_proxy_are_reached_directly(
     tmp_path: Path, proxy: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """192.0.2.0/24 leads nowhere (RFC 5737): what matters is who is asked."""
-    monkeypatch.setattr("sconectl.cas.connection._TIMEOUT", 0.2)
-    monkeypatch.setattr("sconectl.cas.connection._FIRST_PAUSE", 0)
+    monkeypatch.setattr("sconectl.cas.client.connection._TIMEOUT", 0.2)
+    monkeypatch.setattr("sconectl.cas.client.connection._FIRST_PAUSE", 0)
     assert "the proxy" in refused(tmp_path, "192.0.2.1").message
     monkeypatch.setenv("NO_PROXY", "198.51.100.0/24,192.0.2.0/24")
     assert "no CAS answers at 192.0.2.1" in refused(tmp_path, "192.0.2.1").message

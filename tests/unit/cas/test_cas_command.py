@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from sconectl.cas import daemon
 from sconectl.cas.connect import connect
-from sconectl.cas.keys import load_or_create
-from sconectl.cas.service import EmbeddedCas
-from sconectl.cli.cas_cmd import cas_app, default_directory
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.keys.cas_keys import load_or_create
+from sconectl.cli.cas.cas_cmd import cas_app, default_directory
 from sconectl.errors import CasError, CasUnreachable, SconectlError, UsageError
 
 from .conftest import Served, session_text
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.sockets
 @pytest.fixture(autouse=True)
 def own_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start the command group by itself, whatever else `sconectl` consists of."""
-    code = "sys.argv[1:2] = []; from sconectl.cli.cas_cmd import cas_app; cas_app()"
+    code = "sys.argv[1:2] = []; from sconectl.cli.cas.cas_cmd import cas_app; cas_app()"
     monkeypatch.setattr(daemon, "PROGRAM", code)
 
 

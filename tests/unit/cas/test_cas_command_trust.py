@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sconectl import __version__
-from sconectl.cas import trust
-from sconectl.cas.certificates import certificate_pem
-from sconectl.cas.identity import CasConfig
-from sconectl.cli.cas_cmd import cas_app
+from sconectl.cas.client import trust
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.keys.certificates import certificate_pem
+from sconectl.cli.cas.cas_cmd import cas_app
 from sconectl.errors import CasError, CasNotTrusted, Refused, SconectlError, UsageError
 
 from .fake_cas import Running, running

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.limits import Limits
+from sconectl.cas.bounds.limits import Limits
 from sconectl.ports import StoredSession
 
 from .fake_cas import Running, running

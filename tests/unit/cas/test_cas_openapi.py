@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.endpoints import Endpoints
-from sconectl.cas.openapi import document
-from sconectl.cas.routes import ROWS, SCHEMAS
+from sconectl.cas.http.endpoints import Endpoints
+from sconectl.cas.http.openapi import document
+from sconectl.cas.http.routes import ROWS, SCHEMAS
 
 from .fake_cas import running
 

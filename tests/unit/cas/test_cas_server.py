@@ -15,10 +15,10 @@ import httpx
 import pytest
 from cryptography import x509
 
-from sconectl.cas import certificates
-from sconectl.cas.identity import ClientIdentity
-from sconectl.policy.canonical import session_hash
-from sconectl.policy.model import parse_session
+from sconectl.cas.client.identity import ClientIdentity
+from sconectl.cas.keys import certificates
+from sconectl.policy.reading import parse_session
+from sconectl.policy.written.canonical import session_hash
 
 from .conftest import MEASUREMENT, Served, session_text
 

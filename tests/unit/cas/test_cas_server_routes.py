@@ -17,9 +17,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from sconectl import __version__
-from sconectl.cas import certificates
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.routes import ROWS
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.http.routes import ROWS
+from sconectl.cas.keys import certificates
 from sconectl.errors import CasError
 from sconectl.key_hash import hash_of_certificate
 from sconectl.ports import StoredSession
@@ -320,8 +320,8 @@ def test_lines_of_the_log_say_what_it_is(tmp_path: Path) -> None:
     import sys
 
     code = (
-        "import logging, sys; from sconectl.cas.limits import DEFAULT;"
-        "from sconectl.cas.server_log import log_to; log_to(sys.stdout, DEFAULT);"
+        "import logging, sys; from sconectl.cas.bounds.limits import DEFAULT;"
+        "from sconectl.cas.http.server_log import log_to; log_to(sys.stdout, DEFAULT);"
         "logging.getLogger('uvicorn.error').info('one\\ntwo'); logging.getLogger('httpx').info('quiet')"
     )
     environment = {**os.environ}

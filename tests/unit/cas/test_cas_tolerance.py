@@ -7,8 +7,8 @@ from datetime import date
 
 import pytest
 
-from sconectl.cas.tolerance import _SWITCHES, _VALUES, Tolerance, judge, parse, parse_words
-from sconectl.cas.trust import Evidence
+from sconectl.cas.client.tolerance import _SWITCHES, _VALUES, Tolerance, judge, parse, parse_words
+from sconectl.cas.client.trust import Evidence
 from sconectl.errors import UsageError
 
 ZERO = "2wkBET2rRgE8pahuaczxKbmv7ciehqsne57F9gtzf1PVdr2VP3"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas import trust
-from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.client import trust
+from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
 from sconectl.errors import CasNotTrusted
 
 NONCE = "0f" * 16

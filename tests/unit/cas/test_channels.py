@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from sconectl.cas import channels
-from sconectl.cas.channels import CHANNEL_SECONDS, NONCE_SECONDS, Attested, Channels, Nonces
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.attest import channels
+from sconectl.cas.attest.channels import CHANNEL_SECONDS, NONCE_SECONDS, Attested, Channels, Nonces
+from sconectl.cas.bounds.refusal import CasRefusal
 
 NOW = 1_700_000_000.0
 

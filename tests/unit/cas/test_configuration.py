@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.keys import CasKeys
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys.cas_keys import CasKeys
 
 from .enclave_world import CHANNEL, MEASUREMENT, World, causes_of, make_keys, service
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import exclusive
-from sconectl.cas.exclusive import Running, status, writer
+from sconectl.cas.disk import exclusive
+from sconectl.cas.disk.exclusive import Running, status, writer
 from sconectl.errors import CasError
 
 
@@ -64,7 +64,7 @@ def test_a_command_is_waited_for(tmp_path: Path) -> None:
 
 def test_what_a_dead_server_left_is_not_believed(tmp_path: Path) -> None:
     program = (
-        "import os, pathlib, sys; from sconectl.cas.exclusive import writer\n"
+        "import os, pathlib, sys; from sconectl.cas.disk.exclusive import writer\n"
         "with writer(pathlib.Path(sys.argv[1])) as own:\n"
         "    own.describe('127.0.0.1:9'); os.kill(os.getpid(), 9)\n"
     )

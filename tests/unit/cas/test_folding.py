@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.folding import Folding
-from sconectl.cas.limits import DEFAULT
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.store import Store
+from sconectl.cas.bounds.limits import DEFAULT
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.store.folding import Folding
+from sconectl.cas.store.store import Store
 
 from .store_world import StoreWorld
 
@@ -132,7 +132,7 @@ def test_without_room_refusals_are_counted_and_reads_are_refused(
         raise CasRefusal(507, "The CAS cannot store this: its disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("sconectl.cas.store.Transaction.record", full)
+        patched.setattr("sconectl.cas.store.store.Transaction.record", full)
         folded.refuse()  # answered all the same
         with pytest.raises(CasRefusal, match="disk is full"):
             folded.folding.granted("session_read", {"session": "mine"}, {"address": "10.0.0.9"})

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.access import Principal
-from sconectl.cas.hardware_policies import WARNING
-from sconectl.cas.platform import load_machine
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.service import EmbeddedCas
-from sconectl.policy.tolerations import LOCAL_TCB
+from sconectl.cas.attest.hardware_policies import WARNING
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.keys.platform import load_machine
+from sconectl.cas.sessions.access import Principal
+from sconectl.policy.forms.tolerations import LOCAL_TCB
 
 from .conftest import MEASUREMENT, session_text
 from .enclave_world import World, make_keys

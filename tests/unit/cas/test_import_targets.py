@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.import_targets import EVERYWHERE, ImportTargets
-from sconectl.cas.platform import load_machine
+from sconectl.cas.keys.platform import load_machine
+from sconectl.cas.sessions.import_targets import EVERYWHERE, ImportTargets
 
 
 @pytest.mark.parametrize(

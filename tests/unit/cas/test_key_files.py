@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.private_files import create_private, read_private, write_private
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.disk.private_files import create_private, read_private, write_private
+from sconectl.cas.embedded import EmbeddedCas
 from sconectl.errors import CasError
 
 SCONECTL = Path(sys.executable).with_name("sconectl")

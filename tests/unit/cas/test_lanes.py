@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sconectl.cas.lanes import Abandoned, Customer, Lane, elsewhere, leave_place
-from sconectl.cas.refusal import Busy, CasRefusal
+from sconectl.cas.bounds.lanes import Abandoned, Customer, Lane, elsewhere, leave_place
+from sconectl.cas.bounds.refusal import Busy, CasRefusal
 
 THREADS = 2
 

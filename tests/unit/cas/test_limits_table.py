@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import limits
+from sconectl.cas.bounds import limits
 from sconectl.errors import UsageError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "cas.md"

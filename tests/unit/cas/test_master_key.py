@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from sconectl.cas import keys as cas_keys
-from sconectl.cas import master_key
-from sconectl.cas.keys import CasKeys, load_or_create
+from sconectl.cas.keys import cas_keys, master_key
+from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
 from sconectl.errors import CasError
 
 KEY = bytes(range(32))

@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sconectl.cas.access import Principal
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.sessions.access import Principal
 from sconectl.policy.signed import encrypt, message_to_sign
 
 ROOT = {"name": "/", "version": "0.3.11"}

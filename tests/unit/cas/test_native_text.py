@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sconectl.artefacts.session import session_text
-from sconectl.cas.keys import CasKeys
+from sconectl.cas.keys.cas_keys import CasKeys
 from sconectl.errors import PlanImpossible
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.literals import literal_argument, literal_secrets, literal_text
-from sconectl.plan.service import image_facts
-from sconectl.policy.model import parse_session
+from sconectl.image.settings.native_environment import HOST_NAMES, native_environment
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.service.service import image_facts
+from sconectl.plan.values.literals import literal_argument, literal_secrets, literal_text
+from sconectl.policy.reading import parse_session
 from sconectl.runtime.configuration import Configuration, Host, read_configuration
-from sconectl.toolchains.native_environment import HOST_NAMES, native_environment
 
 from .enclave_world import World, make_keys
 

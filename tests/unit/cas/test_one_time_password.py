@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sconectl.cas.one_time_password import MAX_WRONG, STEP, WRONG_SECONDS, Guessing, code_at, use_code
-from sconectl.cas.refusal import CasRefusal
+from sconectl.cas.attest.one_time_password import MAX_WRONG, STEP, WRONG_SECONDS, Guessing, code_at, use_code
+from sconectl.cas.bounds.refusal import CasRefusal
 
 SECRET = b"12345678901234567890"
 """Of the examples in RFC 4226 and RFC 6238."""
@@ -158,7 +158,7 @@ def test_codes_that_were_used_are_no_guesses(door: Door) -> None:
 
 
 def test_guesses_are_not_remembered_without_bound(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sconectl.cas.one_time_password._MAX_SCOPES", 2)
+    monkeypatch.setattr("sconectl.cas.attest.one_time_password._MAX_SCOPES", 2)
     for scope in "abcd":
         for _ in range(MAX_WRONG):
             door.refused(wrong(), scope=scope)

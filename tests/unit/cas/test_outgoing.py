@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from sconectl.cas.import_targets import EVERYWHERE
-from sconectl.cas.limits import DEFAULT
-from sconectl.cas.outgoing import _Request
+from sconectl.cas.bounds.limits import DEFAULT
+from sconectl.cas.sessions.import_targets import EVERYWHERE
+from sconectl.cas.sessions.outgoing import _Request
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.platform import Machine, load_machine
+from sconectl.cas.keys.platform import Machine, load_machine
 from sconectl.errors import CasError
 
 

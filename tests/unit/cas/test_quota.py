@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.limits import DEFAULT
-from sconectl.cas.quota import LOCAL, Quota, Room
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.values import Stored
+from sconectl.cas.bounds.limits import DEFAULT
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.secrets.values import Stored
+from sconectl.cas.store.quota import LOCAL, Quota, Room
 
 MIB = 1 << 20
 

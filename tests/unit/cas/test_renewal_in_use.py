@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from sconectl.cas.access import Principal
-from sconectl.cas.identity import ClientIdentity
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.client.identity import ClientIdentity
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.sessions.access import Principal
 
 SECRETS: list[dict[str, Any]] = [
     {"name": "key", "kind": "private-key", "export": {"session": "importing"}},

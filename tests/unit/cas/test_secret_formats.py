@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.cas import certificates, formats, generate, pgp
-from sconectl.cas.certificates import Authority, Content
-from sconectl.cas.pkcs12 import keystore
-from sconectl.cas.values import Value
-from sconectl.policy.placeholders import FORMATS, LEGACY, PlaceholderError
-from sconectl.policy.secret import KEY_TYPES
+from sconectl.cas.keys import certificates
+from sconectl.cas.keys.certificates import Authority, Content
+from sconectl.cas.secrets import formats, generate, pgp
+from sconectl.cas.secrets.pkcs12 import keystore
+from sconectl.cas.secrets.values import Value
+from sconectl.policy.forms.placeholders import FORMATS, LEGACY, PlaceholderError
+from sconectl.policy.model.secret import KEY_TYPES
 
 from .secret_sessions import NOW, needs_keytool, needs_openssl, run
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from sconectl.cas import generate
-from sconectl.policy.secret import KEY_TYPES
+from sconectl.cas.secrets import generate
+from sconectl.policy.model.secret import KEY_TYPES
 
 
 @pytest.mark.parametrize("size", [1, 2, 20, 4096])

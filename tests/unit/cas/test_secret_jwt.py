@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.cas import generate, jwt
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.values import Value, value_in
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.secrets import generate, jwt
+from sconectl.cas.secrets.values import Value, value_in
 
 from .secret_sessions import NOW, Imports, nothing_imported, rows, session
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.cas import pgp
+from sconectl.cas.secrets import pgp
 
 from .secret_sessions import NOW, needs_gpg, run
 

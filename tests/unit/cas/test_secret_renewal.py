@@ -9,10 +9,11 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sconectl.cas import certificates, generate
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.renewal import renewed
-from sconectl.cas.values import Value, secrets_for, value_in
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys import certificates
+from sconectl.cas.secrets import generate
+from sconectl.cas.secrets.renewal import renewed
+from sconectl.cas.secrets.values import Value, secrets_for, value_in
 
 from .secret_sessions import NOW, Imports, nothing_imported, rows, session
 

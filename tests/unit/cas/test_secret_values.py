@@ -11,11 +11,12 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.cas import certificates, formats, generate, pgp
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.values import Stored, Value, secrets_for, value_in, value_object
-from sconectl.policy.model import Session
-from sconectl.policy.placeholders import FORMATS
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys import certificates
+from sconectl.cas.secrets import formats, generate, pgp
+from sconectl.cas.secrets.values import Stored, Value, secrets_for, value_in, value_object
+from sconectl.policy.forms.placeholders import FORMATS
+from sconectl.policy.reading import Session
 
 from .secret_sessions import NOW, Imports, nothing_imported, rows, session, text, value
 

@@ -15,12 +15,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.cas import certificates, generate, x509_secrets
-from sconectl.cas.certificates import FAR_FUTURE
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.values import Stored, Value, secrets_for, value_in
-from sconectl.policy.model import Session
-from sconectl.policy.secret import KEY_TYPES
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys import certificates
+from sconectl.cas.keys.certificates import FAR_FUTURE
+from sconectl.cas.secrets import generate, x509_secrets
+from sconectl.cas.secrets.values import Stored, Value, secrets_for, value_in
+from sconectl.policy.model.secret import KEY_TYPES
+from sconectl.policy.reading import Session
 
 from .secret_sessions import NOW, Imports, needs_openssl, nothing_imported, rows, run, session, text
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.limits import DEFAULT
-from sconectl.cas.server_log import BoundedHandler
+from sconectl.cas.bounds.limits import DEFAULT
+from sconectl.cas.http.server_log import BoundedHandler
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.access import Principal
-from sconectl.cas.identity import ClientIdentity
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.client.identity import ClientIdentity
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.sessions.access import Principal
 
 from .conftest import serving
 

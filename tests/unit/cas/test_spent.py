@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from sconectl.cas.lanes import Customer, Lane
-from sconectl.cas.spent import Spent
+from sconectl.cas.bounds.lanes import Customer, Lane
+from sconectl.cas.bounds.spent import Spent
 
 
 def test_what_was_used_is_forgotten_by_half() -> None:

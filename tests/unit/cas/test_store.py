@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas import versions
-from sconectl.cas.anchor import Anchor
-from sconectl.cas.namespaces import version_of
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.sealing import SealBroken, Sealer, derived_key
-from sconectl.cas.store import Store
-from sconectl.cas.versions import Version
+from sconectl.cas.audit.anchor import Anchor
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.disk.sealing import SealBroken, Sealer, derived_key
+from sconectl.cas.store import versions
+from sconectl.cas.store.namespaces import version_of
+from sconectl.cas.store.store import Store
+from sconectl.cas.store.versions import Version
 from sconectl.errors import CasError, Refused
-from sconectl.policy.model import parse_session
+from sconectl.policy.reading import parse_session
 
 from .store_world import SECRET, StoreWorld, put, row, version
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sconectl.cas import store_schema
-from sconectl.cas.values import Stored
+from sconectl.cas.secrets.values import Stored
+from sconectl.cas.store import store_schema
 from sconectl.errors import CasError
-from sconectl.policy.canonical import read_back, session_hash
-from sconectl.policy.model import parse_session
+from sconectl.policy.reading import parse_session
+from sconectl.policy.written.canonical import read_back, session_hash
 
 from .store_world import StoreWorld
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.store import Transaction
-from sconectl.cas.tags import Subject, current_tag, move_on
+from sconectl.cas.attest.tags import Subject, current_tag, move_on
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.store.store import Transaction
 
 FIRST, SECOND, THIRD = "11" * 16, "22" * 16, "33" * 16
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from sconectl.cas.answers import Answer
-from sconectl.cas.http_protocol import CasProtocol
-from sconectl.cas.limits import Limits
+from sconectl.cas.bounds.limits import Limits
+from sconectl.cas.http.answers import Answer
+from sconectl.cas.http.http_protocol import CasProtocol
 
 
 class _Flow:

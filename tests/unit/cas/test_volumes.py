@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.keys import CasKeys
-from sconectl.cas.refusal import CasRefusal
-from sconectl.cas.volumes import volume_secrets
-from sconectl.policy.canonical import session_hash
-from sconectl.policy.model import parse_session
+from sconectl.cas.attest.volumes import volume_secrets
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.keys.cas_keys import CasKeys
+from sconectl.policy.reading import parse_session
+from sconectl.policy.written.canonical import session_hash
 
 from .enclave_world import CHANNEL, World, causes_of, make_keys, service
 

@@ -12,7 +12,7 @@ from fakes.engine import FakeEngine, Root, of_layers, tar_of, with_parents
 from fakes.roots import elf_file
 
 from sconectl.cli import main
-from sconectl.yaml_tree import parse
+from sconectl.text.yaml_tree import parse
 
 if TYPE_CHECKING:
     from .conftest import Outcome, Run

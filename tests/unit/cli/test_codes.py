@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import sconectl
-from sconectl.codes import all_codes, manifest, mesh, policy
+from sconectl.codes import manifest, mesh, policy
 from sconectl.codes.advice import CODES as ADVICE
+from sconectl.codes.all_codes import all_codes
 
 PACKAGE = Path(sconectl.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "diagnostics.md"

@@ -18,10 +18,11 @@ from fakes.engine import FakeEngine
 
 import sconectl
 from sconectl import errors
-from sconectl.cli import apply_cmd, main
-from sconectl.cli.commands import app
+from sconectl.cli import main
+from sconectl.cli.command_table import app
+from sconectl.cli.commands import apply_cmd
 from sconectl.cli.wiring import Wiring
-from sconectl.findings import Finding, Position
+from sconectl.text.findings import Finding, Position
 
 from .conftest import Run
 

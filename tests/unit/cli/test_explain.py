@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sconectl import assets
-from sconectl.codes import all_codes
+from sconectl.codes.all_codes import all_codes
 from sconectl.learn.field_pages import field_page, steps_of
 
 from .conftest import Run

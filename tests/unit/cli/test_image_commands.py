@@ -11,7 +11,7 @@ import pytest
 from fakes.builders import facts, mesh_text, record, service_text
 from fakes.engine import FakeEngine, Image, image, of_layers, tar_of
 
-from sconectl.plan.facts import LABEL
+from sconectl.plan.facts.image_facts import LABEL
 
 from .conftest import Run
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from fakes.engine import PYTHON, FakeEngine
 
-from sconectl.apply.init_sources import Variable
 from sconectl.cli.wiring import Wiring
 from sconectl.errors import EngineUnreachable
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import read_manifest
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.starter.init_sources import Variable
 
 from .conftest import Outcome, Run
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from sconectl.cli.console import show_findings
-from sconectl.cli.render import IN_FULL, ON_SCREEN, lines_of_findings, remember
-from sconectl.findings import Finding, Position
+from sconectl.cli.output.console import show_findings
+from sconectl.cli.output.render import IN_FULL, ON_SCREEN, lines_of_findings, remember
+from sconectl.text.findings import Finding, Position
 
 TEXT = "apiVersion: scone/5.8\nkind: genservice\nbuild:\n  dirss: [/app]\n"
 FINDING = Finding(

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from sconectl.cli import main
-from sconectl.cli.sconify_options import WITHOUT_EFFECT
-from sconectl.policy.model import parse_session
-from sconectl.yaml_tree import parse
+from sconectl.cli.options.sconify_options import WITHOUT_EFFECT
+from sconectl.policy.reading import parse_session
+from sconectl.text.yaml_tree import parse
 
 from .conftest import Run
 from .converting import Convert, facts, policy, policy_after
@@ -108,7 +108,7 @@ def test_sessions_that_exist(convert: Convert) -> None:
 
 def test_an_identity_of_its_own(convert: Convert, run: Run, tmp_path: Path) -> None:
     assert convert().code == 0
-    from sconectl.cas.identity import CasConfig
+    from sconectl.cas.client.identity import CasConfig
 
     other = CasConfig(tmp_path / "other").identity().file
     refused = convert("--identity", other, namespace=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes.engine import FakeEngine
 
-from sconectl.yaml_tree import parse
+from sconectl.text.yaml_tree import parse
 
 from .converting import Convert, facts, policy, policy_after
 

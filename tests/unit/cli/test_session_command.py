@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sconectl.policy.model import parse_session
+from sconectl.policy.reading import parse_session
 
 from .conftest import Outcome, Run
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sconectl.policy.model import Signer, parse_session
+from sconectl.policy.reading import Signer, parse_session
 from sconectl.policy.signed import EncryptedSession, SignedSession, decrypt, read_document, valid_signers, verify
 
 from .conftest import Outcome, Run

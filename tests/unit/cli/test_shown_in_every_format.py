@@ -11,7 +11,7 @@ from fakes.builders import mesh_text, service_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sconectl import yaml_text, yaml_tree
+from sconectl.text import yaml_text, yaml_tree
 
 from .conftest import Run
 

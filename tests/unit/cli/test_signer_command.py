@@ -9,7 +9,7 @@ from fakes.builders import facts
 from fakes.engine import FakeEngine, image
 from fakes.workspace import signing_key
 
-from sconectl.plan.facts import LABEL, Signer
+from sconectl.plan.facts.image_facts import LABEL, Signer
 from sconectl.protect.signature import mrsigner_of
 
 from .conftest import Run

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.cli.source_lines import MASK, WIDTH, Excerpt, SourceText
-from sconectl.findings import Position
+from sconectl.cli.output.source_lines import MASK, WIDTH, Excerpt, SourceText
+from sconectl.text.findings import Position
 
 SECRET = "hunter2-7Zq!"
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 import sconectl
-from sconectl.cli.commands import COMMANDS, app, load
+from sconectl.cli.command_table import COMMANDS, app, load
 
 HEAVY = {"rich", "docker", "httpx", "cryptography", "uvicorn", "starlette", "sqlite3", "asyncio"}
 LOADED = """
@@ -64,8 +64,8 @@ def test_help_loads_no_command() -> None:
 def test_a_command_loads_no_other_command() -> None:
     modules = loaded("plan", "--help")
     others = {f"sconectl.cli.{place.module}" for name, place in COMMANDS.items() if name != "plan"}
-    assert "sconectl.cli.plan_cmd" in modules
-    assert not others & modules - {"sconectl.cli.apply_cmd"}
+    assert "sconectl.cli.commands.plan_cmd" in modules
+    assert not others & modules - {"sconectl.cli.commands.apply_cmd"}
 
 
 def test_validation_needs_no_engine_no_network_and_no_keys(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_validation_needs_no_engine_no_network_and_no_keys(tmp_path: Path) -> No
         "policy: {namespace: shop}\nenv: []\nservices: [{name: web, image: registry.example.org/web:1}]\n"
     )
     modules = loaded("validate", "-f", str(tmp_path / "mesh.yaml"))
-    assert "sconectl.manifest.mesh" in modules
-    assert not modules & {*HEAVY, "sconectl.manifest.genservice", "sconectl.policy.model"}
+    assert "sconectl.manifest.model.mesh" in modules
+    assert not modules & {*HEAVY, "sconectl.manifest.model.genservice", "sconectl.policy.reading"}
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

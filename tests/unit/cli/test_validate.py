@@ -159,9 +159,9 @@ def test_a_mesh_alone_is_checked_as_far_as_possible(manifests: Path, run: Run) -
 
 @pytest.mark.parametrize("option", [("--facts", "target/images"), ("-t", "target"), ()])
 def test_facts_of_built_images_are_used(manifests: Path, run: Run, option: tuple[str, ...]) -> None:
-    from sconectl.manifest.reader import read_manifest
+    from sconectl.manifest.reading.reader import read_manifest
     from sconectl.plan.check import provisional_facts
-    from sconectl.plan.facts import BuildRecord
+    from sconectl.plan.facts.image_facts import BuildRecord
 
     (manifests / "target/images").mkdir(parents=True)
     for name, text in (("web", SERVICE), ("db", DATABASE)):

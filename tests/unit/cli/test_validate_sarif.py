@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 
 import sconectl
-from sconectl.cli.sarif import as_sarif
-from sconectl.codes import all_codes
-from sconectl.findings import Finding, Position
+from sconectl.cli.output.sarif import as_sarif
+from sconectl.codes.all_codes import all_codes
+from sconectl.text.findings import Finding, Position
 
 from .conftest import Run
 from .test_validate import ALL, change, manifests  # noqa: F401 (a fixture)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sconectl.cas.connect import connect
-from sconectl.policy.canonical import to_json
-from sconectl.policy.model import Session, parse_session
+from sconectl.policy.reading import Session, parse_session
+from sconectl.policy.written.canonical import to_json
 
 from .conftest import Run
 

@@ -14,19 +14,19 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from sconectl import assets
-from sconectl.cas import tolerance
+from sconectl.cas.client import tolerance
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.learn import enum_words, value_rules
 from sconectl.learn.json_schema import KINDS, Generator, identifier, schema_text
 from sconectl.learn.scalar_forms import unknown
-from sconectl.manifest.fields import NamedValue
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.mesh_checks import RESERVED_NAMES
-from sconectl.plan.parameters import enclave_parameters
-from sconectl.policy import fields as policy_fields
-from sconectl.policy import security, volumes
-from sconectl.policy.tolerations import TOLERATIONS
-from sconectl.yaml_tree import parse
+from sconectl.manifest.model.fields import NamedValue
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.mesh.mesh_checks import RESERVED_NAMES
+from sconectl.plan.values.parameters import enclave_parameters
+from sconectl.policy.forms import fields as policy_fields
+from sconectl.policy.forms.tolerations import TOLERATIONS
+from sconectl.policy.model import security, volumes
+from sconectl.text.yaml_tree import parse
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CORPUS = REPOSITORY.parent / "shared" / "corpus"

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sconectl.manifest.reader import Manifest, read_manifest
-from sconectl.yaml_text import dump
+from sconectl.manifest.reading.reader import Manifest, read_manifest
+from sconectl.text.yaml_text import dump
 
 Steps = Sequence[str | int]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from sconectl.manifest.alike import names_of
-from sconectl.manifest.faults import did_you_mean
+from sconectl.manifest.model.faults import did_you_mean
+from sconectl.manifest.spelling.alike import names_of
 
 MANY = tuple(f"service-num-{number}" for number in range(5000))
 

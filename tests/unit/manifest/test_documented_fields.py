@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from sconectl.manifest.fields import OneOf, Part
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import model_of
+from sconectl.manifest.model.fields import OneOf, Part
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import model_of
 
 DOCS = Path(__file__).parents[3] / "docs"
 _PAGES: dict[type[Part], str] = {GenService: "service-manifest.md", Mesh: "mesh-manifest.md"}

@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.builders import facts
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
-from sconectl.apply.mesh import MeshWorld, apply_mesh
 from sconectl.errors import SconectlError
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import Manifest
-from sconectl.plan.availability import remarks, unavailable
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.mesh import GivenFile, MeshInput, MeshPlan, ServiceFiles, plan_mesh
-from sconectl.plan.service import image_facts, plan_service, service_findings
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import Manifest
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.mesh.availability import remarks, unavailable
+from sconectl.plan.mesh.mesh import GivenFile, MeshInput, MeshPlan, ServiceFiles, plan_mesh
+from sconectl.plan.service.service import image_facts, plan_service, service_findings
+from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 
 from .forms import MESH, SERVICE, read, with_field
 from .test_published_schemas import FIELDS
@@ -36,14 +36,14 @@ FILES = ServiceFiles(
 
 # Properties whose effect is not in the plan, and where it is; the source named there has to use them.
 ELSEWHERE = {
-    "genservice Build.binaries": ("toolchains/program_check.py", "binaries"),
-    "genservice Build.fs_dirs": ("plan/protection.py", "fs_dirs"),
-    "genservice Build.fs_files": ("plan/protection.py", "fs_files"),
-    "mesh Cas.tolerance": ("cli/apply_mesh.py", "cas.tolerance"),
-    "genservice Manifest.apiVersion": ("manifest/fields.py", "ApiVersion"),
-    "mesh Manifest.apiVersion": ("manifest/fields.py", "ApiVersion"),
-    "genservice Manifest.kind": ("manifest/reader.py", '"genservice"'),
-    "mesh Manifest.kind": ("manifest/reader.py", '"mesh"'),
+    "genservice Build.binaries": ("image/program/program_check.py", "binaries"),
+    "genservice Build.fs_dirs": ("plan/service/protection.py", "fs_dirs"),
+    "genservice Build.fs_files": ("plan/service/protection.py", "fs_files"),
+    "mesh Cas.tolerance": ("cli/runs/apply_mesh.py", "cas.tolerance"),
+    "genservice Manifest.apiVersion": ("manifest/model/fields.py", "ApiVersion"),
+    "mesh Manifest.apiVersion": ("manifest/model/fields.py", "ApiVersion"),
+    "genservice Manifest.kind": ("manifest/reading/reader.py", '"genservice"'),
+    "mesh Manifest.kind": ("manifest/reading/reader.py", '"mesh"'),
 }
 
 _SECTIONS = [{"service": name, "env": [{"name": "A", "value": name}]} for name in ("global", "helm")]

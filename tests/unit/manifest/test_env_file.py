@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sconectl.errors import InvalidInput
-from sconectl.manifest.env_file import read_env_file
+from sconectl.manifest.reading.env_file import read_env_file
 
 
 def read(text: str | bytes, **environment: str) -> dict[str, str]:

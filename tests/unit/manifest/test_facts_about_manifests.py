@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.manifest.genservice import BUILD_KINDS, GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import read_manifest
-from sconectl.manifest.secrets import KEY_TYPES, SECRET_KINDS
+from sconectl.manifest.model.genservice import BUILD_KINDS, GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.model.secrets import KEY_TYPES, SECRET_KINDS
+from sconectl.manifest.reading.reader import read_manifest
 
 from .forms import MESH, SERVICE, Steps, field_of, read, with_field
 from .test_published_schemas import GENSERVICE

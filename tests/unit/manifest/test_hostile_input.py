@@ -13,9 +13,9 @@ from fuzz.fuzz_manifests import CANARY, KEYS, STRANGE, VALID, check, is_secret, 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sconectl.cli import validate_run
-from sconectl.findings import Finding, Position
-from sconectl.yaml_text import dump
+from sconectl.cli.runs import validate_run
+from sconectl.text.findings import Finding, Position
+from sconectl.text.yaml_text import dump
 
 COUNT = "2000"
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.manifest.placeholders import bind_mesh, expressions, unsupported
-from sconectl.manifest.variables import fill_in
+from sconectl.manifest.reading.variables import fill_in
+from sconectl.manifest.spelling.placeholders import bind_mesh, expressions, unsupported
 
 NOTHING: dict[str, str] = {}
 

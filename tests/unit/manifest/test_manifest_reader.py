@@ -11,13 +11,13 @@ import pytest
 from fakes.builders import mesh_text, service_text
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding, Position
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.placeholders import bind_mesh
-from sconectl.manifest.reader import read_document, read_manifest
-from sconectl.yaml_text import dump
-from sconectl.yaml_tree import Document, parse
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import read_document, read_manifest
+from sconectl.manifest.spelling.placeholders import bind_mesh
+from sconectl.text.findings import Finding, Position
+from sconectl.text.yaml_text import dump
+from sconectl.text.yaml_tree import Document, parse
 
 from .forms import SERVICE, with_field
 

@@ -9,11 +9,11 @@ from time import process_time
 import pytest
 from fakes.builders import mesh_text, service_text
 
-from sconectl.manifest.near_misses import near_misses
-from sconectl.manifest.reader import read_manifest
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.manifest.spelling.near_misses import near_misses
 from sconectl.plan.check import check_service
-from sconectl.plan.secret_use import check_mesh_values
-from sconectl.policy.placeholders import PlaceholderError, find
+from sconectl.plan.secrets.secret_use import check_mesh_values
+from sconectl.policy.forms.placeholders import PlaceholderError, find
 
 FORMS = ("$$SCONE::pw$$", "$$SCONE::my-key:hex$$", "$$SCONE::cert.crt$$", "user:$$SCONE::a$$@host")
 OTHERS = "$SCONE:pwx @s{}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import Manifest, read_manifest
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import Manifest, read_manifest
+from sconectl.text.findings import Finding
 
 SERVICE = """\
 apiVersion: scone/5.8

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.secrets import ExportTarget, Secret
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.secrets import ExportTarget, Secret
+from sconectl.text.findings import Finding
 
 from .forms import SERVICE, read, with_field
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.manifest.variables import escape, fill_in
+from sconectl.manifest.reading.variables import escape, fill_in
 
 KNOWN = {"A": "1", "EMPTY": "", "NESTED": "$A {{x}} ${A}", "LONG_name2": "ok"}
 

@@ -8,8 +8,8 @@ import pytest
 from fakes.builders import facts
 
 from sconectl.codes.advice import CODES, WAIVERS
-from sconectl.manifest.reader import Manifest, read_manifest
-from sconectl.plan.advice import advise, advise_on_images, used_by
+from sconectl.manifest.reading.reader import Manifest, read_manifest
+from sconectl.plan.advice.advice import advise, advise_on_images, used_by
 
 SERVICE = """\
 apiVersion: scone/5.8

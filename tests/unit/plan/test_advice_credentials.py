@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sconectl.plan.credentials import credential, known_form
+from sconectl.plan.advice.credentials import credential, known_form
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ0ZXN0In0.c2lnbmF0dXJl"
 

@@ -8,11 +8,11 @@ from datetime import date
 import pytest
 
 from sconectl.codes.advice import CODES
-from sconectl.findings import Finding, Position
-from sconectl.manifest.reader import Manifest, read_manifest
-from sconectl.manifest.waivers import waive
-from sconectl.plan.advice import advise
-from sconectl.yaml_tree import parse, parse_all
+from sconectl.manifest.model.waivers import waive
+from sconectl.manifest.reading.reader import Manifest, read_manifest
+from sconectl.plan.advice.advice import advise
+from sconectl.text.findings import Finding, Position
+from sconectl.text.yaml_tree import parse, parse_all
 
 TODAY = date(2027, 3, 1)
 GOOD = '# sconectl:allow SC4007 until=2027-03-01 reason="a demonstration"'

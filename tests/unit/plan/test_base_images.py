@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sconectl.errors import UsageError
-from sconectl.manifest.genservice import BUILD_KINDS
-from sconectl.plan.base_images import DEFAULT_BASES, base_image, check_kinds, is_java
+from sconectl.manifest.model.genservice import BUILD_KINDS
+from sconectl.plan.service.base_images import DEFAULT_BASES, base_image, check_kinds, is_java
 
 
 def test_every_kind_that_is_built_has_an_image() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from fakes.builders import mesh_text, service_text
 
-from sconectl.findings import Finding
-from sconectl.manifest.reader import Manifest, read_manifest
+from sconectl.manifest.reading.reader import Manifest, read_manifest
 from sconectl.plan.check import check_mesh, check_service, provisional_facts
-from sconectl.plan.facts import ImageFacts
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.text.findings import Finding
 
 
 def read(text: str) -> Manifest:

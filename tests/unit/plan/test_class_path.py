@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sconectl.plan.class_path import main_class, with_class_path
+from sconectl.plan.service.class_path import main_class, with_class_path
 
 
 @pytest.mark.parametrize(

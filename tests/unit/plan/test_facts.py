@@ -9,7 +9,7 @@ from fakes.builders import MEASUREMENT, compiled, facts, service_plan, service_t
 from pydantic import ValidationError
 
 from sconectl.errors import InvalidInput
-from sconectl.plan.facts import ImageFacts, Signer, is_of_another_version
+from sconectl.plan.facts.image_facts import ImageFacts, Signer, is_of_another_version
 
 SIGNER = Signer(mrsigner="5a" * 32, isvprodid=1, isvsvn=2)
 WEB = facts("web", dirs=["/app"]).model_copy(update={"signer": SIGNER, "stable": ("cd" * 32,)})

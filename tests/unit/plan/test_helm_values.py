@@ -9,8 +9,8 @@ from fakes.builders import facts, mesh_text, read_mesh
 
 from sconectl.artefacts.chart import render_chart
 from sconectl.errors import PlanImpossible
-from sconectl.plan.mesh import MeshInput, MeshPlan, plan_mesh
-from sconectl.plan.scalars import typed
+from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
+from sconectl.plan.values.scalars import typed
 
 WEB, DB = facts("web"), facts("db").model_copy(update={"name": "mariadb-scone"})
 

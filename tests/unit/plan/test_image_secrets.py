@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.findings import Finding
-from sconectl.manifest.secrets import ExportTarget, Secret
-from sconectl.plan.image_secrets import read_image_secrets
+from sconectl.manifest.model.secrets import ExportTarget, Secret
+from sconectl.plan.secrets.image_secrets import read_image_secrets
+from sconectl.text.findings import Finding
 
 NAMES = {
     "namespace": "acme/shop",

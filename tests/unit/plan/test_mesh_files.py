@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from fakes.builders import MEASUREMENT, environment, facts, mesh_text, read_mesh, session
 
-from sconectl.apply.mesh import check_sessions
 from sconectl.errors import InvalidInput, SconectlError
-from sconectl.findings import Finding
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.mesh import GivenFile, MeshInput, MeshPlan, ServiceFiles, plan_mesh
-from sconectl.yaml_tree import parse
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.mesh.mesh import GivenFile, MeshInput, MeshPlan, ServiceFiles, plan_mesh
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import parse
+from sconectl.usecases.apply_mesh import check_sessions
 
 ENV = {"global": {"WHO": "you: {a}", "PORT": "8080"}}
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fakes.builders import compiled, facts, session
 
-from sconectl.apply.mesh import check_sessions
 from sconectl.errors import PlanImpossible
+from sconectl.usecases.apply_mesh import check_sessions
 
 DATA: dict[str, Any] = {"name": "data", "path": "/data"}
 

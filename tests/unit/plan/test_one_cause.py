@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sconectl.findings import Cause, Finding, Name, Position
-from sconectl.plan.one_cause import one_cause
+from sconectl.text.findings import Cause, Finding, Name, Position
+from sconectl.text.one_cause import one_cause
 
 A, B, C = (Name("secret", "web:1", name) for name in "abc")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from fakes.builders import facts, service_text
 
-from sconectl.manifest.fields import NamedValue
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.availability import remarks
-from sconectl.plan.parameters import enclave_parameters, unusual_sizes
+from sconectl.manifest.model.fields import NamedValue
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.mesh.availability import remarks
+from sconectl.plan.values.parameters import enclave_parameters, unusual_sizes
 from sconectl.protect.measure import measurement
 
 DEFAULTS = {

@@ -10,7 +10,7 @@ import pytest
 from fakes.builders import compiled, environment, facts, mesh_text, read_mesh, session
 
 from sconectl.errors import InvalidInput, PlanImpossible
-from sconectl.plan.environment import MeshValues, unpasted
+from sconectl.plan.values.environment import MeshValues, unpasted
 
 LAYERS = ("default", "global", "helm", "web")
 

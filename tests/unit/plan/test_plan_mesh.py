@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fakes.builders import MEASUREMENT, compiled, environment, facts, mesh_text, read_mesh, session
 
-from sconectl.apply.mesh import check_sessions
 from sconectl.errors import PlanImpossible
-from sconectl.plan.availability import remarks, require_available
-from sconectl.plan.mesh import FSPF_SECRET, IMAGE_KEY_SECRET, MeshInput, image_cas, main_cas, plan_mesh
+from sconectl.plan.mesh.availability import remarks, require_available
+from sconectl.plan.mesh.mesh import FSPF_SECRET, IMAGE_KEY_SECRET, MeshInput, image_cas, main_cas, plan_mesh
+from sconectl.usecases.apply_mesh import check_sessions
 
 
 def changed(old: str, new: str, services: tuple[str, ...] = ("web",)) -> str:

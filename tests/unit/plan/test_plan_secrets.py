@@ -8,8 +8,8 @@ import pytest
 from fakes.builders import compiled, facts, session
 
 from sconectl.errors import PlanImpossible
-from sconectl.manifest.secrets import Secret
-from sconectl.plan.wiring import ServiceSecrets, wire
+from sconectl.manifest.model.secrets import Secret
+from sconectl.plan.secrets.wiring import ServiceSecrets, wire
 
 
 def with_secrets(name: str, defines: list[dict[str, Any]] | None = None, imports: tuple[str, ...] = ()) -> Any:

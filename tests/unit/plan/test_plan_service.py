@@ -8,10 +8,10 @@ import pytest
 from fakes.builders import facts, service_plan, service_text
 
 from sconectl.errors import InvalidInput, PlanImpossible
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan import naming
-from sconectl.plan.availability import require_available
-from sconectl.plan.facts import BuildRecord, ImageFacts
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.facts import naming
+from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
+from sconectl.plan.mesh.availability import require_available
 
 
 def faults(text: str) -> list[tuple[str, str, str]]:

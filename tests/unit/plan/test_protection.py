@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fakes.builders import service_plan, service_text
 
-from sconectl.findings import Finding
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.protection import overlaps, rule_for, rules
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.service.protection import overlaps, rule_for, rules
+from sconectl.text.findings import Finding
 
 
 def injected(path: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ def test_the_longest_rule_decides() -> None:
             injection_files=[FILE, injected("/app/data/key")],
         )
     )
-    known = rules(plan, ["/var/lib/db"])
+    known = rules(plan.model, ["/var/lib/db"])
     assert list(known) == sorted(known)
     classes = {
         path: rule_for(known, path).protection

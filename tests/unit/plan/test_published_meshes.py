@@ -10,15 +10,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.builders import facts
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
-from sconectl.apply.mesh import MeshWorld, apply_mesh
-from sconectl.apply.service_files import read_service_files
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.mesh import Mesh
-from sconectl.manifest.reader import read_manifest
+from sconectl.apply.sources.service_files import read_service_files
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.check import provisional_facts
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.mesh import MeshInput, plan_mesh
-from sconectl.plan.naming import with_tag
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.facts.naming import with_tag
+from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
+from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 
 CORPUS = Path(__file__).resolve().parents[4] / "shared/corpus"
 MESHES = sorted(CORPUS.glob("*/mesh.yaml.template"))

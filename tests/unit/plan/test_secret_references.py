@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.secret_references import check_references
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.secrets.secret_references import check_references
 
 HEAD = """\
 apiVersion: scone/5.8

@@ -8,9 +8,9 @@ import pytest
 from fakes.builders import compiled, facts, service_text
 
 from sconectl.errors import PlanImpossible
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.secret_use import check_placeholders
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.secrets.secret_use import check_placeholders
 
 SECRETS = {
     "global": [

@@ -9,10 +9,10 @@ import pytest
 from fakes.builders import compiled, environment, facts, mesh_text, read_mesh, service_text
 
 from sconectl.errors import PlanImpossible
-from sconectl.manifest.genservice import GenService
-from sconectl.manifest.reader import read_manifest
-from sconectl.plan.facts import ImageFacts
-from sconectl.plan.variables import Row, all_sections, mesh_rows, service_rows, unused_values
+from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.reading.reader import read_manifest
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.values.variables import Row, all_sections, mesh_rows, service_rows, unused_values
 
 
 def image(name: str = "web", *, local: Mapping[str, str] | None = None, **variables: str | None) -> ImageFacts:

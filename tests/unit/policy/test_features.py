@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.policy.features import features_of, lowest_version
-from sconectl.policy.model import examine, parse_session
-from sconectl.policy.violation import code_of
-from sconectl.yaml_tree import parse
+from sconectl.policy.forms.violation import code_of
+from sconectl.policy.reading import examine, parse_session
+from sconectl.policy.written.features import features_of, lowest_version
+from sconectl.text.yaml_tree import parse
 
 H, T = "0a" * 32, "0b" * 16
 VALID = Path(__file__).parent / "valid"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sconectl.policy.forms.placeholders import Placeholder
 from sconectl.policy.fragments import (
     FragmentError,
     Resolve,
@@ -15,8 +16,7 @@ from sconectl.policy.fragments import (
     security_of,
     variants_of,
 )
-from sconectl.policy.model import Attestation, Rule, Session, Signer, parse_session
-from sconectl.policy.placeholders import Placeholder
+from sconectl.policy.reading import Attestation, Rule, Session, Signer, parse_session
 
 H, G, P = "0a" * 32, "0b" * 32, "INTEL_QE_ID:" + "0c" * 16
 OTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.policy.legacy import legacy_version, upgrade
-from sconectl.policy.model import Session, parse_session
-from sconectl.yaml_tree import parse
+from sconectl.policy.reading import Session, parse_session
+from sconectl.policy.written.legacy import legacy_version, upgrade
+from sconectl.text.yaml_tree import parse
 
 H, G = "0a" * 32, "0b" * 32
 CERTIFICATE_HASH = "9f" * 32

@@ -9,8 +9,8 @@ import pytest
 
 import sconectl.policy
 from sconectl.codes.policy import CODES
-from sconectl.policy.model import examine
-from sconectl.policy.violation import code_of
+from sconectl.policy.forms.violation import code_of
+from sconectl.policy.reading import examine
 
 HEAD = 'name: my-namespace/app\nversion: "0.3.12"\n'
 MEASUREMENT = "7bb0ba3175f3e2dc40e97eae44eb5be2e646324a76c85b58d1c8acf32f1da78c"
@@ -21,7 +21,7 @@ EXAMPLES = sorted(code for code, explained in CODES.items() if explained.wrong)
 def rules() -> set[str]:
     """Return every rule that the sources of the policy language name in a finding."""
     folder = Path(sconectl.policy.__file__).parent
-    text = "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.py")))
+    text = "\n".join(path.read_text("utf-8") for path in sorted(folder.rglob("*.py")))
     return set(re.findall(r'"([DNVHSAKPXWGCE][0-9]{1,2})"', text))
 
 

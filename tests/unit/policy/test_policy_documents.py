@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.policy.canonical import from_json, read_back, session_hash, to_json
-from sconectl.policy.model import examine, parse_session
-from sconectl.policy.violation import code_of
+from sconectl.policy.forms.violation import code_of
+from sconectl.policy.reading import examine, parse_session
+from sconectl.policy.written.canonical import from_json, read_back, session_hash, to_json
 
 H, T = "0a" * 32, "0b" * 16
 ATTESTED = f"attestation: {{mrenclave: {H}}}"

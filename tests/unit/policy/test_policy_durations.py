@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from sconectl.policy.durations import duration
+from sconectl.policy.forms.durations import duration
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from sconectl.errors import InvalidInput
 from sconectl.key_hash import decode_base58check, encode_base58check, is_key_hash
-from sconectl.policy.canonical import from_json, read_back, same_content, session_hash, to_json
-from sconectl.policy.model import AccessPolicy, Rule, Signer, examine, parse_session
-from sconectl.yaml_text import dump
-from sconectl.yaml_tree import parse
+from sconectl.policy.reading import AccessPolicy, Rule, Signer, examine, parse_session
+from sconectl.policy.written.canonical import from_json, read_back, same_content, session_hash, to_json
+from sconectl.text.yaml_text import dump
+from sconectl.text.yaml_tree import parse
 
 H, T = "0a" * 32, "0b" * 16
 VALID = Path(__file__).parent / "valid"

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from sconectl.policy import pem
+from sconectl.policy.forms import pem
 
 CERTIFICATE = "".join(
     f"{line.strip()}\n"

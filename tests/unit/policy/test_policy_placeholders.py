@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.policy.placeholders import (
+from sconectl.policy.forms.placeholders import (
     FORMATS,
     PlaceholderError,
     check,

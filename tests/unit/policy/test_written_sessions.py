@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl import yaml_text
 from sconectl.errors import InvalidInput
-from sconectl.findings import errors_of
-from sconectl.policy.model import examine_document, parse_session
-from sconectl.policy.written import as_read, faults_of
-from sconectl.yaml_tree import parse
+from sconectl.policy.checked import as_read, faults_of
+from sconectl.policy.reading import examine_document, parse_session
+from sconectl.text import yaml_text
+from sconectl.text.findings import errors_of
+from sconectl.text.yaml_tree import parse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 VALUES = st.recursive(

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas import daemon
-from sconectl.cas.access import Principal
-from sconectl.cas.identity import CasConfig
-from sconectl.cas.keys import load_or_create
-from sconectl.cas.service import EmbeddedCas
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.keys.cas_keys import load_or_create
+from sconectl.cas.sessions.access import Principal
 from sconectl.key_hash import key_hash
 from sconectl.runtime.link import open_channel
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.one_time_password import STEP, code_at
+from sconectl.cas.attest.one_time_password import STEP, code_at
 from sconectl.runtime import attest, link
 from sconectl.runtime.attest import fetch_configuration, fill_file
 from sconectl.runtime.configuration import Configuration, FileSystemKey, Host

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sconectl.image.layers.image_archive import ImageLayer
+from sconectl.image.layers.layer_index import OPAQUE, WHITEOUT, index_layer, path_of
+from sconectl.image.layers.layer_rewrite import BuildTime
+from sconectl.image.layers.root_tree import merge
+from sconectl.image.layers.saved_image import NativeImage, NativeLayer
 from sconectl.ports import ImageInfo
 from sconectl.protect.index import Index
 from sconectl.protect.live import scan
-from sconectl.toolchains.image_archive import ImageLayer
 from sconectl.toolchains.launcher_bundle import Bundle
-from sconectl.toolchains.layer_index import OPAQUE, WHITEOUT, index_layer, path_of
-from sconectl.toolchains.layer_rewrite import BuildTime
-from sconectl.toolchains.root_tree import merge
-from sconectl.toolchains.saved_image import NativeImage, NativeLayer
 from sconectl.toolchains.sim import Assembly, ProtectedImage, Protection, protect
 
 KEY = bytes(range(32))

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from fakes.roots import MemoryRoot
 
+from sconectl.image.settings.carried import Carried, carried
 from sconectl.runtime.health import health_command
-from sconectl.toolchains.carried import Carried, carried
-from sconectl.toolchains.launcher_bundle import ASK_HEALTH, ENTRYPOINT
+from sconectl.toolchains.launcher_bundle import ASK_HEALTH
 
 ROOT = MemoryRoot({"/app": None, "/link": "/secret/inner", "/secret/inner": None})
-ASK = ["CMD", *ENTRYPOINT[:-1], ASK_HEALTH]
+ASK = ["CMD", *ASK_HEALTH]
 
 
 def made(config: dict[str, Any], pwd: str = "/", sealed: tuple[str, ...] = ()) -> Carried:
-    return carried(config, ROOT, pwd=pwd, sealed=sealed)
+    return carried(config, ROOT, pwd=pwd, sealed=sealed, ask_health=ASK_HEALTH)
 
 
 def test_what_stays_as_it_is() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.elf import Elf, elf_of
+from sconectl.image.program.elf import Elf, elf_of
 
 
 def compiled(folder: Path, compiler: str, *flags: str, text: str = "int main(void) { return 0; }") -> Elf:

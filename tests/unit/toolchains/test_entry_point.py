@@ -9,7 +9,7 @@ import pytest
 from fakes.roots import Content, MemoryRoot, elf_file
 
 from sconectl.errors import PlanImpossible
-from sconectl.toolchains.entry_point import Surroundings, find_program
+from sconectl.image.program.entry_point import Surroundings, find_program
 
 ELF = elf_file()
 ROOT: dict[str, Content] = {

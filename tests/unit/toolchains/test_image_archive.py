@@ -9,9 +9,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from sconectl.toolchains.image_archive import ImageLayer, image_archive, image_config
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.layer_writer import Layer, LayerWriter
+from sconectl.image.layers.image_archive import ImageLayer, image_archive, image_config
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.layer_writer import Layer, LayerWriter
 
 
 def written(path: Path, *members: Member, content: bytes = b"") -> Layer:

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fakes.members import directory, file, link, readable_tree, special, tree
 
 from sconectl.errors import PlanImpossible
+from sconectl.image.image_measure import MeasuredImage, measure_image
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree
 from sconectl.protect.index import Index
 from sconectl.protect.live import scan
 from sconectl.protect.measure import launcher_index
 from sconectl.protect.signature import mrsigner_of, sign
-from sconectl.toolchains.image_measure import MeasuredImage, measure_image
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.root_tree import RootTree
 
 OUTSIDE = ("/data", "/scone", "/tmp")
 FILES = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fakes.members import readable_tree
 
-from sconectl.toolchains.image_user import ImageUser, image_user, why_out_of_reach
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.root_tree import RootTree
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree
+from sconectl.image.settings.image_user import ImageUser, image_user, why_out_of_reach
 
 PASSWD = b"root:x:0:0::/root:/bin/sh\nredis:x:102:103::/:/bin/sh\nbroken\n1000:x:7:7::/:\n"
 GROUP = b"root:x:0:\nredis:x:103:\nssl:x:110:redis,other\nother:x:5:other\n"

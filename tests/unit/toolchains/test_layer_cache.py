@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.toolchains.layer_cache import LayerCache
-from sconectl.toolchains.layer_index import Member
+from sconectl.image.layers.layer_cache import LayerCache
+from sconectl.image.layers.layer_index import Member
 
 KEY = hashlib.sha256(b"a layer").hexdigest()
 OTHER = hashlib.sha256(b"another layer").hexdigest()
@@ -113,7 +113,7 @@ def test_a_directory_that_is_a_link_is_not_believed(tmp_path: Path) -> None:
 WRITER = """
 import random, sys, time
 from pathlib import Path
-from sconectl.toolchains import layer_cache
+from sconectl.image.layers import layer_cache
 layer_cache._KEPT = 5
 cache, draw = layer_cache.LayerCache(Path(sys.argv[1])), random.Random(sys.argv[2])
 end = time.monotonic() + float(sys.argv[3])

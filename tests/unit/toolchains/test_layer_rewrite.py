@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.layer_rewrite import BuildTime
-from sconectl.toolchains.layer_writer import LayerWriter
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.layer_rewrite import BuildTime
+from sconectl.image.layers.layer_writer import LayerWriter
 from sconectl.toolchains.sim import Assembly, protect
 
 from .root_tars import (
@@ -227,7 +227,7 @@ def test_an_unchanged_layer_is_not_written_again(tmp_path: Path, monkeypatch: py
         written.append(file)
         return LayerWriter(file, *more)
 
-    monkeypatch.setattr("sconectl.toolchains.image_layers.LayerWriter", counting)
+    monkeypatch.setattr("sconectl.image.layers.image_layers.LayerWriter", counting)
     two = protected_layers_lazily(tmp_path / "two", [*layers[:2], [file("etc/z", b"changed")]])
     assert [path.name for path in written] == ["rewritten-2.tar"]
     assert two[:3] == one.digests()[:3] and two[3] != one.digests()[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.roots import Content, MemoryRoot, elf_file
 
-from sconectl.toolchains.libraries import Libraries, elf_at, find_libraries
+from sconectl.image.program.libraries import Libraries, elf_at, find_libraries
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 MUSL = "/lib/ld-musl-x86_64.so.1"
@@ -143,7 +143,7 @@ class HostRoot(MemoryRoot):
         super().__init__({})
 
     def member(self, path: str):  # type: ignore[no-untyped-def]
-        from sconectl.toolchains.layer_index import Member
+        from sconectl.image.layers.layer_index import Member
 
         place = Path(path)
         kind = "f" if place.is_file() else "d"

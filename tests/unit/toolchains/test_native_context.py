@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.native_build import (
+from sconectl.image.build.native_build import (
     BuildEnvironment,
     CopiedFile,
     NativeContent,
@@ -23,7 +23,7 @@ from sconectl.toolchains.native_build import (
     native_context,
     wheel_context,
 )
-from sconectl.toolchains.source_files import stamp_of
+from sconectl.image.build.source_files import stamp_of
 
 PLAIN = BuildEnvironment()
 

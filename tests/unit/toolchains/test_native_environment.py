@@ -6,8 +6,8 @@ import pytest
 from fakes.roots import MemoryRoot
 
 from sconectl.errors import PlanImpossible
-from sconectl.toolchains.account_numbers import account_number, field_number
-from sconectl.toolchains.native_environment import native_environment
+from sconectl.image.settings.account_numbers import account_number, field_number
+from sconectl.image.settings.native_environment import native_environment
 
 LONG = "9" * 5000  # Python's own int() raises ValueError for it
 GOOD = "root:x:0:0:root:/root:/bin/sh\n"

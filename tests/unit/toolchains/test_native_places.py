@@ -11,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sconectl.errors import PlanImpossible
-from sconectl.plan.protection import default_rules, rule_for
-from sconectl.ports import ImageInfo
-from sconectl.toolchains.native_places import (
+from sconectl.image.settings.native_places import (
     MAX_LAYERS,
     image_pwd,
     image_volumes,
@@ -21,6 +19,8 @@ from sconectl.toolchains.native_places import (
     require_buildable,
     require_room,
 )
+from sconectl.plan.service.protection import default_rules, rule_for
+from sconectl.ports import ImageInfo
 
 
 @pytest.mark.parametrize(

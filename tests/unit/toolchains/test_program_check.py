@@ -9,8 +9,8 @@ from fakes.builders import service_plan, service_text
 from fakes.roots import Content, MemoryRoot, elf_file
 
 from sconectl.errors import BuildFailed, PlanImpossible
+from sconectl.image.program.program_check import CheckedProgram, check_program, describe
 from sconectl.ports import ImageInfo
-from sconectl.toolchains.program_check import CheckedProgram, check_program, describe
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 ROOT: dict[str, Content] = {

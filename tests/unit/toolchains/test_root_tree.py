@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.layer_index import Member
-from sconectl.toolchains.root_tree import RootTree, merge
+from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.root_tree import RootTree, merge
 
 from .root_tars import Entry, file, folder, hard, link, native_image, opaque, removed
 

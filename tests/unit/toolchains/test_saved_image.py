@@ -19,10 +19,10 @@ import pytest
 from fakes.engine import FakeEngine, Image, of_layers
 
 from sconectl.errors import BuildFailed, EngineUnreachable
+from sconectl.image.layers import layer_writer
+from sconectl.image.layers.layer_cache import LayerCache
+from sconectl.image.layers.saved_image import NativeImage, open_native
 from sconectl.ports import ImageEngine
-from sconectl.toolchains import layer_writer
-from sconectl.toolchains.layer_cache import LayerCache
-from sconectl.toolchains.saved_image import NativeImage, open_native
 
 from .root_tars import file, folder, tar_of
 
@@ -231,7 +231,7 @@ def test_large_empty_files_take_no_room_and_no_memory(tmp_path: Path) -> None:
 
 def test_indexes_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(tmp_path, legacy())
-    monkeypatch.setattr("sconectl.toolchains.saved_image.index_layer", None)
+    monkeypatch.setattr("sconectl.image.layers.saved_image.index_layer", None)
     assert opened(tmp_path, legacy()).layers == first.layers
     kept = list((tmp_path / "cache/layers").iterdir())
     assert len(kept) == 2 and all(path.stat().st_mode & 0o777 == 0o600 for path in kept)
@@ -251,7 +251,7 @@ def test_a_memory_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_the_memory_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sconectl.toolchains.layer_cache._KEPT", 3)
+    monkeypatch.setattr("sconectl.image.layers.layer_cache._KEPT", 3)
     cache = LayerCache(tmp_path)
     for number in range(6):
         cache.keep(str(number), number)

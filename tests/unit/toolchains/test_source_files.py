@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sconectl.errors import BuildFailed
-from sconectl.toolchains.source_files import SourceFiles, show_name, stamp_of
+from sconectl.image.build.source_files import SourceFiles, show_name, stamp_of
 
 
 def read(*paths: Path) -> list[bytes]:

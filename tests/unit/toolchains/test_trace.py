@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sconectl.errors import InvalidInput
-from sconectl.toolchains import tracer
-from sconectl.toolchains.trace import Accesses, read_trace
-from sconectl.toolchains.trace_proposal import Proposal, propose
+from sconectl.image.observe import tracer
+from sconectl.image.observe.trace import Accesses, read_trace
+from sconectl.image.observe.trace_proposal import Proposal, propose
 
 SEED = """\
 execve("/usr/bin/python3", ["python3", "/app/rest_api.py"], 0x7ffe /* 8 vars */) = 0

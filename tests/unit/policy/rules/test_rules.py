@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from sconectl.policy.model import examine
-from sconectl.policy.violation import code_of
+from sconectl.policy.forms.violation import code_of
+from sconectl.policy.reading import examine
 
 RULE_IDS = (
     "D1 D2 D3 N1 N2 N3 N4 V1 H1 H2 H3 S1 S2 S3 S4 S5 S6 S7 A1 A2 A3 A4 A5 A6 "
@@ -107,6 +107,6 @@ def test_codes_of_rules_are_unique() -> None:
 
 def test_each_rule_is_found_by_its_id_in_the_source() -> None:
     """Somebody who reads a rule in the specification finds the function that checks it."""
-    source = "\n".join(path.read_text() for path in POLICY.glob("*.py"))
+    source = "\n".join(path.read_text() for path in POLICY.rglob("*.py"))
     missing = [rule for rule in RULE_IDS if not re.search(rf'"""[A-Z0-9, –-]*\b{rule}\b', source)]
     assert missing == []

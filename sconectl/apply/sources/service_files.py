@@ -1,0 +1,121 @@
+"""Reads the files that a mesh names beside its images: templates, secrets, variables and charts of its services.
+
+In: a mesh and the directory that its paths are relative to. Out: `ServiceFiles` by service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sconectl.apply.sources.sources import hint_of_place
+from sconectl.errors import PlanImpossible
+from sconectl.manifest.model.mesh import Mesh, MeshService
+from sconectl.plan.mesh.mesh import GivenFile, ServiceFiles
+from sconectl.regular_files import first_bytes
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import MAX_BYTES, Document, show_path
+from sconectl.text.yaml_tree import Path as FieldPath
+
+MAX_CHART_FILES = 1000
+MAX_CHART_BYTES = 4 << 20
+_HINT = "the path is relative to the manifest's directory"
+
+
+def read_service_files(mesh: Mesh, document: Document, directory: Path) -> dict[str, ServiceFiles]:
+    """Return the files that services of the mesh name. Raises `PlanImpossible` with every one that cannot be read."""
+    reader = _Reader(document, directory)
+    found = {
+        service.name: reader.of(service, number)
+        for number, service in enumerate(mesh.services)
+        if service.image_policy or service.image_secrets or service.env or service.helm_chart
+    }
+    if reader.findings:
+        raise PlanImpossible("a file that the manifest names cannot be used", findings=reader.findings)
+    return found
+
+
+class _Reader:
+    def __init__(self, document: Document, directory: Path) -> None:
+        self.findings: list[Finding] = []
+        self._document = document
+        self._directory = directory
+
+    def of(self, service: MeshService, number: int) -> ServiceFiles:
+        path: FieldPath = ("services", number)
+        return ServiceFiles(
+            policy=self._file(service.image_policy, (*path, "image_policy")),
+            secrets=self._file(service.image_secrets, (*path, "image_secrets")),
+            variables=self._file(service.env, (*path, "env")),
+            chart=self._chart(service.helm_chart, (*path, "helm_chart")),
+            chart_directory=service.helm_chart or "",
+        )
+
+    def _fault(self, path: FieldPath, message: str, hint: str = _HINT) -> None:
+        position = self._document.position(path)
+        self.findings.append(Finding("error", "SC1005", position, show_path(path), message, hint))
+
+    def _is_inside(self, file: Path, path: FieldPath) -> bool:
+        """Say whether a file is below the manifest's directory, links included; if not, that is a fault."""
+        inside = file.resolve().is_relative_to(self._directory.resolve())
+        if not inside:
+            self._fault(path, "a link leads out of the manifest's directory", "put the file itself there")
+        return inside
+
+    def _file(self, name: str | None, path: FieldPath) -> GivenFile | None:
+        if name is None:
+            return None
+        file = self._directory / name
+        if not self._is_inside(file, path):
+            return None
+        if file.exists() and not file.is_file():
+            self._fault(path, "this is not a file")
+            return None
+        try:
+            content = _beginning(file, MAX_BYTES + 1)
+        except OSError as error:
+            self._fault(path, str(error.strerror), _HINT + hint_of_place(name, str(self._directory)))
+            return None
+        if len(content) > MAX_BYTES:
+            self._fault(path, f"the file has more than {MAX_BYTES} bytes", "name a smaller one")
+        return GivenFile(str(file), content)
+
+    def _chart(self, name: str | None, path: FieldPath) -> dict[str, bytes] | None:
+        """Return the files below a directory. Links are refused: they could lead anywhere."""
+        if name is None:
+            return None
+        folder = self._directory / name
+        if not self._is_inside(folder, path):
+            return None
+        if not folder.is_dir():
+            self._fault(path, "this is not a directory", f"name the directory of a chart; {_HINT}")
+            return None
+        found: dict[str, bytes] = {}
+        size = 0
+        try:
+            for file in _files(folder):
+                relative = file.relative_to(folder).as_posix()
+                if file.is_symlink():
+                    self._fault(path, f"{relative} is a link", "put the file itself there")
+                    continue
+                found[relative] = _beginning(file, MAX_CHART_BYTES + 1)
+                size += len(found[relative])
+                if len(found) > MAX_CHART_FILES or size > MAX_CHART_BYTES:
+                    limits = f"{MAX_CHART_FILES} files and {MAX_CHART_BYTES} bytes"
+                    self._fault(path, f"a chart has at most {limits}", "name the directory of the chart itself")
+                    return None
+        except OSError as error:
+            self._fault(path, str(error.strerror))
+        return found
+
+
+def _beginning(file: Path, size: int) -> bytes:
+    return first_bytes(file, size)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _files(entry)
+        elif entry.is_file() or entry.is_symlink():
+            yield entry

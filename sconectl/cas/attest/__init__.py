@@ -1,0 +1,1 @@
+"""Programs attest and get their configuration; tags and volumes."""

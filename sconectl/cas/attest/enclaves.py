@@ -1,0 +1,302 @@
+"""The part of the embedded CAS that programs talk to: they get quotes, attest, and move the tags of their files on.
+
+In: what came over a channel, with its client certificate. Out: plain JSON values for the answer. Every decision leaves
+an entry in the audit log; a refusal in a transaction of its own, because that of the request is taken back. Raises
+`CasRefusal`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sconectl.cas.attest.attestation import Quote, check_channel, read_quote, sign_quote
+from sconectl.cas.attest.channels import NONCE_SECONDS, Attested, Channels, Nonces
+from sconectl.cas.attest.configuration import configuration, filled_files, fspf_subject
+from sconectl.cas.attest.enclave_rules import check_enclave, demanded_security, unreadable
+from sconectl.cas.attest.one_time_password import Guessing, use_code
+from sconectl.cas.attest.secret_places import SecretValues
+from sconectl.cas.attest.tags import move_on
+from sconectl.cas.attest.volumes import volume_subject
+from sconectl.cas.bounds.lanes import customer, still_wanted
+from sconectl.cas.bounds.limits import DEFAULT, Limits
+from sconectl.cas.bounds.refusal import Busy, CasRefusal
+from sconectl.cas.disk.sealing import derived_key
+from sconectl.cas.keys.platform import Machine
+from sconectl.cas.store.folding import Folding
+from sconectl.cas.store.quota import Quota
+from sconectl.policy.forms.one_time_password import base32_bytes
+from sconectl.policy.fragments import FragmentError, one_time_password_of
+from sconectl.policy.reading import Security, Service, Session
+
+if TYPE_CHECKING:
+    from sconectl.cas.keys.cas_keys import CasKeys
+    from sconectl.cas.store.store import Store, Transaction
+
+_CONFIG_ID = re.compile(
+    r"(?P<session>/|[A-Za-z0-9_\-.~/]*[A-Za-z0-9_\-.~])/(?P<service>[A-Za-z0-9_\-.~]+)(?:@(?P<code>.*))?", re.S
+)
+_MAX_CONFIG_ID = 2048
+_ATTEMPTS = 6
+_OF_NO_SESSION = (404, 429, 503, 507)  # refusals that say nothing about the program
+MAIN_FILE_SYSTEM = "fspf"
+"""The subject of `update_tag` that is not the name of a volume."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a program that wants to start has sent."""
+
+    session: str
+    service: str
+    code: str | None
+    quote: Quote
+    channel: bytes
+    access_token: str | None
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """What a program that was accepted asked for; `code_secret` is behind its one-time password (base32)."""
+
+    session: Session
+    hash: str
+    service: Service
+    mode: str
+    code_secret: str | None = field(repr=False)
+
+
+class Enclaves:
+    """Attests programs against the sessions in `store` and serves those that were attested."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: CasKeys,
+        machine: Machine,
+        values: SecretValues,
+        clock: Callable[[], datetime],
+        quota: Quota,
+        folding: Folding,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        self._quota = quota
+        self._folding = folding
+        self._limits = limits
+        self._store = store
+        self._keys = keys
+        self._machine = machine
+        self._values = values
+        self._clock = clock
+        self._nonces = Nonces()
+        self._channels = Channels()
+        self._guessing = Guessing()
+        self._scope_key = derived_key(keys.sealing, "sconectl one-time password scopes v1")
+
+    def nonce(self) -> dict[str, str]:
+        """Return a number that makes one report fresh."""
+        return {"nonce": self._nonces.give(self._now())}
+
+    def quote(self, report: Any) -> dict[str, Any]:
+        """Let the simulated machine sign `report`; raises `CasRefusal` 400 for a malformed one."""
+        return {"quote": sign_quote(report, self._machine.platform, self._keys.quoting)}
+
+    def attest(self, config_id: str, quote: Any, channel_der: bytes, access_token: str | None = None) -> dict[str, Any]:
+        """Return the configuration for `SESSION/SERVICE[@CODE]`, if the session accepts the enclave behind `quote`.
+
+        `channel_der` is the client certificate of the connection. Raises `CasRefusal`: 400 for what is malformed, 404
+        for unknown sessions and services, 403 with all reasons for what is not accepted.
+        """
+        wanted = _CONFIG_ID.fullmatch(config_id) if len(config_id) <= _MAX_CONFIG_ID else None
+        if wanted is None:
+            raise CasRefusal(
+                400, "The configuration id is malformed", "Expected SESSION/SERVICE or SESSION/SERVICE@CODE"
+            )
+        head = f"CAS refused to attest service {wanted['service']} of session {wanted['session']}"
+        try:
+            checked = read_quote(quote)
+            fresh = self._nonces.take(checked.report.nonce, self._now())
+            request = _Request(**wanted.groupdict(), quote=checked, channel=channel_der,
+                               access_token=access_token, fresh=fresh)  # fmt: skip
+            try:
+                return {"config": self._values.retrying(lambda: self._attest(request))}
+            except Busy:
+                raise
+            except CasRefusal as refusal:
+                self._record_refusal(request, refusal)
+                raise
+        except Busy:  # says nothing about the program
+            raise
+        except CasRefusal as refusal:
+            raise CasRefusal(refusal.status, head, *refusal.causes, details=refusal.details) from refusal
+
+    def fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
+        """Return the files (`{"path", "content": base64}`) of an attested program with secrets filled in."""
+        return self._values.retrying(lambda: self._fill(channel_der, files))
+
+    def update_tag(self, channel_der: bytes, subject: str, old: str | None, new: str) -> dict[str, Any]:
+        """Move the tag of a file system of an attested program on from `old` to `new`; return the current one.
+
+        `subject` is `fspf` for the main file system, or the name of a volume. Raises `CasRefusal` 404 if the service
+        has no such file system, 409 for a rollback or concurrent use.
+        """
+        with self._store.reading() as transaction:
+            attested, *_ = self._behind(transaction, channel_der)
+        self._quota.attestation(customer().address, attested.session)
+        with self._store.writing() as transaction:
+            attested, session, service = self._behind(transaction, channel_der)
+            found = fspf_subject(session, service) if subject == MAIN_FILE_SYSTEM else None
+            if found is None:
+                found = volume_subject(transaction, session, attested.session_hash, service, subject)
+            if found is None:
+                raise CasRefusal(404, f"Service {service.name} has no file system of this name")
+            current = move_on(transaction, found, old, new)
+            if current == new:  # the freshness anchor follows the audit log, and so notices old tags in an old copy
+                names = {"session": session.name, "service": service.name}
+                transaction.record("tag_updated", **names, file_system=subject)
+            return {"tag": current}
+
+    def _attest(self, request: _Request) -> dict[str, Any]:
+        """Decide on one moment of the store, and then note it: only that keeps others from writing."""
+        refreshed = False
+        for _ in range(_ATTEMPTS):
+            with self._store.reading() as transaction:
+                accepted = self._accepted(transaction, request)
+                is_due = not refreshed and self._values.is_due(transaction, accepted.session)
+                config = None if is_due else self._configuration(transaction, request, accepted)
+            if config is None:
+                self._values.refresh(self._store, accepted.session)
+                refreshed = True
+                continue
+            still_wanted()
+            self._quota.attestation(customer().address, request.session)
+            with self._store.writing() as transaction:
+                if transaction.active_hash(request.session) != accepted.hash:
+                    continue
+                self._check_code(transaction, accepted.code_secret, request.code)
+                if isinstance(config, CasRefusal):
+                    raise config
+                _record(transaction, "service_attested", request, accepted.hash, mode=accepted.mode)
+            measurement = request.quote.report.measurement
+            attested = Attested(request.session, accepted.hash, request.service, measurement, self._now())
+            self._channels.remember(request.channel, attested)
+            return config
+        raise Busy(f"Session {request.session} is updated all the time")
+
+    def _accepted(self, transaction: Transaction, request: _Request) -> _Accepted:
+        """Return what is asked for, if the session accepts the enclave; a one-time password is still to be checked."""
+        version = transaction.session(request.session)
+        if version is None:
+            raise CasRefusal(404, f"Session not found: there is no session {request.session}")
+        session = version.session()
+        service = session.service(request.service)
+        if service is None:
+            raise CasRefusal(404, f"Service not found: session {session.name} has no service {request.service}")
+        check_channel(request.quote, request.channel)
+        resolve = self._values.resolver(transaction, session)
+        security, attestation = demanded_security(session, resolve)
+        key, allowed = self._keys.quoting.public_key(), self._machine.accept_hardware_policies
+        check_enclave(request.quote, session, service, attestation, resolve, key, hardware_allowed=allowed)
+        _check_freshness(security, request)
+        _check_access_token(security, request.access_token)
+        try:
+            code_secret = one_time_password_of(security, service, resolve)
+        except FragmentError as error:
+            raise unreadable(error) from error
+        return _Accepted(session, version.hash, service, attestation.mode, code_secret)
+
+    def _configuration(
+        self, transaction: Transaction, request: _Request, accepted: _Accepted
+    ) -> dict[str, Any] | CasRefusal:
+        """Return the configuration, or why there is none; who has no one-time password is not told that."""
+        measurement, most = request.quote.report.measurement, self._limits.filled_bytes
+        try:
+            return configuration(
+                transaction, self._values, accepted.session, accepted.hash, accepted.service, measurement, most=most
+            )
+        except CasRefusal as refusal:
+            return refusal
+
+    def _check_code(self, transaction: Transaction, code_secret: str | None, code: str | None) -> None:
+        if code_secret is None:
+            if code is not None:
+                raise CasRefusal(403, "The session does not ask for a one-time password", "Remove @ and what follows")
+            return
+        secret = base32_bytes(code_secret)
+        # One scope for all that share the secret: a code that was seen cannot be used for another service.
+        scope = hmac.digest(self._scope_key, secret, "sha256").hex()[:32]
+        use_code(transaction, self._guessing, scope, secret, code, self._now())
+
+    def _fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
+        with self._store.reading() as transaction:
+            attested, session, service = self._behind(transaction, channel_der)
+            most = self._limits.filled_bytes
+            found = filled_files(transaction, self._values, session, service, attested.measurement, files, most=most)
+        return {"files": found}
+
+    def _behind(self, transaction: Transaction, channel_der: bytes) -> tuple[Attested, Session, Service]:
+        """Return who is behind a channel; raises `CasRefusal` 403 if nobody, or if the session changed since."""
+        attested = self._channels.behind(channel_der, self._now())
+        version = transaction.session(attested.session)
+        service = version.session().service(attested.service) if version else None
+        if version is None or service is None or version.hash != attested.session_hash:
+            raise CasRefusal(403, f"Session {attested.session} was updated in between", "Attest again")
+        return attested, version.session(), service
+
+    def _record_refusal(self, request: _Request, refusal: CasRefusal) -> None:
+        """Note a refusal for a session that exists; names that nobody owns must not fill the log."""
+        if refusal.status in _OF_NO_SESSION:
+            return
+        with self._store.reading() as transaction:
+            active = transaction.active_hash(request.session)
+            if active is None:
+                return
+            fields = _fields(transaction, request, active)
+        by = {name: fields.pop(name) for name in ("measurement", "platform")}
+        fields["reason"] = refusal.causes[0]
+        self._folding.refused("attestation_refused", fields, by | {"address": customer().address})
+
+    def _now(self) -> float:
+        return self._clock().timestamp()
+
+
+def _check_freshness(security: Security, request: _Request) -> None:
+    if security.singleton_enclaves and not request.fresh:
+        raise CasRefusal(
+            403,
+            "The enclave is not fresh",
+            "The session demands singleton enclaves: the report must hold a number of this CAS, "
+            f"at most {NONCE_SECONDS} seconds old and used for the first time",
+        )
+
+
+def _check_access_token(security: Security, given: str | None) -> None:
+    """Compare the service access token; both sides must know it, or neither (LANG §17)."""
+    expected = security.service_access_token
+    if expected is None and given is not None:
+        raise CasRefusal(403, "The session has no service access token, but one was given")
+    if expected is not None and given is None:
+        raise CasRefusal(403, "The service access token is missing", "Set SCONE_SERVICE_ACCESS_TOKEN for the container")
+    if not hmac.compare_digest(_bytes(expected), _bytes(given)):
+        raise CasRefusal(403, "The service access token is wrong")
+
+
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode("utf-8", "backslashreplace")
+
+
+def _record(transaction: Transaction, event: str, request: _Request, session_hash: str, **more: str) -> None:
+    transaction.record(event, **_fields(transaction, request, session_hash), **more)
+
+
+def _fields(transaction: Transaction, request: _Request, session_hash: str) -> dict[str, str]:
+    quote = request.quote
+    fields = {"session": request.session, "service": request.service, "measurement": quote.report.measurement}
+    if transaction.is_salted(request.session):  # else the hash is confidential (LANG §4)
+        fields["hash"] = session_hash
+    return {**fields, "platform": quote.platform.id}

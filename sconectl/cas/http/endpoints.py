@@ -1,0 +1,189 @@
+"""One method for each operation of the REST interface.
+
+In: calls. Out: answers of the CAS behind it. What only reads a row is done at once; everything that may wait for a
+disk or for another CAS, or that takes time, is done in one of three lanes: attestation waits for nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import cached_property
+from types import NoneType
+from typing import Any
+
+from sconectl import __version__
+from sconectl.cas.bounds.lanes import Lane
+from sconectl.cas.bounds.limits import Limits
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.http.answers import Answer, json_answer
+from sconectl.cas.http.openapi import document
+from sconectl.cas.http.requests import MALFORMED, Call, message_in
+from sconectl.cas.http.routes import PEM, ROWS, YAML
+from sconectl.cas.http.served import ServedCas
+from sconectl.ports import StoredSession
+
+_NONCE = re.compile(r"([0-9a-f]{2}){1,64}\Z")
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+_SELECTOR = re.compile(r"session=([^,]+)(?:,secret=(.+))?\Z", re.DOTALL)
+_TEXT_OR_NONE = (str, NoneType)
+
+
+class Endpoints:
+    """What is done for each row of `routes.ROWS`, by the name of its handler."""
+
+    def __init__(self, cas: ServedCas, limits: Limits) -> None:
+        self._cas = cas
+        self._limits = limits
+        self._attesting = _lane("attest", limits, urgent=True)
+        self._uploading = _lane("upload", limits)
+        self._reading = _lane("read", limits)
+
+    def close(self) -> None:
+        """End the threads once they are idle."""
+        for lane in (self._attesting, self._uploading, self._reading):
+            lane.close()
+
+    async def _answer(self, lane: Lane, call: Call, work: Callable[..., Any], *arguments: Any) -> Answer:
+        """Return as JSON what `work` returns; large answers take time to write, too."""
+        return await lane.run(call.customer, lambda: json_answer(work(*arguments)))
+
+    async def create(self, call: Call) -> Answer:
+        """Create or update a session."""
+        principal = call.principal()
+        body = await call.body()
+        taken = await self._uploading.run(call.customer, lambda: self._cas.put(body, principal))
+        warnings = {"warnings": list(taken.warnings)} if taken.warnings else {}
+        return json_answer({"hash": taken.hash, **warnings}, 201)
+
+    async def read(self, call: Call) -> Answer:
+        """Return a session as JSON."""
+        return await self._read(call, lambda stored: json_answer({"session": stored.text, "hash": stored.hash}))
+
+    async def read_text(self, call: Call) -> Answer:
+        """Return a session as YAML."""
+        return await self._read(call, lambda stored: Answer(stored.text.encode(), media_type=YAML.encode()))
+
+    async def _read(self, call: Call, shown: Callable[[StoredSession], Answer]) -> Answer:
+        name, principal, wanted = call.parameter, call.principal(), _hash(call)
+        return await self._reading.run(call.customer, lambda: shown(self._cas.read(name, principal, wanted)))
+
+    async def list_sessions(self, call: Call) -> Answer:
+        """Return the sessions of a namespace."""
+        namespace = call.query("namespace")
+        if not namespace:
+            raise CasRefusal(400, MALFORMED, "Expected ?namespace=NAMESPACE, or / for the top level")
+        principal = call.principal()
+        return await self._answer(
+            self._reading, call, lambda: {"sessions": self._cas.list_sessions(namespace, principal)}
+        )
+
+    async def hash_of(self, call: Call) -> Answer:
+        """Return the hash of a session."""
+        name, principal = call.parameter, call.principal()
+        return await self._answer(self._reading, call, lambda: {"hash": self._cas.hash_of(name, principal)})
+
+    async def values(self, call: Call) -> Answer:
+        """Return one public value, or all of a session."""
+        selector = _SELECTOR.match(call.parameter)
+        if selector is None:
+            raise CasRefusal(400, MALFORMED, "Expected /v1/values/session=NAME[,secret=SECRET]")
+        session, secret = selector.groups()
+        if secret is None:
+            return await self._answer(self._reading, call, lambda: {"values": self._cas.public_values(session)})
+        quick = self._cas.quick_value(session, secret)
+        if quick is not None:
+            return json_answer(quick)
+        return await self._answer(self._reading, call, self._cas.public_value, session, secret)
+
+    async def report(self, call: Call) -> Answer:
+        """Return what the CAS can prove, bound to a nonce."""
+        nonce = call.query("nonce")
+        if nonce is not None and not _NONCE.match(nonce):
+            raise CasRefusal(400, MALFORMED, "nonce is not 1 to 64 bytes as lower case hex digits")
+        return await self._answer(self._reading, call, self._cas.report, nonce or "")
+
+    async def version(self, call: Call) -> Answer:
+        """Return the version."""
+        return json_answer({"version": __version__, "simulation": True})
+
+    async def health(self, call: Call) -> Answer:
+        """Say that the process answers, and that attestations do not hang."""
+        if self._attesting.stuck(self._limits.stuck_seconds):
+            raise CasRefusal(503, "The CAS hangs", "No attestation was begun or finished for a long time")
+        return json_answer({"status": "ok", "simulation": True})
+
+    async def ready(self, call: Call) -> Answer:
+        """Say whether programs can attest now: the store can be used, and what is asked in their lane gets done."""
+        trial = self._attesting.run(call.customer, self._cas.check)
+        try:
+            await asyncio.wait_for(trial, self._limits.ready_seconds)
+        except TimeoutError:
+            raise CasRefusal(503, "The CAS is not ready", "Attestations have to wait too long") from None
+        except CasRefusal as refusal:
+            raise CasRefusal(503, "The CAS is not ready", *refusal.causes) from refusal
+        return await self.health(call)
+
+    async def openapi(self, call: Call) -> Answer:
+        """Return the description of this interface."""
+        return self._document
+
+    @cached_property
+    def _document(self) -> Answer:
+        return json_answer(document(ROWS))
+
+    async def certificate_chain(self, call: Call) -> Answer:
+        """Return the issuers of the served certificate."""
+        return Answer(self._cas.keys.chain_pem.encode(), media_type=PEM.encode())
+
+    async def export(self, call: Call) -> Answer:
+        """Give an exported secret to another CAS."""
+        chain = call.peer_chain()
+        return await self._answer(self._reading, call, self._cas.export, await call.json_object(), chain)
+
+    async def nonce(self, call: Call) -> Answer:
+        """Return a number for one attestation."""
+        return json_answer(self._cas.enclaves.nonce())
+
+    async def quote(self, call: Call) -> Answer:
+        """Sign a report with the key of the simulated machine."""
+        message = await call.json(report=dict)
+        return await self._answer(self._attesting, call, self._cas.enclaves.quote, message["report"])
+
+    async def attest(self, call: Call) -> Answer:
+        """Attest a program and return its configuration."""
+        channel = call.channel()
+        message = await call.json(config_id=str, quote=dict, access_token=_TEXT_OR_NONE)
+        arguments = (message["config_id"], message["quote"], channel, message["access_token"])
+        return await self._answer(self._attesting, call, self._cas.enclaves.attest, *arguments)
+
+    async def fill(self, call: Call) -> Answer:
+        """Fill in what an attested program read from its own file system."""
+        channel = call.channel()
+        body = await call.body()
+        return await self._answer(
+            self._attesting, call, lambda: self._cas.enclaves.fill(channel, message_in(body, files=list)["files"])
+        )
+
+    async def update_tag(self, call: Call) -> Answer:
+        """Move a tag on."""
+        channel = call.channel()
+        message = await call.json(subject=str, old=_TEXT_OR_NONE, new=str)
+        arguments = (channel, message["subject"], message["old"], message["new"])
+        return await self._answer(self._attesting, call, self._cas.enclaves.update_tag, *arguments)
+
+
+def _lane(name: str, limits: Limits, *, urgent: bool = False) -> Lane:
+    threads, waiting, per_address = (
+        getattr(limits, f"{name}_{bound}") for bound in ("threads", "waiting", "per_address")
+    )
+    patience, away = limits.waiting_seconds, limits.remote_requests
+    return Lane(name, threads, waiting, per_address, patience=patience, away=away, urgent=urgent)
+
+
+def _hash(call: Call) -> str | None:
+    wanted = call.query("hash")
+    if wanted is not None and not _HASH.match(wanted):
+        raise CasRefusal(400, MALFORMED, "hash is not 64 lower case hex digits")
+    return wanted

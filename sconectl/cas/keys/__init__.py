@@ -1,0 +1,1 @@
+"""Keys and certificates of a CAS and of its simulated machine."""

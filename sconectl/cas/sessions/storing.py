@@ -1,0 +1,201 @@
+"""Taking in a session: whether it may be stored, and what is made for it.
+
+In: an upload that is valid. Out: the new version in the store, with the values of its secrets. What takes long is done
+before the transaction that writes, so that nobody waits for it. Raises `CasRefusal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sconectl.cas.attest.volumes import volume_secrets
+from sconectl.cas.bounds.lanes import customer, still_wanted
+from sconectl.cas.bounds.limits import Limits
+from sconectl.cas.bounds.refusal import Busy, CasRefusal
+from sconectl.cas.secrets.values import Stored, Value, secrets_for
+from sconectl.cas.sessions import session_limits
+from sconectl.cas.sessions.access import Client, is_creator
+from sconectl.cas.sessions.granted import may_know_hash, record, require
+from sconectl.cas.sessions.sharing import Sharing
+from sconectl.cas.sessions.uploads import Upload
+from sconectl.cas.store import namespaces
+from sconectl.cas.store.quota import Quota
+from sconectl.cas.store.store import Store, Transaction
+from sconectl.cas.store.versions import Version
+from sconectl.key_hash import normal_certificate
+from sconectl.policy.reading import Secret, Session
+from sconectl.policy.written.canonical import read_back
+from sconectl.text.yaml_tree import MAX_BYTES
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What became of an upload: the hash of the stored session, and what should be said about it."""
+
+    hash: str
+    created: bool
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An upload that may be stored, with all that is stored with it, and all that was looked at for that.
+
+    `replaces` and `namespace` are hashes; there is a namespace only for a new session.
+    """
+
+    session: Session
+    version: Version
+    replaces: str | None
+    namespace: str | None
+    previous: Mapping[str, Stored]
+    imports: Mapping[str, Value]
+    secrets: Mapping[str, Stored]
+
+
+class Storing:
+    """Stores uploads in `store`."""
+
+    def __init__(
+        self, store: Store, sharing: Sharing, limits: Limits, clock: Callable[[], datetime], quota: Quota
+    ) -> None:
+        self._quota = quota
+        self._store = store
+        self._sharing = sharing
+        self._limits = limits
+        self._clock = clock
+
+    def store(self, upload: Upload) -> Uploaded:
+        """Store a session. What takes long (keys, certificates) is made first, while others can write.
+
+        If what it was made from has changed meanwhile, it is made again.
+        """
+        if not session_limits.is_costly(upload.session):
+            with self._store.writing() as transaction:
+                return self._stored(transaction, upload, self._prepared(transaction, upload))
+        for _ in range(_ATTEMPTS):
+            with self._store.reading() as transaction:
+                prepared = self._prepared(transaction, upload)
+            still_wanted()
+            with self._store.writing() as transaction:
+                if self._is_unchanged(transaction, upload.session, prepared):
+                    return self._stored(transaction, upload, prepared)
+        raise Busy("What the session depends on changes all the time")
+
+    def _prepared(self, transaction: Transaction, upload: Upload) -> _Prepared:
+        """Check whether `upload` may be stored, and make what is stored with it."""
+        session, client = upload.session, upload.client
+        current = transaction.session(session.name)
+        active = current.session() if current else None
+        namespace = None
+        if current is None or active is None:
+            namespace = self._may_create(transaction, session, client)
+        else:
+            self._may_update(transaction, session, current, active, client)
+        session = _with_creator(session, active, client)
+        version = namespaces.version_of(session)
+        if _is_too_long(version, session):
+            raise CasRefusal(413, f"The session has more than {MAX_BYTES} bytes when its aliases are written out")
+        previous = transaction.stored(session.name)
+        imports: dict[str, Value] = {}
+        imported = self._sharing.imported(transaction, session)
+
+        def noted(secret: Secret) -> Value:
+            imports[secret.name] = imported(secret)
+            return imports[secret.name]
+
+        secrets = secrets_for(session, previous, active, noted, self._clock())
+        secrets |= volume_secrets(session, previous)
+        return _Prepared(session, version, current.hash if current else None, namespace, previous, imports, secrets)
+
+    def _is_unchanged(self, transaction: Transaction, session: Session, prepared: _Prepared) -> bool:
+        """Say whether everything is as it was when `prepared` was made."""
+        if transaction.active_hash(session.name) != prepared.replaces:
+            return False
+        if prepared.namespace is not None:
+            if transaction.active_hash(namespaces.parent(session.name)) != prepared.namespace:
+                return False
+        if transaction.stored(session.name) != prepared.previous:
+            return False
+        imported = self._sharing.imported(transaction, prepared.session)
+        secrets = {secret.name: secret for secret in prepared.session.secrets}
+        return all(imported(secrets[name]) == value for name, value in prepared.imports.items())
+
+    def _stored(self, transaction: Transaction, upload: Upload, prepared: _Prepared) -> Uploaded:
+        session, version = prepared.session, prepared.version
+        self._quota.upload(customer().address, version.document, prepared.secrets)
+        created = prepared.replaces is None
+        if created:
+            namespaces.seal_root(transaction)
+        transaction.append(session.name, version)
+        transaction.replace_stored(session.name, prepared.secrets)
+        if session.salt is not None:
+            transaction.mark_salted(session.name)
+        event = "session_created" if created else "session_updated"
+        record(transaction, event, session.name, version.hash, upload.client)
+        return Uploaded(version.hash, created, upload.warnings)
+
+    def _may_create(self, transaction: Transaction, session: Session, client: Client) -> str:
+        """Return the hash of the namespace that allows it; raises `CasRefusal`."""
+        if session.predecessor is not None:
+            raise CasRefusal(
+                404,
+                f"Session not found: there is no session {session.name} to update",
+                "The session names a predecessor",
+            )
+        head = f"Creating session {session.name} failed"
+        namespace = namespaces.parent(session.name)
+        version = transaction.session(namespace)
+        if version is None:
+            raise CasRefusal(404, head, f"Namespace not found: create session {namespace} first")
+        require(transaction, self._sharing, version.session(), "create_sessions", client, head)
+        if session.namespace_hash is not None and not may_know_hash(
+            transaction, self._sharing, version.session(), client
+        ):
+            raise CasRefusal(403, head, f"namespace_hash can be given by who may read {namespace}, or if it is salted")
+        if session.namespace_hash not in (None, version.hash):
+            raise CasRefusal(409, head, f"The namespace {namespace} has another hash than namespace_hash says")
+        return version.hash
+
+    def _may_update(
+        self, transaction: Transaction, session: Session, current: Version, active: Session, client: Client
+    ) -> None:
+        head = f"Updating session {session.name} failed"
+        require(transaction, self._sharing, active, "update", client, head)
+        if session.predecessor is None:
+            raise CasRefusal(409, head, "Session already exists, please specify predecessor hash")
+        if session.predecessor != current.hash:
+            known = may_know_hash(transaction, self._sharing, active, client)
+            if known and transaction.session(session.name, session.predecessor) is None:
+                raise CasRefusal(404, head, "Session not found: it has no version with the predecessor's hash")
+            raise CasRefusal(409, head, "The predecessor is not the active version of the session (stale predecessor)")
+
+
+def _with_creator(session: Session, active: Session | None, client: Client) -> Session:
+    """Set the creator: the uploader, unless an update states that the creator stays who it was.
+
+    A policy that never mentions CREATOR has none, so that its hash is known before the upload. The creator of a signed
+    session was checked against its signatures when it was read.
+    """
+    if client.signers:
+        return session
+    if client.principal is None:
+        raise CasRefusal(401, "This needs a TLS client certificate")
+    creator = client.principal.certificate_pem
+    if session.creator is not None and not is_creator(session.creator, client):
+        known = active.creator if active is not None else None
+        if not isinstance(known, str) or normal_certificate(known) != session.creator:
+            raise CasRefusal(
+                403, "The session names somebody else as its creator", "Remove creator; the CAS sets it to the uploader"
+            )
+        creator = known
+    return session.model_copy(update={"creator": creator if session.mentions_creator() else None})
+
+
+def _is_too_long(version: Version, session: Session) -> bool:
+    """Say whether the text for readers, in which aliases are written out, would be too long to be read again."""
+    return len(version.document or "") > MAX_BYTES // 8 and len(read_back(session).encode()) > MAX_BYTES

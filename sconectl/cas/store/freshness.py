@@ -1,0 +1,56 @@
+"""Whether a store is the newest one: it must have what the freshness anchor remembers.
+
+In: the database within a transaction, the directory of the CAS, and what was read from the anchor before. Out: what to
+tell the user; `Refused` for an older copy.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from sconectl.cas.audit import audit_table
+from sconectl.cas.audit.anchor import Anchor
+from sconectl.cas.audit.audit_entries import EMPTY, AuditError, Head, check_signature, parse
+from sconectl.cas.store import audit_segments
+from sconectl.errors import Refused
+
+
+def check_fresh(
+    connection: sqlite3.Connection,
+    directory: Path,
+    remembered: Head | None,
+    anchor: Anchor,
+    key: Ed25519PublicKey,
+) -> str:
+    """Check the store against `remembered`, which was read from `anchor` before; return what to tell the user, or "".
+
+    The store may be ahead by what was committed and never acknowledged. Raises `Refused` if it is behind or another.
+    """
+    head = remembered or EMPTY
+    if remembered is not None and audit_segments.signature_of(connection, directory, head.sequence) != head.signature:
+        raise Refused(
+            "the store is not the newest: an older copy of the CAS's directory was put back"
+            f" (its audit log lacks entry {head.sequence}, which {anchor.path} remembers)",
+            hint="put the newest directory back; to go on with an older state deliberately, make it with"
+            " `sconectl cas backup` and `sconectl cas restore FILE --replace`",
+        )
+    if remembered is None:
+        if audit_table.newest(connection) == EMPTY:
+            return ""
+        return (
+            f"there was no freshness anchor at {anchor.path}: it is made now,"
+            " and whether the store is an older copy cannot be told this time"
+        )
+    try:
+        for line in audit_segments.lines(connection, directory, after=head.sequence):
+            entry = parse(line)
+            check_signature(entry, key)
+            if (entry.sequence, entry.previous) != (head.sequence + 1, head.signature):
+                raise audit_table.damaged()
+            head = entry.head
+    except AuditError as error:
+        raise audit_table.damaged() from error
+    return ""

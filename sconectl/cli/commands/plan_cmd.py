@@ -1,0 +1,178 @@
+"""`sconectl plan`: what `apply` would do and what would come of it, before anything is built or written.
+
+In: the options of the command line. Out: a table or JSON on stdout, findings on stderr. Errors among the findings
+are raised as `InvalidInput` after the plan is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sconectl.cli.output.console import Console, note, result, show_findings
+from sconectl.errors import InvalidInput, SconectlError
+from sconectl.text.findings import Finding, errors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sconectl.cli.options.apply_options import ApplyOptions
+    from sconectl.manifest.reading.reader import Manifest
+    from sconectl.plan.facts.image_facts import BuildRecord
+    from sconectl.usecases.plan_report import PlanReport
+
+
+def plan(
+    files: Annotated[
+        list[Path],
+        typer.Option(
+            "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
+        ),
+    ],
+    target: Annotated[
+        Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where `apply` puts results.")
+    ] = Path("target"),
+    output: Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")] = "text",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Plan for `apply --dry-run`.")] = False,
+    no_push: Annotated[
+        bool, typer.Option("--no-push", "-n", "--no-pull", help="Service: plan for `apply --no-push`.")
+    ] = False,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="Service: production or debug.")] = "production",
+    base_image: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=IMAGE", help="Service: base image of a kind, like python=IMAGE.")
+    ] = None,
+    release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = "",
+    policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = "",
+    facts: Annotated[Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory).")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
+    env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
+    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = "sim",
+    cas_config: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
+    ] = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="List every path.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Show what `apply` would do, and build, write and upload nothing.
+
+    Service: steps, every path with its class and why, what is measured, what an
+    operator of the machine will be able to read. Mesh: sessions and files.
+    """
+    from sconectl.cli.options.apply_options import ApplyOptions, check_toolchain
+    from sconectl.cli.options.config import load_config
+    from sconectl.cli.options.option_values import base_images, pairs
+    from sconectl.cli.output.finding_json import as_json, plain
+    from sconectl.cli.session.session_access import one_of
+    from sconectl.text.yaml_tree import MAX_BYTES
+
+    one_of("--output", output, ("text", "json"))
+    one_of("--mode", mode, ("production", "debug"))
+    check_toolchain(toolchain)
+    options = ApplyOptions(
+        files=tuple(files),
+        target=target,
+        config=load_config(Path.cwd()),
+        variables=pairs("--set", set_ or []),
+        env_files=tuple(env_file or ()),
+        dry_run=dry_run,
+        no_push=no_push,
+        mode=mode,
+        release=release,
+        namespace=policy_namespace,
+        facts=facts,
+        cas_config=cas_config,
+        base_images=base_images(base_image or []),
+        size_limit=max_size or MAX_BYTES,
+    )
+    console = Console(-1 if quiet else 0)
+    try:
+        document, lines, findings = _plans(options, console, all_paths=verbose > 0)
+    except SconectlError as error:
+        if output == "json" and error.findings:
+            result(as_json(error.findings))
+        raise
+    if output == "json":
+        result(json.dumps({**document, "findings": [plain(finding) for finding in findings]}, indent=2))
+    else:
+        for line in lines:
+            result(line)
+    show_findings(finding for finding in findings if finding.severity != "error")  # errors are shown when raised
+    if errors_of(findings):
+        raise InvalidInput(errors_of(findings))
+
+
+def _plans(
+    options: ApplyOptions, console: Console, *, all_paths: bool
+) -> tuple[dict[str, Any], list[str], list[Finding]]:
+    """Return the plan as plain values and as lines, and what there is to say about it, by position.
+
+    Several manifests are planned as one run of `apply` would go through them.
+    """
+    from sconectl.cli.options.manifest_files import read_all
+    from sconectl.cli.output.advice import advice_on
+    from sconectl.cli.runs.batch_check import check_batch
+
+    manifests = read_all(options)
+    planned = check_batch(manifests, options) if len(manifests) > 1 else []
+    documents: list[dict[str, Any]] = []
+    lines: list[str] = []
+    findings = advice_on(manifests, mode=options.mode)
+    for manifest in manifests:
+        document, text, more = _plan(manifest, options, console, planned, all_paths=all_paths)
+        documents.append(document)
+        lines += ["", *text] if lines else text
+        findings += more
+    found = sorted(findings, key=lambda finding: finding.position)
+    return documents[0] if len(documents) == 1 else {"plans": documents}, lines, found
+
+
+def _plan(
+    manifest: Manifest, options: ApplyOptions, console: Console, planned: Sequence[BuildRecord], *, all_paths: bool
+) -> tuple[dict[str, Any], Iterable[str], list[Finding]]:
+    from sconectl.manifest.model.genservice import GenService
+    from sconectl.plan.mesh.availability import remarks, unavailable
+
+    findings = [*manifest.warnings, *remarks(manifest.model, manifest.document)]
+    if isinstance(manifest.model, GenService):
+        findings += unavailable(manifest.model, manifest.document)
+    with console.working():
+        if isinstance(manifest.model, GenService):
+            from sconectl.cli.output.plan_table import table_lines
+            from sconectl.report.plan_words import as_document
+
+            report, more = _service(manifest, options, console)
+            return as_document(report), table_lines(report, all_paths=all_paths), [*findings, *more]
+        from sconectl.cli.runs.plan_mesh import mesh_lines, plan_of_mesh
+
+        document = plan_of_mesh(manifest, manifest.model, options, console, planned)
+        return document, mesh_lines(document), findings
+
+
+def _service(manifest: Manifest, options: ApplyOptions, console: Console) -> tuple[PlanReport, list[Finding]]:
+    """Return the plan of a service, and what there is to say about it."""
+    from sconectl.apply.local_layers import local_files
+    from sconectl.cli.runs.apply_service import read_service, service_remarks, service_world
+    from sconectl.cli.wiring import Wiring
+    from sconectl.usecases.apply_service import earlier_runs
+    from sconectl.usecases.plan_report import PlanWorld, report_plan
+
+    planned, sources = read_service(manifest, options)
+    wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
+    service = service_world(options, wiring, console, None)
+    console.step("looking at the image")
+    world = PlanWorld(
+        engine=service.engine,
+        registry=lambda: wiring.registry,
+        files=lambda name, info: local_files(service.engine, name, info, service.cache, contents=bool(planned.native)),
+        earlier=earlier_runs(planned, sources, service),
+        push=service.push,
+        session=not options.dry_run,
+    )
+    report = report_plan(planned, sources, manifest.document, world)
+    return report, [*service_remarks(manifest), *report.findings]

@@ -1,0 +1,1 @@
+"""Options and files that commands share."""

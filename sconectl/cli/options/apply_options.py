@@ -1,0 +1,54 @@
+"""The options that `apply` and `plan` share, and what is refused before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sconectl.cli.options.config import ProjectConfig
+from sconectl.errors import PlanImpossible, Refused, UsageError
+from sconectl.text.yaml_tree import MAX_BYTES
+
+
+@dataclass(frozen=True)
+class ApplyOptions:
+    """The options of `apply`, as given.
+
+    `files` are files, directories, patterns, and - for stdin.
+    `print_defaults` shows the variables instead of applying anything, `out` is the mesh file that comes of it; `maa`
+    replaces `policy.maa`; `output` is `helm_chart` or `yaml`; `size_limit` is in bytes, for each manifest.
+    """
+
+    files: tuple[Path, ...]
+    target: Path
+    config: ProjectConfig
+    variables: Mapping[str, str] = field(default_factory=dict)
+    env_files: tuple[Path, ...] = ()
+    dry_run: bool = False
+    no_push: bool = False
+    mode: str = "production"
+    toolchain: str = "sim"
+    release: str = ""
+    namespace: str = ""
+    facts: Path | None = None
+    cas: str = ""
+    cas_config: Path | None = None
+    base_images: Mapping[str, str] = field(default_factory=dict)
+    print_defaults: bool = False
+    out: Path | None = None
+    maa: str = ""
+    output: str = "helm_chart"
+    size_limit: int = MAX_BYTES
+
+
+def check_toolchain(toolchain: str) -> None:
+    """Refuse a toolchain that does not exist, or that SCONECTL_REQUIRE forbids."""
+    from sconectl.cas.connect import requires_hardware
+
+    if requires_hardware() and toolchain == "sim":
+        raise Refused("SCONECTL_REQUIRE=hardware forbids the toolchain sim", hint="use a toolchain with hardware")
+    if toolchain == "scone":
+        raise PlanImpossible("the toolchain scone is not available in this version", hint="use --toolchain sim")
+    if toolchain != "sim":
+        raise UsageError(f"{toolchain} is not a toolchain", hint="known are sim and scone")

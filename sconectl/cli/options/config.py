@@ -1,0 +1,74 @@
+"""The project configuration file `sconectl.toml`: searched from the current directory upwards.
+
+In: a directory. Out: settings, or `UsageError` for a file that cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sconectl.errors import UsageError
+from sconectl.plan.service.base_images import check_kinds
+from sconectl.regular_files import first_bytes
+
+NAME = "sconectl.toml"
+_MAX_BYTES = 1 << 20
+_TABLES = {"base_images": None, "build": {"ca_bundle"}, "cas": {"image"}, "launcher": {"base_image"}}
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """Settings of a project; empty where nothing is configured."""
+
+    base_images: dict[str, str] = field(default_factory=dict)
+    ca_bundle: str = ""
+    image_cas: str = ""
+    launcher_base: str = ""
+
+
+def load_config(start: Path) -> ProjectConfig:
+    """Read the nearest configuration file. Raises `UsageError`."""
+    for directory in (start, *start.parents):
+        file = directory / NAME
+        if os.path.lexists(file):
+            return _read(file)
+    return ProjectConfig()
+
+
+def _read(file: Path) -> ProjectConfig:
+    import tomllib
+
+    try:
+        content = first_bytes(file, _MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UsageError(f"{file}: larger than {_MAX_BYTES} bytes", hint="it holds a few settings")
+        document = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        hint = "remove it, or put a file with settings there"
+        raise UsageError(f"{file} cannot be read: {error.strerror}", hint=hint) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    _check(file, document)
+    check_kinds(document.get("base_images", {}), f"{file}: [base_images]")
+    bundle = document.get("build", {}).get("ca_bundle", "")
+    return ProjectConfig(
+        base_images=document.get("base_images", {}),
+        ca_bundle=str(file.parent / bundle) if bundle else "",
+        image_cas=document.get("cas", {}).get("image", ""),
+        launcher_base=document.get("launcher", {}).get("base_image", ""),
+    )
+
+
+def _check(file: Path, document: dict[str, Any]) -> None:
+    for table, keys in document.items():
+        if table not in _TABLES or not isinstance(keys, dict):
+            raise UsageError(f"{file}: unknown table [{table}]", hint=f"known are {', '.join(sorted(_TABLES))}")
+        known = _TABLES[table]
+        for key, value in keys.items():
+            if known is not None and key not in known:
+                raise UsageError(f"{file}: unknown key {table}.{key}", hint=f"known are {', '.join(sorted(known))}")
+            if not isinstance(value, str):
+                raise UsageError(f"{file}: {table}.{key} is text")

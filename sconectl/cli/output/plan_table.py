@@ -1,0 +1,77 @@
+"""The plan of a service as a table that fits on 80 columns.
+
+In: a `PlanReport`. Out: text for people; paths of foreign images are shown with their control characters escaped.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from sconectl.cli.output.printable import shown
+from sconectl.plan.service.protection import CONTAINER_RUNTIMES
+from sconectl.report.plan_words import Amount, amounts, measured, readable, size_text
+from sconectl.usecases.plan_report import PathRow, PlanReport
+
+_WIDTH = 80
+_PATH = 26
+_KINDS = {"f": "file", "d": "directory", "l": "link", "c": "device", "b": "device", "p": "FIFO"}
+
+
+def table_lines(report: PlanReport, *, all_paths: bool) -> Iterator[str]:
+    """Yield the plan as text; `all_paths` adds every path to what is said about classes."""
+    plan, base = report.plan, report.base
+    yield f"{plan.name} (kind {plan.model.build.kind}): {plan.image}"
+    yield "toolchain sim: SIMULATION, no hardware protects the result"
+    yield f"base image {shown(base.reference)}"
+    yield f"  {shown(base.digest)}" if base.digest else "  digest not known"
+    if base.missing:
+        yield f"  {shown(base.missing)}"
+    yield ""
+    yield "STEPS"
+    for step in report.steps:
+        yield from _wrapped(f"{step.state:<10} {step.name:<13}", step.what)
+    yield ""
+    yield f"{'PATH':<{_PATH}} {'CLASS':<16} {'FILES':>7} {'SIZE':>6}  WHY"
+    usual = [entry for entry in amounts(report) if entry[0].why == CONTAINER_RUNTIMES]
+    for rule, found in amounts(report):
+        if (rule, found) not in usual:
+            yield from _row(rule.path, rule.protection, found, rule.why)
+    total = Amount(sum(found.files for _, found in usual), size=sum(found.size for _, found in usual))
+    yield from _row(f"/tmp and {len(usual) - 1} others", "runtime-provided", total, CONTAINER_RUNTIMES)  # noqa: S108
+    for text in report.unknown:
+        yield from _wrapped("?", text)
+    if all_paths:
+        yield ""
+        yield "ALL PATHS"
+        for path in report.paths:
+            yield from _path(path)
+    yield from _section("MEASURED", measured(report))
+    yield from _section("WHAT AN OPERATOR OF THE MACHINE SEES", readable(report))
+
+
+def _row(path: str, protection: str, found: Amount, why: str) -> Iterator[str]:
+    name = shown(path)
+    if len(name) > _PATH:
+        yield name
+        name = ""
+    files, size = (str(found.files), size_text(found.size)) if found.files else ("-", "-")
+    yield f"{name:<{_PATH}} {protection:<16} {files:>7} {size:>6}  {why}"
+
+
+def _path(row: PathRow) -> Iterator[str]:
+    size = size_text(row.size) if row.kind == "f" else "-"
+    yield f"{row.rule.protection:<16} {_KINDS.get(row.kind, row.kind):<9} {row.mode:04o} {size:>6}  {shown(row.path)}"
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    yield ""
+    yield title
+    for line in lines:
+        yield from _wrapped("-", line)
+
+
+def _wrapped(mark: str, text: str) -> list[str]:
+    first = f"  {mark} "
+    rest = " " * len(first)
+    return textwrap.wrap(shown(text), _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)

@@ -1,0 +1,1 @@
+"""What `apply`, `plan` and `validate` have in common."""

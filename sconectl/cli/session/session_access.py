@@ -1,0 +1,158 @@
+"""Which CAS the session commands talk to, as whom, and where their results go.
+
+In: options of the command line. Out: a `SessionStore`, the session behind `cas:NAME`, or a result that is written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sconectl.cli.output.console import note, show_findings
+from sconectl.cli.wiring import data_directory, default_cas_config
+from sconectl.errors import BuildFailed, InvalidInput, UsageError
+from sconectl.regular_files import first_bytes
+from sconectl.text.findings import errors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sconectl.cas.client.identity import CasConfig
+    from sconectl.ports import SessionStore
+    from sconectl.text.findings import Finding
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The session: YAML, or signed JSON; - reads stdin.")]
+Variables = Annotated[
+    list[str] | None, typer.Option("--env", "-e", metavar="VAR=VALUE", help="Value of $VAR. (repeatable)")
+]
+UseEnv = Annotated[bool, typer.Option("--use-env", help="Take other variables from the environment.")]
+Name = Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Name in place of that in the file.")]
+FailOnWarning = Annotated[bool, typer.Option("--fail-on-warning", help="Take warnings for errors.")]
+Cas = Annotated[str, typer.Option("--cas", "-c", metavar="CAS", help="local, HOST or HOST:PORT.")]
+Identity = Annotated[
+    Path | None, typer.Option("--identity", metavar="FILE", help="PEM file with your key and certificate.")
+]
+Retries = Annotated[
+    int, typer.Option("--retries", min=0, max=100, envvar="SCONE_CLI_RETRIES", help="How often reads are repeated.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--cas-config", metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas"),
+]
+Output = Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="Write there, not to stdout.")]
+Format = Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")]
+
+DEFAULT_RETRIES = 3
+MAX_BYTES = 64 << 20  # of a file; sessions have limits of their own
+
+
+@dataclass(frozen=True)
+class Templating:
+    """What fills in a session file: values of `$VAR`, and a name in place of its own."""
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    use_environment: bool = False
+    name: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything was asked for."""
+        return bool(self.variables or self.use_environment or self.name)
+
+    def value(self, variable: str) -> str | None:
+        """Return the value of a variable; one that is given wins over the environment."""
+        if variable in self.variables:
+            return self.variables[variable]
+        return os.environ.get(variable) if self.use_environment else None
+
+
+def templating(variables: list[str] | None, use_env: bool, name: str) -> Templating:
+    """Return what fills in a file; raises `UsageError` unless variables are given as VAR=VALUE."""
+    values = {}
+    for entry in variables or ():
+        variable, sign, value = entry.partition("=")
+        if not sign or not variable:
+            raise UsageError("-e takes VAR=VALUE")
+        values[variable] = value
+    return Templating(values, use_env, name)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the CAS is reached, and who the client is."""
+
+    cas: str = "local"
+    identity: Path | None = None
+    retries: int = DEFAULT_RETRIES
+    cas_config: Path | None = None
+
+    def config(self) -> CasConfig:
+        """Return the cas-config, with the identity that was given."""
+        from sconectl.cas.client.identity import CasConfig
+
+        return CasConfig(self.cas_config or default_cas_config(), self.identity)
+
+    def store(self) -> SessionStore:
+        """Return the connection to the CAS; raises `CasError`, `UsageError` and `Refused`."""
+        from sconectl.cas.connect import connect
+
+        return connect(
+            self.cas,
+            config_dir=self.cas_config or default_cas_config(),
+            data_dir=data_directory() / "cas",
+            tolerance=f"--retries {self.retries}",
+            identity_file=self.identity,
+            notify=note,
+        )
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise `UsageError` unless the value of an option is known."""
+    if value not in known:
+        raise UsageError(f"{option} {value} is not known", hint=f"give {' or '.join(known)}")
+
+
+def accept(findings: Iterable[Finding], fail_on_warning: bool) -> None:
+    """Show findings; raises `InvalidInput` with them if there are errors, or warnings that count as errors."""
+    found = tuple(findings)
+    if errors_of(found):
+        raise InvalidInput(found)
+    if found and fail_on_warning:
+        raise InvalidInput(found, summary="there are warnings, and --fail-on-warning forbids them")
+    show_findings(found)
+
+
+def read_bytes(file: str) -> bytes:
+    """Return the content of a file, or of stdin for `-`; raises `UsageError`."""
+    if file == "-":
+        return sys.stdin.buffer.read()
+    hint = "give the file with the session, or - for stdin"
+    try:
+        content = first_bytes(Path(file), MAX_BYTES + 1, streams=True)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{file}: larger than {MAX_BYTES} bytes", hint=hint)
+    return content
+
+
+def deliver(content: str | bytes, file: Path | None) -> None:
+    """Write a result to stdout, or to a file that only its owner can read; raises `BuildFailed`."""
+    data = content.encode() if isinstance(content, str) else content
+    if file is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise BuildFailed(f"{file} cannot be written: {error.strerror}", hint="choose another file") from error

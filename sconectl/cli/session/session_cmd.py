@@ -1,0 +1,287 @@
+"""`sconectl session …`: the session language by hand: check, upload, read, compare.
+
+In: session files, names of sessions. Out: hashes, YAML or JSON on stdout, everything else on stderr. Signing and
+encrypting are in `session_sign_cmd`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from sconectl.cli.output.console import note, result
+from sconectl.cli.session.session_access import (
+    DEFAULT_RETRIES,
+    Access,
+    Cas,
+    Config,
+    FailOnWarning,
+    File,
+    Format,
+    Identity,
+    Name,
+    Output,
+    Retries,
+    UseEnv,
+    Variables,
+    accept,
+    deliver,
+    one_of,
+    templating,
+)
+from sconectl.cli.session.session_sign_cmd import encrypt, sign
+from sconectl.errors import CasError, InvalidInput, UsageError
+from sconectl.text.findings import errors_of
+
+session_app = typer.Typer(
+    no_args_is_help=True, help="Check, upload, read, compare, sign and encrypt sessions (policies)."
+)
+session_app.command("sign")(sign)
+session_app.command("encrypt")(encrypt)
+
+
+@session_app.command("check")
+def check(
+    file: File,
+    env: Variables = None,
+    use_env: UseEnv = False,
+    name: Name = "",
+    fail_on_warning: FailOnWarning = False,
+    output: Format = "text",
+    output_file: Output = None,
+) -> None:
+    """Check a session offline, and print it in normal form.
+
+    Sessions of language 0.1 and 0.2 are checked as `session upgrade` rewrites them.
+    With --output json, {"findings": [...]} is printed instead of the session.
+    """
+    from sconectl.cli.output.finding_json import as_json
+    from sconectl.cli.session.session_check import examined
+    from sconectl.cli.session.session_file import as_file
+    from sconectl.policy.written.canonical import read_back
+
+    one_of("--output", output, ("text", "json"))
+    session, findings = examined(file, templating(env, use_env, name))
+    if output == "json":
+        deliver(as_json(findings) + "\n", output_file)
+        if errors_of(findings) or (findings and fail_on_warning):
+            raise typer.Exit(InvalidInput.exit_code)
+        return
+    accept(findings, fail_on_warning)
+    if session is not None:
+        deliver(as_file(read_back(session)), output_file)
+
+
+@session_app.command("create")
+def create(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML, signed or encrypted JSON; - reads stdin.")],
+    env: Variables = None,
+    use_env: UseEnv = False,
+    name: Name = "",
+    fail_on_warning: FailOnWarning = False,
+    cas: Cas = "local",
+    identity: Identity = None,
+    retries: Retries = DEFAULT_RETRIES,
+    cas_config: Config = None,
+) -> None:
+    """Create a session in a CAS, and print its hash.
+
+    If the file names the hash of the active session as predecessor, it is updated.
+    """
+    from sconectl.cli.session.session_check import checked_body
+
+    body = checked_body(file, templating(env, use_env, name), fail_on_warning)
+    store = Access(cas, identity, retries, cas_config).store()
+    result(store.put(body if isinstance(body, str) else body.text))
+
+
+@session_app.command("update")
+def update(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="YAML, signed or encrypted JSON; - reads stdin.")],
+    env: Variables = None,
+    use_env: UseEnv = False,
+    name: Name = "",
+    fail_on_warning: FailOnWarning = False,
+    cas: Cas = "local",
+    identity: Identity = None,
+    retries: Retries = DEFAULT_RETRIES,
+    cas_config: Config = None,
+) -> None:
+    """Update a session that exists in a CAS, and print its new hash.
+
+    A predecessor that is missing is filled in; a signed file has to name it.
+    """
+    from sconectl.cli.session.session_check import checked_body
+
+    body = checked_body(file, templating(env, use_env, name), fail_on_warning, successor=True)
+    store = Access(cas, identity, retries, cas_config).store()
+    if not isinstance(body, str):
+        session = body.session()
+        if session.predecessor is None:
+            current = store.read(session.name)
+            if current is None:
+                raise CasError(
+                    f"CAS {store.address} has no session {session.name}",
+                    hint="create it with `sconectl session create`",
+                )
+            body = body.with_field("predecessor", current.hash)
+        body = body.text
+    result(store.put(body))
+
+
+@session_app.command("read")
+def read(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the session.")],
+    cas: Cas = "local",
+    identity: Identity = None,
+    retries: Retries = DEFAULT_RETRIES,
+    cas_config: Config = None,
+    output_file: Output = None,
+) -> None:
+    """Print the active session as the CAS gives it, in YAML; a $ in front of a name is written $$."""
+    from sconectl.cli.session.session_file import as_file
+
+    store = Access(cas, identity, retries, cas_config).store()
+    stored = store.read(name)
+    if stored is None:
+        raise CasError(f"CAS {store.address} has no session {name}", hint="check the name, and which CAS has it")
+    deliver(as_file(stored.text), output_file)
+
+
+@session_app.command("verify")
+def verify_command(
+    file: File,
+    env: Variables = None,
+    use_env: UseEnv = False,
+    name: Name = "",
+    fail_on_warning: FailOnWarning = False,
+    cas: Cas = "local",
+    identity: Identity = None,
+    retries: Retries = DEFAULT_RETRIES,
+    cas_config: Config = None,
+) -> None:
+    """Compare the active session of a CAS with a file, and print its hash.
+
+    Predecessor and creator count only if the file names them. Exit code 6 if
+    they differ; the differences are shown on stderr.
+    """
+    from sconectl.cli.session.session_check import examined
+    from sconectl.policy.reading import parse_session
+    from sconectl.policy.written.canonical import same_content
+
+    wanted, findings = examined(file, templating(env, use_env, name))
+    accept(findings, fail_on_warning)
+    assert wanted is not None  # noqa: S101 - narrows the type: without errors there is a session
+    store = Access(cas, identity, retries, cas_config).store()
+    stored = store.read(wanted.name)
+    if stored is None:
+        raise CasError(f"CAS {store.address} has no session {wanted.name}", hint="create it, or check the name")
+    active = parse_session(stored.text, file=wanted.name)
+    differing = [key for key in ("predecessor", "creator") if getattr(wanted, key) not in (None, getattr(active, key))]
+    if differing or not same_content(active, wanted):
+        from sconectl.policy.diff.diff import as_text, differences
+
+        note(as_text(differences(active, wanted)).rstrip() or f"  {' and '.join(differing)}: not as in the file")
+        raise CasError(
+            f"the session {wanted.name} in CAS {store.address} is not the one in the file",
+            hint="see above what the file would change; `sconectl session update` uploads it",
+        )
+    result(stored.hash)
+
+
+@session_app.command("calculate-hash")
+def calculate_hash(
+    file: File,
+    env: Variables = None,
+    use_env: UseEnv = False,
+    name: Name = "",
+    fail_on_warning: FailOnWarning = False,
+    with_self_as_creator: Annotated[
+        str, typer.Option(metavar="HOW", help="Assume that you create it: tls or signer.", show_default=False)
+    ] = "",
+    identity: Identity = None,
+    cas_config: Config = None,
+) -> None:
+    """Print the hash that a session will have, offline.
+
+    If it refers to CREATOR, the creator is part of the hash; then say who it is.
+    """
+    from sconectl.cli.session.session_check import examined, mentions_creator, own_creator
+    from sconectl.policy.written.canonical import session_hash
+
+    if with_self_as_creator:
+        one_of("--with-self-as-creator", with_self_as_creator, ("tls", "signer"))
+    session, findings = examined(file, templating(env, use_env, name), upgrade=False)
+    accept(findings, fail_on_warning)
+    assert session is not None  # noqa: S101 - narrows the type
+    if not mentions_creator(session):
+        if isinstance(session.creator, str):  # a CAS does not keep a creator who does not matter
+            session = session.model_copy(update={"creator": None})
+    elif session.creator is None:
+        access = Access(identity=identity, cas_config=cas_config)
+        session = session.model_copy(update={"creator": own_creator(with_self_as_creator, access)})
+    result(session_hash(session))
+
+
+@session_app.command("diff")
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A file, or cas:NAME for the active session of a CAS.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A file, or cas:NAME.")],
+    env: Variables = None,
+    use_env: UseEnv = False,
+    cas: Cas = "local",
+    identity: Identity = None,
+    retries: Retries = DEFAULT_RETRIES,
+    cas_config: Config = None,
+    output: Format = "text",
+    output_file: Output = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with exit code 1 if they differ.")] = False,
+) -> None:
+    """Say what a change of a session means: who may now run what, and have what.
+
+    Lines with ! weaken the protection, lines with + strengthen it. If OLD is
+    cas:NAME and there is no such session yet, everything in NEW is new.
+    """
+    from sconectl.cli.session.session_check import CAS_PREFIX, side_of
+    from sconectl.policy.diff.diff import as_text, differences, to_json
+
+    one_of("--output", output, ("text", "json"))
+    if old == new == "-":
+        raise UsageError("stdin can be read only once", hint="give a file, or cas:NAME")
+    access = Access(cas, identity, retries, cas_config)
+    filling = templating(env, use_env, "")
+    before, after = side_of(old, access, filling), side_of(new, access, filling)
+    if after is None:
+        raise CasError(f"CAS {cas} has no session {new.removeprefix(CAS_PREFIX)}", hint="check the name")
+    changes = differences(before, after)
+    text = as_text(changes) if output == "text" else json.dumps({"changes": to_json(changes)}, indent=2) + "\n"
+    deliver(text, output_file)
+    if changes and exit_code:
+        raise typer.Exit(1)
+
+
+@session_app.command("upgrade")
+def upgrade(
+    file: File,
+    env: Variables = None,
+    use_env: UseEnv = False,
+    name: Name = "",
+    fail_on_warning: FailOnWarning = False,
+    output_file: Output = None,
+) -> None:
+    """Rewrite a session of language 0.1 or 0.2 in 0.3; comments are not kept."""
+    from sconectl.cli.session.session_check import together, yaml_file
+    from sconectl.cli.session.session_file import as_file
+
+    given = yaml_file(file, templating(env, use_env, name))
+    done = given.upgraded()
+    if done is None:
+        note(f"{given.file} is in session language 0.3 already; nothing is changed")
+        deliver(as_file(given.text), output_file)
+        return
+    upgraded, findings = done
+    remarks = [finding for finding in findings if finding.severity != "deprecation"]
+    accept(together(remarks, upgraded.examined.findings), fail_on_warning)
+    deliver(as_file(upgraded.text), output_file)

@@ -1,0 +1,11 @@
+"""All codes together: the text of `sconectl explain CODE`, and the rules that SARIF names."""
+
+from __future__ import annotations
+
+from sconectl.codes import advice, manifest, mesh, policy
+from sconectl.codes.code import Code
+
+
+def all_codes() -> dict[str, Code]:
+    """Return every code, in order."""
+    return dict(sorted({**manifest.CODES, **mesh.CODES, **policy.CODES, **advice.CODES}.items()))

@@ -1,0 +1,1 @@
+"""Reads, analyses and writes container images; knows no toolchain."""

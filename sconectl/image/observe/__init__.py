@@ -1,0 +1,1 @@
+"""Which files a program uses: from a log of strace, or watched while it runs."""

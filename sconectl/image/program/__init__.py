@@ -1,0 +1,1 @@
+"""Finds the program of an image and what it needs, without running it."""

@@ -1,0 +1,293 @@
+"""The model of `kind: mesh`: which services form an application, and what they share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
+
+from sconectl.manifest.model.faults import Misfit, did_you_mean, with_misfits
+from sconectl.manifest.model.fields import (
+    ApiVersion,
+    CommaList,
+    Flag,
+    HelmValues,
+    HostAddress,
+    ImageReference,
+    InnerPath,
+    Line,
+    Many,
+    Maybe,
+    Namespace,
+    OneOf,
+    Part,
+    ServiceName,
+    Text,
+    Url,
+    VariableName,
+)
+from sconectl.text.yaml_tree import Path
+
+MODES = {
+    "Upload": "the sessions are uploaded to the CAS; the default",
+    "SignedManifest": "the sessions are signed, and the chart brings them as custom resources",
+    "EncryptedManifest": "the sessions are encrypted for the CAS, and the chart brings them as custom resources",
+    "NoUpload": "the files are written, and nothing is uploaded",
+    "EncryptedOnly": "the encrypted sessions are written, and nothing is uploaded",
+    "SignOnline": "the sessions are signed by a service of its own",
+}
+"""How sessions reach the CAS."""
+
+ROLES = ("cas", "image", "security", "access", "attestation")
+"""What CASes are for."""
+_TYPING_ERROR = 2  # letters that a misspelt role has too many or too few
+POLICY_MODES = {
+    "production": "the policy is for meshes in production mode",
+    "debug": "the policy is for meshes in debug mode",
+}
+
+
+class Cas(Part):
+    """A CAS and the roles that it plays."""
+
+    name: Line = Field(
+        "cas",
+        description="Role: cas, image, security, access or attestation. A role that no CAS has is played by the "
+        "first one.",
+        examples=["cas"],
+    )
+    alias: Many[Line] = Field(
+        (), description="Further roles of the same CAS.", examples=[["image", "security", "access", "attestation"]]
+    )
+    cas_url: HostAddress = Field(
+        description="host[:port], or `local` for the embedded CAS.", examples=["cas.example.org", "local"]
+    )
+    cas_key: Maybe[Line] = Field(
+        None,
+        description="Expected key hash of the CAS; another CAS is refused.",
+        examples=["46YyxrywJ8PFRruWX8YLxa9q4axxYJgTbA81tv7NBcJfn43DQt"],
+    )
+    cas_encryption_key: Maybe[Line] = Field(
+        None,
+        description="Public key of the CAS for sessions that are encrypted for it.",
+        examples=["7b21fbe8515b9c0f51bf2a36d1b24aef2f329794d142356941468a6c8f352a98"],
+    )
+    tolerance: Maybe[Line] = Field(
+        None, description="What the attestation of the CAS tolerates: flags of `sconectl cas attest`.", examples=["-G"]
+    )
+    mode: Maybe[Annotated[str, OneOf(MODES)]] = Field(
+        None, description="How the sessions reach the CAS.", examples=["Upload"]
+    )
+
+
+class Policy(Part):
+    """Where the sessions live and what their attestation accepts."""
+
+    namespace: Namespace = Field(
+        description="Namespace of the sessions: they are called NAMESPACE/SERVICE.", examples=["shop"]
+    )
+    tolerate: CommaList = Field(
+        None,
+        description="Weaknesses of the machine that attestation tolerates, separated by commas.",
+        examples=["outdated-tcb, hyperthreading"],
+    )
+    ignore_advisories: CommaList = Field(
+        None,
+        description="Security advisories that attestation ignores, separated by commas, or `*` for all.",
+        examples=["INTEL-SA-00615, INTEL-SA-00767"],
+    )
+    maa: Maybe[Url] = Field(
+        None,
+        description="Address of Microsoft Azure Attestation; then it attests the services, and not DCAP.",
+        examples=["https://sharedweu.weu.attest.azure.net"],
+    )
+    image_policy_namespace: Maybe[Namespace] = Field(
+        None, description="Namespace of the image sessions, if it is another one.", examples=["myImageNamespace"]
+    )
+    access_policy_name: Maybe[Namespace] = Field(
+        None,
+        description="Fragment with the access policy of the sessions: SESSION/SECRET.",
+        examples=["security/policies/access"],
+    )
+    attestation_policy_name: Maybe[Namespace] = Field(
+        None,
+        description="Fragment with what attestation accepts: SESSION/SECRET.",
+        examples=["security/policies/attestation"],
+    )
+    security_policy_name: Maybe[Namespace] = Field(
+        None,
+        description="Fragment with the whole section `security`: SESSION/SECRET.",
+        examples=["security/policies/security"],
+    )
+
+
+class MeshValue(Part):
+    """A variable and the value that the mesh gives it."""
+
+    name: VariableName = Field(description="Name of the variable.", examples=["API_USER"])
+    value: Text = Field(repr=False, description="Its value, taken exactly as written.", examples=["myself"])
+
+
+class EnvironmentSection(Part):
+    """Values for all services (`global`), for the chart (`helm`), or for one service."""
+
+    service: Line = Field(
+        description="`global` for all services, `helm` for all services and stronger, or the name of one service.",
+        examples=["global"],
+    )
+    env: Many[MeshValue] = Field(
+        (), description="Variables and their values.", examples=[[{"name": "API_USER", "value": "myself"}]]
+    )
+
+
+class MeshService(Part):
+    """One service of the application."""
+
+    name: ServiceName = Field(
+        description="Unique name of the service; without it, the last part of the image's name.", examples=["web"]
+    )
+    image: ImageReference = Field(
+        description="The confidential image to run.", examples=["registry.example.org/python_hello_user:1"]
+    )
+    image_policy: Maybe[InnerPath] = Field(
+        None,
+        description="File with a session template instead of the generated session.",
+        examples=["templates/web.yaml"],
+    )
+    image_secrets: Maybe[InnerPath] = Field(
+        None,
+        description="File with secrets that replace those of the image.",
+        examples=["templates/mariadb_secrets.yaml"],
+    )
+    env: Maybe[InnerPath] = Field(
+        None,
+        description="File with the variables of the service, instead of those that the image declares.",
+        examples=["templates/mariadb_envs.yaml"],
+    )
+    helm_chart: Maybe[InnerPath] = Field(
+        None,
+        description="Directory with a Helm chart instead of the generated one.",
+        examples=["templates/mariadb_helm_chart"],
+    )
+    helm_extra_values: HelmValues | None = Field(
+        None,
+        description="Values that are merged over those of the service's chart.",
+        examples=[{"resources": {"limits": {"sgx.k8s.io/sgx": 2}}}],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_image(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("name") in (None, "") and isinstance(value.get("image"), str):
+            return {**value, "name": _name_of(value["image"])}
+        return value
+
+
+def _name_of(image: str) -> str:
+    """Return the last part of an image's name, without tag and digest."""
+    last = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", last)[:63].strip("-_") or "service"
+
+
+class Repo(Part):
+    """What happens to the images of the mesh before they are used."""
+
+    destination: ImageReference = Field(
+        description="Repository that the images are pushed to.", examples=["registry.example.org/shop"]
+    )
+    push: Maybe[Flag] = Field(None, description="Whether the images are pushed; without it true.", examples=[False])
+    squash: Maybe[Flag] = Field(
+        None, description="Whether the layers of an image become one; without it false.", examples=[True]
+    )
+    strip: Maybe[Flag] = Field(
+        None, description="Whether the directory /scone is removed; without it true.", examples=[False]
+    )
+    config_id: Maybe[Line] = Field(
+        None,
+        description="Configuration of a confidential cosign, which then signs the images.",
+        examples=["cosign/sign/cosign"],
+    )
+    key_file: Maybe[Line] = Field(
+        None,
+        description="Key that cosign signs the images with; for a confidential cosign the secret of its one-time "
+        "passwords.",
+        examples=["cosign.key"],
+    )
+
+
+class ExtraPolicy(Part):
+    """A further session that is uploaded with those of the mesh."""
+
+    name: Line = Field(description="File with the session, relative to the mesh.", examples=["policies/audit.yaml"])
+    mode: Maybe[Annotated[str, OneOf(POLICY_MODES)]] = Field(
+        None, description="The mode that it is for; without it both.", examples=["production"]
+    )
+
+
+class Mesh(Part):
+    """A mesh manifest: which services form an application, and what they share."""
+
+    api_version: ApiVersion = Field(
+        alias="apiVersion", description="Version of the format, 5.8 or higher.", examples=["scone/5.8"]
+    )
+    kind: Literal["mesh"] = Field(description="What the manifest describes.", examples=["mesh"])
+    cas: Annotated[tuple[Cas, ...], Field(min_length=1)] = Field(
+        description="The CASes, at least one.", examples=[[{"name": "cas", "cas_url": "cas.example.org"}]]
+    )
+    policy: Policy = Field(
+        description="Where the sessions live and what attestation accepts.", examples=[{"namespace": "shop"}]
+    )
+    env: Many[EnvironmentSection] = Field(
+        description="Values of variables, in sections; may be empty. A later section overrides an earlier one.",
+        examples=[[{"service": "global", "env": [{"name": "API_USER", "value": "myself"}]}]],
+    )
+    services: Annotated[tuple[MeshService, ...], Field(min_length=1)] = Field(
+        description="The services, at least one.", examples=[[{"name": "web", "image": "example/web:1"}]]
+    )
+    helm_extra_values: Maybe[HelmValues] = Field(
+        None,
+        description="Values that are merged over those of the charts, by the name of the service or of its chart.",
+        examples=[{"mariadb": {"persistence": {"enabled": True, "size": "1Gi"}}}],
+    )
+    repo: Repo | None = Field(
+        None,
+        description="What happens to the images before they are used.",
+        examples=[{"destination": "registry.example.org/shop"}],
+    )
+    extra_policies: Many[ExtraPolicy] = Field(
+        (), description="Further sessions that are uploaded.", examples=[[{"name": "policies/audit.yaml"}]]
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _roles_are_played(cls, value: Any, read: ModelWrapValidatorHandler[Mesh]) -> Mesh:
+        return with_misfits(value, read, _odd_roles(value))
+
+
+def _odd_roles(mesh: Any) -> Iterator[Misfit]:
+    """Find roles that two CASes have, and names that are probably misspelt roles, which then nobody has."""
+    players: dict[str, int] = {}
+    places: dict[str, Path] = {}
+    entries = mesh.get("cas") if isinstance(mesh, dict) else None
+    for number, cas in enumerate(entries if isinstance(entries, list) else ()):
+        if not isinstance(cas, dict):
+            continue
+        aliases = cas.get("alias")
+        roles: list[tuple[Path, Any]] = [(("name",), cas.get("name", "cas"))]
+        roles += [(("alias", n), alias) for n, alias in enumerate(aliases if isinstance(aliases, list) else ())]
+        for place, role in roles:
+            if not isinstance(role, str):
+                continue
+            places.setdefault(role, ("cas", number, *place))
+            if players.setdefault(role, number) != number:
+                yield Misfit(
+                    ("cas", number, *place), f"cas[{players[role]}] plays this role already", "name it once", True
+                )
+    missing = [role for role in ROLES if role not in players]
+    for name, path in places.items():
+        alike = [role for role in missing if abs(len(role) - len(name)) <= _TYPING_ERROR]
+        near = did_you_mean(name, alike) if name not in ROLES else ""
+        if near:
+            yield Misfit(path, "no role of this name is needed, and a similar one is missing", near, True)

@@ -1,0 +1,72 @@
+"""Volumes of a service: protected file systems that it mounts, gives to other sessions, or takes from one."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
+
+from sconectl.manifest.model.faults import Misfit, with_misfits
+from sconectl.manifest.model.fields import Many, Maybe, MountPath, OneOf, Part, SessionName, VolumeName, matching
+
+UPDATE_POLICIES = {
+    "ephemeral": "the other session may read the volume, and what it writes is not kept",
+    "rollback_protected": "the other session may write; an older state of the volume is noticed. The default",
+    "no_rollback_protection": "the other session may write, and may also bring back an older state: dangerous",
+}
+"""What another session may do to a volume that it is given."""
+
+_HASH = re.compile(r"[0-9A-Fa-f]{64}\Z")
+
+
+class VolumeExport(Part):
+    """A session that may use a volume."""
+
+    session: SessionName = Field(
+        description="Absolute or relative name of the session that may use the volume.", examples=["another-session"]
+    )
+    session_hash: Maybe[Annotated[str, matching(_HASH, "a session hash, 64 hex digits", late=True)]] = Field(
+        None, description="Only this state of the session may use it.", examples=["668e9aaba22c7631" * 4]
+    )
+    update_policy: Maybe[Annotated[str, OneOf(UPDATE_POLICIES)]] = Field(
+        None, description="What that session may do.", examples=["rollback_protected"]
+    )
+    volume_alias: Maybe[VolumeName] = Field(
+        None, description="The name under which that session knows the volume.", examples=["their_volume"]
+    )
+
+
+class VolumeImport(Part):
+    """The session that a volume is taken from."""
+
+    session: SessionName = Field(
+        description="Absolute or relative name of the session that exports the volume.",
+        examples=["the_exporting_session"],
+    )
+    volume: Maybe[VolumeName] = Field(
+        None, description="Name of the volume there; without it the same name.", examples=["my_database"]
+    )
+
+
+class Volume(Part):
+    """A protected file system; it is the service's own, or imported."""
+
+    name: VolumeName = Field(description="Name of the volume.", examples=["their_database"])
+    path: MountPath = Field(description="Where the program finds it.", examples=["/media/database"])
+    export: Many[VolumeExport] = Field(
+        (), description="Sessions that may use the volume, too.", examples=[[{"session": "another-session"}]]
+    )
+    import_: VolumeImport | None = Field(
+        None,
+        alias="import",
+        description="The session that the volume belongs to; then it cannot be exported.",
+        examples=[{"session": "the_exporting_session", "volume": "my_database"}],
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _own_or_imported(cls, value: Any, read: ModelWrapValidatorHandler[Volume]) -> Volume:
+        both = isinstance(value, dict) and value.get("export") and value.get("import")
+        misfit = Misfit(("export",), "a volume that is imported cannot be exported", "remove export or import")
+        return with_misfits(value, read, [misfit] if both else [])

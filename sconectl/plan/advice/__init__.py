@@ -1,0 +1,1 @@
+"""Security advice about valid manifests (codes SC4xxx)."""

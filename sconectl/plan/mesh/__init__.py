@@ -1,0 +1,1 @@
+"""The plan for a mesh: its sessions and its chart."""

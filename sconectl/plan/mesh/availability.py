@@ -1,0 +1,121 @@
+"""What a manifest may ask for but this version does not do yet: planned, and refused by apply; never silently dropped.
+
+In: a validated manifest. Out: warnings. `require_available` raises `PlanImpossible` with a finding for each such part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sconectl.errors import PlanImpossible
+from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, main_cas
+from sconectl.plan.values.parameters import unusual_sizes
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Document, Path, show_path
+
+if TYPE_CHECKING:
+    from sconectl.manifest.model.genservice import GenService
+    from sconectl.manifest.model.mesh import Mesh
+
+
+def unavailable(model: GenService | Mesh, document: Document) -> list[Finding]:
+    """Return a warning for every part of the manifest that apply refuses in this version."""
+    missing = _of_service(model) if model.kind == "genservice" else _of_mesh(model)
+    return [
+        Finding("warning", "SC2001", document.position(path), show_path(path), f"{what} is not available yet", hint)
+        for path, what, hint in missing
+    ]
+
+
+def require_available(model: GenService | Mesh, document: Document) -> None:
+    """Raise `PlanImpossible` with a finding for every part of the manifest that has no effect yet."""
+    refuse(unavailable(model, document))
+
+
+def refuse(limits: Sequence[Finding]) -> None:
+    """Raise `PlanImpossible` if there is anything in `limits`, which may have been said as warnings before."""
+    if limits:
+        findings = [replace(limit, severity="error") for limit in limits]
+        raise PlanImpossible("the manifest asks for something that this version does not do yet", findings=findings)
+
+
+def remarks(model: GenService | Mesh, document: Document) -> list[Finding]:
+    """Return warnings: fields without an effect with the toolchain and CAS of today, and values that are unusual."""
+    found: list[tuple[str, Path, str]] = []
+    if model.kind == "genservice":
+        found += [("SC2010", path, f"has no effect: {why}") for path, why in _unused_in_service(model)]
+        found += [("SC1010", path, why) for path, why in _unusual(model)]
+    else:
+        found += [("SC2010", path, f"has no effect: {why}") for path, why in _unused_in_mesh(model)]
+        found += _revealed(model)
+    return [Finding("warning", code, document.position(path), show_path(path), text) for code, path, text in found]
+
+
+def _unusual(model: GenService) -> Iterator[tuple[Path, str]]:
+    local = model.environment.local
+    remarks = unusual_sizes(local)
+    for number, variable in enumerate(local):
+        if variable.name in remarks:
+            yield ("environment", "local", number, "value"), remarks[variable.name]
+
+
+def _unused_in_service(model: GenService) -> Iterator[tuple[Path, str]]:
+    signature = model.build.signature
+    if signature and signature.key and not signature.sign:
+        yield ("build", "signature", "key"), "with sign: false the image is not signed"
+
+
+def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
+    main = main_cas(model)
+    for number, cas in enumerate(model.cas):
+        if cas is not main and cas.mode not in (None, "Upload"):
+            yield ("cas", number, "mode"), "no session of this mesh goes to this CAS"
+        if cas.cas_encryption_key and (cas is not main or cas.mode not in ENCRYPTED_MODES):
+            yield ("cas", number, "cas_encryption_key"), "sessions are encrypted in modes that begin with Encrypted"
+    if model.policy.image_policy_namespace:
+        yield ("policy", "image_policy_namespace"), "image sessions are named after their images"
+    by = "security_policy_name" if model.policy.security_policy_name else "attestation_policy_name"
+    if getattr(model.policy, by):
+        for name in ("tolerate", "ignore_advisories", "maa"):
+            if getattr(model.policy, name):
+                yield ("policy", name), f"the fragment of {by} decides about that"
+    if model.repo and not _copies_images(model):
+        yield ("repo",), "with push: false the images stay where they are"
+
+
+def _revealed(model: Mesh) -> Iterator[tuple[str, Path, str]]:
+    main = main_cas(model)
+    if main.mode == SIGNED_MODE:
+        message = "everybody who sees the chart can read the commands, variables and files in signed sessions"
+        yield "SC2019", ("cas", model.cas.index(main), "mode"), message
+
+
+def _of_service(model: GenService) -> Iterator[tuple[Path, str, str]]:
+    build = model.build
+    if build.volumes:
+        yield (
+            ("build", "volumes"),
+            "protecting volumes",
+            "keep data in `dirs`, or in memory, while the toolchain is sim",
+        )
+    if build.gen_policy:
+        yield ("build", "gen_policy"), "replacing the policy template", "use services[].image_policy of the mesh"
+
+
+def _of_mesh(model: Mesh) -> Iterator[tuple[Path, str, str]]:
+    main = main_cas(model)
+    if main.mode == "SignOnline":
+        hint = "use mode SignedManifest, or NoUpload and `sconectl session sign`"
+        yield ("cas", model.cas.index(main), "mode"), "a signing service (mode SignOnline)", hint
+    if model.repo and _copies_images(model):
+        hint = "copy the images, and name the copies in services[].image"
+        yield ("repo",), "copying and signing the images", hint
+    if model.extra_policies:
+        yield ("extra_policies",), "uploading further sessions", "upload them with `sconectl session create FILE`"
+
+
+def _copies_images(model: Mesh) -> bool:
+    repo = model.repo
+    return repo is not None and (repo.push is not False or bool(repo.config_id or repo.key_file))

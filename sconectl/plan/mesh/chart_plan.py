@@ -1,0 +1,78 @@
+"""What the Helm chart of a mesh has to say, decided before any file of it is written.
+
+Pure data: filled by the mesh plan, turned into files by `sconectl.artefacts.chart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sconectl.plan.mesh.own_chart import OwnChart
+
+
+@dataclass(frozen=True)
+class ChartService:
+    """One service of the mesh: one subchart, one Deployment.
+
+    Holds what Kubernetes needs to start the attesting launcher and nothing that the launcher gets from the CAS:
+    no command, no environment variable of the application, no secret.
+    """
+
+    name: str
+    """The service's name in the mesh as a DNS-1123 label; names the subchart and the label of the pods."""
+
+    image: str
+    """The reference of the protected image."""
+
+    config_id: str
+    """What the launcher asks the CAS for (SCONE_CONFIG_ID): `<namespace>/<service>/<program>`."""
+
+    cas_address: str
+    """Where the CAS answers (SCONE_CAS_ADDR): `host[:port]`."""
+
+    cas_key: str
+    """The hash of the key that the CAS has to show (SCONE_CAS_KEY), or "" to leave that to the image."""
+
+    toolchain: str
+    """How the image was protected: `sim` or `scone`."""
+
+    measurement: str
+    """What the image measures: 64 hex digits. A change replaces the pods."""
+
+    port: int | None
+    """The port of the container and of its Service object; None means that there is no Service object."""
+
+    pull_secret: str
+    """The name of the image pull secret, or "" if the image needs none."""
+
+    log_level: str
+    """How much the runtime logs (SCONE_LOG), or "" for its default."""
+
+    extra_values: Mapping[str, Any]
+    """Values of the manifest that are merged over those of this subchart last; None removes a value."""
+
+    volume_values: Mapping[str, Any] = field(default_factory=dict)
+    """Values that follow from the volumes of the service; those of the manifest win."""
+
+    own_chart: OwnChart | None = None
+    """A chart of the user's own, which takes the place of the one that is written otherwise."""
+
+
+@dataclass(frozen=True)
+class ChartPlan:
+    """The umbrella chart of a mesh, with one subchart for each service in the given order."""
+
+    name: str
+    """The name of the umbrella chart, a DNS-1123 label."""
+
+    version: str
+    """The version of sconectl that writes the chart; noted in it as an annotation."""
+
+    services: tuple[ChartService, ...]
+    """The services, in the order in which the mesh names them."""
+
+    shared_values: Mapping[str, Any] = field(default_factory=dict)
+    """Values for all services: the section `global` of Helm."""

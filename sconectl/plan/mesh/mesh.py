@@ -1,0 +1,231 @@
+"""The plan for a mesh: one session document per service, the namespace session, and the chart.
+
+In: a validated mesh, the facts of its images, the files it names (already read). Out: a `MeshPlan`, or findings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.manifest.model.faults import meaning, nearest
+from sconectl.manifest.model.mesh import Cas, ExtraPolicy, Repo
+from sconectl.plan.mesh.attestation import attestation_faults, fragments
+from sconectl.plan.mesh.availability import unavailable
+from sconectl.plan.mesh.chart_plan import ChartPlan
+from sconectl.plan.mesh.mesh_checks import (
+    RESERVED_NAMES,
+    key_faults,
+    mode_faults,
+    name_faults,
+    simulation_limits,
+    volumes_faults,
+)
+from sconectl.plan.mesh.mesh_input import (
+    ENCRYPTED_ONLY,
+    GivenFile,
+    MeshInput,
+    ServiceFiles,
+    builtin_names,
+    image_cas,
+    is_signed,
+    main_cas,
+)
+from sconectl.plan.mesh.mesh_service import BoundService
+from sconectl.plan.mesh.mesh_session import (
+    FSPF_SECRET,
+    IMAGE_KEY_SECRET,
+    NAMESPACE_FILE,
+    SessionPlan,
+    namespace_session,
+    service_session,
+    with_version,
+)
+from sconectl.plan.secrets.secret_use import check_mesh_values, unusable_secrets
+from sconectl.plan.secrets.wiring import WiringFault, wire
+from sconectl.plan.values.environment import MeshValues
+from sconectl.plan.values.helm_values import helm_values
+from sconectl.text.findings import Cause, Finding, Name
+from sconectl.text.one_cause import one_cause
+
+if TYPE_CHECKING:
+    from sconectl.plan.facts.image_facts import ImageFacts
+
+__all__ = [
+    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "KeyShare", "MeshInput",
+    "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "image_cas", "main_cas", "plan_mesh",
+    "with_version",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KeyShare:
+    """An image session that has to export the key of its encrypted files to the sessions of services."""
+
+    facts: ImageFacts
+    sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MeshPlan:
+    """Everything that follows from a mesh; sessions in upload order, the namespace first.
+
+    `limits` are warnings about what the images cannot do when they run, or what is not done yet: apply refuses these.
+    `repo` says what is to happen to the images, and `extra_policies` which sessions are to be uploaded, too.
+    """
+
+    cas: Cas
+    sessions: tuple[SessionPlan, ...]
+    shares: tuple[KeyShare, ...]
+    chart: ChartPlan
+    limits: tuple[Finding, ...] = ()
+    repo: Repo | None = None
+    extra_policies: tuple[ExtraPolicy, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """How the sessions reach the CAS."""
+        return self.cas.mode or "Upload"
+
+    @property
+    def upload(self) -> bool:
+        """Whether the sessions are uploaded by apply."""
+        return self.mode == "Upload"
+
+    @property
+    def installed(self) -> bool:
+        """Whether the sessions are brought into the CAS by the chart."""
+        return self.signed and self.mode != ENCRYPTED_ONLY
+
+    @property
+    def signed(self) -> bool:
+        """Whether the sessions are written as signed or encrypted documents."""
+        return is_signed(self.cas)
+
+
+def plan_mesh(given: MeshInput) -> MeshPlan:
+    """Compile a mesh.
+
+    Raises `PlanImpossible` (values or secrets are missing) with every fault at its position, and `InvalidInput` if
+    only files that the mesh names are faulty.
+    """
+    draft = _Draft(given)
+    if draft.findings:
+        _raise(draft.findings)
+    sessions = draft.sessions()
+    cas = main_cas(given.mesh)
+    return MeshPlan(
+        cas,
+        sessions,
+        _shares(given, draft.services),
+        draft.chart(),
+        (*unavailable(given.mesh, given.document), *simulation_limits(given, draft.services)),
+        given.mesh.repo,
+        given.mesh.extra_policies,
+    )
+
+
+def _shares(given: MeshInput, services: Sequence[BoundService]) -> tuple[KeyShare, ...]:
+    """Return one share for each image with encrypted files; its facts are those of the image, and not of a service."""
+    images: dict[str, tuple[ImageFacts, list[str]]] = {}
+    for service in services:
+        facts = given.facts[service.name]
+        if facts.fspf:
+            images.setdefault(facts.image_session, (facts, []))[1].append(service.session_name)
+    return tuple(KeyShare(facts, tuple(sessions)) for facts, sessions in images.values())
+
+
+def _raise(findings: Sequence[Finding]) -> None:
+    found = sorted(dict.fromkeys(one_cause(findings)), key=lambda finding: finding.position)
+    if all(finding.code.startswith("SC1") or finding.code == "SC2015" for finding in found):
+        raise InvalidInput(found)
+    raise PlanImpossible("the mesh cannot be compiled", findings=found)
+
+
+class _Draft:
+    """A mesh on its way to a plan; `findings` are all its faults."""
+
+    def __init__(self, given: MeshInput) -> None:
+        self.given = given
+        self.findings: list[Finding] = []
+        facts = {name: self._effective(name, image) for name, image in given.facts.items()}
+        values = MeshValues(given.mesh, facts)
+        self.services = [
+            BoundService(given, number, service, facts[service.name], values, self.findings).bind()
+            for number, service in enumerate(given.mesh.services)
+        ]
+        self._fragments = fragments(given, self.findings)
+        self._secrets = self._wired()
+        self._helm = helm_values(given.mesh, given.document, self._charts())
+        self.findings += self._helm.findings
+        self.findings += check_mesh_values(given.mesh, given.document)
+        self.findings += [*name_faults(given), *key_faults(given), *attestation_faults(given)]
+        self.findings += volumes_faults(given, self.services)
+        self.findings += mode_faults(given, self._secrets)
+
+    def _effective(self, name: str, image: ImageFacts) -> ImageFacts:
+        """Return the facts with the variables that a file of the mesh declares instead."""
+        files = self.given.files.get(name)
+        if files is None or files.variables is None:
+            return image
+        from sconectl.plan.secrets.image_secrets import with_variables
+
+        try:
+            return with_variables(image, files.variables.content, files.variables.name)
+        except InvalidInput as error:
+            self.findings += error.findings
+            return image
+
+    def _wired(self) -> Mapping[str, list[dict[str, Any]]]:
+        used = {service.name: service.secrets for service in self.services}
+        numbers = {service.name: service.number for service in reversed(self.services)}
+        wired, faults = wire(used)
+        for fault in [*faults, *unusable_secrets(used)]:
+            near = nearest(fault.secret, fault.candidates)
+            message = f"secret {fault.secret} of service {fault.service} {fault.message}"
+            path, hint, cause = (
+                ("services", numbers[fault.service]),
+                meaning(near) or fault.hint,
+                self._cause(fault, near),
+            )
+            self.findings.append(self.given.at(path, "SC2004", message, hint, cause))
+        return wired
+
+    def _cause(self, fault: WiringFault, near: str) -> Cause | None:
+        """Return what a fault is about. Once it is mended, the owner of the secret has it not for nothing."""
+        if not fault.lacks:
+            return None
+        images = {service.name: service.facts.image for service in self.services}
+        image = images[fault.service]
+        name = near or fault.secret
+        owners = [images[service.name] for service in self.services if name in service.secrets.defined]
+        meant = [Name("secret", owner, name) for owner in (image, *owners) if (owner, name) != (image, fault.secret)]
+        if fault.lacks == "import":
+            meant.append(Name("secret", image, fault.secret))
+        return Cause(Name(fault.lacks, image, fault.secret), meant=tuple(meant))
+
+    def _charts(self) -> dict[str, str]:
+        """Return the name of each service's chart, "" for one that the mesh replaces."""
+        mesh, facts = self.given.mesh, self.given.facts
+        return {service.name: "" if service.helm_chart else facts[service.name].name for service in mesh.services}
+
+    def sessions(self) -> tuple[SessionPlan, ...]:
+        """Return the sessions, the namespace first."""
+        signed = is_signed(main_cas(self.given.mesh))
+        namespace = namespace_session(self.given.mesh.policy.namespace, signed=signed)
+        own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in self.services]
+        return (namespace, *own)
+
+    def chart(self) -> ChartPlan:
+        """Return what the chart has to say."""
+        given, values = self.given, self._helm
+        services = tuple(service.chart(values.services.get(service.name, {})) for service in self.services)
+        return ChartPlan(_chart_name(given.mesh.policy.namespace), given.version, services, values.shared)
+
+
+def _chart_name(namespace: str) -> str:
+    text = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")
+    return text[:53].rstrip("-") or "mesh"

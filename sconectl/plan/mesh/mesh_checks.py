@@ -1,0 +1,104 @@
+"""What can be wrong with a mesh beside the values of its services: names, roles, upload modes, what nothing runs yet.
+
+In: a mesh and its services. Out: findings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sconectl.manifest.model.faults import meaning, nearest
+from sconectl.plan.facts.naming import chart_name
+from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, MeshInput, image_cas, main_cas
+from sconectl.plan.mesh.mesh_service import BoundService
+from sconectl.plan.mesh.mesh_session import NAMESPACE_FILE
+from sconectl.plan.mesh.mesh_volumes import volume_faults
+from sconectl.plan.values.environment import SHARED_SECTIONS
+from sconectl.text.findings import Cause, Finding, Name
+from sconectl.text.yaml_tree import Path
+
+RESERVED_NAMES = frozenset({*SHARED_SECTIONS, NAMESPACE_FILE})
+"""Sections of env, and the file of the namespace session: a service of this name would be mixed up with them."""
+_OPEN_KINDS = frozenset({"x509", "x509-ca", "public-key", "config-fragment"})
+"""Kinds of secrets whose values are no secrets."""
+_KEY = re.compile(r"[0-9a-fA-F]{64}\Z")
+
+
+def name_faults(given: MeshInput) -> Iterator[Finding]:
+    """Yield what is wrong with the names of services, and with sections of env for nobody."""
+    names = [service.name for service in given.mesh.services]
+    seen: dict[str, str] = {}
+    for number, name in enumerate(names):
+        path: Path = ("services", number, "name")
+        label = chart_name(name)
+        if label in seen:
+            same = seen[label] == name
+            message = (
+                "two services have this name" if same else f"in the chart this name and {seen[label]} are the same"
+            )
+            yield given.at(path, "SC2002", message, "" if same else "give one of them another name")
+        seen.setdefault(label, name)
+        if label in RESERVED_NAMES:
+            yield given.at(path, "SC2002", "this name is reserved", "give the service another name")
+    known = {*names, *SHARED_SECTIONS}
+    for number, section in enumerate(given.mesh.env):
+        if section.service not in known:
+            near = nearest(section.service, known)
+            owner = given.facts[near].image if near in given.facts else ""
+            gives = tuple(Name("variable", owner, variable.name) for variable in section.env)
+            cause = Cause(Name("service", "", section.service), meant=gives)
+            yield given.at(("env", number, "service"), "SC2003", "no service has this name", meaning(near), cause)
+
+
+def key_faults(given: MeshInput) -> Iterator[Finding]:
+    """Find services whose key would have to come from another CAS: sessions import from their own CAS only."""
+    if image_cas(given.mesh).cas_url == main_cas(given.mesh).cas_url:
+        return
+    message = "its image has encrypted directories, so the roles cas and image have to be played by one CAS"
+    for number, service in enumerate(given.mesh.services):
+        if given.facts[service.name].fspf:
+            yield given.at(("services", number, "image"), "SC2009", message, "give both roles to one entry of cas")
+
+
+def volumes_faults(given: MeshInput, services: Sequence[BoundService]) -> Iterator[Finding]:
+    """Yield what is wrong with the volumes of services."""
+    numbers = {service.name: service.number for service in reversed(services)}
+    for name, message, hint in volume_faults({service.name: service.volumes for service in services}):
+        yield given.at(("services", numbers[name]), "SC2018", message, hint)
+
+
+def mode_faults(given: MeshInput, secrets: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Finding]:
+    """Yield what is wrong with how the sessions get into the CAS; `secrets` are those of each service's session."""
+    cas = main_cas(given.mesh)
+    path: Path = ("cas", given.mesh.cas.index(cas))
+    if cas.mode in ENCRYPTED_MODES and cas.cas_encryption_key and not _KEY.match(cas.cas_encryption_key):
+        hint = "`sconectl cas show-identification --session-encryption-key CAS` prints it"
+        yield given.at((*path, "cas_encryption_key"), "SC2017", "a session encryption key has 64 hex digits", hint)
+    if cas.mode != SIGNED_MODE:
+        return
+    for service, entries in secrets.items():
+        names = [str(entry["name"]) for entry in entries if _holds_secret(entry)]
+        if names:
+            message = (
+                f"signed sessions can be read by everybody who sees the chart, and that of {service} would hold "
+                f"the value of {', '.join(names)}"
+            )
+            yield given.at((*path, "mode"), "SC2017", message, "use mode EncryptedManifest, or let the CAS generate it")
+
+
+def _holds_secret(entry: Mapping[str, Any]) -> bool:
+    return "application_secret" in entry or ("value" in entry and entry.get("kind") not in _OPEN_KINDS)
+
+
+def simulation_limits(given: MeshInput, services: Sequence[BoundService]) -> Iterator[Finding]:
+    """Yield a warning for each thing that images of the toolchain sim cannot do when they run; apply refuses these."""
+    simulated = [service for service in services if service.facts.toolchain == "sim"]
+    if given.mesh.policy.maa and simulated:
+        message = "Azure attests hardware, and the images are protected by the toolchain sim"
+        yield given.remark(("policy", "maa"), "SC2001", message, "leave it out while the toolchain is sim")
+    for service in simulated:
+        if service.volumes.declared:
+            message = f"the image of {service.name} has volumes, which the toolchain sim cannot protect in this version"
+            yield given.remark((*service.place, "image"), "SC2001", message, "remove build.volumes from its manifest")

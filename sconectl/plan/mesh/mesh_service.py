@@ -1,0 +1,299 @@
+"""One service of a mesh: everything that its image and the mesh say about it, with all `{{…}}` filled in.
+
+In: the mesh, the facts of the image, values. Out: a session, the chart's facts, and faults at their positions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sconectl.errors import InvalidInput
+from sconectl.manifest.model.faults import did_you_mean, meaning, nearest
+from sconectl.manifest.model.mesh import MeshService
+from sconectl.manifest.reading.variables import OWN_VALUES
+from sconectl.manifest.spelling.placeholders import bind_mesh, expressions, without_marks
+from sconectl.plan.facts.naming import chart_name, command_words, program_name, session_name
+from sconectl.plan.mesh.chart_plan import ChartService
+from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
+from sconectl.plan.mesh.mesh_volumes import ServiceVolumes, chart_values, with_sessions
+from sconectl.plan.secrets.wiring import ServiceSecrets
+from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, missing_globals
+from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, literal_text
+from sconectl.plan.values.parameters import log_level
+from sconectl.plan.values.templates import EMPTY, EMPTY_HINT
+from sconectl.text.findings import Cause, Finding, Name
+from sconectl.text.yaml_tree import Path
+
+if TYPE_CHECKING:
+    from sconectl.manifest.model.secrets import Secret
+    from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.mesh.own_chart import OwnChart
+    from sconectl.plan.mesh.policy_template import PolicyTemplate
+
+_NO_FILES = ServiceFiles()
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_ELSEWHERE = ("import", "import_akv")
+
+
+class BoundService:
+    """One service with all names resolved; faults are collected."""
+
+    def __init__(
+        self,
+        given: MeshInput,
+        number: int,
+        service: MeshService,
+        facts: ImageFacts,
+        values: MeshValues,
+        findings: list[Finding],
+    ) -> None:
+        self.given = given
+        self.number = number
+        self.service = service
+        self.name = service.name
+        self.facts = facts
+        self.session_name = session_name(given.mesh.policy.namespace, service.name)
+        self.program = given.service_name or program_name(command_words(facts.command))
+        self._mesh_values = values
+        self._findings = findings
+        self._values = values.of(service.name)
+        self._names: ChainMap[str, str] = self._values.new_child(
+            builtin_names(given.mesh, given.release, service, facts)
+        )
+        self.files = given.files.get(service.name, _NO_FILES)
+
+    @property
+    def place(self) -> Path:
+        """Where the service stands in the manifest."""
+        return ("services", self.number)
+
+    def bind(self) -> BoundService:
+        """Fill everything in."""
+        self._missing()
+        words = command_words(self.facts.command)
+        self.command = [] if self.facts.literal_command else [self._bind(word, "the command") for word in words]
+        self.environment = self._environment()
+        self.literal_command = [literal_argument(word) for word in words] if self.facts.literal_command else []
+        self.literal_environment = self._literal_environment()
+        self.injected = [
+            {"path": file.path, "content": self._bind(file.content, f"the injected file {file.path}")}
+            for file in self.facts.injection_files
+        ]
+        self.template = self._template()
+        self.chart_files = self._chart_files()
+        self.port = self._port()
+        self.secrets = self._secrets()
+        sessions = {entry.name: session_name(self.given.mesh.policy.namespace, entry.name) for entry in self._peers()}
+        self.volumes = ServiceVolumes(
+            self.session_name,
+            [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],
+        )
+        return self
+
+    def _volume(self, volume: Mapping[str, Any]) -> Any:
+        return {**self._bind_all({**volume, "path": ""}, "a volume"), "path": volume["path"]}  # a path is no template
+
+    def _peers(self) -> Iterable[MeshService]:
+        return self.given.mesh.services if self.facts.volumes else ()
+
+    def _missing(self) -> None:
+        for name in missing_globals(self.facts, self._values):
+            unused = [given for given in self._values if given not in self._declared()]
+            near = nearest(name, unused)
+            meant = (Name("variable", self._shared_by(near), name),) if near else ()
+            hint = f"give it a value in the section `global` or `{self.name}` of env"
+            if near:
+                hint = f"{meaning(near)} The mesh gives that, and no image asks for it"
+            message = f"service {self.name} needs the variable {name}, which has no value and no default"
+            cause = Cause(Name("variable", self.facts.image, name), meant=meant)
+            self._findings.append(self.given.at(self.place, "SC2005", message, hint, cause))
+
+    def _shared_by(self, variable: str) -> str:
+        """Return for which image the mesh gives a variable: nothing stands for all of them."""
+        given = self._mesh_values.given(self.name, variable)
+        return "" if given and given[0] in SHARED_SECTIONS else self.facts.image
+
+    def _declared(self) -> set[str]:
+        return {variable.name for facts in self.given.facts.values() for variable in facts.environment.global_}
+
+    def _environment(self) -> dict[str, str]:
+        variables = self.facts.environment
+        values = {v.name: self._values[v.name] for v in variables.global_ if v.name in self._values}
+        fixed = {v.name: v.value or "" for v in variables.local}
+        found = {name: self._bind(value, "", name) for name, value in values.items() if name not in fixed}
+        found |= {name: self._bind(value, f"the variable {name}") for name, value in fixed.items()}
+        return found
+
+    def _literal_environment(self) -> dict[str, str]:
+        """Return the variables that nobody wrote into a manifest, as the session has to say them."""
+        variables = self.facts.environment
+        values = {v.name: v.value or "" for v in (*variables.runtime, *variables.image)}
+        asked = {HOST_VARIABLE + name: "" for name in variables.host if name not in {*self.environment, *values}}
+        return {name: literal_text(value) for name, value in values.items() if name not in self.environment} | asked
+
+    def _take(self, error: InvalidInput) -> None:
+        """Take over what is wrong with a file; the variables that it lacks are those of this service."""
+        for fault in error.findings:
+            cause = fault.cause
+            if cause:
+                cause = cause._replace(name=cause.name._replace(owner=self.facts.image))
+            self._findings.append(replace(fault, cause=cause))
+
+    def _template(self) -> PolicyTemplate | None:
+        file = self.files.policy
+        if file is None:
+            return None
+        from sconectl.plan.mesh.policy_template import read_policy_template
+
+        own = {"mrenclave": self.facts.measurement, "measurement": self.facts.measurement}
+        try:
+            return read_policy_template(
+                file.content,
+                file.name,
+                lambda name: own.get(name) or self._text_of(name),
+                self.session_name,
+                self.facts.toolchain,
+            )
+        except InvalidInput as error:
+            self._take(error)
+            return None
+
+    def _chart_files(self) -> OwnChart | None:
+        if self.files.chart is None:
+            return None
+        from sconectl.plan.mesh.own_chart import read_own_chart
+
+        try:
+            return read_own_chart(self.files.chart, self.files.chart_directory, self._text_of)
+        except InvalidInput as error:
+            self._take(error)
+            return None
+
+    def _secrets(self) -> ServiceSecrets:
+        imported = [self._bind(name, "an imported secret") for name in self.facts.secrets.import_]
+        texts = [*self.command, *self.environment.values(), *(file["content"] for file in self.injected)]
+        defined = self._defined()
+        self.foreign: list[dict[str, Any]] = []
+        if self.template:
+            texts += self.template.texts()
+            for entry in self.template.secrets:
+                if any(key in entry for key in _ELSEWHERE):
+                    self.foreign.append(dict(entry))
+                    defined.pop(str(entry["name"]), None)
+                else:
+                    defined[str(entry["name"])] = {**defined.get(str(entry["name"]), {}), **entry}
+        elsewhere = [str(entry["name"]) for entry in self.foreign]
+        return ServiceSecrets(self.session_name, defined, imported, texts, elsewhere)
+
+    def _defined(self) -> dict[str, dict[str, Any]]:
+        replaced = {secret.name: secret for secret in self.given.replaced_secrets.get(self.name, ())}
+        replaced |= {secret.name: secret for secret in self._file_secrets()}
+        entries = {str(entry["name"]): entry for entry in self.facts.secrets.global_}
+        bound = {name: self._secret(name, entry) for name, entry in entries.items() if name not in replaced}
+        given = {name: secret.model_dump(exclude_none=True) for name, secret in replaced.items()}  # bound already
+        return {name: given.get(name) or bound[name] for name in dict.fromkeys([*entries, *given])}
+
+    def _secret(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Fill in a secret of the image. A name that stands for nothing is a fault in the value itself."""
+        for key in OWN_VALUES & entry.keys():
+            for empty in dict.fromkeys(self._empty_in(entry[key])):
+                message = f"the secret {name} of service {self.name}: {EMPTY.format(empty)}"
+                self._findings.append(self.given.at(self.place, "SC2006", message, EMPTY_HINT))
+        return {key: self._bind_all(item, f"the secret {name}") for key, item in entry.items()}
+
+    def _empty_in(self, value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            for expression in expressions(value):
+                if bind_mesh(expression.source, self._text_of)[0] == "":
+                    yield expression.name
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                yield from self._empty_in(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from self._empty_in(item)
+
+    def _file_secrets(self) -> tuple[Secret, ...]:
+        file = self.files.secrets
+        if file is None:
+            return ()
+        from sconectl.plan.secrets.image_secrets import read_image_secrets
+
+        try:
+            return read_image_secrets(file.content, file.name, self._text_of)
+        except InvalidInput as error:
+            self._take(error)
+            return ()
+
+    def _bind_all(self, value: Any, what: str) -> Any:
+        if isinstance(value, str):
+            return self._bind(value, what)
+        if isinstance(value, Mapping):
+            return {key: self._bind_all(item, what) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._bind_all(item, what) for item in value]
+        return value
+
+    def _text_of(self, name: str) -> str | None:
+        """Return what `{{name}}` stands for; in it, what a variable brought along is no longer marked."""
+        value = self._names.get(name)
+        return None if value is None else without_marks(value)
+
+    def _bind(self, text: str, what: str, variable: str = "") -> str:
+        if "{" not in text:
+            return text
+        bound, missing = bind_mesh(text, self._text_of)
+        for name in missing:
+            if name not in self._declared_here():  # said already, as a missing value
+                self._findings.append(self._without_value(name, what or f"the variable {variable}", variable))
+        return bound
+
+    def _declared_here(self) -> set[str]:
+        return {variable.name for variable in self.facts.environment.global_}
+
+    def _without_value(self, name: str, what: str, variable: str) -> Finding:
+        """Return the fault that `{{name}}` has no value, at the entry of env that uses it, or else at the service."""
+        given = self._mesh_values.given(self.name, variable) if variable else None
+        message = f"{what} of service {self.name} uses {{{{{name}}}}}, which has no value"
+        release = "give the release with --release" if name in ("release", "service_name") else ""
+        hint = (
+            release
+            or did_you_mean(name, self._names)
+            or f"give it a value in the section `global` or `{self.name}` of env"
+        )
+        cause = Cause(Name("variable", self.facts.image, name), written=bool(given))
+        return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
+
+    def chart(self, extra: Mapping[str, Any]) -> ChartService:
+        """Return what the chart needs for the service; `extra` are its values of the manifest."""
+        cas = main_cas(self.given.mesh)
+        return ChartService(
+            name=chart_name(self.name),
+            image=self.service.image,
+            config_id=f"{self.session_name}/{self.program}",
+            cas_address=cas_host(cas),
+            cas_key=cas.cas_key or "",
+            toolchain=self.facts.toolchain,
+            measurement=self.facts.measurement,
+            port=self.port,
+            pull_secret=self._text_of("imagePullSecrets") or "",
+            log_level=log_level({v.name: v.value or "" for v in self.facts.environment.local}),
+            extra_values=extra,
+            volume_values=chart_values(chart_name(self.name), self.volumes) if self.facts.volumes else {},
+            own_chart=self.chart_files,
+        )
+
+    def _port(self) -> int | None:
+        text = (self._text_of("APP_SERVICE_PORT") or "").strip()
+        if not text:
+            return None
+        if _PORT.fullmatch(text) and 0 < int(text) < 65536:
+            return int(text)
+        given = self._mesh_values.given(self.name, "APP_SERVICE_PORT")
+        message = "APP_SERVICE_PORT: expected a port number from 1 to 65535"
+        self._findings.append(self.given.at(given[1] if given else self.place, "SC2007", message))
+        return None

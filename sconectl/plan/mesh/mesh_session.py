@@ -1,0 +1,101 @@
+"""The sessions of a mesh: that of the namespace, and one for each service.
+
+In: services with all names resolved, and their secrets. Out: session documents as plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sconectl.plan.mesh.attestation import Fragments, attestation, with_mode
+from sconectl.plan.mesh.mesh_service import BoundService
+from sconectl.plan.mesh.mesh_volumes import mounts, session_volumes
+from sconectl.plan.values.literals import literal_secrets
+
+FSPF_SECRET = "sconectl-fspf-key"  # noqa: S105 - a name
+IMAGE_KEY_SECRET = "fspf-key"  # noqa: S105
+NAMESPACE_FILE = "namespace"
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """One session: its full name, the file below target/policies, and its content."""
+
+    name: str
+    file: str
+    document: Mapping[str, Any] = field(repr=False)
+
+
+def with_version(document: Mapping[str, Any], *, signed: bool = False) -> dict[str, Any]:
+    """Return a session document that declares, behind its name, the lowest language version that it needs.
+
+    The creator of a `signed` session is a signer, which comes in when it is signed.
+    """
+    from sconectl.policy.written.features import lowest_version
+
+    complete = {**document, "creator": {"signer": ""}} if signed else document
+    return {"name": document["name"], "version": lowest_version(complete), **document}
+
+
+def namespace_session(name: str, *, signed: bool) -> SessionPlan:
+    """Return the session that only its creator may change, and create sessions in."""
+    policy = {**_owner(signed=signed), "create_sessions": ["CREATOR"]}
+    return SessionPlan(name, NAMESPACE_FILE, with_version({"name": name, "access_policy": policy}, signed=signed))
+
+
+def _owner(*, signed: bool) -> dict[str, list[str]]:
+    # The creator of a signed session is a signer, and a signer cannot read.
+    return {"read": ["NONE"] if signed else ["CREATOR"], "update": ["CREATOR"]}
+
+
+def service_session(
+    service: BoundService, secrets: Sequence[Mapping[str, Any]], fragments: Fragments, *, signed: bool
+) -> SessionPlan:
+    """Return the session of a service; `signed` if it is shipped with signatures instead of uploaded."""
+    literals = [*service.literal_command, *service.literal_environment.values()]
+    facts, found = service.facts, [*secrets, *service.foreign, *fragments.secrets, *literal_secrets(literals)]
+    entry: dict[str, Any] = {
+        "name": service.program,
+        "image_name": service.name,
+        "attestation": [{"mrenclave": list(dict.fromkeys([facts.measurement, *facts.stable]))}],
+        "command": [*service.command, *service.literal_command],
+        "pwd": facts.pwd,
+        "environment": dict(sorted({**service.literal_environment, **service.environment}.items())),
+    }
+    if facts.fspf:
+        entry |= {
+            "fspf_path": facts.fspf.path,
+            "fspf_key": f"$$SCONE::{FSPF_SECRET}$$",
+            "fspf_tag": facts.fspf.tag,
+        }
+        key = {"session": facts.image_session, "secret": IMAGE_KEY_SECRET}
+        found.append({"name": FSPF_SECRET, "kind": "binary", "import": key})
+    image: dict[str, Any] = {"name": service.name}
+    if service.injected:
+        image["injection_files"] = service.injected
+    if service.volumes.declared:
+        image["volumes"] = mounts(service.volumes)
+    document: dict[str, Any] = {
+        "name": service.session_name,
+        "access_policy": fragments.references.get("access") or _owner(signed=signed),
+        "security": _security(service, fragments),
+        "services": [entry],
+        "images": [image],
+    }
+    if found:
+        document["secrets"] = found
+    if service.volumes.declared:
+        document["volumes"] = session_volumes(service.volumes)
+    if service.template:
+        document = with_mode(service.template.over(document), facts.toolchain)
+    return SessionPlan(service.session_name, service.name, with_version(document, signed=signed))
+
+
+def _security(service: BoundService, fragments: Fragments) -> Any:
+    if "security" in fragments.references:
+        return fragments.references["security"]
+    debug = service.facts.parameters.get("mode") == "debug"
+    written = attestation(service.given.mesh, toolchain=service.facts.toolchain, debug=debug)
+    return {"attestation": fragments.references.get("attestation") or written}

@@ -1,0 +1,75 @@
+"""`helm_chart`: a chart that a mesh puts in the place of the one that would be written for a service.
+
+In: the files of its directory and a lookup of names. Out: its files as they become a subchart, or findings.
+`values.yaml.template` and `Chart.yaml.template` are filled in; every other file stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sconectl.errors import InvalidInput
+from sconectl.plan.values.scalars import typed_values
+from sconectl.plan.values.templates import Lookup, bind_yaml
+from sconectl.text import yaml_text
+from sconectl.text.findings import Finding, Position
+from sconectl.text.yaml_tree import Document, show_path
+
+CHART_FILE, VALUES_FILE, TEMPLATE = "Chart.yaml", "values.yaml", ".template"
+_HEAD = {
+    "apiVersion": ("v2", "v2"),
+    "name": (r"\S+", "the name of the chart"),
+    "version": (r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", "a version like 0.1.0"),
+}
+"""What Helm needs in Chart.yaml."""
+
+
+@dataclass(frozen=True)
+class OwnChart:
+    """A chart of somebody's own: what its Chart.yaml says, and all other files by their paths in it."""
+
+    head: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+def read_own_chart(files: Mapping[str, bytes], directory: str, lookup: Lookup) -> OwnChart:
+    """Return the chart in `files`, of which messages say that they are in `directory`. Raises `InvalidInput`."""
+    kept = {path: files[path] for path in sorted(files) if path.removesuffix(TEMPLATE) not in (CHART_FILE, VALUES_FILE)}
+    head = _document(files, CHART_FILE, directory, lookup)
+    if head is None:
+        position = Position(f"{directory}/{CHART_FILE}", 1, 1)
+        hint = "name a directory with Chart.yaml, values.yaml or values.yaml.template, and templates/"
+        raise InvalidInput(
+            [Finding("error", "SC2016", position, "", "this is not the directory of a Helm chart", hint)]
+        )
+    if VALUES_FILE + TEMPLATE in files:
+        values = _document(files, VALUES_FILE, directory, lookup)
+        typed = typed_values(values.value, values.is_plain) if values else None
+        kept[VALUES_FILE] = yaml_text.dump(typed or {}).encode()
+    elif VALUES_FILE in files:
+        kept[VALUES_FILE] = files[VALUES_FILE]
+    return OwnChart(_checked(head), kept)
+
+
+def _document(files: Mapping[str, bytes], name: str, directory: str, lookup: Lookup) -> Document | None:
+    """Return one of the two files that are read, filled in if it is a template, or None if there is none."""
+    if (template := name + TEMPLATE) in files:
+        return bind_yaml(files[template], f"{directory}/{template}", lookup)
+    return bind_yaml(files[name], f"{directory}/{name}", lambda _name: None) if name in files else None
+
+
+def _checked(document: Document) -> dict[str, Any]:
+    value = document.value
+    if not isinstance(value, dict):
+        value = {}
+    faults = [
+        Finding("error", "SC2016", document.position((key,)), show_path((key,)), f"expected {expected}")
+        for key, (pattern, expected) in _HEAD.items()
+        if not re.fullmatch(pattern, str(value.get(key) or ""))
+    ]
+    if faults:
+        raise InvalidInput(faults)
+    return {key: item == "true" if key == "deprecated" else item for key, item in value.items()}

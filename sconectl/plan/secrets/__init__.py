@@ -1,0 +1,1 @@
+"""Which secrets a manifest names, and which session defines or imports each."""

@@ -1,0 +1,212 @@
+"""The plan for one confidential image: a validated service manifest, with every decision made but no file read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sconectl.errors import InvalidInput
+from sconectl.manifest.model.genservice import GenService
+from sconectl.plan.facts.image_facts import (
+    Fspf,
+    ImageFacts,
+    Injected,
+    Protected,
+    SecretFacts,
+    Signer,
+    Variable,
+    Variables,
+)
+from sconectl.plan.facts.naming import image_session_name, with_tag
+from sconectl.plan.secrets.secret_references import check_references
+from sconectl.plan.secrets.secret_use import check_placeholders
+from sconectl.plan.service.base_images import base_image, is_java
+from sconectl.plan.service.class_path import main_class
+from sconectl.plan.service.protection import overlaps
+from sconectl.plan.values.parameters import enclave_parameters
+from sconectl.text.findings import Finding, errors_of
+from sconectl.text.yaml_tree import Document
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """What to build. Paths in `copied`, `requirements` and `signing_key` are relative to the manifest's directory.
+
+    `signing_key` is empty if the key of the local key store signs; `stable` is the image of the last stable version.
+    With `literal_command`, the command is that of the native image, and no template.
+    """
+
+    name: str
+    image: str
+    native: str
+    base: str
+    pwd: str
+    command: str
+    copied: tuple[str, ...]
+    requirements: str | None
+    run: tuple[str, ...]
+    sealed: tuple[str, ...]
+    outside: tuple[str, ...]
+    injected: tuple[str, ...]
+    parameters: Mapping[str, str]
+    model: GenService
+    signed: bool = False
+    signing_key: str = ""
+    stable: str = ""
+    literal_command: bool = False
+
+    @property
+    def image_session(self) -> str:
+        """The session that will hold the facts of the image."""
+        return image_session_name(self.image)
+
+
+def plan_service(model: GenService, document: Document, *, bases: Mapping[str, str], mode: str) -> ServicePlan:
+    """Plan the image of a service.
+
+    `bases` gives the base image of each kind, `mode` is `production` or `debug`. Raises `InvalidInput` and
+    `PlanImpossible` with findings.
+    """
+    faults = errors_of(service_findings(model, document, mode=mode))
+    if faults:
+        raise InvalidInput(faults)
+    build = model.build
+    existing = build.kind == "sconify_image"
+    return ServicePlan(
+        name=build.name,
+        image=with_tag(build.to),
+        native=build.base or "" if existing else "",
+        base="" if existing else build.base or base_image(build.kind, bases),
+        pwd=build.pwd,
+        command=build.command,
+        copied=build.copied,
+        requirements=build.requirements,
+        run=tuple(step.strip().replace("\n", " ") for step in build.run),
+        sealed=tuple(sorted(set(build.dirs))),
+        outside=tuple(sorted({*build.plains, *build.plain_files, *build.host_paths})),
+        injected=tuple(sorted({file.path for file in model.injection_files})),
+        parameters=enclave_parameters(model.environment.local, mode=mode)[0],
+        model=model,
+        signed=build.signature is not None and build.signature.sign,
+        signing_key=(build.signature.key or "") if build.signature and build.signature.sign else "",
+        stable=with_tag(build.stable) if build.stable else "",
+    )
+
+
+def service_findings(model: GenService, document: Document, *, mode: str) -> list[Finding]:
+    """Return, by position, what does not fit together in a service manifest; its warnings do not forbid a plan."""
+    _, problems = enclave_parameters(model.environment.local, mode=mode)
+    findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
+    findings += _conflicts(model, document)
+    findings += overlaps(model, document)
+    findings += check_placeholders(model, document)
+    findings += check_references(model, document)
+    return sorted(findings, key=lambda finding: finding.position)
+
+
+def _where(model: GenService, variable: str) -> tuple[str | int, ...]:
+    names = [entry.name for entry in model.environment.local]
+    return ("environment", "local", names.index(variable), "value")
+
+
+def _finding(document: Document, *path_and_message: str | int) -> Finding:
+    *path, message = path_and_message
+    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    return Finding("error", "SC1004", document.position(tuple(path)), shown, str(message))
+
+
+def _conflicts(model: GenService, document: Document) -> list[Finding]:
+    """Find combinations that cannot be meant."""
+    build, findings = model.build, []
+    if build.stable and with_tag(build.stable) == with_tag(build.to):
+        message = "is the image that is built; keep the last stable version under another name"
+        findings.append(_finding(document, "build", "stable", message))
+    if build.kind == "sconify_image":
+        if not build.base:
+            findings.append(
+                _finding(document, "build", "kind", "kind sconify_image needs `from`, the image to convert")
+            )
+        for field, alias in (("copied", "copy"), ("requirements", "requirements"), ("run", "run")):
+            if getattr(build, field):
+                findings.append(_finding(document, "build", alias, "an existing image is converted as it is"))
+    if is_java(build.kind):
+        findings += _java_conflicts(model, document)
+    for section, names in (
+        ("local", [variable.name for variable in model.environment.local]),
+        ("global", [variable.name for variable in model.environment.global_]),
+    ):
+        first = {name: number for number, name in reversed(list(enumerate(names)))}
+        findings += [
+            _finding(document, "environment", section, number, "name", "the variable is given twice")
+            for number, name in enumerate(names)
+            if first[name] != number
+        ]
+    return findings
+
+
+def _java_conflicts(model: GenService, document: Document) -> list[Finding]:
+    build, findings = model.build, []
+    if build.requirements:
+        findings.append(_finding(document, "build", "requirements", "are for Python; name the jars in `copy`"))
+    if main_class(build.command).endswith(".java"):
+        message = "name the class: sources are compiled, and are not in the image"
+        findings.append(_finding(document, "build", "command", message))
+    for number, name in enumerate(build.copied):
+        if name.lower().endswith(".zip"):
+            message = "archives on the class path have to be .jar files"
+            findings.append(_finding(document, "build", "copy", number, message))
+    return findings
+
+
+def _variables(values: Mapping[str, str]) -> tuple[Variable, ...]:
+    return tuple(Variable(name=name, value=value) for name, value in sorted(values.items()))
+
+
+def image_facts(
+    plan: ServicePlan,
+    *,
+    measurement: str,
+    root: str,
+    outside: tuple[str, ...],
+    fspf: Fspf | None,
+    image_environment: Mapping[str, str],
+    runtime_environment: Mapping[str, str] = MappingProxyType({}),
+    host_names: tuple[str, ...] = (),
+    salt: str,
+    signer: Signer | None = None,
+    stable: tuple[str, ...] = (),
+) -> ImageFacts:
+    """Return the full facts of the image that was built from `plan`."""
+    model = plan.model
+    return ImageFacts(
+        toolchain="sim",
+        name=plan.name,
+        image=plan.image,
+        measurement=measurement,
+        signer=signer,
+        stable=stable,
+        parameters=dict(plan.parameters),
+        command=plan.command,
+        literal_command=plan.literal_command,
+        pwd=plan.pwd,
+        environment=Variables(
+            image=_variables(image_environment),
+            runtime=_variables(runtime_environment),
+            host=host_names,
+            local=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.local),
+            global_=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.global_),
+        ),
+        injection_files=tuple(Injected(path=file.path, content=file.content) for file in model.injection_files),
+        secrets=SecretFacts(
+            global_=tuple(secret.model_dump(exclude_none=True, mode="json") for secret in model.secrets.global_),
+            import_=model.secrets.import_,
+        ),
+        volumes=tuple(
+            volume.model_dump(by_alias=True, exclude_none=True, mode="json") for volume in model.build.volumes
+        ),
+        protected=Protected(root=root, encrypted=plan.sealed, outside=outside),
+        fspf=fspf,
+        image_session=plan.image_session,
+        salt=salt,
+    )

@@ -1,0 +1,1 @@
+"""Which value goes where: variables, parameters of the enclave, templates, Helm values."""

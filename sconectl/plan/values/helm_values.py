@@ -1,0 +1,208 @@
+"""`helm_extra_values` of a mesh and of its services: whose they are, their types, and whether the chart knows them.
+
+In: a mesh and the names of its charts. Out: the values of each service, and findings. A key of the mesh's section is
+the name of a service, the name of the image's chart, or that with the ending `-scone` of upstream's curated charts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sconectl import assets
+from sconectl.errors import InvalidInput
+from sconectl.manifest.model.faults import did_you_mean
+from sconectl.manifest.model.mesh import Mesh
+from sconectl.plan.values.scalars import typed_values
+from sconectl.text.findings import Finding
+from sconectl.text.yaml_tree import Document, Path, parse, show_path
+
+CURATED_ENDING = "-scone"
+GLOBAL = "global"
+_FIELD = "helm_extra_values"
+_ABSENT = {
+    "ingress": "an ingress would end TLS outside of the service; make one beside this chart if you mean that",
+    "initContainers": "a service that starts before those it needs restarts until they answer",
+    "jobs": "pods of a service are always restarted",
+}
+"""Values of upstream's charts that have no place in ours."""
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+}
+_EXPECTED = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text (put it in quotes)",
+    "boolean": "true or false",
+    "integer": "a whole number",
+}
+
+
+@dataclass(frozen=True)
+class HelmValues:
+    """Values by service, those for all services, and what is wrong with them."""
+
+    services: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def helm_values(mesh: Mesh, document: Document, charts: Mapping[str, str]) -> HelmValues:
+    """Return the extra values; `charts` names the chart of each service, "" for one that the mesh replaces."""
+    if not mesh.helm_extra_values and not any(service.helm_extra_values for service in mesh.services):
+        return HelmValues()
+    return _Collector(mesh, document, charts).collect()
+
+
+def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge as Helm merges values, but keep None, which removes a value where both are applied at last."""
+    result = dict(base)
+    for key, item in over.items():
+        below = result.get(key)
+        if isinstance(item, Mapping) and isinstance(below, Mapping):
+            result[key] = overlaid(below, item)
+        else:
+            result[key] = item
+    return result
+
+
+class _Collector:
+    def __init__(self, mesh: Mesh, document: Document, charts: Mapping[str, str]) -> None:
+        self._mesh = mesh
+        self._document = document
+        self._charts = charts
+        self._by_chart: dict[str, list[str]] = {}
+        for service, chart in charts.items():
+            self._by_chart.setdefault(chart, []).append(service)
+        self._values: dict[str, dict[str, Any]] = {}
+        self._shared: dict[str, Any] = {}
+        self._findings: list[Finding] = []
+        self._schema = json.loads(assets.read("charts_templates/service/values.schema.json"))
+
+    def collect(self) -> HelmValues:
+        given = self._mesh.helm_extra_values
+        if given:
+            self._of_mesh(self._typed(given, (_FIELD,)))
+        for number, service in enumerate(self._mesh.services):
+            if service.helm_extra_values:
+                path: Path = ("services", number, _FIELD)
+                self._add([service.name], self._typed(service.helm_extra_values, path), path)
+        return HelmValues(self._values, self._shared, tuple(self._findings))
+
+    def _typed(self, given: Any, path: Path) -> Any:
+        """Return the values with types; a text is read as YAML, and the faults in it are said of the whole field."""
+        if not isinstance(given, str):
+            written = path in self._document.positions
+            # What an older spelling was rewritten to has no quotes, as with `helm --set`.
+            return typed_values(given, self._document.is_plain if written else lambda _path: True, path)
+        try:
+            inner = parse(given, self._document.file)
+        except InvalidInput as error:
+            for fault in error.findings:
+                self._fault(path, f"in line {fault.position.line} of this text: {fault.message}", fault.hint)
+            return {}
+        return typed_values(inner.value, inner.is_plain) or {}
+
+    def _of_mesh(self, sections: Any) -> None:
+        if not isinstance(sections, dict):
+            self._fault((_FIELD,), "expected a mapping from services to their values", "write SERVICE: {VALUE: …}")
+            return
+        for key, values in sections.items():
+            path: Path = (_FIELD, key)
+            services = self._services(key)
+            if key == GLOBAL and isinstance(values, dict):
+                self._shared = values
+            elif services or key == GLOBAL:
+                self._add(services, values, path)
+            else:
+                known = [*self._charts, *filter(None, self._by_chart)]
+                hint = did_you_mean(key, known) or f"services are {', '.join(list(self._charts)[:10])}"
+                position = self._document.key_position(path)
+                message = "neither a service nor the chart of a service has this name"
+                self._findings.append(Finding("error", "SC2011", position, show_path(path), message, hint))
+
+    def _services(self, key: str) -> list[str]:
+        if key in self._charts:
+            return [key]
+        if key in self._by_chart:
+            return self._by_chart[key]
+        stem = key.removesuffix(CURATED_ENDING)
+        return [stem] if stem in self._charts else self._by_chart.get(stem, [])
+
+    def _add(self, services: list[str], values: Any, path: Path) -> None:
+        if values is None:
+            return
+        if not isinstance(values, dict):
+            self._fault(path, "expected a mapping of values", "write VALUE: … below it")
+            return
+        if any(self._charts[service] for service in services):
+            self._findings += self._unfit(values, self._schema, path)
+        for service in services:
+            self._values[service] = overlaid(self._values.get(service, {}), values)
+
+    def _fault(self, path: Path, message: str, hint: str) -> None:
+        position = self._document.position(path)
+        self._findings.append(Finding("error", "SC2012", position, show_path(path), message, hint))
+
+    def _unfit(self, value: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+        """Yield what the chart's own schema has against a value; None removes one, and is always possible."""
+        if "$ref" in schema:
+            schema = self._schema["definitions"][schema["$ref"].rpartition("/")[2]]
+        if value is None:
+            return
+        if problem := _problem(value, schema):
+            yield Finding("error", "SC2012", self._document.position(path), show_path(path), problem)
+        elif isinstance(value, dict):
+            known = schema.get("properties", {})
+            others = schema.get("additionalProperties", {})
+            for key, item in value.items():
+                below = known.get(key, others)
+                if below is False:
+                    yield self._unknown((*path, key), known)
+                elif item is None and key in schema.get("required", ()):
+                    place = (*path, key)
+                    message = "the chart needs this value"
+                    yield Finding("error", "SC2012", self._document.position(place), show_path(place), message)
+                else:
+                    yield from self._unfit(item, below, (*path, key))
+            yield from self._lacking(value, schema, path)
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                yield from self._unfit(item, schema.get("items", {}), (*path, number))
+
+    def _unknown(self, path: Path, known: Mapping[str, Any]) -> Finding:
+        key = str(path[-1])
+        hint = _ABSENT.get(key) or did_you_mean(key, known) or f"known here are {', '.join(sorted(known))}"
+        position = self._document.key_position(path)
+        return Finding("error", "SC2012", position, show_path(path), "the chart does not know this value", hint)
+
+    def _lacking(self, value: Mapping[str, Any], schema: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+        """Yield what an entry of a list lacks; what a section lacks may stand in the chart's own values."""
+        if isinstance(path[-1], int):
+            for key in schema.get("required", ()):
+                if key not in value:
+                    position = self._document.position(path)
+                    yield Finding("error", "SC2012", position, show_path(path), f"{key} is missing", f"add {key}")
+
+
+def _problem(value: Any, schema: Mapping[str, Any]) -> str:
+    kind = schema.get("type")
+    if kind and (not isinstance(value, _TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
+        return f"expected {_EXPECTED[kind]}"
+    if "enum" in schema and value not in schema["enum"]:
+        return f"expected one of {', '.join(schema['enum'])}"
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        return f"expected text of the form {schema['pattern']}"
+    if value in schema.get("not", {}).get("enum", ()):
+        return "this setting comes from the mesh"
+    if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        limits = (f"from {schema['minimum']}", f"to {schema['maximum']}" if "maximum" in schema else "upwards")
+        return f"expected a number {' '.join(limits)}"
+    return ""

@@ -1,0 +1,155 @@
+"""What changes for the secrets of a session: who may have them, and whether their values stay (LANG §10, §13).
+
+In: the old and the new session. Out: changes. Values are compared and never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
+from sconectl.policy.forms import placeholders
+from sconectl.policy.reading import Export, Image, Secret, Service, Session
+
+EVERY_SECRET = "every secret of the session"  # noqa: S105 - a phrase
+
+
+def sharing(old: Session, new: Session) -> Iterator[Change]:
+    """Yield which services, sessions and people may have each secret now."""
+    before = {secret.name: secret for secret in old.secrets}
+    after = {secret.name: secret for secret in new.secrets}
+    for name in dict.fromkeys([*after, *before]):
+        yield from _exports(name, before.get(name), after.get(name))
+    first, second = _use(old), _use(new)
+    for service, secret in sorted(first.keys() | second.keys()):
+        subject = secret if secret == EVERY_SECRET else f"secret {secret}"
+        one, other = first.get((service, secret)), second.get((service, secret))
+        if one is None and other is not None:
+            yield weakens("sharing", subject, f"service {service} gets it ({', '.join(other)})")
+        elif other is None:
+            yield strengthens("sharing", subject, f"service {service} no longer gets it")
+        elif one != other:
+            yield neutral("sharing", subject, f"service {service} gets it elsewhere ({', '.join(other)})")
+
+
+def _exports(name: str, before: Secret | None, after: Secret | None) -> Iterator[Change]:
+    subject = f"secret {name}"
+    first = [_target(export) for export in before.export] if before else []
+    second = [_target(export) for export in after.export] if after else []
+    yield from (weakens("sharing", subject, f"{target} may import it") for target in second if target not in first)
+    yield from (strengthens("sharing", subject, f"{i} may no longer import it") for i in first if i not in second)
+    public_before, public_after = bool(before and before.export_public), bool(after and after.export_public)
+    if public_after and not public_before:
+        yield weakens("sharing", subject, "everybody may read it without a certificate")
+    elif public_before and not public_after:
+        yield strengthens("sharing", subject, "is no longer public")
+
+
+def _target(export: Export) -> str:
+    if export.namespace is not None:
+        target = f"every session in namespace {export.namespace}"
+    else:
+        target = f"session {export.session}"
+    if export.session_hash:
+        target += f" with hash {export.session_hash}"
+    if export.cas_url:
+        target += f" of CAS {export.cas_url} ({export.cas_key or export.cas_software_key})"
+    return target
+
+
+def _use(session: Session) -> dict[tuple[str, str], list[str]]:
+    """Return the places at which each service gets each secret: (service, secret) → command, variables, files."""
+    kinds = {secret.name: secret.kind for secret in session.secrets}
+    images = {image.name: image for image in session.images}
+    found: dict[tuple[str, str], list[str]] = {}
+    for service in session.services:
+        for secret, place in _places(service, images.get(service.image_name or ""), kinds):
+            places = found.setdefault((service.name, secret), [])
+            if place not in places:
+                places.append(place)
+    return found
+
+
+def _places(service: Service, image: Image | None, kinds: dict[str, str | None]) -> Iterator[tuple[str, str]]:
+    for argument in service.command:
+        yield from ((name, "command") for name in _secrets_in(argument, kinds))
+    for variable, text in service.environment.items():
+        yield from ((name, f"variable {variable}") for name in _secrets_in(text, kinds))
+    if service.fspf_key is not None:
+        yield from ((name, "key of its file system") for name in _secrets_in(service.fspf_key, kinds))
+    if image is None:
+        return
+    for file in image.injection_files:
+        if file.content is not None:
+            yield from ((name, f"file {file.path}") for name in _secrets_in(file.content, kinds))
+        elif image.provide_secrets is None:
+            yield EVERY_SECRET, f"file {file.path} of the image"
+    for name in image.provide_secrets or ():
+        yield name, "provide_secrets"
+
+
+def _secrets_in(text: str, kinds: dict[str, str | None]) -> Iterator[str]:
+    try:
+        found = placeholders.find(text)
+    except placeholders.PlaceholderError:
+        return
+    for placeholder in found:
+        stem = placeholder.name.rpartition(".")[0]
+        yield placeholder.name if placeholder.name in kinds or stem not in kinds else stem
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def values(old: Session, new: Session) -> Iterator[Change]:
+    """Yield for each secret whether its value stays when `new` replaces `old` (LANG §13)."""
+    before = {secret.name: secret for secret in old.secrets}
+    for secret in new.secrets:
+        yield neutral("values", f"secret {secret.name}", _fate(before.get(secret.name), secret, old, new))
+    for name in before:
+        if new.secret(name) is None:
+            yield neutral("values", f"secret {name}", "is removed, and its value with it")
+
+
+def _fate(before: Secret | None, after: Secret, old: Session, new: Session) -> str:
+    if after.imported:
+        same = before is not None and (before.import_, before.import_akv) == (after.import_, after.import_akv)
+        return f"is {'still ' if same else ''}imported{_source(after)}"
+    if after.value is not None:
+        if before is None or before.value is None:
+            return "is given in the session"
+        return "stays as given" if _given(before) == _given(after) else "is given in the session, and changed"
+    if after.kind in {"jwt", "aad-token"}:
+        return "is made whenever it is asked for"
+    if before is None:
+        return "is new, and generated by the CAS"
+    return "is kept" if kept(before, after, old, new) else "is generated anew"
+
+
+def _source(secret: Secret) -> str:
+    if secret.import_ is None:
+        return " from a key vault"
+    return f" from session {secret.import_.session} (secret {secret.import_.secret})"
+
+
+def _given(secret: Secret) -> tuple[Any, ...]:
+    return secret.kind, secret.value
+
+
+def kept(before: Secret, after: Secret, old: Session, new: Session) -> bool:
+    """Say whether the generated value of `before` is still that of `after` once `new` has replaced `old` (LANG §13)."""
+    if before.kind != after.kind or not before.generated:
+        return False
+    if after.kind in {"ascii", "binary"}:
+        return before.size == after.size
+    if after.kind == "private-key":
+        return before.migrate and after.migrate and before.key_type == after.key_type
+    if after.kind == "public-key":
+        if before.private_key is None or before.private_key != after.private_key:
+            return False
+        first, second = old.secret(before.private_key), new.secret(before.private_key)
+        if first is None or second is None:
+            return False
+        return kept(first, second, old, new) or (first.value is not None and _given(first) == _given(second))
+    return after.kind == "pgp-key"

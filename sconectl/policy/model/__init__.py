@@ -1,0 +1,1 @@
+"""What a session consists of: secrets, services, volumes, references, access policy, attestation."""

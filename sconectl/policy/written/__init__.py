@@ -1,0 +1,1 @@
+"""Sessions as text and JSON: canonical form and hash, reading back, older languages."""

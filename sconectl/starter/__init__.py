@@ -1,0 +1,1 @@
+"""Looks at a program, and writes starter manifests for it (`sconectl init`)."""

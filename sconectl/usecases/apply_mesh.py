@@ -1,0 +1,118 @@
+"""Effects of a mesh: sessions into the CAS in order, then target/policies and target/helm.
+
+In: a plan and the outside world. Out: a `MeshResult`. Every session is either as it was or new; a run that was cut
+off is finished by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+from sconectl.apply.image_sessions import share_key
+from sconectl.apply.sessions import Uploaded, put_session
+from sconectl.apply.signed_policies import NOTHING, ship
+from sconectl.artefacts.chart import render_chart
+from sconectl.artefacts.manifests import manifest_files
+from sconectl.artefacts.policy_resources import chart_policies
+from sconectl.artefacts.session import policy_files, session_text
+from sconectl.errors import CasError, InvalidInput, PlanImpossible
+from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan
+from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
+from sconectl.policy.checked import faults_of
+from sconectl.ports import Keys, Progress, SessionStore, Workspace
+from sconectl.text.findings import Finding
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+def _no_key() -> NoReturn:
+    raise PlanImpossible("the key for signed sessions is not at hand", hint="give a directory with --cas-config")
+
+
+@dataclass(frozen=True)
+class MeshWorld:
+    """The outside world of a mesh. `store` is None where nothing is to be uploaded.
+
+    `image_store` is None where no key of an image is to be shared. `signing_key` and `encryption_key` (of the CAS) are
+    asked in modes with signed sessions only. With a `release`, manifests are written beside the chart.
+    """
+
+    store: SessionStore | None
+    image_store: SessionStore | None
+    keys: Keys
+    workspace: Workspace
+    progress: Progress
+    signing_key: Callable[[], Ed25519PrivateKey] = _no_key
+    encryption_key: Callable[[], str] = _no_key
+    release: str = ""
+
+
+@dataclass(frozen=True)
+class MeshResult:
+    """What was done for a mesh: `sessions` in a CAS, `shipped` ones that were signed or encrypted anew."""
+
+    sessions: tuple[Uploaded, ...]
+    files_changed: int
+    shipped: tuple[str, ...] = ()
+
+
+def check_sessions(plan: MeshPlan) -> None:
+    """Raise `InvalidInput` with the findings of every session that the rules of the policy language refuse."""
+    findings: list[Finding] = []
+    for session in plan.sessions:
+        text = partial(session_text, session.document)
+        findings += faults_of(session.document, text, file=f"policies/{session.file}.yaml")
+    if findings:
+        raise InvalidInput(findings, summary="the generated policies break rules of the policy language")
+
+
+def apply_mesh(plan: MeshPlan, world: MeshWorld) -> MeshResult:
+    """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`."""
+    check_sessions(plan)
+    for folder in ("policies", "helm", "manifests"):
+        world.workspace.files(folder)  # something else in their places is said before anything is uploaded
+    shipped = ship(plan, world.signing_key(), world.encryption_key, world.workspace) if plan.signed else NOTHING
+    resources = shipped.resources if plan.installed else {}
+    chart = {f"helm/{path}": content for path, content in render_chart(plan.chart).items()}
+    chart |= {f"helm/{path}": content for path, content in chart_policies(resources).items()}
+    policies = {} if plan.mode == ENCRYPTED_ONLY else policy_files(plan)
+    private = {**{f"policies/{path}": content for path, content in policies.items()}, **shipped.files}
+    manifests = manifest_files(plan.chart, world.release, resources) if world.release else {}
+    uploaded = _upload(plan, world)
+    changed = world.workspace.write(private, replaces=("policies",), private=True)
+    changed += world.workspace.write(chart, replaces=("helm",))
+    below = {f"manifests/{path}": content for path, content in manifests.items()}
+    changed += world.workspace.write(below, replaces=("manifests",))
+    return MeshResult(tuple(uploaded), changed, shipped.changed)
+
+
+def _upload(plan: MeshPlan, world: MeshWorld) -> list[Uploaded]:
+    """Upload the sessions, where they are uploaded at all, and let them import the keys of their images."""
+    done: list[Uploaded] = []
+    store, keeper = world.store, world.image_store or world.store
+    namespace, *sessions = plan.sessions
+
+    def put(session: SessionPlan) -> None:
+        if store is not None:
+            world.progress(f"session {session.name}")
+            done.append(put_session(store, session.document))
+
+    try:
+        put(namespace)
+        for share in plan.shares:
+            if keeper is not None:
+                world.progress(f"session {share.facts.image_session}")
+                done.append(share_key(keeper, share, world.keys))
+        for session in sessions:
+            put(session)
+    except (CasError, PlanImpossible) as error:
+        written = [entry.name for entry in done if entry.outcome != "unchanged"]
+        if written:
+            note = f"written before that: {', '.join(written)}; run the command again to finish"
+            error.hint = f"{error.hint}; {note}" if error.hint else note
+        raise
+    return done

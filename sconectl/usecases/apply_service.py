@@ -1,0 +1,327 @@
+"""Effects of a service manifest: native image, protected image, push, image session, target/images.
+
+In: a plan, its sources and the outside world. Out: a `ServiceResult` that says what was done and what was already
+there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import sconectl
+from sconectl.apply.image_sessions import publish_facts, salt_of
+from sconectl.apply.native import NativeSources, build_native, sources_digest
+from sconectl.apply.sessions import Uploaded
+from sconectl.apply.stable import find_stable, stable_remarks
+from sconectl.apply.work_directory import work_directory
+from sconectl.errors import BuildFailed, EngineUnreachable
+from sconectl.image.build.native_build import BuildEnvironment
+from sconectl.image.layers.image_archive import image_archive, image_config
+from sconectl.image.layers.layer_rewrite import BuildTime
+from sconectl.image.layers.saved_image import NativeImage, no_space_explained, open_native, require_supported
+from sconectl.image.program.program_check import check_program
+from sconectl.image.settings.carried import carried
+from sconectl.image.settings.native_environment import HOST_NAMES, NativeEnvironment, native_environment
+from sconectl.image.settings.native_places import image_volumes, real_paths, require_buildable, require_room
+from sconectl.plan.facts.image_facts import LABEL, BuildRecord, Fspf, ImageFacts, Signer
+from sconectl.plan.facts.naming import without_tag
+from sconectl.plan.service.service import ServicePlan, image_facts
+from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, Registry, SessionStore, Workspace
+from sconectl.toolchains.launcher_bundle import ASK_HEALTH, ENTRYPOINT, bundle_key, find_launcher, obtain_bundle
+from sconectl.toolchains.sim import FSPF_PATH, Assembly, ProtectedImage, Protection, protect
+
+_OURS = f"{LABEL.rpartition('.')[0]}."
+
+
+@dataclass(frozen=True)
+class ServiceWorld:
+    """The outside world of a service manifest. `store` is None where no session is to be written.
+
+    `cache` is the directory for what can be made again; `epoch` is SOURCE_DATE_EPOCH, if it is set.
+    """
+
+    engine: ImageEngine
+    registry: Callable[[], Registry]
+    keys: Keys
+    workspace: Workspace
+    store: SessionStore | None
+    environment: BuildEnvironment
+    launcher_base: str
+    cache: Path
+    push: bool
+    progress: Progress
+    """Told of every step."""
+    detail: Progress
+    """Told what the engine prints."""
+    epoch: int | None = None
+    remark: Progress = lambda _text: None
+    """Told what is no fault, but worth knowing."""
+
+
+@dataclass(frozen=True)
+class ServiceResult:
+    """What was done for a service manifest."""
+
+    facts: ImageFacts
+    built: bool
+    pushed: bool
+    session: Uploaded | None
+    files_changed: int
+
+
+def apply_service(
+    plan: ServicePlan, sources: NativeSources, world: ServiceWorld, *, native: ImageInfo | None = None
+) -> ServiceResult:
+    """Build, push and record the image of a service; nothing is done twice.
+
+    `native` is the image that the plan was made for, if there was one to look at. Names are looked up once, at the
+    beginning; from there on images are known by their ids, because others may use the same names meanwhile.
+
+    Raises `BuildFailed` and `CasError`; what was not finished is finished by the next run.
+    """
+    path = f"images/{plan.name}.json"
+    world.workspace.files("images")  # something else in its place is said before anything is built
+    old = _old_record(world.workspace, path)
+    build = _Build(plan, sources, world, native)
+    inputs = build.inputs_digest()
+    built = _needs_build(world.engine, old, inputs)
+    if built or old is None:
+        facts, image = build.run()
+        record = BuildRecord(image_id=image, inputs=inputs, facts=facts)
+    else:
+        record = old
+    _name(world.engine, record.image_id, plan.image)
+    # Each step is recorded when it is done: after a failed one, the next run goes on from there.
+    changed = _write(world, path, record)
+    pushed = world.push and not record.pushed
+    if pushed:
+        world.progress(f"pushing {plan.image}")
+        record = record.model_copy(update={"pushed": world.engine.push(record.image_id, plan.image, world.detail)})
+        changed = max(changed, _write(world, path, record))
+    session = None
+    if world.store is not None:
+        session = publish_facts(world.store, record.facts, build.key if plan.sealed else None)
+    return ServiceResult(record.facts, built, pushed, session, changed)
+
+
+def _write(world: ServiceWorld, path: str, record: BuildRecord) -> int:
+    return world.workspace.write({path: record.to_text().encode()}, private=True)
+
+
+def _old_record(workspace: Workspace, path: str) -> BuildRecord | None:
+    text = workspace.read(path)
+    if text is None:
+        return None
+    try:
+        return BuildRecord.model_validate_json(text)
+    except ValidationError:
+        return None  # of another version: built again
+
+
+def _available(world: ServiceWorld, reference: str, *, native: bool = False) -> ImageInfo:
+    found = world.engine.inspect(reference)
+    if found is None:
+        world.progress(f"pulling {reference}")
+        try:
+            found = world.engine.pull(reference, world.detail)
+        except BuildFailed as error:
+            # Where an image is converted there are no kinds of base images; the launcher's is in the configuration.
+            another = (
+                "correct the name of the image to convert, or of [launcher] base_image in sconectl.toml"
+                if native
+                else "give another image with --base-image KIND=IMAGE or in sconectl.toml"
+            )
+            error.hint = f"{error.hint}; or {another}" if error.hint else another
+            raise
+    require_supported(reference, found)
+    return found
+
+
+def _needs_build(engine: ImageEngine, old: BuildRecord | None, inputs: str) -> bool:
+    return old is None or old.inputs != inputs or engine.inspect(old.image_id) is None
+
+
+def _name(engine: ImageEngine, image: str, name: str) -> None:
+    """Give an image its name, unless it has it: somebody may have given that to another image since it was made."""
+    found = engine.inspect(name)
+    if found is None or found.id != image:
+        engine.tag(image, name)
+
+
+@dataclass(frozen=True)
+class EarlierRuns:
+    """What earlier runs left: the launcher, an image made from the same inputs, and whether that was pushed."""
+
+    launcher: bool = False
+    unchanged: bool = False
+    pushed: bool = False
+
+
+def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> EarlierRuns:
+    """Return what is there already. Builds and pulls nothing."""
+    base = world.engine.inspect(plan.base or plan.native)
+    launcher_base = world.engine.inspect(world.launcher_base or plan.base)
+    launcher = launcher_base is not None and find_launcher(world.engine, launcher_base, world.cache) is not None
+    old = _old_record(world.workspace, f"images/{plan.name}.json")
+    if old is None or base is None or launcher_base is None:
+        return EarlierRuns(launcher)
+    unchanged = not _needs_build(world.engine, old, _Build(plan, sources, world, base).inputs_digest())
+    return EarlierRuns(launcher, unchanged, unchanged and bool(old.pushed))
+
+
+class _Build:
+    """One build of one image: what it starts from, then what it does."""
+
+    def __init__(
+        self, plan: ServicePlan, sources: NativeSources, world: ServiceWorld, base: ImageInfo | None = None
+    ) -> None:
+        self._plan, self._sources, self._world = plan, sources, world
+        self.key = world.keys.image_key(without_tag(plan.image))
+        self._reference = plan.base or plan.native
+        self._base = base or _available(world, self._reference, native=bool(plan.native))
+        require_supported(self._reference, self._base)
+        require_room(self._reference, len(self._base.layers))
+        if plan.base:
+            require_buildable(self._reference, self._base)
+        own = world.launcher_base not in ("", self._reference)
+        self._launcher_base = _available(world, world.launcher_base, native=bool(plan.native)) if own else self._base
+        require_buildable(world.launcher_base, self._launcher_base)
+        self._time = BuildTime.of(self._base.created, world.epoch)
+        self._signing_key = (sources.signing_key or world.keys.signing_key()) if plan.signed else b""
+        self._stable = find_stable(plan.stable, engine=world.engine, registry=world.registry) if plan.stable else None
+
+    def inputs_digest(self) -> str:
+        """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""
+        document: dict[str, Any] = {
+            "version": sconectl.__version__,
+            "images": [self._base.id, bundle_key(self._launcher_base)],
+            "epoch": self._time.epoch,
+            "signing_key": hashlib.sha256(self._signing_key).hexdigest(),
+            "stable": self._stable and self._stable.measurement,
+            "plan": {name: value for name, value in vars(self._plan).items() if name != "model"},
+            "model": self._plan.model.model_dump(mode="json"),
+            "sources": sources_digest(self._sources, self._world.cache),
+        }
+        text = json.dumps(document, sort_keys=True, default=list)
+        return hmac.new(self.key, b"inputs\0" + text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+    def run(self) -> tuple[ImageFacts, str]:
+        """Make the image; return its facts and its id."""
+        plan, world = self._plan, self._world
+        world.engine.sweep()
+        with work_directory() as work, no_space_explained(work):
+            if find_launcher(world.engine, self._launcher_base, world.cache) is None:
+                world.progress("building the launcher (once per version and base image)")
+            bundle = obtain_bundle(
+                world.engine, self._launcher_base, world.environment, work, world.cache, world.detail
+            )
+            native = self._base if plan.native else self._built()
+            world.progress("protecting and measuring the image")
+            assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
+            with open_native(world.engine, self._reference, native, work, world.cache) as image:
+                require_room(self._reference, len(image.layers))
+                outside = real_paths(image.tree, {*plan.outside, *image_volumes(self._base.config)})
+                environment = native_environment(self._base.config, image.tree)
+                self._check_program(image)
+                kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed, ask_health=ASK_HEALTH)
+                for line in kept.left_out if plan.native else ():
+                    world.remark(line)
+                parameters = {**plan.parameters, **kept.parameters}
+                protection = Protection(plan.sealed, outside, plan.injected, parameters, (plan.pwd,))
+                protected = protect(image, protection, assembly)
+                facts = self._facts(protected, environment, parameters)
+                return facts, self._load(facts, kept.configuration, protected, image.info)
+
+    def _built(self) -> ImageInfo:
+        """Build the native image."""
+        world = self._world
+        made = build_native(
+            self._plan,
+            self._sources,
+            self._base,
+            engine=world.engine,
+            environment=world.environment,
+            cache=world.cache,
+            progress=world.progress,
+            detail=world.detail,
+        )
+        found = world.engine.inspect(made)
+        if found is None:
+            raise BuildFailed("somebody removed the native image after it was built", hint="apply again")
+        return found
+
+    def _check_program(self, image: NativeImage) -> None:
+        """Refuse what could not start, before anything is protected."""
+        checked = check_program(self._plan, image.info, image.tree)
+        for remark in checked.remarks if checked else ():
+            self._world.remark(remark)
+
+    def _facts(
+        self, protected: ProtectedImage, environment: NativeEnvironment, parameters: Mapping[str, str]
+    ) -> ImageFacts:
+        facts = image_facts(
+            replace(self._plan, parameters=parameters),
+            measurement=protected.measurement,
+            root=protected.index.digest(),
+            outside=protected.index.outside,
+            fspf=Fspf(path=FSPF_PATH, tag=protected.fspf_tag) if self._plan.sealed else None,
+            signer=_signer(protected),
+            stable=(self._stable.measurement,) if self._stable else (),
+            image_environment=environment.given,
+            runtime_environment=environment.added if self._plan.native else {},
+            host_names=HOST_NAMES if self._plan.native else (),
+            salt="",
+        )
+        if self._stable:
+            for remark in stable_remarks(self._plan.stable, self._stable, facts, self._world.store):
+                self._world.remark(remark)
+        return facts.model_copy(update={"salt": salt_of(facts, self.key)})
+
+    def _load(
+        self, facts: ImageFacts, configuration: Mapping[str, Any], protected: ProtectedImage, native: ImageInfo
+    ) -> str:
+        plan, engine = self._plan, self._world.engine
+        self._world.progress(f"loading {plan.image}")
+        digests = [layer.digest for layer in protected.layers]
+        blob = image_config(self._labelled(configuration, facts), layers=digests, epoch=self._time.epoch)
+        previous = engine.inspect(plan.image)  # whichever that is: the engine knows layers by their digests
+        there = max(_common(digests, info) for info in (self._base, native, previous) if info)
+        try:
+            loaded = engine.load(image_archive(blob, protected.layers, left_out=there))
+        except EngineUnreachable:
+            raise
+        except BuildFailed:
+            if not there:
+                raise
+            loaded = engine.load(image_archive(blob, protected.layers))  # some engines take complete images only
+        found = engine.inspect(loaded)
+        if found is None or found.layers != tuple(f"sha256:{digest}" for digest in digests):
+            raise BuildFailed(f"the engine took {plan.image} but shows another image", hint="apply again")
+        return loaded
+
+    def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
+        labels = {name: value for name, value in self._base.labels.items() if not name.startswith(_OURS)}
+        return {**configuration, "Entrypoint": list(ENTRYPOINT), "Labels": labels | {LABEL: facts.label()}}
+
+
+def _signer(protected: ProtectedImage) -> Signer | None:
+    found = protected.signer
+    return Signer(mrsigner=found.mrsigner, isvprodid=found.isvprodid, isvsvn=found.isvsvn) if found else None
+
+
+def _common(digests: Sequence[str], info: ImageInfo) -> int:
+    """Return how many of the lowest layers an image has, too."""
+    count = 0
+    for digest, other in zip(digests, info.layers, strict=False):
+        if f"sha256:{digest}" != other:
+            break
+        count += 1
+    return count

@@ -1,0 +1,69 @@
+"""The outside world of a run that changes nothing: reads go through, writes are only remembered.
+
+In: a session store, a workspace. Out: stand-ins for them that know what a run would have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sconectl.policy.reading import parse_session
+from sconectl.ports import SessionStore, StoredSession, Workspace
+
+_NO_HASH = "0" * 64
+
+
+class RehearsalStore:
+    """Implements `ports.SessionStore`; `outcomes` says by name what would become of the sessions that are put."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self.outcomes: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        """What messages call this CAS."""
+        return self._store.address
+
+    def read(self, name: str) -> StoredSession | None:
+        """Return the active session called `name`. As every session is read before it is put, it is noted, too."""
+        found = self._store.read(name)
+        self.outcomes.setdefault(name, "unchanged")
+        return found
+
+    def put(self, text: str) -> str:
+        """Note that the session would be created or updated."""
+        name = parse_session(text).name
+        self.outcomes[name] = "update" if self._store.read(name) else "create"
+        return _NO_HASH
+
+    def encryption_key(self) -> str:
+        """Return the public key to which sessions for this CAS are encrypted."""
+        return self._store.encryption_key()
+
+
+class RehearsalWorkspace:
+    """Implements `ports.Workspace`; `outcomes` says by path what would become of files that differ."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.outcomes: dict[str, str] = {}
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file, or None."""
+        return self._workspace.read(path)
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Return the paths of all files below `folder`, sorted."""
+        return self._workspace.files(folder)
+
+    def write(self, files: Mapping[str, bytes], *, replaces: tuple[str, ...] = (), private: bool = False) -> int:
+        """Note what would be written and removed."""
+        found = {}
+        for path, content in files.items():
+            old = self.read(path)
+            if old != content:
+                found[path] = "create" if old is None else "update"
+        found |= {path: "remove" for folder in replaces for path in self.files(folder) if path not in files}
+        self.outcomes |= found
+        return len(found)
