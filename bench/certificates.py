@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sconectl.cas.keys import certificates
 from sconectl.cas.keys.certificates import Authority
 from sconectl.cas.secrets import generate, x509_secrets
-from sconectl.cas.secrets.values import Value, secrets_for
+from sconectl.cas.secrets.session_secrets import Value, secrets_for
 from sconectl.policy.reading import Secret, Session, parse_session
 
 GOAL = 0.5

@@ -73,7 +73,7 @@ def serve_echo(directory: Path) -> None:
 
     from sconectl.cas import daemon
     from sconectl.cas.bounds.limits import DEFAULT
-    from sconectl.cas.http.https import HttpsServer
+    from sconectl.cas.http.https_server import HttpsServer
     from sconectl.cas.http.tls import server_context
     from sconectl.cas.keys.cas_keys import load_or_create
 

@@ -20,7 +20,7 @@ from sconectl.plan.mesh.attestation import false_mode, with_mode
 from sconectl.plan.mesh.mesh import FSPF_SECRET
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_secrets
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.features import lowest_version
+from sconectl.policy.serialized.features import lowest_version
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import parse
 

@@ -10,7 +10,7 @@ from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
 from sconectl.policy.diff.diff import differences
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.canonical import same_content
+from sconectl.policy.serialized.canonical import same_content
 from sconectl.ports import SessionStore
 
 

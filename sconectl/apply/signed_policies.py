@@ -22,7 +22,8 @@ from sconectl.errors import BuildFailed, CasError
 from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, cas_host
 from sconectl.policy.reading import parse_session
-from sconectl.policy.signed import (
+from sconectl.policy.serialized.canonical import session_hash
+from sconectl.policy.signed_session import (
     EncryptedSession,
     SignedError,
     SignedSession,
@@ -31,7 +32,6 @@ from sconectl.policy.signed import (
     message_to_sign,
     signer_of,
 )
-from sconectl.policy.written.canonical import session_hash
 from sconectl.ports import Workspace
 
 if TYPE_CHECKING:

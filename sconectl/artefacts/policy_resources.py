@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sconectl import assets
-from sconectl.policy.signed import EncryptedSession, SignedSession
+from sconectl.policy.signed_session import EncryptedSession, SignedSession
 from sconectl.text import yaml_text
 
 API_VERSION = "cas.scone.cloud/v1beta1"

@@ -7,7 +7,7 @@ from typing import Any
 
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.mesh.mesh import IMAGE_KEY_SECRET, MeshPlan, with_version
-from sconectl.policy.written.session_variables import escape_all
+from sconectl.policy.serialized.session_variables import escape_all
 from sconectl.text import yaml_text
 
 _COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor`. Do not edit."

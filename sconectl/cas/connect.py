@@ -56,7 +56,7 @@ def connect(
                 hint="correct the attestation flags (`tolerance`), or use the CAS that they describe",
             )
         return local
-    from sconectl.cas.client.client import HttpCas
+    from sconectl.cas.client.http_cas import HttpCas
 
     store = HttpCas(cas_url, config, cas_key=cas_key, tolerance=demanded, notify=notify)
     if notify is not None:

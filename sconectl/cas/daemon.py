@@ -1,7 +1,7 @@
 """Running the embedded CAS: in the foreground, detached, stopping it, and asking whether it runs.
 
 In: the directory of the CAS and where to listen. Out: a serving process. Whether one runs, its lock tells
-(`exclusive`). Raises `CasError` with one clear message.
+(`directory_lock`). Raises `CasError` with one clear message.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.cas.bounds.limits import DEFAULT, Limits
-from sconectl.cas.disk.exclusive import Running, writer
-from sconectl.cas.disk.exclusive import status as status
+from sconectl.cas.disk.directory_lock import Running, writer
+from sconectl.cas.disk.directory_lock import status as status
 from sconectl.cas.disk.private_files import private_directory
 from sconectl.cas.http.listener import CountingListener
-from sconectl.cas.isolated import environment, isolated
+from sconectl.cas.isolated_process import environment, isolated
 from sconectl.errors import CasError
 
 if TYPE_CHECKING:
     from sconectl.cas.embedded import EmbeddedCas
-    from sconectl.cas.http.https import HttpsServer
-    from sconectl.cas.http.served import ServedCas
+    from sconectl.cas.http.cas_interface import ServedCas
+    from sconectl.cas.http.https_server import HttpsServer
 
 LOG_FILE = "server.log"
 _START_SECONDS = 30.0
@@ -74,9 +74,9 @@ def show_address(host: str, port: int) -> str:
 
 def build_server(cas: ServedCas, host: str, limits: Limits = DEFAULT) -> HttpsServer:
     """Return the HTTPS server for `cas`, reachable under `host` too; it runs with `server.run(sockets=[…])`."""
-    from sconectl.cas.http import https
+    from sconectl.cas.http import https_server
 
-    return https.build_server(cas, _names(host), limits)
+    return https_server.build_server(cas, _names(host), limits)
 
 
 def _names(host: str) -> list[str]:
@@ -106,12 +106,12 @@ def serve(
     private_directory(directory)
     with writer(directory) as own, contextlib.closing(listen(host, port, limits)) as server_socket:
         from sconectl.cas.embedded import EmbeddedCas
-        from sconectl.cas.http import https
+        from sconectl.cas.http import https_server
         from sconectl.cas.http.server_log import log_to
 
         log_to(sys.stderr, limits)
         with contextlib.closing(EmbeddedCas(directory, anchor=anchor, limits=limits)) as cas:
-            server = https.build_server(cas, _names(host), limits)
+            server = https_server.build_server(cas, _names(host), limits)
             address = show_address(host, server_socket.getsockname()[1])
             own.describe(address)
             started(cas, address)

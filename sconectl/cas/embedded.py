@@ -16,25 +16,25 @@ from typing import Any
 from sconectl import __version__
 from sconectl.cas.attest.enclaves import Enclaves
 from sconectl.cas.audit.anchor import Anchor, default_anchor
-from sconectl.cas.audit.audit_entries import AuditError
+from sconectl.cas.audit.entries import AuditError
 from sconectl.cas.bounds.lanes import customer, leave_place
 from sconectl.cas.bounds.limits import DEFAULT, Limits
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.client import trust
 from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
-from sconectl.cas.keys.platform import load_machine
+from sconectl.cas.keys.simulated_machine import load_machine
 from sconectl.cas.secrets.renewal import is_due
-from sconectl.cas.secrets.values import Stored, value_object
+from sconectl.cas.secrets.session_secrets import Stored, value_object
 from sconectl.cas.sessions import session_limits
 from sconectl.cas.sessions.access import Client, Principal, grants
-from sconectl.cas.sessions.granted import fields_of, require
+from sconectl.cas.sessions.authorization import fields_of, require
 from sconectl.cas.sessions.import_targets import ImportTargets
-from sconectl.cas.sessions.remote import OtherCases, export_request, proved_keys
+from sconectl.cas.sessions.other_cases import OtherCases, export_request, proved_keys
 from sconectl.cas.sessions.sharing import Importer, Sharing, Target, remote_target
 from sconectl.cas.sessions.storing import Storing, Uploaded
 from sconectl.cas.sessions.uploads import read_upload
 from sconectl.cas.store import audit_rotation, namespaces
-from sconectl.cas.store.folding import Folding
+from sconectl.cas.store.audit_folding import Folding
 from sconectl.cas.store.health import Health
 from sconectl.cas.store.quota import Quota, Room
 from sconectl.cas.store.session_cache import SessionCache
@@ -42,7 +42,7 @@ from sconectl.cas.store.store import Store, Transaction
 from sconectl.cas.store.versions import Version
 from sconectl.errors import CasError
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.canonical import session_hash
+from sconectl.policy.serialized.canonical import session_hash
 from sconectl.ports import StoredSession
 
 _log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from sconectl.cas import daemon
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.client.client import HttpCas
-from sconectl.cas.client.explained import refused
+from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
-from sconectl.cas.disk.exclusive import writer
+from sconectl.cas.client.refusal_hints import refused
+from sconectl.cas.disk.directory_lock import writer
 from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal

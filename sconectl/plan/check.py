@@ -114,7 +114,7 @@ def _unknown(service: MeshService) -> ImageFacts:
 
 def _broken_rules(plan: MeshPlan, manifest: Manifest) -> list[Finding]:
     """Return what the rules of the policy language say about the sessions, at the service that each is written for."""
-    from sconectl.policy.checked import faults_of
+    from sconectl.policy.session_check import faults_of
     from sconectl.text import yaml_text
 
     mesh = manifest.model

@@ -15,16 +15,16 @@ from sconectl.errors import InvalidInput
 from sconectl.policy.forms import fields, names
 from sconectl.policy.forms.violation import code_of
 from sconectl.policy.model.access_policy import AccessPolicy, Principal, Rule, Signer
-from sconectl.policy.model.part import MAP, REFERENCE, shape
+from sconectl.policy.model.base import MAP, REFERENCE, shape
 from sconectl.policy.model.references import Export, Import, VolumeExport, VolumeImport
 from sconectl.policy.model.secret import AkvImport, Secret, Validity
 from sconectl.policy.model.security import Attestation, SecretConfig, Security
 from sconectl.policy.model.services import EnclaveSigner, Service, Variant
 from sconectl.policy.model.session import Head, Session
 from sconectl.policy.model.volumes import Image, InjectionFile, Mount, Volume
-from sconectl.policy.rules.draft import Draft
-from sconectl.policy.rules.faults import findings_of
 from sconectl.policy.rules.rules import FAULTS, RULES, Check
+from sconectl.policy.rules.session_draft import Draft
+from sconectl.policy.rules.validation_findings import findings_of
 from sconectl.text.findings import Finding, errors_of
 from sconectl.text.yaml_tree import MAX_NODES, Document, Path, parse
 

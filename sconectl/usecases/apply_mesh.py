@@ -21,7 +21,7 @@ from sconectl.artefacts.session import policy_files, session_text
 from sconectl.errors import CasError, InvalidInput, PlanImpossible
 from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
-from sconectl.policy.checked import faults_of
+from sconectl.policy.session_check import faults_of
 from sconectl.ports import Keys, Progress, SessionStore, Workspace
 from sconectl.text.findings import Finding
 

@@ -11,7 +11,7 @@ import pytest
 from fakes.stores import MemorySessionStore
 
 from sconectl.cas import daemon
-from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.local import LocalCas

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sconectl.policy.reading import examine, parse_session
-from sconectl.policy.written.canonical import from_json, read_back, session_hash, to_json
+from sconectl.policy.serialized.canonical import from_json, read_back, session_hash, to_json
 from sconectl.text.yaml_text import dump
 from sconectl.text.yaml_tree import parse
 

@@ -37,7 +37,7 @@ ALLOWED: dict[str, frozenset[str]] = {
 
 # The rooms inside of a folder, the lowest first: each may import those before it, and nobody those behind it.
 ROOMS = {
-    "policy": ("forms", "model", "written", "rules", "", "diff"),
+    "policy": ("forms", "model", "serialized", "rules", "", "diff"),
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe", ""),
@@ -49,7 +49,7 @@ ROOMS = {
         "keys",
         "secrets",
         "store",
-        "keeping",
+        "maintenance",
         "attest",
         "client",
         "sessions",

@@ -33,9 +33,9 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("apply.image_sessions", "--cas"): {"apply", "sconify-image"},  # "apply … again, with"
     ("usecases.apply_mesh", "--cas-config"): {"plan", "apply", "sconify-image"},
     ("cas.audit.anchor", "--anchor"): {"cas serve", "cas backup", "cas restore", "cas verify-audit-log"},
-    ("cas.keeping.audit_check", "--segments"): {"cas verify-audit-log"},
-    ("cas.keeping.backup", "--replace"): {"cas restore"},
-    ("cas.client.explained", "--cas-config"): {"apply", "session create", "session update", "session read"},
+    ("cas.maintenance.audit_check", "--segments"): {"cas verify-audit-log"},
+    ("cas.maintenance.backup", "--replace"): {"cas restore"},
+    ("cas.client.refusal_hints", "--cas-config"): {"apply", "session create", "session update", "session read"},
     ("cas.attest.hardware_policies", "--hardware-policies"): {"cas serve"},  # stands behind that
     ("cli.runs.apply_mesh", "--maa"): {"apply"},
     ("cli.cas.cas_cmd", "--import-from"): {"cas serve"},

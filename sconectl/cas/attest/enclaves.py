@@ -14,24 +14,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sconectl.cas.attest.attestation import Quote, check_channel, read_quote, sign_quote
 from sconectl.cas.attest.channels import NONCE_SECONDS, Attested, Channels, Nonces
-from sconectl.cas.attest.configuration import configuration, filled_files, fspf_subject
 from sconectl.cas.attest.enclave_rules import check_enclave, demanded_security, unreadable
 from sconectl.cas.attest.one_time_password import Guessing, use_code
-from sconectl.cas.attest.secret_places import SecretValues
+from sconectl.cas.attest.placeholder_filling import SecretValues
+from sconectl.cas.attest.program_configuration import configuration, filled_files, fspf_subject
+from sconectl.cas.attest.quotes import Quote, check_channel, read_quote, sign_quote
 from sconectl.cas.attest.tags import move_on
 from sconectl.cas.attest.volumes import volume_subject
 from sconectl.cas.bounds.lanes import customer, still_wanted
 from sconectl.cas.bounds.limits import DEFAULT, Limits
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
 from sconectl.cas.disk.sealing import derived_key
-from sconectl.cas.keys.platform import Machine
-from sconectl.cas.store.folding import Folding
+from sconectl.cas.keys.simulated_machine import Machine
+from sconectl.cas.store.audit_folding import Folding
 from sconectl.cas.store.quota import Quota
 from sconectl.policy.forms.one_time_password import base32_bytes
-from sconectl.policy.fragments import FragmentError, one_time_password_of
 from sconectl.policy.reading import Security, Service, Session
+from sconectl.policy.resolved_sections import FragmentError, one_time_password_of
 
 if TYPE_CHECKING:
     from sconectl.cas.keys.cas_keys import CasKeys

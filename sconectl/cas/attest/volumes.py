@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sconectl.cas.attest.secret_places import SecretValues, key_behind
+from sconectl.cas.attest.placeholder_filling import SecretValues, key_behind
 from sconectl.cas.attest.tags import EPHEMERAL, PROTECTED, UNPROTECTED, Subject, current_tag
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.secrets.values import Stored
+from sconectl.cas.secrets.session_secrets import Stored
 from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.reading import Mount, Service, Session, Volume, VolumeExport, VolumeImport
 

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from sconectl.cas.audit.audit_entries import EMPTY, Head
+from sconectl.cas.audit.entries import EMPTY, Head
 from sconectl.cas.disk.private_files import write_private
 from sconectl.cas.disk.sealing import derived_key
 from sconectl.errors import CasError

@@ -18,8 +18,8 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from sconectl.cas.bounds.processor_time import ProcessorTime
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
-from sconectl.cas.bounds.spent import Spent
 
 _Result = TypeVar("_Result")
 _Ticket = asyncio.Future[None]
@@ -198,7 +198,7 @@ class _Line:
     """Those who wait: the address that used least lately is next; its keys take turns, each is served in order."""
 
     def __init__(self) -> None:
-        self.spent = Spent()
+        self.spent = ProcessorTime()
         self._addresses: OrderedDict[str, OrderedDict[str, deque[_Ticket]]] = OrderedDict()
         self._length = 0
 

@@ -17,11 +17,11 @@ from sconectl import __version__
 from sconectl.cas.bounds.lanes import Lane
 from sconectl.cas.bounds.limits import Limits
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.http.answers import Answer, json_answer
+from sconectl.cas.http.cas_interface import ServedCas
 from sconectl.cas.http.openapi import document
 from sconectl.cas.http.requests import MALFORMED, Call, message_in
+from sconectl.cas.http.responses import BytesResponse, json_response
 from sconectl.cas.http.routes import PEM, ROWS, YAML
-from sconectl.cas.http.served import ServedCas
 from sconectl.ports import StoredSession
 
 _NONCE = re.compile(r"([0-9a-f]{2}){1,64}\Z")
@@ -45,31 +45,31 @@ class Endpoints:
         for lane in (self._attesting, self._uploading, self._reading):
             lane.close()
 
-    async def _answer(self, lane: Lane, call: Call, work: Callable[..., Any], *arguments: Any) -> Answer:
+    async def _answer(self, lane: Lane, call: Call, work: Callable[..., Any], *arguments: Any) -> BytesResponse:
         """Return as JSON what `work` returns; large answers take time to write, too."""
-        return await lane.run(call.customer, lambda: json_answer(work(*arguments)))
+        return await lane.run(call.customer, lambda: json_response(work(*arguments)))
 
-    async def create(self, call: Call) -> Answer:
+    async def create(self, call: Call) -> BytesResponse:
         """Create or update a session."""
         principal = call.principal()
         body = await call.body()
         taken = await self._uploading.run(call.customer, lambda: self._cas.put(body, principal))
         warnings = {"warnings": list(taken.warnings)} if taken.warnings else {}
-        return json_answer({"hash": taken.hash, **warnings}, 201)
+        return json_response({"hash": taken.hash, **warnings}, 201)
 
-    async def read(self, call: Call) -> Answer:
+    async def read(self, call: Call) -> BytesResponse:
         """Return a session as JSON."""
-        return await self._read(call, lambda stored: json_answer({"session": stored.text, "hash": stored.hash}))
+        return await self._read(call, lambda stored: json_response({"session": stored.text, "hash": stored.hash}))
 
-    async def read_text(self, call: Call) -> Answer:
+    async def read_text(self, call: Call) -> BytesResponse:
         """Return a session as YAML."""
-        return await self._read(call, lambda stored: Answer(stored.text.encode(), media_type=YAML.encode()))
+        return await self._read(call, lambda stored: BytesResponse(stored.text.encode(), media_type=YAML.encode()))
 
-    async def _read(self, call: Call, shown: Callable[[StoredSession], Answer]) -> Answer:
+    async def _read(self, call: Call, shown: Callable[[StoredSession], BytesResponse]) -> BytesResponse:
         name, principal, wanted = call.parameter, call.principal(), _hash(call)
         return await self._reading.run(call.customer, lambda: shown(self._cas.read(name, principal, wanted)))
 
-    async def list_sessions(self, call: Call) -> Answer:
+    async def list_sessions(self, call: Call) -> BytesResponse:
         """Return the sessions of a namespace."""
         namespace = call.query("namespace")
         if not namespace:
@@ -79,12 +79,12 @@ class Endpoints:
             self._reading, call, lambda: {"sessions": self._cas.list_sessions(namespace, principal)}
         )
 
-    async def hash_of(self, call: Call) -> Answer:
+    async def hash_of(self, call: Call) -> BytesResponse:
         """Return the hash of a session."""
         name, principal = call.parameter, call.principal()
         return await self._answer(self._reading, call, lambda: {"hash": self._cas.hash_of(name, principal)})
 
-    async def values(self, call: Call) -> Answer:
+    async def values(self, call: Call) -> BytesResponse:
         """Return one public value, or all of a session."""
         selector = _SELECTOR.match(call.parameter)
         if selector is None:
@@ -94,27 +94,27 @@ class Endpoints:
             return await self._answer(self._reading, call, lambda: {"values": self._cas.public_values(session)})
         quick = self._cas.quick_value(session, secret)
         if quick is not None:
-            return json_answer(quick)
+            return json_response(quick)
         return await self._answer(self._reading, call, self._cas.public_value, session, secret)
 
-    async def report(self, call: Call) -> Answer:
+    async def report(self, call: Call) -> BytesResponse:
         """Return what the CAS can prove, bound to a nonce."""
         nonce = call.query("nonce")
         if nonce is not None and not _NONCE.match(nonce):
             raise CasRefusal(400, MALFORMED, "nonce is not 1 to 64 bytes as lower case hex digits")
         return await self._answer(self._reading, call, self._cas.report, nonce or "")
 
-    async def version(self, call: Call) -> Answer:
+    async def version(self, call: Call) -> BytesResponse:
         """Return the version."""
-        return json_answer({"version": __version__, "simulation": True})
+        return json_response({"version": __version__, "simulation": True})
 
-    async def health(self, call: Call) -> Answer:
+    async def health(self, call: Call) -> BytesResponse:
         """Say that the process answers, and that attestations do not hang."""
         if self._attesting.stuck(self._limits.stuck_seconds):
             raise CasRefusal(503, "The CAS hangs", "No attestation was begun or finished for a long time")
-        return json_answer({"status": "ok", "simulation": True})
+        return json_response({"status": "ok", "simulation": True})
 
-    async def ready(self, call: Call) -> Answer:
+    async def ready(self, call: Call) -> BytesResponse:
         """Say whether programs can attest now: the store can be used, and what is asked in their lane gets done."""
         trial = self._attesting.run(call.customer, self._cas.check)
         try:
@@ -125,40 +125,40 @@ class Endpoints:
             raise CasRefusal(503, "The CAS is not ready", *refusal.causes) from refusal
         return await self.health(call)
 
-    async def openapi(self, call: Call) -> Answer:
+    async def openapi(self, call: Call) -> BytesResponse:
         """Return the description of this interface."""
         return self._document
 
     @cached_property
-    def _document(self) -> Answer:
-        return json_answer(document(ROWS))
+    def _document(self) -> BytesResponse:
+        return json_response(document(ROWS))
 
-    async def certificate_chain(self, call: Call) -> Answer:
+    async def certificate_chain(self, call: Call) -> BytesResponse:
         """Return the issuers of the served certificate."""
-        return Answer(self._cas.keys.chain_pem.encode(), media_type=PEM.encode())
+        return BytesResponse(self._cas.keys.chain_pem.encode(), media_type=PEM.encode())
 
-    async def export(self, call: Call) -> Answer:
+    async def export(self, call: Call) -> BytesResponse:
         """Give an exported secret to another CAS."""
         chain = call.peer_chain()
         return await self._answer(self._reading, call, self._cas.export, await call.json_object(), chain)
 
-    async def nonce(self, call: Call) -> Answer:
+    async def nonce(self, call: Call) -> BytesResponse:
         """Return a number for one attestation."""
-        return json_answer(self._cas.enclaves.nonce())
+        return json_response(self._cas.enclaves.nonce())
 
-    async def quote(self, call: Call) -> Answer:
+    async def quote(self, call: Call) -> BytesResponse:
         """Sign a report with the key of the simulated machine."""
         message = await call.json(report=dict)
         return await self._answer(self._attesting, call, self._cas.enclaves.quote, message["report"])
 
-    async def attest(self, call: Call) -> Answer:
+    async def attest(self, call: Call) -> BytesResponse:
         """Attest a program and return its configuration."""
         channel = call.channel()
         message = await call.json(config_id=str, quote=dict, access_token=_TEXT_OR_NONE)
         arguments = (message["config_id"], message["quote"], channel, message["access_token"])
         return await self._answer(self._attesting, call, self._cas.enclaves.attest, *arguments)
 
-    async def fill(self, call: Call) -> Answer:
+    async def fill(self, call: Call) -> BytesResponse:
         """Fill in what an attested program read from its own file system."""
         channel = call.channel()
         body = await call.body()
@@ -166,7 +166,7 @@ class Endpoints:
             self._attesting, call, lambda: self._cas.enclaves.fill(channel, message_in(body, files=list)["files"])
         )
 
-    async def update_tag(self, call: Call) -> Answer:
+    async def update_tag(self, call: Call) -> BytesResponse:
         """Move a tag on."""
         channel = call.channel()
         message = await call.json(subject=str, old=_TEXT_OR_NONE, new=str)

@@ -17,8 +17,8 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from sconectl.cas.bounds.lanes import Customer
 from sconectl.cas.bounds.limits import Limits
-from sconectl.cas.http.answers import PROBLEM_TYPE, SIMULATION_HEADER, problem
 from sconectl.cas.http.listener import Accepted, CountingListener, address_of
+from sconectl.cas.http.responses import PROBLEM_TYPE, SIMULATION_HEADER, problem
 
 PEER_CERTIFICATE = "peer_certificate"
 """The key of the state of the ASGI scope with the client's certificate (DER), or None."""
@@ -72,7 +72,7 @@ class CasProtocol(H11Protocol):
         self._listener = listener
         self._accepted: Accepted | None = None
         self._customer = Customer()
-        self.access_log = False  # `server` logs what is worth a line
+        self.access_log = False  # `application` logs what is worth a line
         self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope
 
-from sconectl.cas.bounds.budgets import SMALL, Budget
 from sconectl.cas.bounds.lanes import Abandoned, Customer
 from sconectl.cas.bounds.limits import Limits
+from sconectl.cas.bounds.memory_budget import SMALL, Budget
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
 from sconectl.cas.http.http_protocol import CUSTOMER, PEER_CERTIFICATE, PEER_CHAIN
 from sconectl.cas.sessions.access import Principal

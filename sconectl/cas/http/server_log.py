@@ -12,8 +12,8 @@ import os
 import stat
 from typing import TextIO
 
-from sconectl.cas.bounds.buckets import Bucket
 from sconectl.cas.bounds.limits import Limits
+from sconectl.cas.bounds.token_buckets import Bucket
 
 _FORMAT = "SIMULATION %(asctime)s %(levelname)s %(message)s"
 

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from sconectl.cas.audit.audit_entries import AuditKey, bind
+from sconectl.cas.audit.entries import AuditKey, bind
 from sconectl.cas.disk.private_files import create_private, locked, private_directory, read_private, write_private
 from sconectl.cas.disk.sealing import KEY_BYTES, SealBroken, Sealer, derived_key
 from sconectl.cas.keys import certificates

@@ -13,8 +13,9 @@ from cryptography import x509
 
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.secrets import x509_secrets
-from sconectl.cas.secrets.material import EXPLICIT, ImportedValue, Material, Stored
-from sconectl.cas.secrets.values import certificate_row, public_key_row
+from sconectl.cas.secrets.secret_value import EXPLICIT, ImportedValue, Stored
+from sconectl.cas.secrets.session_secrets import certificate_row, public_key_row
+from sconectl.cas.secrets.signing_keys import SigningKeys
 from sconectl.policy.reading import Secret, Session
 
 
@@ -49,7 +50,7 @@ class _Renewal:
         self._session = session
         self._stored = stored
         self._now = now
-        self._material = Material(session, self._row, imported)
+        self._keys = SigningKeys(session, self._row, imported)
         self._current: dict[str, Stored] = {}
         self._refusals: list[CasRefusal] = []
 
@@ -65,7 +66,7 @@ class _Renewal:
             if name not in self._stored:
                 raise CasRefusal(500, f"The value of secret {name} of session {self._session.name} is missing")
             self._current[name] = self._stored[name]
-            self._current[name] = self._looked_at(self._material.secret(name), self._stored[name])
+            self._current[name] = self._looked_at(self._keys.secret(name), self._stored[name])
         return self._current[name]
 
     def _looked_at(self, secret: Secret, row: Stored) -> Stored:
@@ -74,13 +75,13 @@ class _Renewal:
         due = is_due(row, self._now)
         try:
             if row.kind == "public-key":
-                return public_key_row(secret, self._material)
-            return certificate_row(secret, self._material, self._now) if due or self._outdated(secret, row) else row
+                return public_key_row(secret, self._keys)
+            return certificate_row(secret, self._keys, self._now) if due or self._outdated(secret, row) else row
         except CasRefusal as refusal:
             if due:
                 self._refusals.append(refusal)
             return row
 
     def _outdated(self, secret: Secret, row: Stored) -> bool:
-        _, chain = self._material.issuer(secret)
-        return self._material.certificate_parameters(secret, chain) != row.parameters
+        _, chain = self._keys.issuer(secret)
+        return self._keys.certificate_parameters(secret, chain) != row.parameters

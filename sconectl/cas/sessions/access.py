@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sconectl.key_hash import hash_of_certificate, is_key_hash, normal_certificate
-from sconectl.policy.fragments import Resolve, principals_of
 from sconectl.policy.reading import Principal as Entry
 from sconectl.policy.reading import Rule, Session, Signer
+from sconectl.policy.resolved_sections import Resolve, principals_of
 
 
 @dataclass(frozen=True)

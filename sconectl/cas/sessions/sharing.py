@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 
 from sconectl.cas.bounds.limits import DEFAULT, Limits
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
-from sconectl.cas.secrets.formats import write
+from sconectl.cas.secrets.placeholder_formats import write
 from sconectl.cas.secrets.renewal import is_due, renewed
-from sconectl.cas.secrets.values import ImportedValue, Reading, Stored, Value
+from sconectl.cas.secrets.session_secrets import ImportedValue, Reading, Stored, Value
 from sconectl.cas.store.store import Store, Transaction
 from sconectl.policy.forms.names import is_within
 from sconectl.policy.forms.placeholders import Placeholder, PlaceholderError, check
-from sconectl.policy.fragments import FragmentError, Resolve
 from sconectl.policy.reading import Export, Import, Secret, Session
-from sconectl.policy.written.canonical import session_hash
+from sconectl.policy.resolved_sections import FragmentError, Resolve
+from sconectl.policy.serialized.canonical import session_hash
 
 _log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from sconectl.cas.attest.volumes import volume_secrets
 from sconectl.cas.bounds.lanes import customer, still_wanted
 from sconectl.cas.bounds.limits import Limits
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
-from sconectl.cas.secrets.values import Stored, Value, secrets_for
+from sconectl.cas.secrets.session_secrets import Stored, Value, secrets_for
 from sconectl.cas.sessions import session_limits
 from sconectl.cas.sessions.access import Client, is_creator
-from sconectl.cas.sessions.granted import may_know_hash, record, require
+from sconectl.cas.sessions.authorization import may_know_hash, record, require
 from sconectl.cas.sessions.sharing import Sharing
 from sconectl.cas.sessions.uploads import Upload
 from sconectl.cas.store import namespaces
@@ -26,7 +26,7 @@ from sconectl.cas.store.store import Store, Transaction
 from sconectl.cas.store.versions import Version
 from sconectl.key_hash import normal_certificate
 from sconectl.policy.reading import Secret, Session
-from sconectl.policy.written.canonical import read_back
+from sconectl.policy.serialized.canonical import read_back
 from sconectl.text.yaml_tree import MAX_BYTES
 
 _ATTEMPTS = 5

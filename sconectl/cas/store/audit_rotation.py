@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from sconectl.cas.audit.audit_entries import parse
+from sconectl.cas.audit.entries import parse
 from sconectl.cas.disk.private_files import private_directory, sync_directory, write_private
 from sconectl.cas.store.audit_segments import CLOSED, FOLDER, NAME
 from sconectl.cas.store.store import Store

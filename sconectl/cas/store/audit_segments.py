@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sconectl.cas.audit import audit_table
-from sconectl.cas.audit.audit_entries import AuditError, parse
+from sconectl.cas.audit import database_table
+from sconectl.cas.audit.entries import AuditError, parse
 
 FOLDER = "audit"
 CLOSED = "log_segment_closed"
@@ -42,7 +42,7 @@ def sealed(connection: sqlite3.Connection, *directories: Path) -> list[Segment]:
 
     A directory is that of a CAS, or any other one that holds segments.
     """
-    first = audit_table.oldest(connection)
+    first = database_table.oldest(connection)
     found: dict[str, Segment] = {}
     for directory in directories:
         for path in (*directory.glob("*.jsonl.gz"), *(directory / FOLDER).glob("*.jsonl.gz")):
@@ -59,7 +59,7 @@ def lines(connection: sqlite3.Connection, *directories: Path, after: int = 0) ->
             for line in content(segment):
                 if segment.first > after or parse(line).sequence > after:
                     yield line
-    yield from audit_table.lines(connection, after)
+    yield from database_table.lines(connection, after)
 
 
 def content(segment: Segment) -> Iterator[str]:
@@ -87,7 +87,7 @@ def read(path: Path) -> Iterator[str]:
 
 def signature_of(connection: sqlite3.Connection, directory: Path, sequence: int) -> str | None:
     """Return the signature of the entry with this number, or None if it is not there."""
-    found = audit_table.signature_of(connection, sequence)
+    found = database_table.signature_of(connection, sequence)
     if found is not None:
         return found
     with suppress(AuditError):

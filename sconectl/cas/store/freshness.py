@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from sconectl.cas.audit import audit_table
+from sconectl.cas.audit import database_table
 from sconectl.cas.audit.anchor import Anchor
-from sconectl.cas.audit.audit_entries import EMPTY, AuditError, Head, check_signature, parse
+from sconectl.cas.audit.entries import EMPTY, AuditError, Head, check_signature, parse
 from sconectl.cas.store import audit_segments
 from sconectl.errors import Refused
 
@@ -38,7 +38,7 @@ def check_fresh(
             " `sconectl cas backup` and `sconectl cas restore FILE --replace`",
         )
     if remembered is None:
-        if audit_table.newest(connection) == EMPTY:
+        if database_table.newest(connection) == EMPTY:
             return ""
         return (
             f"there was no freshness anchor at {anchor.path}: it is made now,"
@@ -49,8 +49,8 @@ def check_fresh(
             entry = parse(line)
             check_signature(entry, key)
             if (entry.sequence, entry.previous) != (head.sequence + 1, head.signature):
-                raise audit_table.damaged()
+                raise database_table.damaged()
             head = entry.head
     except AuditError as error:
-        raise audit_table.damaged() from error
+        raise database_table.damaged() from error
     return ""

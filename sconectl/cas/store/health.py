@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.store.store_faults import condition
+from sconectl.cas.store.faults import condition
 from sconectl.errors import CasError
 
 if TYPE_CHECKING:

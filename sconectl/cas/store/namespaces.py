@@ -13,7 +13,7 @@ from sconectl.cas.store.store import Transaction
 from sconectl.cas.store.versions import Version
 from sconectl.policy.forms import names
 from sconectl.policy.reading import AccessPolicy, Session
-from sconectl.policy.written.canonical import hash_of_json, session_hash, to_json
+from sconectl.policy.serialized.canonical import hash_of_json, session_hash, to_json
 
 ROOT = "/"
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sconectl.cas.bounds.buckets import Bucket, Buckets
 from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.bounds.token_buckets import Bucket, Buckets
 
 if TYPE_CHECKING:
     from sconectl.cas.bounds.limits import Limits
-    from sconectl.cas.secrets.values import Stored
+    from sconectl.cas.secrets.session_secrets import Stored
 
 LOCAL = "here"
 """The address of commands on the CAS's own directory, which have no bounds."""

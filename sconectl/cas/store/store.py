@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from sconectl import __version__
-from sconectl.cas.audit import audit_table
+from sconectl.cas.audit import database_table
 from sconectl.cas.audit.anchor import Anchor
-from sconectl.cas.audit.audit_entries import STARTED, AuditKey, Head, entry
+from sconectl.cas.audit.entries import STARTED, AuditKey, Head, entry
 from sconectl.cas.bounds.lanes import is_urgent
-from sconectl.cas.bounds.turns import Turns
+from sconectl.cas.bounds.write_turns import Turns
 from sconectl.cas.disk.private_files import private_directory
 from sconectl.cas.disk.sealing import SealBroken, Sealer
-from sconectl.cas.secrets.values import Reading, Stored
-from sconectl.cas.store import freshness, store_faults, store_schema
+from sconectl.cas.secrets.session_secrets import Reading, Stored
+from sconectl.cas.store import faults, freshness, schema
 from sconectl.cas.store.session_cache import SessionCache
 from sconectl.cas.store.versions import Version
 from sconectl.errors import CasError, LocalFault, Refused
@@ -99,7 +99,7 @@ class Store:
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
-            store_schema.prepare(connection, self._sealer, self._clock())
+            schema.prepare(connection, self._sealer, self._clock())
             connection.execute("COMMIT")
             connection.execute("BEGIN")
             key = self._audit_key.private.public_key()
@@ -168,7 +168,7 @@ class Store:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             usable = False
-            raise store_faults.explained(error, self._path) from error
+            raise faults.explained(error, self._path) from error
         except SealBroken as error:
             raise _changed() from error
         finally:
@@ -184,7 +184,7 @@ class Store:
             )
             connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
-            raise store_faults.explained(error, self._path) from error
+            raise faults.explained(error, self._path) from error
         return connection
 
     def _found(self) -> tuple[int, int]:
@@ -252,7 +252,7 @@ class Transaction:
     def append(self, name: str, version: Version) -> None:
         """Make `version` the active one of its session; its number is the next one."""
         row = self._one("SELECT coalesce(max(number), 0) + 1 FROM sessions WHERE name = ?", name)
-        store_schema.insert_session(
+        schema.insert_session(
             self._connection, self._sealer, name, row[0], version.hash, version.written, version.document
         )
 
@@ -280,13 +280,13 @@ class Transaction:
         """Return the rows of the secrets of the active version of a session."""
         if session not in self._secrets:
             rows = self._all(_ROW, session)
-            self._secrets[session] = {row[0]: store_schema.read_secret(self._sealer, session, row) for row in rows}
+            self._secrets[session] = {row[0]: schema.read_secret(self._sealer, session, row) for row in rows}
         return dict(self._secrets[session])
 
     def stored_secret(self, session: str, name: str, most: int = sys.maxsize) -> Stored | None:
         """Return the row of one secret, or None; also if it takes more than `most` bytes."""
         row = self._one(f"{_ROW} AND name = ? AND length(sealed) <= ?", session, name, most)
-        return None if row is None else store_schema.read_secret(self._sealer, session, row)
+        return None if row is None else schema.read_secret(self._sealer, session, row)
 
     def replace_stored(self, session: str, rows: Mapping[str, Stored]) -> None:
         """Make `rows` the secrets of a session."""
@@ -298,7 +298,7 @@ class Transaction:
     def put_stored(self, session: str, name: str, item: Stored) -> None:
         """Insert or replace the row of one secret."""
         self._forget(session)
-        store_schema.write_secret(self._connection, self._sealer, session, name, item)
+        schema.write_secret(self._connection, self._sealer, session, name, item)
 
     def _forget(self, session: str) -> None:
         self._secrets.pop(session, None)
@@ -315,7 +315,7 @@ class Transaction:
             "SELECT session, name, kind, public, expires, renew, sealed FROM secrets WHERE kind IN ('x509', 'x509-ca')"
         )
         for session, *rest in self._connection.execute(query):
-            yield str(session), store_schema.read_secret(self._sealer, session, tuple(rest))
+            yield str(session), schema.read_secret(self._sealer, session, tuple(rest))
 
     def tag(self, session: str, subject: str) -> str | None:
         """Return the tag of a volume or file system, or None if none was set."""
@@ -360,7 +360,7 @@ class Transaction:
             for _, hash_ in self.versions(name):
                 self.session(name, hash_)
         for session, *rest in self._all("SELECT session, name, kind, public, expires, renew, sealed FROM secrets"):
-            store_schema.read_secret(self._sealer, session, tuple(rest))
+            schema.read_secret(self._sealer, session, tuple(rest))
         for session, subject in self._all("SELECT session, subject FROM tags"):
             self.tag(session, subject)
         for (key,) in self._all("SELECT key FROM meta"):
@@ -368,10 +368,10 @@ class Transaction:
 
     def record(self, event: str, **fields: Any) -> None:
         """Add an entry to the audit log; `fields` are JSON values without fractions, and never secret values."""
-        head = self.recorded or audit_table.newest(self._connection)
+        head = self.recorded or database_table.newest(self._connection)
         time = self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         added = entry(head, time, event, fields, self._audit_key.private)
-        audit_table.add(self._connection, added)
+        database_table.add(self._connection, added)
         self.recorded = added.head
 
     def audit_bytes(self) -> int:
@@ -380,7 +380,7 @@ class Transaction:
 
     def audit_lines(self) -> Iterator[str]:
         """Yield the lines of that part, oldest first."""
-        return audit_table.lines(self._connection)
+        return database_table.lines(self._connection)
 
     def forget_audit(self, last: int) -> None:
         """Take the entries up to `last` out of the database; they are in a segment now."""

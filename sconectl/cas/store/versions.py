@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sconectl.cas.store.session_cache import SessionCache
 from sconectl.errors import CasError, InvalidInput
 from sconectl.policy.reading import Session, parse_session
-from sconectl.policy.written.canonical import from_json, read_back, session_hash
+from sconectl.policy.serialized.canonical import from_json, read_back, session_hash
 
 
 @dataclass(frozen=True)

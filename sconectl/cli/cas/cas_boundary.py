@@ -37,7 +37,7 @@ def _explained(error: Exception) -> CasError | None:
     import sqlite3
 
     from sconectl.cas.bounds.refusal import CasRefusal
-    from sconectl.cas.client.explained import refused
+    from sconectl.cas.client.refusal_hints import refused
 
     if isinstance(error, CasRefusal):
         return refused("local", error.status, error.causes)

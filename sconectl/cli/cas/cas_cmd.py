@@ -105,7 +105,7 @@ def status(directory: Directory = None) -> None:
     running = daemon.status(where)
     if running is None:
         raise CasUnreachable(f"no CAS is running on {where}", hint="start one with `sconectl cas serve --detach`")
-    from sconectl.cas.keys.platform import load_machine
+    from sconectl.cas.keys.simulated_machine import load_machine
 
     allowed = ", accepts policies for hardware" if load_machine(where).accept_hardware_policies else ""
     typer.echo(f"running at {running.address} (process {running.pid}, simulation{allowed})")
@@ -146,7 +146,7 @@ def _choose(where: Path, hardware_policies: str, import_from: Sequence[str]) -> 
     if not changes:
         return
     from sconectl.cas import daemon
-    from sconectl.cas.keys.platform import load_machine
+    from sconectl.cas.keys.simulated_machine import load_machine
 
     if (running := daemon.status(where)) is not None:
         hint = f"stop it with `sconectl cas stop --dir {where}`, and start it again with these options"
@@ -156,7 +156,7 @@ def _choose(where: Path, hardware_policies: str, import_from: Sequence[str]) -> 
 
 def _targets(given: Sequence[str]) -> tuple[str, ...] | None:
     """Return the CASes that may be asked, in normal form; None for all."""
-    from sconectl.cas.client.client import normal_address
+    from sconectl.cas.client.http_cas import normal_address
 
     if "any" in given or "none" in given:
         if len(given) > 1:

@@ -42,8 +42,8 @@ def backup(
     If the master key lies in the directory it is in the file too:
     then whoever has the file has all secrets.
     """
-    from sconectl.cas.keeping import backup as backups
     from sconectl.cas.keys import master_key
+    from sconectl.cas.maintenance import backup as backups
 
     where = _place(directory)
     made = backups.backup(where, file, anchor=anchor)
@@ -65,7 +65,7 @@ def restore(
 
     No server may be running. The former directory stays beside the new one.
     """
-    from sconectl.cas.keeping import backup as backups
+    from sconectl.cas.maintenance import backup as backups
 
     where = _place(directory)
     done = backups.restore(file, where, replace=replace, anchor=anchor)
@@ -80,7 +80,7 @@ def audit_log(
     output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
     """Print the audit log of the embedded CAS: one JSON object per line, oldest first."""
-    from sconectl.cas.keeping import audit_check
+    from sconectl.cas.maintenance import audit_check
     from sconectl.cas.store import audit_segments
 
     place = _place(directory)
@@ -125,8 +125,8 @@ def verify_audit_log(
     16 rollback not excluded, 17 entries missing or rolled back, 18 rolled back,
     19 log of another CAS, 20 forged or damaged.
     """
-    from sconectl.cas.audit.audit_report import Verdict
-    from sconectl.cas.keeping import audit_check
+    from sconectl.cas.audit.verification import Verdict
+    from sconectl.cas.maintenance import audit_check
 
     printed = result if show else None
     if file is None:

@@ -17,7 +17,7 @@ from sconectl.errors import CasNotTrusted, UsageError
 from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
-    from sconectl.cas.client.client import HttpCas
+    from sconectl.cas.client.http_cas import HttpCas
     from sconectl.cas.client.tolerance import Tolerance
 
 LOCAL = "local"
@@ -266,13 +266,13 @@ class _Shown:
 def _platform(cas: str, directory: Path | None) -> str:
     if cas != LOCAL:
         raise UsageError("--platform shows the machine of the embedded CAS only", hint="ask on the machine of the CAS")
-    from sconectl.cas.keys.platform import load_machine
+    from sconectl.cas.keys.simulated_machine import load_machine
 
     return f"INTEL_QE_ID:{load_machine(directory or data_directory() / 'cas').id}"
 
 
 def _remote(cas: str, cas_config: Path | None, tolerance: Tolerance | None = None) -> HttpCas:
-    from sconectl.cas.client.client import HttpCas
+    from sconectl.cas.client.http_cas import HttpCas
     from sconectl.cas.client.identity import CasConfig
 
     config = CasConfig(cas_config or default_cas_config())

@@ -63,6 +63,6 @@ def show_key_hash_of(
 
 
 def _signing_key(config: CasConfig) -> str:
-    from sconectl.policy.signed import signer_of
+    from sconectl.policy.signed_session import signer_of
 
     return signer_of(config.signing_key().public_key()).signer.rstrip()

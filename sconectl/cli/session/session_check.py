@@ -13,7 +13,7 @@ from sconectl.cli.session.session_access import Access, Templating, accept
 from sconectl.cli.session.session_file import SessionFile, finding_of, read_file
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.policy.reading import AccessPolicy, Session, Signer, examine, parse_session
-from sconectl.policy.signed import EncryptedSession, SignedError, SignedSession, verify
+from sconectl.policy.signed_session import EncryptedSession, SignedError, SignedSession, verify
 from sconectl.text.findings import Finding, errors_of
 
 CAS_PREFIX = "cas:"
@@ -88,7 +88,7 @@ def mentions_creator(session: Session) -> bool:
 def own_creator(how: str, access: Access) -> str | Signer:
     """Return the creator that the user would be: `tls` by client certificate, `signer` by signing key."""
     from sconectl.key_hash import normal_certificate
-    from sconectl.policy.signed import signer_of
+    from sconectl.policy.signed_session import signer_of
 
     config = access.config()
     if how == "tls":

@@ -60,7 +60,7 @@ def check(
     from sconectl.cli.output.finding_json import as_json
     from sconectl.cli.session.session_check import examined
     from sconectl.cli.session.session_file import as_file
-    from sconectl.policy.written.canonical import read_back
+    from sconectl.policy.serialized.canonical import read_back
 
     one_of("--output", output, ("text", "json"))
     session, findings = examined(file, templating(env, use_env, name))
@@ -169,7 +169,7 @@ def verify_command(
     """
     from sconectl.cli.session.session_check import examined
     from sconectl.policy.reading import parse_session
-    from sconectl.policy.written.canonical import same_content
+    from sconectl.policy.serialized.canonical import same_content
 
     wanted, findings = examined(file, templating(env, use_env, name))
     accept(findings, fail_on_warning)
@@ -209,7 +209,7 @@ def calculate_hash(
     If it refers to CREATOR, the creator is part of the hash; then say who it is.
     """
     from sconectl.cli.session.session_check import examined, mentions_creator, own_creator
-    from sconectl.policy.written.canonical import session_hash
+    from sconectl.policy.serialized.canonical import session_hash
 
     if with_self_as_creator:
         one_of("--with-self-as-creator", with_self_as_creator, ("tls", "signer"))

@@ -17,9 +17,9 @@ from sconectl.errors import InvalidInput, UsageError
 from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.policy.forms.violation import code_of
 from sconectl.policy.reading import Examined, Session, examine
-from sconectl.policy.signed import EncryptedSession, SignedError, SignedSession, read_document
-from sconectl.policy.written.legacy import legacy_version, upgrade_document
-from sconectl.policy.written.session_variables import escape_all, fill_in
+from sconectl.policy.serialized.legacy import legacy_version, upgrade_document
+from sconectl.policy.serialized.session_variables import escape_all, fill_in
+from sconectl.policy.signed_session import EncryptedSession, SignedError, SignedSession, read_document
 from sconectl.text import yaml_text
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import Document, parse, show_path

@@ -63,7 +63,7 @@ def sign(
     FILE may be signed already; then a signature is added and the text stays.
     """
     from sconectl.cli.session import session_signing as signing
-    from sconectl.policy.signed import message_to_sign, valid_signers
+    from sconectl.policy.signed_session import message_to_sign, valid_signers
 
     if action not in _ACTIONS:
         raise UsageError(f"{action} is nothing that sign can do", hint=f"give {', '.join(_ACTIONS)}")
@@ -113,8 +113,8 @@ def encrypt(
     It is signed with your own signing key first, unless FILE is signed already.
     """
     from sconectl.cli.session import session_signing as signing
-    from sconectl.policy.signed import SignedSession, verify
-    from sconectl.policy.signed import encrypt as encrypt_document
+    from sconectl.policy.signed_session import SignedSession, verify
+    from sconectl.policy.signed_session import encrypt as encrypt_document
 
     if cas and key:
         raise UsageError("--cas and --key exclude each other", hint="give one of them")

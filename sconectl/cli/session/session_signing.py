@@ -17,7 +17,7 @@ from sconectl.cli.session.session_access import Access, Templating, accept, read
 from sconectl.cli.session.session_file import SessionFile, read_file
 from sconectl.errors import UsageError
 from sconectl.policy.reading import Signer
-from sconectl.policy.signed import (
+from sconectl.policy.signed_session import (
     EncryptedSession,
     SignedError,
     SignedSession,

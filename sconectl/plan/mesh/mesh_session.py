@@ -33,7 +33,7 @@ def with_version(document: Mapping[str, Any], *, signed: bool = False) -> dict[s
 
     The creator of a `signed` session is a signer, which comes in when it is signed.
     """
-    from sconectl.policy.written.features import lowest_version
+    from sconectl.policy.serialized.features import lowest_version
 
     complete = {**document, "creator": {"signer": ""}} if signed else document
     return {"name": document["name"], "version": lowest_version(complete), **document}

@@ -16,7 +16,7 @@ from sconectl.policy.diff import diff_secrets, diff_services
 from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
 from sconectl.policy.model.security import HARDWARE, SIMULATION
 from sconectl.policy.reading import AccessPolicy, Attestation, Principal, Rule, Security, Session, Signer
-from sconectl.policy.written.canonical import same_content
+from sconectl.policy.serialized.canonical import same_content
 
 __all__ = ["GROUPS", "Change", "as_text", "differences", "to_json"]
 

@@ -25,7 +25,7 @@ from sconectl.key_hash import SIGNER_VERSION, decode_base58check, is_key_hash, n
 from sconectl.policy.forms import pem
 from sconectl.policy.forms.placeholders import START, is_reference
 from sconectl.policy.forms.violation import violation
-from sconectl.policy.model.part import Part
+from sconectl.policy.model.base import Part
 
 KEYWORDS = frozenset({"CREATOR", "ANY", "NONE"})
 OPERATIONS = ("read", "update", "create_sessions", "list_sessions")

@@ -14,7 +14,7 @@ from sconectl.cas_address import CAS_ADDRESS
 from sconectl.key_hash import is_key_hash
 from sconectl.policy.forms import fields, names
 from sconectl.policy.forms.violation import violation
-from sconectl.policy.model.part import Part
+from sconectl.policy.model.base import Part
 
 _ADDRESS = re.compile(rf"{CAS_ADDRESS}\Z")
 REMOTE = ("cas_url", "cas_key", "cas_software_key")

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from sconectl.host_names import fault_of_alternative_name, fault_of_host_name
 from sconectl.policy.forms import durations, fields
 from sconectl.policy.forms.violation import violation
-from sconectl.policy.model.part import Part, one_or_many
+from sconectl.policy.model.base import Part, one_or_many
 from sconectl.policy.model.references import Export, Import
 
 DEFAULT_SIZE = 20

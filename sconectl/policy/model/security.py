@@ -15,7 +15,7 @@ from sconectl.policy.forms.one_time_password import SharedSecret
 from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.tolerations import DEBUG_MODE, TOLERATIONS
 from sconectl.policy.forms.violation import violation
-from sconectl.policy.model.part import MAP, REFERENCE, Part, one_or_many, shape
+from sconectl.policy.model.base import MAP, REFERENCE, Part, one_or_many, shape
 
 SIMULATION = "simulation"
 """Enclaves of the toolchain sim: only the simulated CAS knows this mode, every other one refuses the session."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from sconectl.policy.forms import fields
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.access_policy import AccessPolicy, Creator
-from sconectl.policy.model.part import Part
+from sconectl.policy.model.base import Part
 from sconectl.policy.model.secret import Secret
 from sconectl.policy.model.security import SecretConfig, Security
 from sconectl.policy.model.services import Service

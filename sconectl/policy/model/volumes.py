@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sconectl.policy.forms import fields
-from sconectl.policy.model.part import Part, one_or_many
+from sconectl.policy.model.base import Part, one_or_many
 from sconectl.policy.model.references import VolumeExport, VolumeImport
 
 DEFAULT_PERMISSION = 0o700

@@ -15,7 +15,7 @@ from sconectl.policy.model.access_policy import AccessPolicy, Principal, Rule
 from sconectl.policy.model.secret import Secret
 from sconectl.policy.model.security import Attestation
 from sconectl.policy.model.services import EnclaveSigner, Service, Variant
-from sconectl.policy.rules.draft import Draft
+from sconectl.policy.rules.session_draft import Draft
 from sconectl.text.findings import Finding, Severity
 from sconectl.text.yaml_tree import Path
 

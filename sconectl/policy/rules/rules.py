@@ -12,8 +12,8 @@ from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, LOCAL_TCB, MAA_TCB
 from sconectl.policy.model.security import HARDWARE, SIMULATION, Attestation
 from sconectl.policy.rules import advice, placeholder_rules, secret_rules
-from sconectl.policy.rules.draft import Draft
-from sconectl.policy.written.features import features_of
+from sconectl.policy.rules.session_draft import Draft
+from sconectl.policy.serialized.features import features_of
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Path
 

@@ -11,7 +11,7 @@ from typing import Any
 from sconectl.policy.forms import pem
 from sconectl.policy.forms.placeholders import find
 from sconectl.policy.model.secret import KINDS, MAX_SECRET_VALUE, Secret
-from sconectl.policy.rules.draft import Draft
+from sconectl.policy.rules.session_draft import Draft
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Path
 

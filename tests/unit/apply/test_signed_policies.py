@@ -19,7 +19,7 @@ from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
 from sconectl.errors import BuildFailed, CasUnreachable, PlanImpossible, SconectlError
 from sconectl.plan.mesh.mesh import MeshPlan
-from sconectl.policy.signed import SignedSession, verify
+from sconectl.policy.signed_session import SignedSession, verify
 from sconectl.usecases.apply_mesh import MeshResult, MeshWorld, apply_mesh
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

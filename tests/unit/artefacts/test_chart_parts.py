@@ -14,7 +14,7 @@ from sconectl.artefacts.policy_resources import chart_policies, policy_resource,
 from sconectl.errors import Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.own_chart import OwnChart, read_own_chart
-from sconectl.policy.signed import EncryptedSession, Signature, SignedSession
+from sconectl.policy.signed_session import EncryptedSession, Signature, SignedSession
 
 TEMPLATE = b"""apiVersion: v1
 kind: ConfigMap

@@ -11,23 +11,23 @@ from typing import Any, cast
 
 import pytest
 
-from sconectl.cas.attest.attestation import report_data_for
 from sconectl.cas.attest.enclaves import Enclaves
+from sconectl.cas.attest.quotes import report_data_for
 from sconectl.cas.attest.volumes import volume_secrets
-from sconectl.cas.audit import audit_table
+from sconectl.cas.audit import database_table
 from sconectl.cas.audit.anchor import Anchor
 from sconectl.cas.bounds.limits import DEFAULT
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
-from sconectl.cas.keys.platform import Machine
-from sconectl.cas.secrets.values import secrets_for
+from sconectl.cas.keys.simulated_machine import Machine
+from sconectl.cas.secrets.session_secrets import secrets_for
 from sconectl.cas.sessions.sharing import Sharing
-from sconectl.cas.store.folding import Folding
+from sconectl.cas.store.audit_folding import Folding
 from sconectl.cas.store.quota import Quota, Room
 from sconectl.cas.store.store import FILE, Store
 from sconectl.cas.store.versions import Version
 from sconectl.policy.reading import Session, parse_session
-from sconectl.policy.written.canonical import read_back, session_hash, to_json
+from sconectl.policy.serialized.canonical import read_back, session_hash, to_json
 
 MEASUREMENT = "ab" * 32
 OTHER = "cd" * 32
@@ -114,7 +114,7 @@ class World:
     def entries(self) -> list[dict[str, Any]]:
         """The events of the audit log, without what every entry has."""
         with sqlite3.connect(self.directory / "state" / FILE) as connection:
-            found = [json.loads(line) for line in audit_table.lines(connection)]
+            found = [json.loads(line) for line in database_table.lines(connection)]
         return [{key: value for key, value in entry.items() if key not in OF_EVERY_ENTRY} for entry in found]
 
 

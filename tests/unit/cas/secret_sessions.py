@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.secrets import formats
-from sconectl.cas.secrets.values import Stored, Value, secrets_for, value_in
+from sconectl.cas.secrets import placeholder_formats
+from sconectl.cas.secrets.session_secrets import Stored, Value, secrets_for, value_in
 from sconectl.policy.reading import Secret, Session, parse_session
 
 NOW = datetime.now(UTC)
@@ -53,7 +53,7 @@ def value(current: Session, stored: Mapping[str, Stored], name: str) -> Value:
 
 
 def text(current: Session, stored: Mapping[str, Stored], name: str, form: str) -> str:
-    return formats.write(value(current, stored, name), form).decode()
+    return placeholder_formats.write(value(current, stored, name), form).decode()
 
 
 def run(*command: str | Path, given: bytes = b"") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sconectl.cas.audit.anchor import Anchor
 from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
-from sconectl.cas.secrets.values import Stored
+from sconectl.cas.secrets.session_secrets import Stored
 from sconectl.cas.store.store import Store
 from sconectl.cas.store.versions import Version
 

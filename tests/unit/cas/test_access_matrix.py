@@ -18,7 +18,7 @@ from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
-from sconectl.policy.signed import message_to_sign
+from sconectl.policy.signed_session import message_to_sign
 
 COLUMNS = ("creator", "other", "public", "A", "A+B")
 OPERATIONS = ("read", "update", "create_sessions", "list_sessions")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas.audit.anchor import Anchor, default_anchor
-from sconectl.cas.audit.audit_entries import Head
+from sconectl.cas.audit.entries import Head
 from sconectl.errors import CasError, Refused
 
 from .store_world import StoreWorld, put

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sconectl.cas.audit import audit_table
-from sconectl.cas.audit.audit_entries import (
+from sconectl.cas.audit import database_table
+from sconectl.cas.audit.entries import (
     EMPTY,
     AuditError,
     AuditKey,
@@ -25,9 +25,9 @@ from sconectl.cas.audit.audit_entries import (
     entry,
     parse,
 )
-from sconectl.cas.audit.audit_report import AuditReport, Verdict, verify
-from sconectl.cas.keeping import audit_check
+from sconectl.cas.audit.verification import AuditReport, Verdict, verify
 from sconectl.cas.keys import certificates
+from sconectl.cas.maintenance import audit_check
 from sconectl.errors import CasError, UsageError
 from sconectl.key_hash import key_hash
 
@@ -184,7 +184,7 @@ def world(tmp_path: Path) -> StoreWorld:
 
 def lines_of(world: StoreWorld) -> list[str]:
     with audit_check.opened(world.directory) as connection:
-        return list(audit_table.lines(connection))
+        return list(database_table.lines(connection))
 
 
 def check(world: StoreWorld, file: Path | None = None, **more: Any) -> AuditReport:

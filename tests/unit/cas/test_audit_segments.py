@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.audit.audit_report import AuditReport, Verdict
-from sconectl.cas.keeping import audit_check
-from sconectl.cas.keeping.backup import backup, restore
+from sconectl.cas.audit.verification import AuditReport, Verdict
+from sconectl.cas.maintenance import audit_check
+from sconectl.cas.maintenance.backup import backup, restore
 from sconectl.cas.store import audit_rotation, audit_segments
 from sconectl.cas.store.store import Store
 from sconectl.errors import CasError

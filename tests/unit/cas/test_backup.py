@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.audit import audit_table
-from sconectl.cas.audit.audit_report import Verdict
-from sconectl.cas.disk.exclusive import writer
-from sconectl.cas.keeping import audit_check
-from sconectl.cas.keeping.backup import backup, restore
+from sconectl.cas.audit import database_table
+from sconectl.cas.audit.verification import Verdict
+from sconectl.cas.disk.directory_lock import writer
+from sconectl.cas.maintenance import audit_check
+from sconectl.cas.maintenance.backup import backup, restore
 from sconectl.errors import CasError, Refused, SconectlError
 
 from .store_world import StoreWorld, put, row
@@ -41,7 +41,7 @@ def back_up(world: StoreWorld, file: Path) -> None:
 
 def events(world: StoreWorld) -> list[str]:
     with audit_check.opened(world.directory) as connection:
-        return [json.loads(line)["event"] for line in audit_table.lines(connection)]
+        return [json.loads(line)["event"] for line in database_table.lines(connection)]
 
 
 def members(file: Path) -> Members:
@@ -96,10 +96,10 @@ def test_what_was_undone_is_in_the_log_and_the_former_directory_is_refused(world
         put(store, hash_="h3")
     log = file.with_name("log")
     with audit_check.opened(world.directory) as connection:
-        log.write_text("\n".join(audit_table.lines(connection)))
+        log.write_text("\n".join(database_table.lines(connection)))
     done = restore(file, world.directory, replace=True, anchor=world.anchor_path)
     with audit_check.opened(world.directory) as connection:
-        last = json.loads(list(audit_table.lines(connection))[-1])
+        last = json.loads(list(database_table.lines(connection))[-1])
     assert (last["backup"], last["newest_before"]) == (3, 5)
     report = audit_check.verify_file(log, directory=world.directory)
     assert report.verdict is Verdict.ROLLED_BACK  # who has an older export sees it

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sconectl.cas.attest.attestation import DOMAIN, report_data_for, sign_quote
+from sconectl.cas.attest.quotes import DOMAIN, report_data_for, sign_quote
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.cas_keys import CasKeys
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas import daemon
-from sconectl.cas.client.client import normal_address
+from sconectl.cas.client.http_cas import normal_address
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.connect import connect
 from sconectl.cas.embedded import EmbeddedCas

@@ -17,7 +17,7 @@ import pytest
 from sconectl.cas.bounds.limits import Limits
 from sconectl.cas.client import connection as module
 from sconectl.cas.client import trust
-from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.client.tolerance import parse
 from sconectl.cas.connect import connect

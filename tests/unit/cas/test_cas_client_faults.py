@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.client.client import HttpCas
+from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys import certificates

@@ -18,7 +18,7 @@ from cryptography import x509
 from sconectl.cas.client.identity import ClientIdentity
 from sconectl.cas.keys import certificates
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.canonical import session_hash
+from sconectl.policy.serialized.canonical import session_hash
 
 from .conftest import MEASUREMENT, Served, session_text
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from sconectl.cas.attest.attestation import report_data_for
+from sconectl.cas.attest.quotes import report_data_for
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
 from sconectl.errors import CasError
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.canonical import session_hash
+from sconectl.policy.serialized.canonical import session_hash
 
 from .conftest import session_text
 

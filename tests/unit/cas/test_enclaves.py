@@ -11,10 +11,10 @@ from sconectl.cas.attest.channels import CHANNEL_SECONDS, NONCE_SECONDS
 from sconectl.cas.attest.one_time_password import MAX_WRONG, STEP, code_at
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.cas_keys import CasKeys
-from sconectl.cas.secrets.values import Value
+from sconectl.cas.secrets.session_secrets import Value
 from sconectl.cas.sessions.sharing import Sharing
 from sconectl.policy.reading import Import
-from sconectl.policy.written.canonical import session_hash
+from sconectl.policy.serialized.canonical import session_hash
 
 from .enclave_world import CHANNEL, MEASUREMENT, OTHER, PLATFORM, World, causes_of, make_keys, service
 

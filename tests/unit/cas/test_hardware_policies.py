@@ -9,7 +9,7 @@ import pytest
 from sconectl.cas.attest.hardware_policies import WARNING
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.embedded import EmbeddedCas
-from sconectl.cas.keys.platform import load_machine
+from sconectl.cas.keys.simulated_machine import load_machine
 from sconectl.cas.sessions.access import Principal
 from sconectl.policy.forms.tolerations import LOCAL_TCB
 

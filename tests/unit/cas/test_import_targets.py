@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.cas.keys.platform import load_machine
+from sconectl.cas.keys.simulated_machine import load_machine
 from sconectl.cas.sessions.import_targets import EVERYWHERE, ImportTargets
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
-from sconectl.policy.signed import encrypt, message_to_sign
+from sconectl.policy.signed_session import encrypt, message_to_sign
 
 ROOT = {"name": "/", "version": "0.3.11"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from sconectl.cas.bounds.limits import DEFAULT
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.secrets.values import Stored
+from sconectl.cas.secrets.session_secrets import Stored
 from sconectl.cas.store.quota import LOCAL, Quota, Room
 
 MIB = 1 << 20

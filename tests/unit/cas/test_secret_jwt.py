@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.secrets import generate, jwt
-from sconectl.cas.secrets.values import Value, value_in
+from sconectl.cas.secrets.session_secrets import Value, value_in
 
 from .secret_sessions import NOW, Imports, nothing_imported, rows, session
 

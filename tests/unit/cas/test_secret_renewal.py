@@ -13,7 +13,7 @@ from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys import certificates
 from sconectl.cas.secrets import generate
 from sconectl.cas.secrets.renewal import renewed
-from sconectl.cas.secrets.values import Value, secrets_for, value_in
+from sconectl.cas.secrets.session_secrets import Value, secrets_for, value_in
 
 from .secret_sessions import NOW, Imports, nothing_imported, rows, session
 

@@ -19,7 +19,7 @@ from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys import certificates
 from sconectl.cas.keys.certificates import FAR_FUTURE
 from sconectl.cas.secrets import generate, x509_secrets
-from sconectl.cas.secrets.values import Stored, Value, secrets_for, value_in
+from sconectl.cas.secrets.session_secrets import Stored, Value, secrets_for, value_in
 from sconectl.policy.model.secret import KEY_TYPES
 from sconectl.policy.reading import Session
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sconectl.cas.secrets.values import Stored
-from sconectl.cas.store import store_schema
+from sconectl.cas.secrets.session_secrets import Stored
+from sconectl.cas.store import schema
 from sconectl.errors import CasError
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.canonical import read_back, session_hash
+from sconectl.policy.serialized.canonical import read_back, session_hash
 
 from .store_world import StoreWorld
 
@@ -93,7 +93,7 @@ def test_everything_is_taken_over(world: StoreWorld) -> None:
     with sqlite3.connect(world.directory / "cas.db") as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert {"sessions_1", "secrets_1"}.isdisjoint(tables)
-        assert database.execute("PRAGMA user_version").fetchone() == (store_schema.VERSION,)
+        assert database.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
 def test_a_session_that_is_not_understood_keeps_its_values(world: StoreWorld) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.keeping.backup import backup, restore
+from sconectl.cas.maintenance.backup import backup, restore
 from sconectl.cas.store import store
-from sconectl.cas.store.store_faults import DAMAGED, FULL, LOCKED, READ_ONLY, UNUSABLE, condition, explained
+from sconectl.cas.store.faults import DAMAGED, FULL, LOCKED, READ_ONLY, UNUSABLE, condition, explained
 from sconectl.errors import CasError
 
 from .store_world import StoreWorld, put

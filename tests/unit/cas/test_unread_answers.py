@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from sconectl.cas.bounds.limits import Limits
-from sconectl.cas.http.answers import Answer
 from sconectl.cas.http.http_protocol import CasProtocol
+from sconectl.cas.http.responses import BytesResponse
 
 
 class _Flow:
@@ -63,7 +63,7 @@ def test_pieces_are_the_whole_answer(size: int) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await Answer(b"x" * size)({}, cast(Any, None), send)
+        await BytesResponse(b"x" * size)({}, cast(Any, None), send)
         return sent
 
     start, *pieces = asyncio.run(main())

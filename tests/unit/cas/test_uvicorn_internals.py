@@ -1,7 +1,7 @@
 """What the server uses of uvicorn beyond its documented interface is as it was when that was written.
 
-A failure here means: read what has changed in uvicorn, see whether `http_protocol`, `https` and `server` still do what
-they say, run tests/unit/cas and tests/e2e/test_cas_hostile.py, and then write down the new digests.
+A failure here means: read what has changed in uvicorn, see whether `http_protocol`, `https_server` and `application`
+still do what they say, run tests/unit/cas and tests/e2e/test_cas_hostile.py, and then write down the new digests.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from sconectl.cas.attest.volumes import volume_secrets
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.cas_keys import CasKeys
 from sconectl.policy.reading import parse_session
-from sconectl.policy.written.canonical import session_hash
+from sconectl.policy.serialized.canonical import session_hash
 
 from .enclave_world import CHANNEL, World, causes_of, make_keys, service
 

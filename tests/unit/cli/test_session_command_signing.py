@@ -18,7 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sconectl.policy.reading import Signer, parse_session
-from sconectl.policy.signed import EncryptedSession, SignedSession, decrypt, read_document, valid_signers, verify
+from sconectl.policy.signed_session import (
+    EncryptedSession,
+    SignedSession,
+    decrypt,
+    read_document,
+    valid_signers,
+    verify,
+)
 
 from .conftest import Outcome, Run
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sconectl.cas.connect import connect
 from sconectl.policy.reading import Session, parse_session
-from sconectl.policy.written.canonical import to_json
+from sconectl.policy.serialized.canonical import to_json
 
 from .conftest import Run
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sconectl.cas.client.client import normal_address
+from sconectl.cas.client.http_cas import normal_address
 from sconectl.cas_address import CAS_ADDRESS, PORT
 from sconectl.errors import UsageError
 

@@ -9,7 +9,7 @@ import pytest
 from sconectl.key_hash import hash_of_spki
 from sconectl.policy.diff.diff import GROUPS, as_text, differences, to_json
 from sconectl.policy.reading import Session, parse_session
-from sconectl.policy.written.canonical import read_back
+from sconectl.policy.serialized.canonical import read_back
 
 H, G, T = "0a" * 32, "0b" * 32, "0c" * 16
 KEY_HASH = "4hxbfBB9G1hyrLotptsrDejMXHWSUfknwG9x6q2VU8gLejZMU3"

@@ -8,7 +8,7 @@ import pytest
 
 from sconectl.policy.forms.violation import code_of
 from sconectl.policy.reading import examine, parse_session
-from sconectl.policy.written.features import features_of, lowest_version
+from sconectl.policy.serialized.features import features_of, lowest_version
 from sconectl.text.yaml_tree import parse
 
 H, T = "0a" * 32, "0b" * 16

@@ -6,7 +6,7 @@ import pytest
 
 from sconectl.errors import InvalidInput
 from sconectl.policy.reading import Session, parse_session
-from sconectl.policy.written.legacy import legacy_version, upgrade
+from sconectl.policy.serialized.legacy import legacy_version, upgrade
 from sconectl.text.yaml_tree import parse
 
 H, G = "0a" * 32, "0b" * 32

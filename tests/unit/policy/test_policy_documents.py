@@ -9,7 +9,7 @@ import pytest
 from sconectl.errors import InvalidInput
 from sconectl.policy.forms.violation import code_of
 from sconectl.policy.reading import examine, parse_session
-from sconectl.policy.written.canonical import from_json, read_back, session_hash, to_json
+from sconectl.policy.serialized.canonical import from_json, read_back, session_hash, to_json
 
 H, T = "0a" * 32, "0b" * 16
 ATTESTED = f"attestation: {{mrenclave: {H}}}"

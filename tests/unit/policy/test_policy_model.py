@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sconectl.errors import InvalidInput
 from sconectl.key_hash import decode_base58check, encode_base58check, is_key_hash
 from sconectl.policy.reading import AccessPolicy, Rule, Signer, examine, parse_session
-from sconectl.policy.written.canonical import from_json, read_back, same_content, session_hash, to_json
+from sconectl.policy.serialized.canonical import from_json, read_back, same_content, session_hash, to_json
 from sconectl.text.yaml_text import dump
 from sconectl.text.yaml_tree import parse
 

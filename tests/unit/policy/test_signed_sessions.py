@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from sconectl.errors import InvalidInput
 from sconectl.key_hash import SIGNER_VERSION, encode_base58check
 from sconectl.policy.reading import Signer
-from sconectl.policy.signed import (
+from sconectl.policy.signed_session import (
     MAX_SIGNATURES,
     EncryptedSession,
     Signature,
