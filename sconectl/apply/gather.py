@@ -17,8 +17,7 @@ from sconectl.manifest.model.mesh import Mesh
 from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
 from sconectl.plan.facts.naming import with_tag
 from sconectl.ports import ImageEngine, Registry, SessionStore
-from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[s
         if isinstance(found, ImageFacts):
             facts[service.name] = found
             continue
-        path = ("services", number, "image")
-        findings.append(Finding("error", "SC2008", document.position(path), show_path(path), *found))
+        findings.append(document.finding("error", "SC2008", ("services", number, "image"), *found))
     if findings:
         raise PlanImpossible("not every image of the mesh is known", findings=findings)
     return facts

@@ -20,7 +20,7 @@ from sconectl.plan.service.protection import IMAGE_VOLUME, UNPROTECTED, Rule, ru
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.text.findings import Finding, Severity
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 CODE = "SC1008"
 _SHOWN = 3
@@ -61,10 +61,7 @@ def image_findings(
         *_out_of_reach(plan, info, tree, steps),
         *_program(plan, info, tree),
     ]
-    return [
-        Finding(severity, CODE, document.position(where), show_path(where), message, hint)
-        for severity, where, message, hint in found
-    ]
+    return [document.finding(severity, CODE, where, message, hint) for severity, where, message, hint in found]
 
 
 _Fault = tuple[Severity, Path, str, str]

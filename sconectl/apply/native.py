@@ -28,8 +28,7 @@ from sconectl.plan.service.base_images import is_java
 from sconectl.plan.service.class_path import with_class_path
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageEngine, ImageInfo, Progress
-from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 from sconectl.text.yaml_tree import Path as FieldPath
 
 
@@ -87,7 +86,7 @@ def _class_path(plan: ServicePlan, copied: CopiedTree, document: Document) -> tu
         if any(text in place for text in (":", "$$", "{{")):
             message = f"{show_name(place)} cannot be on a class path"
             hint = "rename it: no : and no placeholders"
-            findings.append(Finding("error", "SC1005", document.position(path), show_path(path), message, hint))
+            findings.append(document.finding("error", "SC1005", path, message, hint))
     if findings:
         raise PlanImpossible("files that the manifest names cannot be used", findings=findings)
     return tuple(dict.fromkeys(place for _, place in places))

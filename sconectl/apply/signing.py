@@ -14,8 +14,7 @@ from pathlib import Path
 
 from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.protect.signature import BadKey, load_key
-from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 
 _MAX_SIZE = 1 << 16
 _FIELD = ("build", "signature", "key")
@@ -26,7 +25,7 @@ def read_signing_key(path: Path, document: Document) -> bytes:
     try:
         return load_signing_key(path)
     except UsageError as error:
-        finding = Finding("error", "SC1005", document.position(_FIELD), show_path(_FIELD), error.message, error.hint)
+        finding = document.finding("error", "SC1005", _FIELD, error.message, error.hint)
         raise PlanImpossible("a file that the manifest names cannot be used", findings=[finding]) from error
 
 
@@ -60,6 +59,6 @@ def refuse_copied_key(key: Path, copied: Sequence[str], directory: Path, documen
     for number, name in enumerate(copied):
         if (directory / name).resolve() == key.resolve():
             field, message = ("build", "copy", number), "this is the signing key: it must not be in the image"
-            findings.append(Finding("error", "SC1005", document.position(field), show_path(field), message))
+            findings.append(document.finding("error", "SC1005", field, message))
     if findings:
         raise PlanImpossible("a file that the manifest names cannot be used", findings=findings)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.naming import with_tag
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Path, show_path
+from sconectl.text.yaml_tree import Path
 
 
 def in_order(manifests: Sequence[Manifest]) -> list[Manifest]:
@@ -28,9 +28,7 @@ def collisions(manifests: Sequence[Manifest]) -> list[Finding]:
             if first is not manifest:
                 where = first.document.position(path)
                 message = f"{what} is made from {where} already"
-                findings.append(
-                    Finding("error", "SC1050", manifest.document.position(path), show_path(path), message, hint)
-                )
+                findings.append(manifest.document.finding("error", "SC1050", path, message, hint))
     return findings
 
 

@@ -13,7 +13,7 @@ from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.mesh.availability import remarks, unavailable
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Path, show_path
+from sconectl.text.yaml_tree import Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.mesh import MeshService
@@ -130,6 +130,5 @@ def _broken_rules(plan: MeshPlan, manifest: Manifest) -> list[Finding]:
 
         for fault in faults_of(session.document, text, file=name):
             message = f"the policy of {name} would break a rule: {fault.path}: {fault.message}"
-            position = manifest.document.position(path)
-            findings.append(Finding("error", fault.code, position, show_path(path), message, fault.hint))
+            findings.append(manifest.document.finding("error", fault.code, path, message, fault.hint))
     return findings

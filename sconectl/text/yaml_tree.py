@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sconectl.errors import InvalidInput
-from sconectl.text.findings import Finding, Position
+from sconectl.text.findings import Cause, Finding, Position, Severity
 from sconectl.text.yaml_nodes import LINE_BREAK, compose, decode, node_position, refusal
 from sconectl.text.yaml_nodes import MAX_BYTES as MAX_BYTES
 from sconectl.text.yaml_nodes import MAX_DEPTH as MAX_DEPTH
@@ -58,6 +58,21 @@ class Document:
     def key_position(self, path: Path) -> Position:
         """Return where the key of `path` stands (for messages about the key itself)."""
         return self.key_positions.get(path) or self.position(path)
+
+    def finding(
+        self,
+        severity: Severity,
+        code: str,
+        path: Path,
+        message: str,
+        hint: str = "",
+        cause: Cause | None = None,
+        *,
+        at_key: bool = False,
+    ) -> Finding:
+        """Return a finding about the field at `path`, at its value, or with `at_key` at its key."""
+        position = self.key_position(path) if at_key else self.position(path)
+        return Finding(severity, code, position, show_path(path), message, hint, cause)
 
     def is_plain(self, path: Path) -> bool:
         """Say whether the text at `path` is written without quotes, so that YAML may take it for a number."""

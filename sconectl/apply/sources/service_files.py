@@ -14,7 +14,7 @@ from sconectl.manifest.model.mesh import Mesh, MeshService
 from sconectl.plan.mesh.mesh import GivenFile, ServiceFiles
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import MAX_BYTES, Document, show_path
+from sconectl.text.yaml_tree import MAX_BYTES, Document
 from sconectl.text.yaml_tree import Path as FieldPath
 
 MAX_CHART_FILES = 1000
@@ -52,8 +52,7 @@ class _Reader:
         )
 
     def _fault(self, path: FieldPath, message: str, hint: str = _HINT) -> None:
-        position = self._document.position(path)
-        self.findings.append(Finding("error", "SC1005", position, show_path(path), message, hint))
+        self.findings.append(self._document.finding("error", "SC1005", path, message, hint))
 
     def _is_inside(self, file: Path, path: FieldPath) -> bool:
         """Say whether a file is below the manifest's directory, links included; if not, that is a fault."""

@@ -22,7 +22,7 @@ from sconectl.errors import PlanImpossible
 from sconectl.image.build.native_build import CopiedFile
 from sconectl.image.build.source_files import SourceFiles, Stamp, show_name
 from sconectl.text.findings import Finding, Position
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 from sconectl.text.yaml_tree import Path as FieldPath
 
 IGNORE_FILE = ".dockerignore"
@@ -210,7 +210,7 @@ class _Search:
 
     def _fault(self, field: FieldPath, message: str, hint: str) -> Listing | None:
         """Collect a finding; there is no listing then."""
-        self.findings.append(Finding("error", "SC1005", self.document.position(field), show_path(field), message, hint))
+        self.findings.append(self.document.finding("error", "SC1005", field, message, hint))
         return None
 
     def _ignore_rules(self) -> IgnoreRules:

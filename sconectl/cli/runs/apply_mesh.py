@@ -14,7 +14,7 @@ from sconectl.cli.wiring import Wiring
 from sconectl.errors import InvalidInput, PlanImpossible, UsageError
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.text.findings import Finding, errors_of
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 
 if TYPE_CHECKING:
     from sconectl.cli.options.apply_options import ApplyOptions
@@ -135,8 +135,7 @@ def tolerance_faults(mesh: Mesh, document: Document) -> list[Finding]:
             parse(flags)
         except UsageError as error:
             path = ("cas", number, "tolerance")
-            position = document.position(path)
-            findings.append(Finding("error", "SC1007", position, show_path(path), error.message, error.hint))
+            findings.append(document.finding("error", "SC1007", path, error.message, error.hint))
     return findings
 
 
@@ -166,6 +165,6 @@ def _check_own_charts(mesh: Mesh, document: Document) -> None:
             path = ("services", number, "helm_chart")
             hint = "leave out -o yaml, and render the chart with helm template"
             message = "-o yaml cannot render a chart that sconectl did not write"
-            findings.append(Finding("error", "SC2020", document.position(path), show_path(path), message, hint))
+            findings.append(document.finding("error", "SC2020", path, message, hint))
     if findings:
         raise PlanImpossible("not every chart can become manifests", findings=findings)

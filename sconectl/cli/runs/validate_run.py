@@ -22,7 +22,6 @@ from sconectl.plan.check import check_mesh, check_service, provisional_facts
 from sconectl.plan.facts.naming import with_tag
 from sconectl.text.findings import Finding, errors_of
 from sconectl.text.one_cause import one_cause
-from sconectl.text.yaml_tree import show_path
 
 if TYPE_CHECKING:
     from sconectl.cli.options.apply_options import ApplyOptions
@@ -100,8 +99,7 @@ class _Images:
                 image, path = with_tag(service.image), ("services", number, "image")
                 near = "" if self._facts_of(image) else next((name for name in spare if _is_slip(image, name)), "")
                 if near:
-                    hint, position = meaning(near), document.position(path)
-                    yield Finding("error", "SC2008", position, show_path(path), "nothing is known of this image", hint)
+                    yield document.finding("error", "SC2008", path, "nothing is known of this image", meaning(near))
 
     def name_unknown(self) -> None:
         """Say what could not be checked."""

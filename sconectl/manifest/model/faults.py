@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -90,11 +91,11 @@ def findings_of(error: ValidationError, document: Document, model: type[BaseMode
         if isinstance(raised, Misfits):
             findings.update(_of_misfits(raised, path, document))
             continue
-        position = document.key_position(path) if kind == "extra_forbidden" else document.position(path)
         message, hint = _explain(kind, fault, path, model)
+        finding = document.finding("error", "SC1002", path, message, hint, at_key=kind == "extra_forbidden")
         if kind == "extra_forbidden" and hint == _REMOVE and _is_piece(path, document):
             path, (message, hint) = path[:-1], _UNQUOTED
-        finding = Finding("error", "SC1002", position, show_path(path), message, hint)
+            finding = replace(finding, path=show_path(path), message=message, hint=hint)
         findings.add(finding)
         if kind == "extra_forbidden":
             unknown.add((path[:-1], hint))
@@ -116,8 +117,7 @@ def _is_piece(path: Path, document: Document) -> bool:
 def _of_misfits(raised: Misfits, path: Path, document: Document) -> Iterator[Finding]:
     for misfit in raised.found:
         place = (*path, *misfit.at)
-        where = document.position(place) if misfit.in_value else document.key_position(place)
-        yield Finding("error", "SC1013", where, show_path(place), misfit.message, misfit.hint)
+        yield document.finding("error", "SC1013", place, misfit.message, misfit.hint, at_key=not misfit.in_value)
 
 
 def _document_path(location: tuple[int | str, ...], document: Document) -> Path:

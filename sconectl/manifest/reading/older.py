@@ -14,7 +14,7 @@ from typing import Any
 from sconectl.manifest.model.faults import Unfit
 from sconectl.manifest.reading.helm_set import assignments, merge
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 _OLD_JAVA = re.compile(r"java (8|15|17|21)\Z")
 
@@ -84,9 +84,8 @@ class _Rewriter:
 
     def say(self, path: Path, message: str, hint: str) -> None:
         """Remark on the key at `path`, or on its value if that is what is older."""
-        is_value = path[-1] == "kind"
-        where = self.document.position(path) if is_value else self.document.key_position(path)
-        self.findings.append(Finding("deprecation", "SC1012", where, show_path(path), message, hint))
+        at_key = path[-1] != "kind"
+        self.findings.append(self.document.finding("deprecation", "SC1012", path, message, hint, at_key=at_key))
 
     def service(self) -> None:
         """Rewrite a service manifest."""
@@ -200,9 +199,8 @@ class _Rewriter:
                     self.moved[("helm_extra_values", *place)] = ("helm", number)
                     self.plain.add(("helm_extra_values", *place))
             except Unfit as error:
-                path: Path = ("helm", number)
-                where = self.document.position(path)
-                self.findings.append(Finding("error", "SC1002", where, show_path(path), error.message, error.hint))
+                where: Path = ("helm", number)
+                self.findings.append(self.document.finding("error", "SC1002", where, error.message, error.hint))
         self.value["helm_extra_values"] = values
         message = "values of charts stand in helm_extra_values, as a mapping"
         self.say(("helm",), message, "write `helm_extra_values:`, below it `SERVICE:`, and there its values")

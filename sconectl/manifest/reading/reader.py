@@ -19,7 +19,7 @@ from sconectl.manifest.model.faults import did_you_mean, findings_of
 from sconectl.manifest.reading.older import modernise
 from sconectl.manifest.reading.variables import OWN_VALUES, Filled, fill_in, is_surely_a_variable
 from sconectl.text.findings import Finding, Severity
-from sconectl.text.yaml_tree import Document, Path, parse, show_path
+from sconectl.text.yaml_tree import Document, Path, parse
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
@@ -138,7 +138,6 @@ def _is_free_text(path: Path) -> bool:
 
 def _unfilled(filled: Filled, text: str, path: Path, document: Document) -> Iterator[Finding]:
     """Find variables that have no value where one is needed: what is written then is not what is meant."""
-    where, shown_path = document.position(path), show_path(path)
     shell, free = _is_shell(path, text), _is_free_text(path)
 
     def named(name: str) -> str:
@@ -148,23 +147,23 @@ def _unfilled(filled: Filled, text: str, path: Path, document: Document) -> Iter
         what, written = f"${name}" if name else "a variable in it", f"$${name or 'NAME'}"
         if shell:
             message, hint = f"{what} has no value; the text stays as it is", f"write {written} to say so"
-            yield Finding("warning", CODE, where, shown_path, message, hint)
+            yield document.finding("warning", CODE, path, message, hint)
         else:
             otherwise = (
                 f"; write {written} for a text that is meant as it is" if free else f"; --set {name}= leaves it empty"
             )
             hint = _remedy(name or "NAME", document.file) + otherwise
-            yield Finding("error", CODE, where, shown_path, f"{what} has no value", hint)
+            yield document.finding("error", CODE, path, f"{what} has no value", hint)
     for name, words in dict.fromkeys((named(name), words) for name, words in filled.faults):
         severity: Severity = "warning" if shell else "error"
         hint = "write $${ for a text that begins with ${"
-        yield Finding(severity, CODE, where, shown_path, f"a ${{{name}…}} that {words}", hint)
+        yield document.finding(severity, CODE, path, f"a ${{{name}…}} that {words}", hint)
     if path[0] == "secrets" and not OWN_VALUES.isdisjoint(path):
         for name in dict.fromkeys(named(name) for name in filled.empty):
             what = f"${name}" if name else "a variable in it"
             message = f"{what} is empty, so that the secret would be empty or lack a part"
             hint = 'give it a value; for a secret that is empty, write value: ""'
-            yield Finding("error", CODE, where, shown_path, message, hint)
+            yield document.finding("error", CODE, path, message, hint)
 
 
 def _remedy(name: str, file: str) -> str:

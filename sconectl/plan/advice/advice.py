@@ -15,7 +15,7 @@ from sconectl.plan.advice.advice_values import Remark, Source
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.secrets.secret_names import used_in
 from sconectl.text.findings import Cause, Finding, Name
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 
 if TYPE_CHECKING:
     from sconectl.plan.facts.image_facts import ImageFacts
@@ -73,5 +73,5 @@ def in_order(document: Document, remarks: Iterable[Remark], image: str = "") -> 
     findings = []
     for code, path, message, hint, secret in remarks:
         cause = Cause(Name("secret", image, secret), lacks=False) if secret else None
-        findings.append(Finding("warning", code, document.position(path), show_path(path), message, hint, cause))
+        findings.append(document.finding("warning", code, path, message, hint, cause))
     return sorted(findings, key=lambda finding: (finding.position, finding.code))

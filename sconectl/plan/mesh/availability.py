@@ -13,7 +13,7 @@ from sconectl.errors import PlanImpossible
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, main_cas
 from sconectl.plan.values.parameters import unusual_sizes
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
@@ -24,7 +24,7 @@ def unavailable(model: GenService | Mesh, document: Document) -> list[Finding]:
     """Return a warning for every part of the manifest that apply refuses in this version."""
     missing = _of_service(model) if model.kind == "genservice" else _of_mesh(model)
     return [
-        Finding("warning", "SC2001", document.position(path), show_path(path), f"{what} is not available yet", hint)
+        document.finding("warning", "SC2001", path, f"{what} is not available yet", hint)
         for path, what, hint in missing
     ]
 
@@ -50,7 +50,7 @@ def remarks(model: GenService | Mesh, document: Document) -> list[Finding]:
     else:
         found += [("SC2010", path, f"has no effect: {why}") for path, why in _unused_in_mesh(model)]
         found += _revealed(model)
-    return [Finding("warning", code, document.position(path), show_path(path), text) for code, path, text in found]
+    return [document.finding("warning", code, path, text) for code, path, text in found]
 
 
 def _unusual(model: GenService) -> Iterator[tuple[Path, str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sconectl.manifest.model.mesh import Cas, Mesh, MeshService
 from sconectl.plan.facts.naming import command_words, program_name, session_name
 from sconectl.text.findings import Cause, Finding
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.secrets import Secret
@@ -65,11 +65,11 @@ class MeshInput:
 
     def at(self, path: Path, code: str, message: str, hint: str = "", cause: Cause | None = None) -> Finding:
         """Return an error about a place in the manifest."""
-        return Finding("error", code, self.document.position(path), show_path(path), message, hint, cause)
+        return self.document.finding("error", code, path, message, hint, cause)
 
     def remark(self, path: Path, code: str, message: str, hint: str = "") -> Finding:
         """Return a warning about a place in the manifest."""
-        return Finding("warning", code, self.document.position(path), show_path(path), message, hint)
+        return self.document.finding("warning", code, path, message, hint)
 
 
 def role_cas(mesh: Mesh, role: str) -> Cas | None:

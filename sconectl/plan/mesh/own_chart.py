@@ -16,7 +16,7 @@ from sconectl.plan.values.scalars import typed_values
 from sconectl.plan.values.templates import Lookup, bind_yaml
 from sconectl.text import yaml_text
 from sconectl.text.findings import Finding, Position
-from sconectl.text.yaml_tree import Document, show_path
+from sconectl.text.yaml_tree import Document
 
 CHART_FILE, VALUES_FILE, TEMPLATE = "Chart.yaml", "values.yaml", ".template"
 _HEAD = {
@@ -66,7 +66,7 @@ def _checked(document: Document) -> dict[str, Any]:
     if not isinstance(value, dict):
         value = {}
     faults = [
-        Finding("error", "SC2016", document.position((key,)), show_path((key,)), f"expected {expected}")
+        document.finding("error", "SC2016", (key,), f"expected {expected}")
         for key, (pattern, expected) in _HEAD.items()
         if not re.fullmatch(pattern, str(value.get(key) or ""))
     ]

@@ -17,7 +17,7 @@ from sconectl.plan.mesh.attestation import false_mode
 from sconectl.plan.values.scalars import typed_values
 from sconectl.plan.values.templates import Lookup, bind_yaml
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 SECTIONS = ("access_policy", "images", "secret_config", "secrets", "security", "services", "version", "volumes")
 _OURS = {
@@ -88,7 +88,7 @@ def _unnamed(document: Document, key: str, entries: Any) -> Iterator[Finding]:
 
 
 def _fault(document: Document, path: Path, message: str, hint: str = "") -> Finding:
-    return Finding("error", "SC2015", document.key_position(path), show_path(path), message, hint)
+    return document.finding("error", "SC2015", path, message, hint, at_key=True)
 
 
 def _typed(value: Any, document: Document, path: Path) -> Any:

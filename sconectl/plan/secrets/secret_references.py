@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sconectl.manifest.model.faults import meaning, nearest
 from sconectl.plan.facts.naming import with_tag
 from sconectl.text.findings import Cause, Finding, Name, Severity
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
@@ -29,7 +29,7 @@ def check_references(model: GenService, document: Document) -> list[Finding]:
     An unknown secret may still come with the mesh (`image_secrets`), so it does not forbid the build.
     """
     return [
-        Finding(severity, code, document.position(path), show_path(path), message, hint, cause)
+        document.finding(severity, code, path, message, hint, cause)
         for severity, code, path, message, hint, cause in (*_keys_and_issuers(model), *_imports(model), *_files(model))
     ]
 

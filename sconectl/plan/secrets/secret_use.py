@@ -18,8 +18,8 @@ from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.secrets.secret_references import CERTIFICATE_NEEDS, CERTIFICATES
 from sconectl.plan.secrets.wiring import ServiceSecrets, WiringFault
 from sconectl.policy.forms.placeholders import FORMATS, START, Placeholder, PlaceholderError, check, find, target_of
-from sconectl.text.findings import Cause, Finding, Name, Severity
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.findings import Cause, Finding, Name
+from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
@@ -78,7 +78,7 @@ def check_mesh_values(mesh: Mesh, document: Document) -> list[Finding]:
             try:
                 find(_bound_later(variable.value))
             except PlaceholderError as error:
-                findings.append(_finding("error", "SC1006", document, path, error.message))
+                findings.append(document.finding("error", "SC1006", path, error.message))
     return findings
 
 
@@ -159,7 +159,7 @@ def _secrets(
     try:
         placeholders = find(_bound_later(text))
     except PlaceholderError as error:
-        yield _finding("error", "SC1006", document, path, error.message)
+        yield document.finding("error", "SC1006", path, error.message)
         return
     for placeholder in placeholders:
         if _LATER in placeholder.text:
@@ -168,7 +168,7 @@ def _secrets(
             check(placeholder, kinds, text_only=only_text)
         except PlaceholderError as error:
             if error.rule != "P1":
-                yield _finding("error", "SC1006", document, path, error.message)
+                yield document.finding("error", "SC1006", path, error.message)
                 continue
             name = _meant(placeholder, kinds)
             near = nearest(name, kinds)
@@ -177,12 +177,12 @@ def _secrets(
             )
             message = f"the secret {name} is neither defined nor imported here"
             cause = Cause(Name("secret", image, name), written=True, meant=(Name("secret", image, near),))
-            yield _finding("warning", "SC1006", document, path, message, hint, cause)
+            yield document.finding("warning", "SC1006", path, message, hint, cause)
 
 
 def _template(document: Document, path: Path, text: str) -> Iterator[Finding]:
     for reason in unsupported(text):
-        yield _finding("error", "SC1045", document, path, reason, _TEMPLATE_HINT)
+        yield document.finding("error", "SC1045", path, reason, _TEMPLATE_HINT)
 
 
 def _near(document: Document, path: Path, text: str) -> Iterator[Finding]:
@@ -192,7 +192,7 @@ def _near(document: Document, path: Path, text: str) -> Iterator[Finding]:
     except PlaceholderError:
         return
     for message, hint in near_misses(text):
-        yield _finding("error", "SC1015", document, path, message, hint)
+        yield document.finding("error", "SC1015", path, message, hint)
 
 
 def _names(document: Document, path: Path, text: str, declared: list[str], image: str) -> Iterator[Finding]:
@@ -203,7 +203,7 @@ def _names(document: Document, path: Path, text: str, declared: list[str], image
         if near := next((known for known in [*declared, *sorted(BUILT_IN)] if _is_misspelt(name, known)), ""):
             message = f"{{{{{name}}}}} is not among the global variables of this service"
             hint, cause = f"did you mean {near}? If not, declare it", Cause(Name("variable", image, name), written=True)
-            yield _finding("warning", "SC1046", document, path, message, hint, cause)
+            yield document.finding("warning", "SC1046", path, message, hint, cause)
 
 
 def _is_misspelt(name: str, known: str) -> bool:
@@ -218,18 +218,6 @@ def _is_misspelt(name: str, known: str) -> bool:
         and SequenceMatcher(None, word, other).ratio() >= _ALIKE
         for word, other in pairs
     )
-
-
-def _finding(
-    severity: Severity,
-    code: str,
-    document: Document,
-    path: Path,
-    message: str,
-    hint: str = "",
-    cause: Cause | None = None,
-) -> Finding:
-    return Finding(severity, code, document.position(path), show_path(path), message, hint, cause)
 
 
 def _texts(model: GenService) -> Iterator[tuple[Path, str, bool]]:

@@ -14,7 +14,7 @@ from typing import Literal
 from sconectl.manifest.model.genservice import GenService
 from sconectl.protect.index import RUNTIME_PATHS, is_below
 from sconectl.text.findings import Finding, Severity
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 Protection = Literal["binary-fs", "encrypted", "plain", "host path", "injected", "runtime-provided", "launcher"]
 
@@ -97,7 +97,7 @@ def overlaps(model: GenService, document: Document) -> list[Finding]:
         found.append(next(filter(None, (_pair_fault(claim, other) for other in others)), None))
     found += _unprotected_code(model, claims)
     return [
-        Finding(severity, "SC1004", document.position(claim.where), show_path(claim.where), message, hint)
+        document.finding(severity, "SC1004", claim.where, message, hint)
         for claim, severity, message, hint in filter(None, found)
     ]
 

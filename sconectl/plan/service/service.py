@@ -112,8 +112,7 @@ def _where(model: GenService, variable: str) -> tuple[str | int, ...]:
 
 def _finding(document: Document, *path_and_message: str | int) -> Finding:
     *path, message = path_and_message
-    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return Finding("error", "SC1004", document.position(tuple(path)), shown, str(message))
+    return document.finding("error", "SC1004", tuple(path), str(message))
 
 
 def _conflicts(model: GenService, document: Document) -> list[Finding]:

@@ -18,7 +18,7 @@ from sconectl.manifest.model.faults import did_you_mean
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.plan.values.scalars import typed_values
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, Path, parse, show_path
+from sconectl.text.yaml_tree import Document, Path, parse
 
 CURATED_ENDING = "-scone"
 GLOBAL = "global"
@@ -124,9 +124,8 @@ class _Collector:
             else:
                 known = [*self._charts, *filter(None, self._by_chart)]
                 hint = did_you_mean(key, known) or f"services are {', '.join(list(self._charts)[:10])}"
-                position = self._document.key_position(path)
                 message = "neither a service nor the chart of a service has this name"
-                self._findings.append(Finding("error", "SC2011", position, show_path(path), message, hint))
+                self._findings.append(self._document.finding("error", "SC2011", path, message, hint, at_key=True))
 
     def _services(self, key: str) -> list[str]:
         if key in self._charts:
@@ -148,8 +147,7 @@ class _Collector:
             self._values[service] = overlaid(self._values.get(service, {}), values)
 
     def _fault(self, path: Path, message: str, hint: str) -> None:
-        position = self._document.position(path)
-        self._findings.append(Finding("error", "SC2012", position, show_path(path), message, hint))
+        self._findings.append(self._document.finding("error", "SC2012", path, message, hint))
 
     def _unfit(self, value: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         """Yield what the chart's own schema has against a value; None removes one, and is always possible."""
@@ -158,7 +156,7 @@ class _Collector:
         if value is None:
             return
         if problem := _problem(value, schema):
-            yield Finding("error", "SC2012", self._document.position(path), show_path(path), problem)
+            yield self._document.finding("error", "SC2012", path, problem)
         elif isinstance(value, dict):
             known = schema.get("properties", {})
             others = schema.get("additionalProperties", {})
@@ -167,9 +165,7 @@ class _Collector:
                 if below is False:
                     yield self._unknown((*path, key), known)
                 elif item is None and key in schema.get("required", ()):
-                    place = (*path, key)
-                    message = "the chart needs this value"
-                    yield Finding("error", "SC2012", self._document.position(place), show_path(place), message)
+                    yield self._document.finding("error", "SC2012", (*path, key), "the chart needs this value")
                 else:
                     yield from self._unfit(item, below, (*path, key))
             yield from self._lacking(value, schema, path)
@@ -180,16 +176,15 @@ class _Collector:
     def _unknown(self, path: Path, known: Mapping[str, Any]) -> Finding:
         key = str(path[-1])
         hint = _ABSENT.get(key) or did_you_mean(key, known) or f"known here are {', '.join(sorted(known))}"
-        position = self._document.key_position(path)
-        return Finding("error", "SC2012", position, show_path(path), "the chart does not know this value", hint)
+        message = "the chart does not know this value"
+        return self._document.finding("error", "SC2012", path, message, hint, at_key=True)
 
     def _lacking(self, value: Mapping[str, Any], schema: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         """Yield what an entry of a list lacks; what a section lacks may stand in the chart's own values."""
         if isinstance(path[-1], int):
             for key in schema.get("required", ()):
                 if key not in value:
-                    position = self._document.position(path)
-                    yield Finding("error", "SC2012", position, show_path(path), f"{key} is missing", f"add {key}")
+                    yield self._document.finding("error", "SC2012", path, f"{key} is missing", f"add {key}")
 
 
 def _problem(value: Any, schema: Mapping[str, Any]) -> str:

@@ -115,5 +115,4 @@ class _Filler:
         return text
 
     def _fault(self, path: Path, message: str, hint: str, code: str = "SC2006", cause: Cause | None = None) -> None:
-        position = self._document.position(path)
-        self._faults.append(Finding("error", code, position, show_path(path), message, hint, cause))
+        self._faults.append(self._document.finding("error", code, path, message, hint, cause))

@@ -17,7 +17,7 @@ from sconectl.policy.model.security import Attestation, SecretConfig, Security
 from sconectl.policy.model.services import Service
 from sconectl.policy.model.volumes import Image, Volume
 from sconectl.text.findings import Finding, Severity
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 
 @dataclass
@@ -70,4 +70,4 @@ class Draft:
 
     def finding(self, rule: str, path: Path, message: str, hint: str = "", *, severity: Severity = "error") -> Finding:
         """Return a finding at the position of `path`."""
-        return Finding(severity, code_of(rule), self.document.position(path), show_path(path), message, hint)
+        return self.document.finding(severity, code_of(rule), path, message, hint)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sconectl.policy.forms.fields import UPGRADE
 from sconectl.policy.forms.violation import code_of
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, Path, show_path
+from sconectl.text.yaml_tree import Document, Path
 
 _EXPECTED = {
     "model_type": "expected a mapping",
@@ -51,9 +51,8 @@ def _finding(fault: Any, document: Document, prefix: Path) -> Finding:
     path = _place(document, prefix, (location[:-1] if about_key else location) + tuple(context.get("at", ())))
     kind = str(fault["type"])
     at_key = about_key or kind in {"extra_forbidden", "D3"}
-    position = document.key_position(path) if at_key else document.position(path)
     rule, message, hint = _explained(kind, fault, path, context)
-    return Finding("error", code_of(rule), position, show_path(path), message, hint)
+    return document.finding("error", code_of(rule), path, message, hint, at_key=at_key)
 
 
 def _place(document: Document, prefix: Path, location: tuple[str | int, ...]) -> Path:

@@ -17,7 +17,7 @@ from sconectl.policy.forms.violation import code_of
 from sconectl.policy.serialized.features import lowest_version
 from sconectl.text import yaml_text
 from sconectl.text.findings import Finding, Severity
-from sconectl.text.yaml_tree import Document, Path, parse, show_path
+from sconectl.text.yaml_tree import Document, Path, parse
 
 LEGACY_VERSIONS = ("0.1", "0.2")
 SESSION_CA = "session_ca"
@@ -76,8 +76,7 @@ class _Rewriter:
         }
 
     def say(self, severity: Severity, rule: str, path: Path, message: str, hint: str = "") -> None:
-        position = self.document.position(path)
-        self.findings.append(Finding(severity, code_of(rule), position, show_path(path), message, hint))
+        self.findings.append(self.document.finding(severity, code_of(rule), path, message, hint))
 
     def session(self) -> dict[str, Any]:
         known = {
