@@ -6,7 +6,6 @@ Functions that read numbers and flags are known here; the others are asked what 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +33,8 @@ def accepted(read: Callable[..., Any], inner: Schema) -> Schema:
     """Return the schema of what `read` takes and brings into the form of `inner`."""
     if read in _READERS:
         return _READERS[read]
-    if getattr(read, "__qualname__", "").startswith(f"{policy_fields.integer.__name__}."):
-        bounds = inspect.getclosurevars(read).nonlocals
-        return {**inner, "minimum": bounds["low"], "maximum": bounds["high"]}
+    if isinstance(read, policy_fields.WholeNumber):
+        return {**inner, "minimum": read.low, "maximum": read.high}
     forms: list[Schema] = [inner]
     one = _made(read, "x")
     if isinstance(one, (list, tuple)):

@@ -28,6 +28,7 @@ _TITLES = {
     "mesh": "sconectl mesh manifest",
     "session": "CAS session (policy), language 0.3",
 }
+_MODEL = "x-model"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -44,8 +45,9 @@ def json_schema(kind: str) -> dict[str, Any]:
     name = root.rpartition("/")[2] if root else KINDS[kind].__name__
     top = definitions.pop(name) if root else made
     parts = {name: top, **definitions}
-    for part, change in WRITTEN[kind].items():
-        parts[part] = change(parts[part])
+    for part, schema in parts.items():
+        change = WRITTEN.get(schema.pop(_MODEL, BaseModel))
+        parts[part] = schema if change is None else change(schema)
     if kind == "session":
         parts = {part: _or_nothing(schema) if "properties" in schema else schema for part, schema in parts.items()}
     done = {part: complete(schema) for part, schema in parts.items()}
@@ -61,6 +63,10 @@ def schema_text(kind: str) -> str:
 
 class Generator(GenerateJsonSchema):
     """Asks the checks of a field what they demand; to pydantic alone they are functions."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Keep the class with its schema, until what it reads besides its fields is added."""
+        return {**super().model_schema(schema), _MODEL: schema["cls"]}
 
     def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
         """Add what the check demands."""

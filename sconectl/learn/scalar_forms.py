@@ -7,7 +7,6 @@ may also be a template that is filled in before the check (`$VAR`), or, for some
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from sconectl.cas_address import CAS_ADDRESS
 from sconectl.learn import enum_words
 from sconectl.manifest.model import fields, secrets, volumes
-from sconectl.manifest.model.fields import OneOf
+from sconectl.manifest.model.fields import Matching, OneOf
 from sconectl.policy.forms import fields as policy_fields
 from sconectl.policy.forms import names, one_time_password
 from sconectl.policy.model import access_policy, references, secret, security, services
@@ -48,9 +47,8 @@ def form_of(check: Callable[..., Any]) -> Form | None:
     owner = getattr(check, "__self__", None)
     if isinstance(owner, OneOf):
         return Form(enum(owner.meanings), owner.late)
-    if getattr(check, "__qualname__", "").startswith(f"{fields.matching.__name__}."):
-        known = inspect.getclosurevars(check).nonlocals
-        return Form(pattern(known["pattern"]), known["late"])
+    if isinstance(check, Matching):
+        return Form(pattern(check.pattern), check.late)
     if check in _LATE_TEXTS:
         return Form(_LATE_TEXTS[check], late=True)
     keywords = _TEXTS.get(check)

@@ -1,6 +1,6 @@
 """The forms of whole parts that are read before a model sees them: older spellings, short forms, exclusive fields.
 
-In: the schema of a part as pydantic gives it. Out: the schema of what may be written. One table for each kind.
+In: the schema of a part as pydantic gives it. Out: the schema of what may be written, by the class of the part.
 """
 
 from __future__ import annotations
@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pydantic import BaseModel
+
 from sconectl.learn import value_rules
 from sconectl.learn.input_forms import NULL, Schema
 from sconectl.learn.scalar_forms import REFERENCE, pattern
+from sconectl.manifest.model import fields, genservice, mesh, secrets, volumes
+from sconectl.policy.model import access_policy, references, secret, security, services, session
+from sconectl.policy.model import volumes as policy_volumes
 
 Change = Callable[[Schema], Schema]
 
@@ -19,15 +24,19 @@ def _with(part: Schema, properties: dict[str, Schema], **keywords: Any) -> Schem
     return {**part, "properties": {**part["properties"], **properties}, **keywords}
 
 
+def _ref(part: type[BaseModel]) -> Schema:
+    return {"$ref": f"#/$defs/{part.__name__}"}
+
+
 def _older(schema: Schema, instead: str) -> Schema:
     """Return a field that is accepted and deprecated."""
     rest = {key: value for key, value in schema.items() if key not in ("examples", "default")}
     return {**rest, "description": f"Older spelling: {instead}.", "deprecated": True}
 
 
-def _given(*fields: str) -> Schema:
+def _given(*names: str) -> Schema:
     """Demand that the fields are there and not empty."""
-    return {"required": list(fields), "properties": {field: {"not": NULL} for field in fields}}
+    return {"required": list(names), "properties": {name: {"not": NULL} for name in names}}
 
 
 def _renamed(new: str, old: str) -> Change:
@@ -51,9 +60,9 @@ def _if_kind(kinds: Iterable[str], then: Schema) -> Schema:
     return {"if": {"required": ["kind"], "properties": {"kind": {"enum": list(kinds)}}}, "then": then}
 
 
-def _none_of(*fields: str) -> Schema:
+def _none_of(*names: str) -> Schema:
     """Forbid fields, unless they are empty."""
-    return {"properties": dict.fromkeys(fields, NULL)}
+    return {"properties": dict.fromkeys(names, NULL)}
 
 
 _SECRET_RULES = (
@@ -87,7 +96,7 @@ def _genservice(part: Schema) -> Schema:
         "kind": {**{key: value for key, value in kind.items() if key not in ("type", "const")},
                  "anyOf": [{"const": "genservice"}, older]},
         "requirements": _older({"type": "string"}, "write it below build"),
-        "env": _older({"type": "array", "items": {"$ref": "#/$defs/NamedValue"}}, "write environment.local"),
+        "env": _older({"type": "array", "items": _ref(fields.NamedValue)}, "write environment.local"),
     }  # fmt: skip
     required = [field for field in part["required"] if field != "environment"]
     either = [{"required": ["environment"]}, {"required": ["env"]}]
@@ -128,8 +137,8 @@ def _one_target(part: Schema) -> Schema:
 def _mesh(part: Schema) -> Schema:
     env = part["properties"]["env"]
     about = {key: value for key, value in env.items() if key not in ("anyOf", "type", "items")}
-    value = {"$ref": "#/$defs/MeshValue", "description": "Older spelling: write sections.", "deprecated": True}
-    items = {"anyOf": [{"$ref": "#/$defs/EnvironmentSection"}, value]}
+    value = {**_ref(mesh.MeshValue), "description": "Older spelling: write sections.", "deprecated": True}
+    items = {"anyOf": [_ref(mesh.EnvironmentSection), value]}
     helm = {"type": "array", "items": {"type": "string"}}
     return _with(
         part,
@@ -267,38 +276,32 @@ def _both(first: Change, second: Change) -> Change:
     return lambda part: second(first(part))
 
 
-WRITTEN: dict[str, dict[str, Change]] = {
-    "genservice": {
-        "GenService": _genservice,
-        "Build": _both(_build, value_rules.encrypted_directories),
-        "Environment": value_rules.parameters,
-        "InjectionFile": value_rules.whole_placeholders("content"),
-        "NamedValue": _both(_renamed("name", "key"), value_rules.whole_placeholders("value")),
-        "NamedDefault": _renamed("name", "key"),
-        "Secret": lambda part: _all_of(part, *_SECRET_RULES, _HEX, _SCALAR),
-        "Volume": _volume,
-        "ExportTarget": _one_target,
-    },
-    "mesh": {
-        "Mesh": _mesh,
-        "MeshService": _both(_mesh_service, value_rules.free_name),
-        "MeshValue": _both(_renamed("name", "key"), value_rules.port),
-        "Cas": value_rules.known_flags,
-        "Policy": value_rules.attestation,
-        "Repo": _renamed("key_file", "signature"),
-    },
-    "session": {
-        "Session": _session,
-        "Service": _enclaves,
-        "Variant": _variant,
-        "InjectionFile": _path_alone,
-        "Rule": _rule,
-        "AccessPolicy": _access_policy,
-        "SecretConfig": _secret_config,
-        "Secret": _session_secret,
-        "Export": _export,
-        "Import": _short,
-        "VolumeImport": _short,
-        "VolumeExport": _volume_export,
-    },
+WRITTEN: dict[type[BaseModel], Change] = {
+    genservice.GenService: _genservice,
+    genservice.Build: _both(_build, value_rules.encrypted_directories),
+    genservice.Environment: value_rules.parameters,
+    genservice.InjectionFile: value_rules.whole_placeholders("content"),
+    fields.NamedValue: _both(_renamed("name", "key"), value_rules.whole_placeholders("value")),
+    fields.NamedDefault: _renamed("name", "key"),
+    secrets.Secret: lambda part: _all_of(part, *_SECRET_RULES, _HEX, _SCALAR),
+    secrets.ExportTarget: _one_target,
+    volumes.Volume: _volume,
+    mesh.Mesh: _mesh,
+    mesh.MeshService: _both(_mesh_service, value_rules.free_name),
+    mesh.MeshValue: _both(_renamed("name", "key"), value_rules.port),
+    mesh.Cas: value_rules.known_flags,
+    mesh.Policy: value_rules.attestation,
+    mesh.Repo: _renamed("key_file", "signature"),
+    session.Session: _session,
+    services.Service: _enclaves,
+    services.Variant: _variant,
+    policy_volumes.InjectionFile: _path_alone,
+    access_policy.Rule: _rule,
+    access_policy.AccessPolicy: _access_policy,
+    security.SecretConfig: _secret_config,
+    secret.Secret: _session_secret,
+    references.Export: _export,
+    references.Import: _short,
+    references.VolumeImport: _short,
+    references.VolumeExport: _volume_export,
 }

@@ -71,17 +71,27 @@ class OneOf:
         raise Unfit(f"expected {expected}", did_you_mean(value, self.meanings))
 
 
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Checks that text has the form of `pattern`; `late` as in `OneOf`, `remedy` gives the hint for a text."""
+
+    pattern: re.Pattern[str]
+    expected: str
+    late: bool = False
+    remedy: Callable[[str], str] = lambda _: ""
+
+    def __call__(self, value: str) -> str:
+        """Return the text if it has the form."""
+        if not self.pattern.match(value) and not (self.late and is_late(value)):
+            raise Unfit(f"expected {self.expected}", self.remedy(value))
+        return value
+
+
 def matching(
     pattern: re.Pattern[str], expected: str, *, late: bool = False, remedy: Callable[[str], str] = lambda _: ""
 ) -> AfterValidator:
-    """Return a check that text has the form of `pattern`; `late` as in `OneOf`, `remedy` gives the hint for a text."""
-
-    def check(value: str) -> str:
-        if not pattern.match(value) and not (late and is_late(value)):
-            raise Unfit(f"expected {expected}", remedy(value))
-        return value
-
-    return AfterValidator(check)
+    """Return the annotation of a text field that is `Matching`."""
+    return AfterValidator(Matching(pattern, expected, late, remedy))
 
 
 def _version(value: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -168,19 +168,23 @@ def permission(value: Any) -> Any:
     return int(match[1], 8)
 
 
-def integer(low: int, high: int, rule: str) -> Callable[[Any], int]:
-    """Return the check for a whole number from `low` to `high`; `rule` is broken if it is out of bounds."""
+@dataclass(frozen=True, eq=False)
+class WholeNumber:
+    """Checks for a whole number from `low` to `high`; `rule` is broken if it is out of bounds."""
 
-    def check(value: Any) -> int:
+    low: int
+    high: int
+    rule: str
+
+    def __call__(self, value: Any) -> int:
+        """Return the number that the text or number `value` is."""
         if type(value) is int:
             value = str(value)
         if not isinstance(value, str) or not _INTEGER.match(value):
             raise violation("D1", "expected a whole number")
-        if not low <= int(value) <= high:
-            raise violation(rule, f"expected a whole number from {low} to {high}")
+        if not self.low <= int(value) <= self.high:
+            raise violation(self.rule, f"expected a whole number from {self.low} to {self.high}")
         return int(value)
-
-    return check
 
 
 def boolean(value: Any) -> Any:
@@ -220,7 +224,7 @@ FilePath = Annotated[str, AfterValidator(file_path)]
 EnvironmentKey = Annotated[str, AfterValidator(environment_key)]
 Command = Annotated[tuple[Text, ...], BeforeValidator(command), AfterValidator(arguments)]
 Permission = Annotated[int, BeforeValidator(permission)]
-SecretSize = Annotated[int, BeforeValidator(integer(1, MAX_SECRET_SIZE, "D1"))]
-SgxNumber = Annotated[int, BeforeValidator(integer(0, 0xFFFF, "A5"))]
+SecretSize = Annotated[int, BeforeValidator(WholeNumber(1, MAX_SECRET_SIZE, "D1"))]
+SgxNumber = Annotated[int, BeforeValidator(WholeNumber(0, 0xFFFF, "A5"))]
 Boolean = Annotated[bool, BeforeValidator(boolean)]
 Duration = Annotated[str, AfterValidator(duration)]

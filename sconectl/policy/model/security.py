@@ -96,7 +96,7 @@ class Attestation(Part):
     certificates: Annotated[tuple[Annotated[str, AfterValidator(certificate)], ...], BeforeValidator(one_or_many)] = (
         Field((), description="PEM certificates of the authorities that the provider is trusted by.")
     )
-    min_rsa_signing_key_size: Annotated[int, BeforeValidator(fields.integer(1, 1 << 16, "D1"))] = Field(
+    min_rsa_signing_key_size: Annotated[int, BeforeValidator(fields.WholeNumber(1, 1 << 16, "D1"))] = Field(
         2048,
         json_schema_extra={"deprecated": True},
         description="Smallest RSA key of a provider; without effect today.",

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel
 
 from sconectl import assets
 from sconectl.cas.client import tolerance
@@ -19,13 +20,15 @@ from sconectl.errors import InvalidInput, UsageError
 from sconectl.learn import enum_words, value_rules
 from sconectl.learn.json_schema import KINDS, Generator, identifier, schema_text
 from sconectl.learn.scalar_forms import unknown
+from sconectl.learn.written_forms import WRITTEN
+from sconectl.manifest.model import genservice
 from sconectl.manifest.model.fields import NamedValue
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.mesh.mesh_checks import RESERVED_NAMES
 from sconectl.plan.values.parameters import enclave_parameters
 from sconectl.policy.forms import fields as policy_fields
 from sconectl.policy.forms.tolerations import TOLERATIONS
-from sconectl.policy.model import security, volumes
+from sconectl.policy.model import security, services, session, volumes
 from sconectl.text.yaml_tree import parse
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -120,6 +123,29 @@ def test_every_check_of_a_model_has_a_form_or_is_known_to_have_none(kind: str) -
     KINDS[kind].model_json_schema(by_alias=True, schema_generator=Collecting)
     assert checks
     assert not unknown(checks)
+
+
+TAKE_THEIR_FIELDS_ONLY = {genservice.Secrets, services.EnclaveSigner, session.Head}
+"""Parts that are looked at before their fields are read, and do not take anything else."""
+
+
+def test_every_part_that_reads_other_forms_than_its_fields_has_them_in_its_schema() -> None:
+    met: set[type[BaseModel]] = set()
+
+    class Collecting(Generator):
+        def model_schema(self, schema: Any) -> Any:
+            met.update(cls for cls in schema["cls"].__mro__ if issubclass(cls, BaseModel))
+            return super().model_schema(schema)
+
+    for model in KINDS.values():
+        model.model_json_schema(by_alias=True, schema_generator=Collecting)
+    assert set(WRITTEN) <= met, "the form of a part that no document has"
+    looks = {
+        part
+        for part in met
+        if any(check.info.mode != "after" for check in part.__pydantic_decorators__.model_validators.values())
+    }
+    assert looks - set(WRITTEN) == TAKE_THEIR_FIELDS_ONLY
 
 
 def test_words_about_values_are_complete() -> None:
