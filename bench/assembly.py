@@ -35,8 +35,8 @@ from sconectl.image.layers.image_archive import image_archive, image_config
 from sconectl.image.layers.layer_rewrite import BuildTime
 from sconectl.image.layers.saved_image import open_native
 from sconectl.ports import BASE_ARGUMENT, ImageInfo
-from sconectl.toolchains.launcher_bundle import obtain_bundle
-from sconectl.toolchains.sim import Assembly, Protection, protect
+from sconectl.toolchains.interface import Assembly, Protection, Workshop
+from sconectl.toolchains.sim.toolchain import SimToolchain
 
 GOAL = 2.0
 MEMORY = 200
@@ -85,10 +85,11 @@ class Images:
         with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER) as name:
             work = Path(name)
             environment = BuildEnvironment(CA.read_bytes() if CA.is_file() else b"")
-            bundle = obtain_bundle(engine, base, environment, work, cache, silent)
-            assembly = Assembly(base.layers, KEY, bundle, BuildTime.of(base.created, None), work, cache)
+            toolchain = SimToolchain()
+            launcher = toolchain.launcher(base, Workshop(engine, environment, work, cache, silent))
+            assembly = Assembly(base.layers, KEY, launcher, BuildTime.of(base.created, None), work, cache)
             with open_native(engine, "the native image", native, work, cache) as image:
-                done = protect(image, Protection(sealed, (), (), {"mode": "production"}), assembly)
+                done = toolchain.protect(image, Protection(sealed, (), (), {"mode": "production"}), assembly)
                 config = image_config({}, layers=[layer.digest for layer in done.layers], epoch=assembly.time.epoch)
                 there = 0
                 for layers in (image.info.layers, (engine.inspect(tag) or base).layers):

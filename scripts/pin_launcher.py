@@ -1,8 +1,8 @@
 """Pins what the launcher is made with, by hash: `.venv/bin/python scripts/pin_launcher.py [NAME==VERSION ...]`.
 
 In: the versions to pin (default: those that are pinned), and the package index that pip uses here. Out: the file
-sconectl/toolchains/launcher_requirements.txt, with the wheels for every architecture, Python and C library that a base
-image of the launcher may have. pip only asks; nothing is downloaded.
+sconectl/toolchains/sim/launcher_requirements.txt, with the wheels for every architecture, Python and C library that a
+base image of the launcher may have. pip only asks; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[1] / "sconectl" / "toolchains" / "launcher_requirements.txt"
+FILE = Path(__file__).resolve().parents[1] / "sconectl" / "toolchains" / "sim" / "launcher_requirements.txt"
 ARCHITECTURES = ("x86_64", "aarch64")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 LIBRARIES = ("manylinux2014", "manylinux_2_28", "manylinux_2_34")

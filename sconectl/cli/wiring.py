@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from sconectl.image.build.native_build import BuildEnvironment
+    from sconectl.plan.facts.toolchain_traits import ToolchainTraits
     from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
+    from sconectl.toolchains.interface import Toolchain
 
 MAX_BUNDLE = 16 << 20  # bytes of a file of certificates
 _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
@@ -49,6 +51,23 @@ def source_date_epoch() -> int | None:
 def default_cas_config() -> Path:
     """Return where the client identity lives unless told otherwise."""
     return Path.home() / ".cas"
+
+
+DEFAULT_TOOLCHAIN = "sim"
+
+
+def toolchains() -> dict[str, Toolchain]:
+    """Return by name what can protect images."""
+    from sconectl.toolchains.sim.toolchain import SimToolchain
+
+    return {toolchain.traits.name: toolchain for toolchain in (SimToolchain(),)}
+
+
+def toolchain_traits() -> dict[str, ToolchainTraits]:
+    """Return by name what meshes know of images, also of those that only others can protect."""
+    from sconectl.toolchains.scone import TRAITS
+
+    return {name: toolchain.traits for name, toolchain in toolchains().items()} | {TRAITS.name: TRAITS}
 
 
 class Wiring:

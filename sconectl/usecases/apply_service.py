@@ -31,12 +31,11 @@ from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
 from sconectl.image.settings.native_environment import HOST_NAMES, NativeEnvironment, native_environment
 from sconectl.image.settings.native_places import image_volumes, real_paths, require_buildable, require_room
-from sconectl.plan.facts.image_facts import LABEL, BuildRecord, Fspf, ImageFacts, Signer
+from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts
 from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.service.service import ServicePlan, image_facts
 from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, Registry, SessionStore, Workspace
-from sconectl.toolchains.launcher_bundle import ASK_HEALTH, ENTRYPOINT, bundle_key, find_launcher, obtain_bundle
-from sconectl.toolchains.sim import FSPF_PATH, Assembly, ProtectedImage, Protection, protect
+from sconectl.toolchains.interface import Assembly, ProtectedImage, Protection, Toolchain, Workshop
 
 _OURS = f"{LABEL.rpartition('.')[0]}."
 
@@ -48,6 +47,7 @@ class ServiceWorld:
     `cache` is the directory for what can be made again; `epoch` is SOURCE_DATE_EPOCH, if it is set.
     """
 
+    toolchain: Toolchain
     engine: ImageEngine
     registry: Callable[[], Registry]
     keys: Keys
@@ -169,7 +169,7 @@ def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld)
     """Return what is there already. Builds and pulls nothing."""
     base = world.engine.inspect(plan.base or plan.native)
     launcher_base = world.engine.inspect(world.launcher_base or plan.base)
-    launcher = launcher_base is not None and find_launcher(world.engine, launcher_base, world.cache) is not None
+    launcher = launcher_base is not None and world.toolchain.has_launcher(world.engine, launcher_base, world.cache)
     old = _old_record(world.workspace, f"images/{plan.name}.json")
     if old is None or base is None or launcher_base is None:
         return EarlierRuns(launcher)
@@ -202,7 +202,7 @@ class _Build:
         """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""
         document: dict[str, Any] = {
             "version": sconectl.__version__,
-            "images": [self._base.id, bundle_key(self._launcher_base)],
+            "images": [self._base.id, self._world.toolchain.launcher_key(self._launcher_base)],
             "epoch": self._time.epoch,
             "signing_key": hashlib.sha256(self._signing_key).hexdigest(),
             "stable": self._stable and self._stable.measurement,
@@ -215,28 +215,28 @@ class _Build:
 
     def run(self) -> tuple[ImageFacts, str]:
         """Make the image; return its facts and its id."""
-        plan, world = self._plan, self._world
+        plan, world, toolchain = self._plan, self._world, self._world.toolchain
         world.engine.sweep()
         with work_directory() as work, no_space_explained(work):
-            if find_launcher(world.engine, self._launcher_base, world.cache) is None:
+            if not toolchain.has_launcher(world.engine, self._launcher_base, world.cache):
                 world.progress("building the launcher (once per version and base image)")
-            bundle = obtain_bundle(
-                world.engine, self._launcher_base, world.environment, work, world.cache, world.detail
-            )
+            workshop = Workshop(world.engine, world.environment, work, world.cache, world.detail)
+            launcher = toolchain.launcher(self._launcher_base, workshop)
             native = self._base if plan.native else self._built()
             world.progress("protecting and measuring the image")
-            assembly = Assembly(self._base.layers, self.key, bundle, self._time, work, world.cache, self._signing_key)
+            assembly = Assembly(self._base.layers, self.key, launcher, self._time, work, world.cache, self._signing_key)
             with open_native(world.engine, self._reference, native, work, world.cache) as image:
                 require_room(self._reference, len(image.layers))
                 outside = real_paths(image.tree, {*plan.outside, *image_volumes(self._base.config)})
                 environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
-                kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed, ask_health=ASK_HEALTH)
+                asked = toolchain.health_command
+                kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed, ask_health=asked)
                 for line in kept.left_out if plan.native else ():
                     world.remark(line)
                 parameters = {**plan.parameters, **kept.parameters}
                 protection = Protection(plan.sealed, outside, plan.injected, parameters, (plan.pwd,))
-                protected = protect(image, protection, assembly)
+                protected = toolchain.protect(image, protection, assembly)
                 facts = self._facts(protected, environment, parameters)
                 return facts, self._load(facts, kept.configuration, protected, image.info)
 
@@ -270,10 +270,10 @@ class _Build:
         facts = image_facts(
             replace(self._plan, parameters=parameters),
             measurement=protected.measurement,
-            root=protected.index.digest(),
-            outside=protected.index.outside,
-            fspf=Fspf(path=FSPF_PATH, tag=protected.fspf_tag) if self._plan.sealed else None,
-            signer=_signer(protected),
+            root=protected.root,
+            outside=protected.outside,
+            fspf=protected.fspf,
+            signer=protected.signer,
             stable=(self._stable.measurement,) if self._stable else (),
             image_environment=environment.given,
             runtime_environment=environment.added if self._plan.native else {},
@@ -309,12 +309,8 @@ class _Build:
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
         labels = {name: value for name, value in self._base.labels.items() if not name.startswith(_OURS)}
-        return {**configuration, "Entrypoint": list(ENTRYPOINT), "Labels": labels | {LABEL: facts.label()}}
-
-
-def _signer(protected: ProtectedImage) -> Signer | None:
-    found = protected.signer
-    return Signer(mrsigner=found.mrsigner, isvprodid=found.isvprodid, isvsvn=found.isvsvn) if found else None
+        entrypoint = list(self._world.toolchain.entrypoint)
+        return {**configuration, "Entrypoint": entrypoint, "Labels": labels | {LABEL: facts.label()}}
 
 
 def _common(digests: Sequence[str], info: ImageInfo) -> int:

@@ -17,7 +17,7 @@ from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import add_file
 from sconectl.image.observe import tracer
 from sconectl.ports import ImageEngine, Progress
-from sconectl.toolchains.launcher_bundle import ENTRYPOINT, Bundle
+from sconectl.toolchains.interface import Launcher
 
 _TRACER = Path(tracer.__file__)
 _GRACE = 60
@@ -25,18 +25,24 @@ _GRACE = 60
 
 
 def observe(
-    engine: ImageEngine, native: str, command: Sequence[str], bundle: Bundle, seconds: int, detail: Progress
+    engine: ImageEngine,
+    native: str,
+    command: Sequence[str],
+    launcher: Launcher,
+    interpreter: Sequence[str],
+    seconds: int,
+    detail: Progress,
 ) -> str:
     """Return the log of a run of `command` in the image with id `native` that is ended after `seconds`."""
-    entry = [*ENTRYPOINT[:-1], "/scone/tracer.py", str(seconds), *command]
-    with tempfile.TemporaryFile() as tracer, bundle.layer.file().open("rb") as launcher:
+    entry = [*interpreter, "/scone/tracer.py", str(seconds), *command]
+    with tempfile.TemporaryFile() as tracer, launcher.layer.file().open("rb") as layer:
         with tarfile.open(fileobj=tracer, mode="w") as tar:
             add_file(tar, "scone/tracer.py", _TRACER.read_bytes())
         tracer.seek(0)
         output = engine.run(
             native,
             entry,
-            [launcher, cast(BinaryIO, tracer)],
+            [layer, cast(BinaryIO, tracer)],
             capabilities=["SYS_PTRACE"],
             seconds=seconds + _GRACE,
             progress=detail,

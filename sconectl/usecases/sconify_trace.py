@@ -13,7 +13,7 @@ from sconectl.image.observe.trace import read_trace
 from sconectl.image.observe.trace_proposal import Proposal, propose
 from sconectl.image.settings.native_places import image_pwd
 from sconectl.plan.facts.naming import command_words
-from sconectl.toolchains.launcher_bundle import obtain_bundle
+from sconectl.toolchains.interface import Workshop
 from sconectl.usecases.apply_service import ServiceWorld
 from sconectl.usecases.convert import SconifyRequest, native_image, planned
 from sconectl.usecases.observed_run import observe
@@ -33,10 +33,11 @@ def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld
     plan = planned(request, native)  # whose parts are checked
     base = native_image(world.launcher_base, world)
     with work_directory() as work:
-        bundle = obtain_bundle(world.engine, base, world.environment, work, world.cache, world.detail)
+        workshop = Workshop(world.engine, world.environment, work, world.cache, world.detail)
+        launcher, interpreter = world.toolchain.launcher(base, workshop), world.toolchain.interpreter
         world.progress(f"running {request.source} for {seconds} seconds under observation")
         command = list(command_words(plan.command))
-        log = observe(world.engine, native.id, command, bundle, seconds, world.detail)
+        log = observe(world.engine, native.id, command, launcher, interpreter, seconds, world.detail)
     if ended := _ENDED.search(log):
         world.remark(f"the program ended with status {ended[1]} while it was observed; -v shows what it said")
     return propose(read_trace(log, "observed run", plan.pwd))

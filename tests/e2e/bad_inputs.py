@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from sconectl.adapters.docker_engine import DockerEngine
-from sconectl.toolchains.launcher_bundle import find_launcher
+from sconectl.toolchains.sim.launcher_bundle import find_launcher
 
 from .second_engine import Engine, available, second_engine
 from .world import Outcome, World, must, snapshot

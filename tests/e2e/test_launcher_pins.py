@@ -17,7 +17,8 @@ import pytest
 from sconectl.adapters.docker_engine import DockerEngine
 from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import BuildEnvironment
-from sconectl.toolchains import launcher_bundle
+from sconectl.toolchains.interface import Workshop
+from sconectl.toolchains.sim import launcher_bundle
 
 from .world import World, docker, gateway, must
 
@@ -93,6 +94,6 @@ def test_the_build_refuses(
     assert info is not None
     environment = BuildEnvironment(Path(ca_bundle).read_bytes() if ca_bundle else b"")
     with pytest.raises(BuildFailed) as refused:
-        launcher_bundle.obtain_bundle(engine, info, environment, tmp_path, tmp_path, print)
+        launcher_bundle.obtain_launcher(info, Workshop(engine, environment, tmp_path, tmp_path, print))
     assert named in refused.value.output
     assert launcher_bundle.find_launcher(engine, info, tmp_path) is None

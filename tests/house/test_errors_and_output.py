@@ -13,7 +13,7 @@ from .sources import Module, called_name, modules
 _Node = TypeVar("_Node", bound=ast.AST)
 SPEAKING = frozenset({"cli", "__main__", "runtime"})
 PROGRAMS = frozenset(
-    {"sconectl.toolchains.collect_launcher", "sconectl.image.observe.tracer"}
+    {"sconectl.toolchains.sim.collect_launcher", "sconectl.image.observe.tracer"}
 )  # run on their own, inside a container
 COPIES = frozenset(
     {"sconectl.apply.sources.two_processes", "sconectl.protect.workers"}

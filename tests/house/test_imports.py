@@ -26,7 +26,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "plan": frozenset({"manifest", "policy", "protect"}),  # protect: the paths that are never protected
     "artefacts": frozenset({"plan", "policy"}),
     "image": frozenset({"plan", "protect", "runtime"}),  # runtime: the places that both sides agree on
-    "toolchains": frozenset({"image", "plan", "protect", "runtime"}),
+    "toolchains": frozenset({"image", "plan", "policy", "protect", "runtime"}),
     "starter": frozenset({"manifest", "plan"}),
     "cas": frozenset({"policy"}),
     "adapters": frozenset({"image", "plan", "protect"}),  # protect: signing keys
@@ -42,6 +42,7 @@ ROOMS = {
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe", ""),
     "apply": ("sources", ""),
+    "toolchains": ("", "sim"),
     "cas": (
         "bounds",
         "disk",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sconectl.cli.output.console import Console, note, result, show_findings
+from sconectl.cli.wiring import DEFAULT_TOOLCHAIN
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.text.findings import errors_of
 
@@ -45,7 +46,7 @@ def apply_command(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
     env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
-    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = "sim",
+    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = DEFAULT_TOOLCHAIN,
     cas_config: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
     ] = None,

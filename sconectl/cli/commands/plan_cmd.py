@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sconectl.cli.output.console import Console, note, result, show_findings
+from sconectl.cli.wiring import DEFAULT_TOOLCHAIN
 from sconectl.errors import InvalidInput, SconectlError
 from sconectl.text.findings import Finding, errors_of
 
@@ -49,7 +50,7 @@ def plan(
     facts: Annotated[Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
     env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
-    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = "sim",
+    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = DEFAULT_TOOLCHAIN,
     cas_config: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
     ] = None,

@@ -22,12 +22,14 @@ from sconectl.cli.output.console import Console, note, result
 from sconectl.cli.output.printable import shown
 from sconectl.cli.session.session_access import one_of
 from sconectl.cli.wiring import (
+    DEFAULT_TOOLCHAIN,
     Wiring,
     build_environment,
     cache_directory,
     data_directory,
     default_cas_config,
     source_date_epoch,
+    toolchains,
 )
 from sconectl.errors import UsageError
 from sconectl.regular_files import first_bytes
@@ -123,7 +125,7 @@ def sconify_image(
     from sconectl.apply.sconify_chart import ChartRequest
     from sconectl.usecases.convert import Attested, SconifyRequest, default_name
 
-    check_toolchain("sim")
+    check_toolchain(DEFAULT_TOOLCHAIN)
     if no_color:
         os.environ["NO_COLOR"] = "1"
     given = {
@@ -267,6 +269,7 @@ class _Run:
         config = load_config(Path.cwd())
         wiring = Wiring(target=self.target, cas_config=self.cas_config, notify=note)
         return ServiceWorld(
+            toolchain=toolchains()[DEFAULT_TOOLCHAIN],
             engine=wiring.engine,
             registry=lambda: wiring.registry,
             keys=wiring.keys,

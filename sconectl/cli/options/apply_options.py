@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sconectl.cli.options.config import ProjectConfig
+from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, toolchain_traits, toolchains
 from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.text.yaml_tree import MAX_BYTES
 
@@ -28,7 +29,7 @@ class ApplyOptions:
     dry_run: bool = False
     no_push: bool = False
     mode: str = "production"
-    toolchain: str = "sim"
+    toolchain: str = DEFAULT_TOOLCHAIN
     release: str = ""
     namespace: str = ""
     facts: Path | None = None
@@ -46,9 +47,12 @@ def check_toolchain(toolchain: str) -> None:
     """Refuse a toolchain that does not exist, or that SCONECTL_REQUIRE forbids."""
     from sconectl.cas.connect import requires_hardware
 
-    if requires_hardware() and toolchain == "sim":
-        raise Refused("SCONECTL_REQUIRE=hardware forbids the toolchain sim", hint="use a toolchain with hardware")
-    if toolchain == "scone":
-        raise PlanImpossible("the toolchain scone is not available in this version", hint="use --toolchain sim")
-    if toolchain != "sim":
-        raise UsageError(f"{toolchain} is not a toolchain", hint="known are sim and scone")
+    known = toolchain_traits()
+    if toolchain not in known:
+        raise UsageError(f"{toolchain} is not a toolchain", hint=f"known are {' and '.join(known)}")
+    if requires_hardware() and known[toolchain].simulated:
+        hint = "use a toolchain with hardware"
+        raise Refused(f"SCONECTL_REQUIRE=hardware forbids the toolchain {toolchain}", hint=hint)
+    if toolchain not in (ready := toolchains()):
+        hint = f"use --toolchain {' or '.join(ready)}"
+        raise PlanImpossible(f"the toolchain {toolchain} is not available in this version", hint=hint)

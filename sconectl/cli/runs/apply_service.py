@@ -8,7 +8,7 @@ from sconectl.cli.options.manifest_files import directory_of, private_paths
 from sconectl.cli.output.apply_result import files_line, session_lines
 from sconectl.cli.output.console import Console, note, show_findings
 from sconectl.cli.output.printable import shown
-from sconectl.cli.wiring import Wiring, build_environment, cache_directory, source_date_epoch
+from sconectl.cli.wiring import Wiring, build_environment, cache_directory, source_date_epoch, toolchains
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.text.findings import Finding
@@ -53,6 +53,7 @@ def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store
     from sconectl.usecases.apply_service import ServiceWorld
 
     return ServiceWorld(
+        toolchain=toolchains()[options.toolchain],
         engine=wiring.engine,
         registry=lambda: wiring.registry,
         keys=wiring.keys,

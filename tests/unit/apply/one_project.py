@@ -17,6 +17,7 @@ from sconectl.image.build.native_build import BuildEnvironment, CopiedFile
 from sconectl.plan.facts.image_facts import BuildRecord
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import SessionStore
+from sconectl.toolchains.sim.toolchain import SimToolchain
 from sconectl.usecases.apply_service import ServiceResult, ServiceWorld, apply_service
 
 IMAGE = "registry.example.org/web:1"
@@ -56,6 +57,7 @@ class Bench:
         sources = NativeSources([CopiedFile("/app/main.py", 0o644, self.main)], requirements)
         used: SessionStore | None = self.store if store else None
         world = ServiceWorld(
+            toolchain=SimToolchain(),
             engine=self.engine,
             registry=lambda: FakeRegistry(self.engine.remote),
             keys=FakeKeys(self.machine),

@@ -16,7 +16,7 @@ from fakes.stores import MemorySessionStore
 from sconectl.adapters.workspace_disk import DiskWorkspace
 from sconectl.apply.sources.requirements import Requirements
 from sconectl.plan.service.service import ServicePlan
-from sconectl.toolchains.launcher_bundle import ENTRYPOINT
+from sconectl.toolchains.sim.commands import ENTRYPOINT
 
 from .one_project import IMAGE, Bench
 

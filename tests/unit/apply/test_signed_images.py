@@ -24,6 +24,7 @@ from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.facts.image_facts import LABEL, Signer
 from sconectl.protect.signature import mrsigner_of, verify
 from sconectl.text.yaml_tree import Document
+from sconectl.toolchains.sim.toolchain import SimToolchain
 from sconectl.usecases.apply_service import ServiceResult, ServiceWorld, apply_service
 
 IMAGE = "registry.example.org/web:1"
@@ -39,6 +40,7 @@ class Bench:
         self.engine, self.root = engine, root
         self.remarks: list[str] = []
         self.world = ServiceWorld(
+            toolchain=SimToolchain(),
             engine=engine,
             registry=lambda: FakeRegistry(engine.remote),
             keys=FakeKeys(),

@@ -19,8 +19,8 @@ from sconectl.image.layers.saved_image import NativeImage, NativeLayer
 from sconectl.ports import ImageInfo
 from sconectl.protect.index import Index
 from sconectl.protect.live import scan
-from sconectl.toolchains.launcher_bundle import Bundle
-from sconectl.toolchains.sim import Assembly, ProtectedImage, Protection, protect
+from sconectl.toolchains.interface import Assembly, Launcher, ProtectedImage, Protection
+from sconectl.toolchains.sim.protected_image import protect
 
 KEY = bytes(range(32))
 LAUNCHER = "1a" * 32
@@ -88,10 +88,10 @@ def protection(**changes: Any) -> Protection:
     return Protection(**values | changes)
 
 
-def bundle(work: Path) -> Bundle:
+def launcher(work: Path) -> Launcher:
     file = work / "launcher.tar"
     file.write_bytes(tar_of([folder("scone"), file_of_launcher()]).getvalue())
-    return Bundle(ImageLayer(hashlib.sha256(file.read_bytes()).hexdigest(), lambda: file), LAUNCHER)
+    return Launcher(ImageLayer(hashlib.sha256(file.read_bytes()).hexdigest(), lambda: file), LAUNCHER)
 
 
 def file_of_launcher() -> Entry:
@@ -133,7 +133,7 @@ def protected_layers(
     assembly = Assembly(
         base=image.info.layers[:base],
         key=key,
-        bundle=bundle(work),
+        launcher=launcher(work),
         time=BuildTime(EPOCH if epoch is None else epoch, EPOCH),
         work=work,
         cache=work / "cache",
@@ -147,8 +147,9 @@ def protected_layers(
     for made in files:
         unpack(made, root)
     done = Result(result, files, root)
-    assert done.index_file().to_bytes() == result.index.to_bytes()
-    assert scan(str(root), result.index).index.to_bytes() == result.index.to_bytes()
+    index = done.index_file()
+    assert (index.digest(), index.outside) == (result.root, result.outside)
+    assert scan(str(root), index).index.to_bytes() == index.to_bytes()
     return done
 
 

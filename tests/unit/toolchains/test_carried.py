@@ -10,7 +10,7 @@ from fakes.roots import MemoryRoot
 
 from sconectl.image.settings.carried import Carried, carried
 from sconectl.runtime.health import health_command
-from sconectl.toolchains.launcher_bundle import ASK_HEALTH
+from sconectl.toolchains.sim.commands import ASK_HEALTH
 
 ROOT = MemoryRoot({"/app": None, "/link": "/secret/inner", "/secret/inner": None})
 ASK = ["CMD", *ASK_HEALTH]

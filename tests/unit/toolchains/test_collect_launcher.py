@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sconectl.toolchains.collect_launcher import NO_PRELOAD, PRELOAD, without_preload
+from sconectl.toolchains.sim.collect_launcher import NO_PRELOAD, PRELOAD, without_preload
 
 
 def test_the_loader_looks_for_no_preload_file_of_the_image() -> None:

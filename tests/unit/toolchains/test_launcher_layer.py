@@ -9,7 +9,7 @@ from pathlib import Path
 from sconectl.image.layers.layer_index import index_layer
 from sconectl.ports import ImageInfo
 from sconectl.protect.measure import launcher_index
-from sconectl.toolchains.launcher_bundle import _runtime_sources, bundle_key, launcher_digest, launcher_layer
+from sconectl.toolchains.sim.launcher_bundle import _runtime_sources, bundle_key, launcher_digest, launcher_layer
 
 from .root_tars import file, folder, link, tar_of, unpack
 

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from sconectl.toolchains.launcher_bundle import REQUIREMENTS
+from sconectl.toolchains.sim.launcher_bundle import REQUIREMENTS
 
 ONLY_FOR_MAKING_BINDINGS = frozenset({"pycparser"})
 PINS = re.compile(r"((?:^# \S+\.whl\n)+)^([\w.-]+)==([\w.]+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", re.MULTILINE)

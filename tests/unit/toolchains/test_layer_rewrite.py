@@ -15,17 +15,18 @@ from sconectl.errors import BuildFailed
 from sconectl.image.layers.layer_index import Member
 from sconectl.image.layers.layer_rewrite import BuildTime
 from sconectl.image.layers.layer_writer import LayerWriter
-from sconectl.toolchains.sim import Assembly, protect
+from sconectl.toolchains.interface import Assembly
+from sconectl.toolchains.sim.protected_image import protect
 
 from .root_tars import (
     EPOCH,
     KEY,
     Entry,
     Result,
-    bundle,
     file,
     folder,
     hard,
+    launcher,
     link,
     member,
     native_image,
@@ -236,7 +237,7 @@ def test_an_unchanged_layer_is_not_written_again(tmp_path: Path, monkeypatch: py
 def protected_layers_lazily(work: Path, layers: list[list[Entry]]) -> list[str]:
     """Return the digests of the layers without asking for their tars."""
     image = native_image(work, layers)
-    assembly = Assembly(image.info.layers[:1], KEY, bundle(work), BuildTime(EPOCH, EPOCH), work, work / "cache")
+    assembly = Assembly(image.info.layers[:1], KEY, launcher(work), BuildTime(EPOCH, EPOCH), work, work / "cache")
     return [layer.digest for layer in protect(image, protection(sealed=("/app",)), assembly).layers]
 
 

@@ -20,7 +20,7 @@ from sconectl.protect.fspf import ProtectedFiles, SealedFile, open_index
 from sconectl.protect.index import RUNTIME_PATHS
 from sconectl.protect.measure import measurement
 from sconectl.runtime.files import ORIGINALS, injected_target, original_of, sealed_target
-from sconectl.toolchains.sim import FSPF_PATH
+from sconectl.toolchains.sim.protected_image import FSPF_PATH
 
 from .root_tars import (
     KEY,
@@ -41,7 +41,7 @@ PLACES = ["/etc", "/sbin", "/usr", "/usr/sbin", "/var"]
 
 
 def entries(result: Result) -> dict[str, tuple[str, ...]]:
-    return {path: entry for path, entry in result.protected.index.entries.items() if path not in PLACES}
+    return {path: entry for path, entry in result.index_file().entries.items() if path not in PLACES}
 
 
 def refused(tmp_path: Path, *members: Any, **changes: Any) -> str:
@@ -63,9 +63,9 @@ def test_files_directories_and_links(tmp_path: Path) -> None:
         "/app/suid": ("f", "4755", "0", hashlib.sha256(b"").hexdigest()),
     }
     assert (result.root / "app/main").read_bytes() == b"#!"
-    root = result.protected.index.digest()
+    root = result.protected.root
     assert result.protected.measurement == measurement(launcher=LAUNCHER, root=root, parameters=PARAMETERS)
-    assert result.protected.fspf_tag == "" and not (result.root / "scone/image/fs.fspf").exists()
+    assert result.protected.fspf is None and not (result.root / "scone/image/fs.fspf").exists()
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_runtime_paths_are_outside_and_transient_ones_stay_empty(tmp_path: Path)
         folder(".sconectl"), file(".sconectl/ca.pem", b"CA"),
     )  # fmt: skip
     assert set(entries(result)) == {"/etc/passwd", "/app", "/app/main"}
-    assert result.protected.index.outside == tuple(sorted(RUNTIME_PATHS))
+    assert result.protected.outside == tuple(sorted(RUNTIME_PATHS))
     names = set(result.members(1))
     assert {"dev", "proc", "tmp", "tmp/kept"} <= names
     assert not {"dev/null", "proc/1", "etc/hosts", ".dockerenv", ".sconectl", ".sconectl/ca.pem"} & names
@@ -116,7 +116,7 @@ def member_of(name: str, kind: bytes, **more: Any) -> tuple[tarfile.TarInfo, byt
 
 def test_an_empty_image_gets_what_runtimes_need(tmp_path: Path) -> None:
     result = protected(tmp_path, outside=("/data/volume",))
-    assert sorted(result.protected.index.entries) == sorted(["/data", *PLACES])
+    assert sorted(result.index_file().entries) == sorted(["/data", *PLACES])
     assert not (result.root / "data/volume").exists()
 
 
@@ -129,13 +129,13 @@ def test_folders_for_mounts_are_not_made_through_links(tmp_path: Path) -> None:
         link("data", "srv"),
         outside=("/data/a/b",),
     )
-    assert result.protected.index.entries["/sbin"] == ("l", "usr/sbin")
-    assert "/data/a" not in result.protected.index.entries
+    assert result.index_file().entries["/sbin"] == ("l", "usr/sbin")
+    assert "/data/a" not in result.index_file().entries
 
 
 def test_missing_parents_are_made(tmp_path: Path) -> None:
     result = protected(tmp_path, file("a/b/c"), file("tmp/deep/x"))
-    assert result.protected.index.entries["/a/b"] == ("d", "755")
+    assert result.index_file().entries["/a/b"] == ("d", "755")
 
 
 @pytest.mark.parametrize("name", ["/abs/x", "./dot/x", "a//x", "a/./x", "../up/x", "a/../../x", "/../x", "//x"])
@@ -157,7 +157,7 @@ def test_strange_names(tmp_path: Path, name: str) -> None:
         sealed=("/s",),
     )
     assert (result.root / "app" / name).read_bytes() == b"here"
-    assert result.protected.index.entries[f"/app/{name}.l"] == ("l", name)
+    assert result.index_file().entries[f"/app/{name}.l"] == ("l", name)
 
 
 def test_extended_attributes_are_kept_and_headers_cannot_rename(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_sparse_files_become_ordinary_ones(tmp_path: Path) -> None:
 
 def test_hard_links(tmp_path: Path) -> None:
     result = protected(tmp_path, *BASE, hard("app/second", "./app/main"), file("tmp/a"), hard("tmp/b", "tmp/a"))
-    assert result.protected.index.entries["/app/second"] == result.protected.index.entries["/app/main"]
+    assert result.index_file().entries["/app/second"] == result.index_file().entries["/app/main"]
     assert (result.root / "app/second").stat().st_ino == (result.root / "app/main").stat().st_ino
 
 
@@ -253,7 +253,8 @@ def opened(result: Result, path: str) -> bytes:
 
 def sealed_index(result: Result) -> ProtectedFiles:
     data = Path(f"{result.root}{FSPF_PATH}").read_bytes()
-    return open_index(KEY, result.protected.fspf_tag, data)
+    assert result.protected.fspf
+    return open_index(KEY, result.protected.fspf.tag, data)
 
 
 def sealed_rows(result: Result) -> Sequence[SealedFile]:
@@ -289,7 +290,7 @@ def test_contents_of_sealed_directories_are_in_the_tag_and_not_in_the_measuremen
         (tmp_path / name).mkdir()
         results.append(protected(tmp_path / name, folder("data"), file("data/f", content), sealed=("/data",)).protected)
     assert results[0].measurement == results[1].measurement
-    assert results[0].fspf_tag != results[1].fspf_tag
+    assert results[0].fspf != results[1].fspf
 
 
 # Injected files.

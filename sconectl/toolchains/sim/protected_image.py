@@ -1,4 +1,4 @@
-"""The `sim` toolchain: turns a native image into a protected, measured one without any hardware.
+"""Turns a native image into a protected, measured one without any hardware.
 
 In: a native image, and what to protect how. Out: layers, measurement and the state of the encrypted files. Raises
 `BuildFailed` for what cannot be protected.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import SCRATCH
@@ -17,60 +16,21 @@ from sconectl.image.layers.image_archive import ImageLayer
 from sconectl.image.layers.image_layers import LayerMaker, folders_above
 from sconectl.image.layers.layer_cache import LayerCache
 from sconectl.image.layers.layer_index import Member
-from sconectl.image.layers.layer_rewrite import PACKS, BuildTime, base_layers, plan_layers
+from sconectl.image.layers.layer_rewrite import PACKS, base_layers, plan_layers
 from sconectl.image.layers.layer_writer import LayerWriter
 from sconectl.image.layers.root_index import MeasuredRoot, root_index
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.image.layers.saved_image import NativeImage
+from sconectl.plan.facts.image_facts import Fspf, Signer
 from sconectl.protect.fspf import SealedFile, data_key, seal_index
-from sconectl.protect.index import Index, is_below
+from sconectl.protect.index import is_below
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, measurement
 from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
-from sconectl.protect.signature import Signer, sign, verify
-from sconectl.toolchains.launcher_bundle import Bundle
+from sconectl.protect.signature import sign, verify
+from sconectl.toolchains.interface import Assembly, ProtectedImage, Protection
 
 IMAGE = f"{LAUNCHER_ROOT}/{IMAGE_DIR}"
 FSPF_PATH = f"{IMAGE}/fs.fspf"
-
-
-@dataclass(frozen=True)
-class Protection:
-    """What to do with which path. All paths are absolute and normalised; missing `folders` are made."""
-
-    sealed: tuple[str, ...]
-    outside: tuple[str, ...]
-    injected: tuple[str, ...]
-    parameters: Mapping[str, str]
-    folders: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ProtectedImage:
-    """The result: the layers of the image, and what a policy has to know about it."""
-
-    layers: Sequence[ImageLayer]
-    index: Index
-    measurement: str
-    fspf_tag: str
-    signer: Signer | None
-
-
-@dataclass(frozen=True)
-class Assembly:
-    """What an image is made with.
-
-    `base` are the digests (`sha256:…`) of its base image's layers, `key` (32 bytes) encrypts directories; layers are
-    written to `work`, and `cache` is the directory for what can be remembered of them. `signing_key` (PEM) is empty if
-    the image is not to be signed.
-    """
-
-    base: Sequence[str]
-    key: bytes
-    bundle: Bundle
-    time: BuildTime
-    work: Path
-    cache: Path
-    signing_key: bytes = field(default=b"", repr=False)
 
 
 def protect(image: NativeImage, protection: Protection, assembly: Assembly) -> ProtectedImage:
@@ -88,13 +48,14 @@ def protect(image: NativeImage, protection: Protection, assembly: Assembly) -> P
     plans = plan_layers(image, assembly.base, root, assembly.time)
     parts = [maker.make(layer, plan) for layer, plan in zip(image.layers, plans, strict=True)]
     fspf, tag = _fspf(root, [file for part in parts for file in part.sealed], protection, assembly.key)
-    launcher, parameters = assembly.bundle.digest, dict(protection.parameters)
+    launcher, parameters = assembly.launcher.digest, dict(protection.parameters)
     found = measurement(launcher=launcher, root=root.index.digest(), parameters=parameters)
     enclave: dict[str, object] = {"launcher": launcher, "parameters": parameters}
     signature, signer = b"", None
     if assembly.signing_key:
         signature = sign(found, parameters, assembly.signing_key, assembly.time.epoch)
-        signer = verify(signature)
+        signed = verify(signature)
+        signer = Signer(mrsigner=signed.mrsigner, isvprodid=signed.isvprodid, isvsvn=signed.isvsvn)
         enclave["signer"] = signer.mrsigner
     files = {
         f"{IMAGE}/enclave.json": json.dumps(enclave, indent=1, sort_keys=True).encode(),
@@ -105,8 +66,15 @@ def protect(image: NativeImage, protection: Protection, assembly: Assembly) -> P
     enclave_layer = _enclave_layer(image, root, {path: data for path, data in files.items() if data}, assembly)
     native = [part.layer for part in parts]
     count = base_layers(image, assembly.base)
-    layers = [*native[:count], assembly.bundle.layer, *native[count:], enclave_layer]
-    return ProtectedImage([layer for layer in layers if layer], root.index, found, tag, signer)
+    layers = [*native[:count], assembly.launcher.layer, *native[count:], enclave_layer]
+    return ProtectedImage(
+        [layer for layer in layers if layer],
+        measurement=found,
+        root=root.index.digest(),
+        outside=root.index.outside,
+        fspf=Fspf(path=FSPF_PATH, tag=tag) if tag else None,
+        signer=signer,
+    )
 
 
 def _fspf(root: MeasuredRoot, packed: Sequence[SealedFile], protection: Protection, key: bytes) -> tuple[bytes, str]:

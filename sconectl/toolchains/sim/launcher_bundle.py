@@ -12,7 +12,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache as once
 from pathlib import Path
 from typing import BinaryIO
@@ -28,33 +28,14 @@ from sconectl.image.layers.saved_image import fetch_layers, no_space_explained
 from sconectl.ports import ImageEngine, ImageInfo, Progress
 from sconectl.protect.index import Entry, Index, directory_entry, file_entry, is_below, link_entry
 from sconectl.protect.measure import LAUNCHER_ROOT
+from sconectl.toolchains.interface import Launcher, Workshop
+from sconectl.toolchains.sim.commands import ENTRYPOINT
 
 REPOSITORY = "sconectl-launcher"
 REQUIREMENTS = Path(__file__).with_name("launcher_requirements.txt").read_text("utf-8")
 """Pinned by hash, as the launcher handles every secret; scripts/pin_launcher.py writes that file."""
-ENTRYPOINT = (
-    "/scone/lib/ld.so",
-    "--inhibit-cache",
-    "--library-path",
-    "/scone/lib",
-    "/scone/bin/python3",
-    "-I",
-    "-S",
-    "-B",
-    "/scone/runtime",
-)
-ASK_HEALTH = (*ENTRYPOINT[:-1], f"{ENTRYPOINT[-1]}/sconectl/runtime/ask_health.pyc")
-"""Asks the launcher for the health of the program. (It has no sources, only what they are compiled to.)"""
 _PACKAGE = Path(sconectl.__file__).parent
 _SOURCES = ("key_hash.py", "protect", "runtime")
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """The launcher: its layer, which has nothing but /scone, and the digest of its file index."""
-
-    layer: ImageLayer
-    digest: str
 
 
 def bundle_key(base: ImageInfo) -> str:
@@ -79,26 +60,20 @@ def _runtime_sources() -> list[tuple[str, bytes]]:
         for file in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
             sources[f"sconectl/{file.relative_to(_PACKAGE).as_posix()}"] = file.read_bytes()
     sources["__main__.py"] = sources.pop("sconectl/runtime/__main__.py")
-    collect = _PACKAGE / "toolchains" / "collect_launcher.py"
+    collect = Path(__file__).with_name("collect_launcher.py")
     return [*sorted(sources.items()), ("collect_launcher.py", collect.read_bytes())]
 
 
-def obtain_bundle(
-    engine: ImageEngine,
-    base: ImageInfo,
-    environment: BuildEnvironment,
-    work: Path,
-    cache: Path,
-    progress: Progress,
-) -> Bundle:
+def obtain_launcher(base: ImageInfo, workshop: Workshop) -> Launcher:
     """Return the launcher made in image `base`, building it if it is not there.
 
-    Its layer is fetched into `work` when it is needed; `cache` remembers its image and its files. Raises `BuildFailed`.
+    Its layer is fetched when it is needed; the cache remembers its image and its files. Raises `BuildFailed`.
     """
-    found = find_launcher(engine, base, cache)
+    engine, known = workshop.engine, LayerCache(workshop.cache / "layers")
+    found = find_launcher(engine, base, workshop.cache)
     if found is None:
-        image = _build(engine, base, environment, progress)
-        LayerCache(cache / "layers").keep(f"launcher-{bundle_key(base)}", image)
+        image = _build(engine, base, workshop.environment, workshop.detail)
+        known.keep(f"launcher-{bundle_key(base)}", image)
         found = engine.inspect(image)
     if found is None or len(found.layers) != 1:
         raise BuildFailed("the engine has lost the launcher that was built", hint="apply again")
@@ -107,15 +82,14 @@ def obtain_bundle(
 
     @once
     def fetched() -> Path:
-        [(_, file)] = fetch_layers(engine, "the launcher's image", image_of_launcher, work / "launcher")
+        [(_, file)] = fetch_layers(engine, "the launcher's image", image_of_launcher, workshop.work / "launcher")
         return file
 
-    known = LayerCache(cache / "layers")
     members = known.members(digest)
     if members is None:
         members = index_layer(fetched())
         known.keep_members(digest, members)
-    return Bundle(ImageLayer(digest, fetched), launcher_digest(members))
+    return Launcher(ImageLayer(digest, fetched), launcher_digest(members))
 
 
 def launcher_digest(members: Iterable[Member]) -> str:

@@ -1,0 +1,1 @@
+"""The toolchain `sim`: real encryption, measurement and attestation, and no hardware that vouches for them."""
