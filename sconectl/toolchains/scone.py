@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
-from sconectl.policy.model.security import HARDWARE
+from sconectl.policy.forms.tolerations import HARDWARE
 
 TRAITS = ToolchainTraits("scone", HARDWARE, sgx=True, volumes=True)

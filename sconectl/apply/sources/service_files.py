@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sconectl.apply.sources.sources import hint_of_place
 from sconectl.errors import PlanImpossible
 from sconectl.manifest.model.mesh import Mesh, MeshService
-from sconectl.plan.mesh.mesh import GivenFile, ServiceFiles
+from sconectl.plan.mesh.mesh_input import GivenFile, ServiceFiles
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import MAX_BYTES, Document
@@ -73,6 +72,8 @@ class _Reader:
         try:
             content = _beginning(file, MAX_BYTES + 1)
         except OSError as error:
+            from sconectl.apply.sources.sources import hint_of_place  # late: it knows all about folders
+
             self._fault(path, str(error.strerror), _HINT + hint_of_place(name, str(self._directory)))
             return None
         if len(content) > MAX_BYTES:

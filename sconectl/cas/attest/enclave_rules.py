@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from sconectl.cas.attest.hardware_policies import check_mode
 from sconectl.cas.attest.quotes import TOOLCHAIN, Quote, Report, check_signature
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.policy.forms.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE
-from sconectl.policy.model.security import HARDWARE, SIMULATION
+from sconectl.policy.forms.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, HARDWARE, SIMULATION
 from sconectl.policy.model.services import QE_ID
 from sconectl.policy.reading import Attestation, EnclaveSigner, Security, Service, Session, Variant
 from sconectl.policy.resolved_sections import FragmentError, Resolve, platforms_of, security_of, variants_of

@@ -7,7 +7,7 @@ Who reads `mode: hardware` believes that a processor vouches for what gets the s
 from __future__ import annotations
 
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.policy.model.security import HARDWARE, SIMULATION
+from sconectl.policy.forms.tolerations import HARDWARE, SIMULATION
 from sconectl.policy.reading import Attestation, Security, Session
 
 OPTION = "--hardware-policies accept"

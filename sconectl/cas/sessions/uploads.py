@@ -17,7 +17,7 @@ from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.sessions import session_limits
 from sconectl.cas.sessions.access import Client, Principal
 from sconectl.errors import InvalidInput
-from sconectl.policy.model.security import HARDWARE
+from sconectl.policy.forms.tolerations import HARDWARE
 from sconectl.policy.reading import Attestation, Security, Session, Signer, examine
 from sconectl.policy.signed_session import EncryptedSession, SignedError, SignedSession, decrypt, read_document, verify
 from sconectl.text.findings import Finding, errors_of

@@ -17,7 +17,6 @@ from sconectl.cli.output.console import note
 from sconectl.cli.output.printable import shown
 from sconectl.cli.output.render import remember
 from sconectl.errors import InvalidInput, UsageError
-from sconectl.manifest.reading.env_file import read_env_file
 from sconectl.manifest.reading.reader import Manifest, read_document
 from sconectl.plan.batch import in_order
 from sconectl.regular_files import first_bytes
@@ -162,6 +161,8 @@ def _variables(options: ApplyOptions) -> dict[str, str]:
         content = _bytes(path, MAX_BYTES + 1, "give the file of variables with --env-file FILE")
         if len(content) > MAX_BYTES:
             raise UsageError(f"{path}: larger than {MAX_BYTES} bytes", hint="a file of variables has lines NAME=VALUE")
+        from sconectl.manifest.reading.env_file import read_env_file
+
         try:
             values = read_env_file(content, str(path), options.variables, values, os.environ)
         except InvalidInput as error:

@@ -1,6 +1,6 @@
 """Field types that all manifests share: each says what it accepts, and its message never repeats the value."""
 
-from __future__ import annotations
+# Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
 import posixpath
 import re
@@ -19,19 +19,20 @@ from sconectl.manifest.spelling.near_misses import without_raw
 from sconectl.manifest.spelling.placeholders import without_marks
 from sconectl.text.yaml_tree import parse
 
-_SERVICE = re.compile(r"[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
-_NAMESPACE = re.compile(r"[A-Za-z0-9_\-.~]{1,128}(/[A-Za-z0-9_\-.~]{1,128})*\Z")
-_SESSION = re.compile(r"/?[A-Za-z0-9_\-.~]{1,128}(/[A-Za-z0-9_\-.~]{1,128})*\Z")
+# Patterns are compiled, and kept, by `re` when they are first needed: few fields are in one manifest.
+_SERVICE = r"[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_.-]*\Z"
+_NAMESPACE = r"[A-Za-z0-9_\-.~]{1,128}(/[A-Za-z0-9_\-.~]{1,128})*\Z"
+_SESSION = r"/?[A-Za-z0-9_\-.~]{1,128}(/[A-Za-z0-9_\-.~]{1,128})*\Z"
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/)?"
-_REFERENCE = re.compile(
+_REFERENCE = (
     rf"{_DOMAIN}[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\Z"
 )
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_HOST = re.compile(rf"{CAS_ADDRESS}\Z")
-_URL = re.compile(rf"https://[A-Za-z0-9.-]+(?::{PORT})?(?:/[A-Za-z0-9._~/-]*)?\Z")
+_UNSEEN = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_HOST = rf"{CAS_ADDRESS}\Z"
+_URL = rf"https://[A-Za-z0-9.-]+(?::{PORT})?(?:/[A-Za-z0-9._~/-]*)?\Z"
 _OLDEST_VERSION = (5, 8)
 LITERAL_PATHS = "literal-paths"
 """In the context of a validation: paths were not written in a manifest, so that `{{` in them means itself."""
@@ -75,20 +76,20 @@ class OneOf:
 class Matching:
     """Checks that text has the form of `pattern`; `late` as in `OneOf`, `remedy` gives the hint for a text."""
 
-    pattern: re.Pattern[str]
+    pattern: str
     expected: str
     late: bool = False
     remedy: Callable[[str], str] = lambda _: ""
 
     def __call__(self, value: str) -> str:
         """Return the text if it has the form."""
-        if not self.pattern.match(value) and not (self.late and is_late(value)):
+        if not re.match(self.pattern, value) and not (self.late and is_late(value)):
             raise Unfit(f"expected {self.expected}", self.remedy(value))
         return value
 
 
 def matching(
-    pattern: re.Pattern[str], expected: str, *, late: bool = False, remedy: Callable[[str], str] = lambda _: ""
+    pattern: str, expected: str, *, late: bool = False, remedy: Callable[[str], str] = lambda _: ""
 ) -> AfterValidator:
     """Return the annotation of a text field that is `Matching`."""
     return AfterValidator(Matching(pattern, expected, late, remedy))
@@ -104,16 +105,16 @@ def _version(value: str) -> str:
 def _remedy_of_reference(value: str) -> str:
     if "://" in value:
         return "leave out what stands before //, and //"
-    return "write the name in lower case" if value != value.lower() and _REFERENCE.match(value.lower()) else ""
+    return "write the name in lower case" if value != value.lower() and re.match(_REFERENCE, value.lower()) else ""
 
 
 def _remedy_of_namespace(value: str) -> str:
-    return "leave out the / at its begin or end" if _NAMESPACE.match(value.strip("/")) else ""
+    return "leave out the / at its begin or end" if re.match(_NAMESPACE, value.strip("/")) else ""
 
 
 def path_fault(value: str) -> tuple[str, str]:
     """Return what keeps `value` from being a path in an image, and a remedy; empty if nothing does."""
-    if found := _UNSEEN.search(value):
+    if found := re.search(_UNSEEN, value):
         what = "text that is UTF-8" if "\ud800" <= found[0] <= "\udfff" else "no control characters"
         return f"expected a path of {what}; it has U+{ord(found[0]):04X}", "rename what is there in the image"
     if ".." in value.split("/"):

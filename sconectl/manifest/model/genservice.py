@@ -1,9 +1,9 @@
 """The model of `kind: genservice`: how a program becomes a confidential image."""
 
-from __future__ import annotations
+# Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
@@ -190,7 +190,7 @@ class Secrets(Part):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _names_differ(cls, value: Any, read: ModelWrapValidatorHandler[Secrets]) -> Secrets:
+    def _names_differ(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         return with_misfits(value, read, _same_names(value))
 
 

@@ -1,10 +1,10 @@
 """The model of `kind: mesh`: which services form an application, and what they share."""
 
-from __future__ import annotations
+# Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -262,7 +262,7 @@ class Mesh(Part):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _roles_are_played(cls, value: Any, read: ModelWrapValidatorHandler[Mesh]) -> Mesh:
+    def _roles_are_played(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         return with_misfits(value, read, _odd_roles(value))
 
 

@@ -3,11 +3,11 @@
 In: a mapping. Out: a frozen `Secret`. Fields that may hold `{{…}}` are checked again when a mesh has filled it in.
 """
 
-from __future__ import annotations
+# Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -67,10 +67,10 @@ ENDPOINTS = {
 ALGORITHMS = {"ES384": "ECDSA with a P-384 key"}
 
 _UNIT = r"(?:s|secs?|seconds?|m|min|mins|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?)"
-_DURATION = re.compile(rf"\s*(?:[0-9]{{1,12}}[ \t]*{_UNIT}[ \t]*)+\s*\Z")
-_THUMBPRINT = re.compile(r"[0-9A-Fa-f]{40}\Z")
-_HASH = re.compile(r"[0-9A-Fa-f]{64}\Z")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*\Z")
+_DURATION = rf"\s*(?:[0-9]{{1,12}}[ \t]*{_UNIT}[ \t]*)+\s*\Z"
+_THUMBPRINT = r"[0-9A-Fa-f]{40}\Z"
+_HASH = r"[0-9A-Fa-f]{64}\Z"
+_HEX = r"(?:[0-9A-Fa-f]{2})*\Z"
 _LONGEST_NAME = 64  # characters of a common name, RFC 5280
 _LARGEST = 65536
 
@@ -133,7 +133,7 @@ class ExportTarget(Part):
     )
 
     @model_validator(mode="after")
-    def _one_target(self) -> ExportTarget:
+    def _one_target(self) -> Self:
         if (self.session is None) == (self.namespace is None):
             raise Unfit("an export names either a session or a namespace", "write `session: NAME`")
         return self
@@ -256,13 +256,13 @@ class Secret(Part):
             raise Unfit("expected text without NUL characters")
         if kind == "binary" and not is_late(value):
             value = value.strip()
-            if not _HEX.match(value):
+            if not re.match(_HEX, value):
                 raise Unfit("the value of a binary secret is hex digits, two for each byte", "use kind ascii for text")
         return value
 
     @model_validator(mode="wrap")
     @classmethod
-    def _fields_of_kind(cls, value: Any, read: ModelWrapValidatorHandler[Secret]) -> Secret:
+    def _fields_of_kind(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         return with_misfits(value, read, _misfits(value) if isinstance(value, dict) else ())
 
 
@@ -304,4 +304,4 @@ def _misfits(secret: dict[str, Any]) -> Iterator[Misfit]:
 
 
 def _is_name(value: Any) -> bool:
-    return not isinstance(value, str) or bool(NAME.match(value)) or is_late(value)
+    return not isinstance(value, str) or bool(re.match(NAME, value)) or is_late(value)

@@ -1,9 +1,8 @@
 """Volumes of a service: protected file systems that it mounts, gives to other sessions, or takes from one."""
 
-from __future__ import annotations
+# Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
-import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -17,7 +16,7 @@ UPDATE_POLICIES = {
 }
 """What another session may do to a volume that it is given."""
 
-_HASH = re.compile(r"[0-9A-Fa-f]{64}\Z")
+_HASH = r"[0-9A-Fa-f]{64}\Z"
 
 
 class VolumeExport(Part):
@@ -66,7 +65,7 @@ class Volume(Part):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _own_or_imported(cls, value: Any, read: ModelWrapValidatorHandler[Volume]) -> Volume:
+    def _own_or_imported(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         both = isinstance(value, dict) and value.get("export") and value.get("import")
         misfit = Misfit(("export",), "a volume that is imported cannot be exported", "remove export or import")
         return with_misfits(value, read, [misfit] if both else [])

@@ -4,7 +4,7 @@ Full facts travel in target/images/<service>.json and in the image session; the 
 the public part and the digest of the full one.
 """
 
-from __future__ import annotations
+# Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
 import hashlib
 import json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sconectl.policy.model.security import SIMULATION
+from sconectl.policy.forms.tolerations import SIMULATION
 
 
 @dataclass(frozen=True)

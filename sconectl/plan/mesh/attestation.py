@@ -14,8 +14,7 @@ from typing import Any
 from sconectl.manifest.model.faults import did_you_mean
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.plan.mesh.mesh_input import MeshInput, main_cas, role_cas
-from sconectl.policy.forms.tolerations import DEBUG_MODE, MAA_TCB, TOLERATIONS
-from sconectl.policy.model.security import HARDWARE, SIMULATION
+from sconectl.policy.forms.tolerations import DEBUG_MODE, HARDWARE, MAA_TCB, SIMULATION, TOLERATIONS
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Path
 

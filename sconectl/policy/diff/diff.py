@@ -14,7 +14,7 @@ from typing import Any
 from sconectl.key_hash import hash_of_certificate
 from sconectl.policy.diff import diff_secrets, diff_services
 from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
-from sconectl.policy.model.security import HARDWARE, SIMULATION
+from sconectl.policy.forms.tolerations import HARDWARE, SIMULATION
 from sconectl.policy.reading import AccessPolicy, Attestation, Principal, Rule, Security, Session, Signer
 from sconectl.policy.serialized.canonical import same_content
 

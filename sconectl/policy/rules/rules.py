@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sconectl.policy.forms.placeholders import is_reference
-from sconectl.policy.forms.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, LOCAL_TCB, MAA_TCB
-from sconectl.policy.model.security import HARDWARE, SIMULATION, Attestation
+from sconectl.policy.forms.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, HARDWARE, LOCAL_TCB, MAA_TCB, SIMULATION
+from sconectl.policy.model.security import Attestation
 from sconectl.policy.rules import advice, placeholder_rules, secret_rules
 from sconectl.policy.rules.session_draft import Draft
 from sconectl.policy.serialized.features import features_of

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
-from sconectl.policy.model.security import SIMULATION
+from sconectl.policy.forms.tolerations import SIMULATION
 from sconectl.toolchains.sim.commands import ASK_HEALTH, ENTRYPOINT, INTERPRETER
 
 if TYPE_CHECKING:

@@ -75,7 +75,8 @@ def test_validation_needs_no_engine_no_network_and_no_keys(tmp_path: Path) -> No
     )
     modules = loaded("validate", "-f", str(tmp_path / "mesh.yaml"))
     assert "sconectl.manifest.model.mesh" in modules
-    assert not modules & {*HEAVY, "sconectl.manifest.model.genservice", "sconectl.policy.reading"}
+    assert not modules & {*HEAVY, "sconectl.manifest.model.genservice", "sconectl.manifest.reading.env_file"}
+    assert not {name for name in modules if name.startswith(("sconectl.image.", "sconectl.policy.model."))}
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.mesh.mesh_checks import RESERVED_NAMES
 from sconectl.plan.values.parameters import enclave_parameters
 from sconectl.policy.forms import fields as policy_fields
-from sconectl.policy.forms.tolerations import TOLERATIONS
-from sconectl.policy.model import security, services, session, volumes
+from sconectl.policy.forms.tolerations import MODES, TOLERATIONS
+from sconectl.policy.model import services, session, volumes
 from sconectl.text.yaml_tree import parse
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -150,7 +150,7 @@ def test_every_part_that_reads_other_forms_than_its_fields_has_them_in_its_schem
 
 def test_words_about_values_are_complete() -> None:
     assert set(enum_words.TOLERATIONS) == set(TOLERATIONS)
-    assert tuple(enum_words.ATTESTATION_MODES) == security.MODES
+    assert tuple(enum_words.ATTESTATION_MODES) == MODES
     assert set(enum_words.FSPF_POLICIES) == set(policy_fields.FSPF_POLICIES)
     for word in enum_words.VOLUME_FILES:
         assert volumes.volume_files(word) == word
