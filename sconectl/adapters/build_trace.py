@@ -20,7 +20,7 @@ class BuildTrace:
         self._failed = ""
 
     def take(self, message: str) -> list[str]:
-        """Read one message; return what is new: steps that begin, and whole lines that they printed.
+        """Read one message; return its news: steps that begin, and whole lines that they printed.
 
         A message of another form is ignored: it is only for showing.
         """

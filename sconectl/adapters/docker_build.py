@@ -41,7 +41,7 @@ def prefers_buildkit(api: Any) -> bool:
 def build(
     api: Any, context: BinaryIO, base: ImageInfo, labels: Mapping[str, str], progress: Progress, *, name: str = ""
 ) -> str:
-    """Build the tar `context` on `base`; return the id of what was made, which gets `name` unless that is empty.
+    """Build the tar `context` on `base`; return the id of the new image, which gets `name` unless that is empty.
 
     Raises `BuildFailed`, and the exceptions of the SDK. The SDK knows the classic builder only. BuildKit is asked for
     with `version=2`; it needs no session here, because contexts are sent whole and base images are there before.
@@ -54,7 +54,7 @@ def build(
     if prefers_buildkit(api):
         parameters["version"] = "2"
     else:
-        # The classic builder's containers take no label; if the engine dies, this tells whose they were.
+        # The classic builder's containers take no label; if the engine dies, this tells which run made them.
         parameters["extrahosts"] = f"{mark()}:127.0.0.1"
     with _base_reference(api, base, "version" in parameters) as reference:
         parameters["buildargs"] = json.dumps({BASE_ARGUMENT: reference})
@@ -69,7 +69,7 @@ def build(
 
 @contextmanager
 def _base_reference(api: Any, base: ImageInfo, buildkit: bool) -> Iterator[str]:
-    """Give what a build may call its base image: its id, or for BuildKit, which takes none, a name for this build."""
+    """Give a reference to the base image for a build: its id, or for BuildKit, which takes none, a temporary name."""
     if not buildkit:
         yield base.id
         return
@@ -84,7 +84,7 @@ def _base_reference(api: Any, base: ImageInfo, buildkit: bool) -> Iterator[str]:
 
 
 def _run(api: Any, context: BinaryIO, parameters: Mapping[str, Any], progress: Progress) -> Mapping[str, Any]:
-    """Send a build, follow it to its end, and return what the engine shows about the image with the id that it told."""
+    """Send a build, follow it to its end, and return the engine's description of the image with the id that it told."""
     build = _Build(progress)
     try:
         answer = api._post(
@@ -105,7 +105,7 @@ def _run(api: Any, context: BinaryIO, parameters: Mapping[str, Any], progress: P
 
 
 class _Build:
-    """What is known about a build from the engine's records."""
+    """The state of a build, as read from the engine's records."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

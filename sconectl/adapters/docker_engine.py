@@ -62,7 +62,7 @@ class _Stream(io.RawIOBase):
 def _translated(doing: str, registry: str = "") -> Iterator[None]:
     """Turn the SDK's exceptions into ours; `doing` completes the sentence "… failed while …".
 
-    `registry` is the one that the engine talks to.
+    `registry` is the registry that the engine talks to.
     """
     try:
         yield
@@ -129,13 +129,13 @@ class DockerEngine:
         return info
 
     def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
-        """Build a context on a base image and return the id of what was made."""
+        """Build a context on a base image and return the id of the new image."""
         with _translated(f"building {name or 'an image'}"):
             return build(self._api, context, base, {} if name else {LABEL: mark()}, progress, name=name)
 
     @contextmanager
     def _container(self, image: str, command: Sequence[str], **options: Any) -> Iterator[str]:
-        """Give a container that was created and not started; whoever starts it without a volume needs no host."""
+        """Give a container that was created and not started."""
         with _translated(f"creating a container of {image}"):
             container = self._api.create_container(
                 image, command=list(command[1:]), entrypoint=list(command[:1]), labels={LABEL: mark()}, **options
@@ -178,7 +178,7 @@ class DockerEngine:
             for tar in files:
                 self._api.put_archive(container, "/", tar)
             self._api.start(container)
-            with suppress(requests.ReadTimeout, requests.ConnectionError):  # what it wrote until now counts
+            with suppress(requests.ReadTimeout, requests.ConnectionError):  # its output until now counts
                 self._api.wait(container, timeout=seconds)
             for line in self._api.logs(container, stdout=False, stderr=True).splitlines():
                 progress(line.decode("utf-8", "replace"))
@@ -237,7 +237,7 @@ class DockerEngine:
     def push(self, image: str, reference: str, progress: Progress) -> str:
         """Push an image under a name and return the digest that the registry gave it.
 
-        Engines push names only, and a name may be another image's by then: what was pushed is told by its digest.
+        Engines push names only, and a name may be another image's by then: the digest tells which image was pushed.
         """
         for _ in range(_PUSHES):
             self.tag(image, reference)
@@ -250,7 +250,7 @@ class DockerEngine:
         )
 
     def _push(self, reference: str, progress: Progress) -> str:
-        """Push whatever has a name; return the digest."""
+        """Push the image that has this name; return its digest."""
         repository, tag = _split(reference)
         registry = split_reference(reference)[0]
         with _translated(f"pushing {reference}", registry):

@@ -18,7 +18,7 @@ _LOADED = re.compile(r"Loaded image(?: ID)?: (?:sha256:)?([0-9a-f]{64})\s*")
 
 @dataclass
 class Answer:
-    """What the records of one answer say; what they do not say is empty.
+    """The facts in the records of one answer; those that the engine did not tell are empty.
 
     `digest` (`sha256:…`) is that of the manifest that was pulled or pushed, `loaded` the id of an image that was loaded
     without a name, `failure` what went wrong.
@@ -40,7 +40,7 @@ class Answer:
 
 
 def follow(records: Iterable[Mapping[str, Any]], progress: Progress) -> Answer:
-    """Read an answer to its end, and tell what it says about its progress."""
+    """Read an answer to its end, and report its progress."""
     answer = Answer()
     for record in records:
         answer.take(record)

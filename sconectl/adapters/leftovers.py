@@ -15,7 +15,7 @@ LABEL = "io.sconectl.temporary"
 """Label of containers and images that are removed by the run that made them. Its value is the mark of that run."""
 
 NAMES = "sconectl-from"
-"""Names below this one are removed by the run that gave them. What follows says whose they are."""
+"""Names below this one are removed by the run that gave them. The rest of the name is the mark of that run."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -37,7 +37,7 @@ def temporary_name() -> str:
 
 
 def mark_in(name: str) -> str:
-    """Return the mark of whoever gave a temporary name; nothing for other names."""
+    """Return the mark of the process that gave a temporary name; nothing for other names."""
     folder, _, rest = name.partition("/")
     whose = rest.partition(":")[0].upper()
     try:
@@ -49,8 +49,8 @@ def mark_in(name: str) -> str:
 def is_gone(other: str, *, local: bool) -> bool:
     """Tell whether the process with the mark `other` has certainly ended.
 
-    `local` says that whoever uses the engine runs on this machine: then one from before the last boot is gone. What
-    cannot be seen from here (another machine, another process namespace) counts as alive.
+    `local` says that all users of the engine run on this machine: then a process from before the last boot is gone. A
+    process that cannot be seen from here (another machine, another process namespace) counts as alive.
     """
     parts, own = other.split("/"), mark().split("/")
     if len(parts) != len(own) or parts[0] != own[0]:

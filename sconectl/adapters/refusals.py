@@ -19,9 +19,9 @@ _TEXTS = (
 
 
 def hint_for(text: str, registry: str = "") -> str:
-    """Return what to do about a failure that the engine reports with these words, or nothing.
+    """Return the hint for a failure that the engine reports with these words, or nothing.
 
-    `registry` is the one that it talked to, if it did.
+    `registry` is the registry that it talked to, if any.
     """
     if "no space left on device" in text:
         return _FULL
@@ -32,7 +32,7 @@ def hint_for(text: str, registry: str = "") -> str:
 
 
 def hint_for_status(status: int, registry: str) -> str:
-    """Return what to do about an HTTP status, or nothing; 0 stands for no answer."""
+    """Return the hint for an HTTP status, or nothing; 0 stands for no answer."""
     if status >= 500:
         return f"{registry} has a problem of its own: try again later, or ask who runs it"
     return {

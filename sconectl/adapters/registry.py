@@ -43,7 +43,7 @@ class HttpRegistry:
     """
 
     def inspect(self, reference: str) -> ImageInfo | None:
-        """Return what the registry says about an image, or None if it has none of that name.
+        """Return the registry's facts about an image, or None if it has none of that name.
 
         Raises `BuildFailed` if the registry cannot be reached or refuses.
         """
@@ -129,7 +129,7 @@ class HttpRegistry:
 
 
 def _direct(registry: str) -> dict[str, None]:
-    """Return what keeps httpx from asking a proxy for the registry: it does not know networks in NO_PROXY."""
+    """Return the `mounts` that keep httpx from using a proxy for the registry: it ignores networks in NO_PROXY."""
     parts = urlsplit(f"https://{registry}")
     host = parts.hostname or ""
     if proxy_for(host, parts.port or 443) is not None:
@@ -175,7 +175,7 @@ def split_reference(reference: str) -> tuple[str, str, str]:
 
 
 def _image(digest: str, document: dict[str, Any]) -> ImageInfo:
-    """Return what a configuration blob says. Raises one of the exceptions of a wrong shape."""
+    """Return the facts in a configuration blob. Raises one of the exceptions of a wrong shape."""
     config = dict(document.get("config") or {})
     config["Labels"] = {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
     layers = tuple(str(layer) for layer in (document.get("rootfs") or {}).get("diff_ids") or ())

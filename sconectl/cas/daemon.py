@@ -100,8 +100,8 @@ def serve(
 ) -> None:
     """Serve the CAS in `directory` until a signal ends it; `started` is told the CAS and its address.
 
-    `anchor` is where the freshness of the store is remembered, outside of it. If `detached`, what is printed goes to
-    the log as soon as the start has succeeded; until then whoever started this process reads it.
+    `anchor` is where the freshness of the store is remembered, outside of it. If `detached`, output goes to the log as
+    soon as the start has succeeded; until then the process that started this one reads it.
     """
     private_directory(directory)
     with writer(directory) as own, contextlib.closing(listen(host, port, limits)) as server_socket:
@@ -124,7 +124,7 @@ def serve(
 
 @dataclass(frozen=True)
 class Started:
-    """A server that outlives whoever started it, and what it said while it started."""
+    """A server that outlives the process that started it, and its output while it started."""
 
     running: Running
     said: str
@@ -143,7 +143,7 @@ def start_detached(
             f"the CAS in {directory} is already running at {already.address} (process {already.pid})",
             hint="stop it with `sconectl cas stop`, or choose another directory with --dir",
         )
-    listen(host, port).close()  # an address that cannot be used is better found out here than in a log
+    listen(host, port).close()  # better to find out here than in a log that the address cannot be used
     more = [*(["--anchor", str(anchor.absolute())] if anchor else []), *(f"--limit={setting}" for setting in settings)]
     # A pipe, and no file: the disk of the CAS may be full, and then the reason would be lost.
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
@@ -176,7 +176,7 @@ def start_detached(
 
 
 def _said(process: subprocess.Popen[bytes], seconds: float) -> str:
-    """Return what a starting process prints until it has started or failed, which closes the pipe."""
+    """Return the output of a starting process until it has started or failed, both of which close the pipe."""
     pipe = process.stdout
     if pipe is None:
         return ""
@@ -192,7 +192,7 @@ def _said(process: subprocess.Popen[bytes], seconds: float) -> str:
 
 
 def _print_to(log: Path) -> None:
-    """Let what this process prints go to the file `log`, or nowhere if that cannot be opened."""
+    """Send the output of this process to the file `log`, or nowhere if that cannot be opened."""
     try:
         output = os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -246,13 +246,13 @@ def _asked(address: str, path: str) -> tuple[int, bytes]:
 
 
 def reachable(address: str) -> str:
-    """Return an address of this machine for what a server listens on."""
+    """Return the address at which a server that listens on `address` is reached from this machine."""
     host, _, port = address.rpartition(":")
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host) + f":{port}"  # noqa: S104  # not a bind
 
 
 def stop(directory: Path) -> Running:
-    """End the server on `directory` and return what ran; raises `CasError` if none runs or it does not end."""
+    """End the server on `directory` and return its description; raises `CasError` if none runs or it does not end."""
     running = status(directory)
     if running is None:
         raise CasError(f"no CAS is running on {directory}", hint="start one with `sconectl cas serve`")

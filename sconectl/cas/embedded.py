@@ -86,11 +86,11 @@ class EmbeddedCas:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should be told about the store that was opened."""
+        """Sentences about the opened store that the user should see."""
         return self._store.notices
 
     def close(self) -> None:
-        """Write what was folded into the audit log, and let go of the database."""
+        """Write folded events into the audit log, and close the database."""
         self._folding.flush(everything=True)
         self._store.close()
 
@@ -139,8 +139,8 @@ class EmbeddedCas:
     def list_sessions(self, namespace: str, principal: Principal | None) -> list[dict[str, str]]:
         """Return the sessions right in `namespace`, for holders of list_ or create_sessions.
 
-        Each has its name, and its hash if that may be known to all: who finds secret values from it, or whether they
-        changed, has to ask for the one session, and to be allowed to read it.
+        Each has its name, and its hash if that is public. Any other hash would help to guess secret values, or show
+        that they changed, so a client has to ask for it, and to have the right to read the session.
         """
         return self._sharing.retrying(lambda: self._list_sessions(namespace, principal))
 
@@ -162,7 +162,7 @@ class EmbeddedCas:
             ]
 
     def quick_value(self, name: str, secret_name: str) -> dict[str, Any] | None:
-        """Return what `public_value` does if one row has the answer, else None; never waits for anything."""
+        """Return the value of `public_value` if it is in one row and up to date, else None; never waits."""
         with self._store.reading() as transaction:
             stored = transaction.stored_secret(name, secret_name, _QUICK)
         if stored is None or not stored.public or self._due(stored):
@@ -170,7 +170,7 @@ class EmbeddedCas:
         return value_object(stored.kind, stored.content, stored.expires, stored.renew)
 
     def public_value(self, name: str, secret_name: str) -> dict[str, Any]:
-        """Return one public secret of a session as a value object; issues it anew if its time has come."""
+        """Return one public secret of a session as a value object; a certificate that is due is renewed first."""
         quick = self.quick_value(name, secret_name)
         return quick or self._sharing.retrying(lambda: self._public_value(name, secret_name))
 
@@ -200,7 +200,7 @@ class EmbeddedCas:
         return value_object(value.kind, value.content, None, None)
 
     def report(self, nonce: str) -> dict[str, Any]:
-        """Return what this CAS can prove about itself, bound to `nonce` (hex)."""
+        """Return the attestation report of this CAS, bound to `nonce` (hex)."""
         return trust.make_report(self.keys, nonce, __version__, self._clock())
 
     def export(self, request: Any, peer_chain: Sequence[bytes]) -> dict[str, Any]:
@@ -219,7 +219,7 @@ class EmbeddedCas:
         return {"value": value.to_dict()}
 
     def renew(self) -> int:
-        """Issue certificates anew whose time has come; return the number of sessions concerned."""
+        """Renew the certificates that are due; return the number of sessions concerned."""
         with self._store.reading() as transaction:
             due = set(transaction.due(int(self._clock().timestamp())))
             due |= {session for session, row in transaction.certificates() if session not in due and self._due(row)}
@@ -237,7 +237,7 @@ class EmbeddedCas:
         self._health.check()
 
     def tend(self) -> None:
-        """Do what is due from time to time: write what was folded, close a segment of the audit log, free disk."""
+        """Do the periodic work: write folded events, close a segment of the audit log, free disk."""
         self._folding.flush()
         self._rotate()
         self._store.shrink()
@@ -259,13 +259,13 @@ def _active(transaction: Transaction, name: str) -> Version:
     return version
 
 
-_QUICK = 1 << 14  # bytes; what is larger is not read in between
-_checked: dict[bytes, None] = {}  # digests of texts, so that little of what strangers wrote is kept
+_QUICK = 1 << 14  # bytes; a larger value is read in a lane
+_checked: dict[bytes, None] = {}  # digests only, so that the texts of strangers take little memory
 _MAX_CHECKED = 4096
 
 
 def _check_text(text: str, hash_: str) -> None:
-    """Raise `CasError` if what a reader gets is not what is enforced: reviewers decide on this text."""
+    """Raise `CasError` if the text for readers is not the session that is enforced: reviewers decide on this text."""
     digest = hashlib.sha256(f"{hash_} {text}".encode()).digest()
     if digest in _checked:
         return

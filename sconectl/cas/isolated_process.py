@@ -29,7 +29,7 @@ def isolated(program: str, *arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a server that works in another directory than whoever starts it."""
+    """Return the environment of a server that has another working directory than the process that starts it."""
     kind, colon, path = os.environ.get(VARIABLE, "").partition(":")
     moved = {VARIABLE: f"file:{Path(path).absolute()}"} if kind == "file" and colon and path else {}
     return {**os.environ, **moved}

@@ -40,7 +40,7 @@ class LocalCas:
 
     @property
     def address(self) -> str:
-        """What messages call this CAS."""
+        """The name of this CAS in messages."""
         return ADDRESS
 
     @property

@@ -50,7 +50,7 @@ _SECURITY: TypeAdapter[Security | str] = TypeAdapter(
 
 @dataclass(frozen=True)
 class Examined:
-    """What reading a text gave: the session unless there are errors, and all findings."""
+    """The result of reading a text: the session unless there are errors, and all findings."""
 
     session: Session | None
     findings: tuple[Finding, ...]
@@ -77,7 +77,7 @@ def examine(text: str | bytes, *, file: str = "session", most_values: int = MAX_
 
 
 def examine_document(document: Document, *, remarks: bool = True) -> Examined:
-    """Return what `examine` returns for a text that is parsed already; without `remarks`, mainly its errors."""
+    """Examine a text that is parsed already; without `remarks`, rules that only warn are left out."""
     if not isinstance(document.value, dict):
         position = document.position(())
         return Examined(None, (Finding("error", code_of("D1"), position, "", "a session is a mapping"),))
@@ -102,7 +102,7 @@ def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _usable_name(name: Any) -> str:
-    """Return the name that relative references start from; if it is faulty, one that makes no further faults."""
+    """Return the name that relative references start from; in place of a faulty one, a name without further faults."""
     try:
         return names.session_name(name) if isinstance(name, str) else _NO_NAME
     except PydanticCustomError:

@@ -23,7 +23,7 @@ from sconectl.text.findings import errors_of
 Resolve = Callable[[Placeholder], Any]
 """Gives the plain value behind a placeholder: text, or the structure of a config-fragment.
 
-Raises `FragmentError` (or another `ValueError`, or `LookupError`) if the value is not to be had.
+Raises `FragmentError` (or another `ValueError`, or `LookupError`) if there is no such value.
 """
 
 _LITERAL_KEYS = frozenset({"service_access_token"})
@@ -31,7 +31,7 @@ _LITERAL_KEYS = frozenset({"service_access_token"})
 
 
 class FragmentError(ValueError):
-    """A reference cannot be replaced: its value is not to be had, or nothing that may stand there."""
+    """A reference cannot be replaced: it has no value, or one that must not stand in its place."""
 
 
 def security_of(session: Session, resolve: Resolve) -> Security:
@@ -61,14 +61,14 @@ def platforms_of(service: Service, resolve: Resolve) -> tuple[str, ...]:
     place = f"the platforms of service {service.name}"
     entries = _expanded(list(service.platforms), resolve, place)
     if not entries:
-        raise FragmentError(f"{place} are an empty list")  # an empty section would mean: any
+        raise FragmentError(f"{place} are an empty list")  # an empty section would allow any platform
     return _service(place, {"platforms": entries}).platforms
 
 
 def one_time_password_of(security: Security, service: Service, resolve: Resolve) -> str | None:
     """Return the base32 text of the secret behind one-time passwords, or None if none are asked for.
 
-    What the service says overrides `security`, which has no references any more (`security_of`). Raises
+    The service's own secret overrides that of `security`, which has no references any more (`security_of`). Raises
     `FragmentError`.
     """
     own = service.one_time_password_shared_secret
@@ -83,9 +83,9 @@ def one_time_password_of(security: Security, service: Service, resolve: Resolve)
 
 
 def principals_of(session: Session, operation: str, resolve: Resolve) -> tuple[tuple[Principal, ...], tuple[str, ...]]:
-    """Return who may do `operation` (`read`, `update`, …), and why references were ignored.
+    """Return the principals that may do `operation` (`read`, `update`, …), and why references were ignored.
 
-    A reference that cannot be had grants nothing, and counts as an unfulfilled part of a governance rule.
+    A reference without a value grants nothing, and counts as an unfulfilled part of a governance rule.
     """
     reasons: list[str] = []
     policy = session.access_policy
@@ -128,7 +128,7 @@ def _principals(
 
 
 def _rule(rule: Rule, children: list[Principal]) -> Rule:
-    """Return `rule` with other children; one that could not be had still counts as needed by `require-all`."""
+    """Return `rule` with other children; a reference without a value still counts as needed by `require-all`."""
     if tuple(children) == rule.of:
         return rule
     needed = max(len(rule.of), len(children)) if rule.at_least is None else rule.at_least

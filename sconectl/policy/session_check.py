@@ -22,7 +22,7 @@ def faults_of(session: Mapping[str, Any], text: Callable[[], str], *, file: str)
 
 
 def as_read(session: Mapping[str, Any], file: str) -> Document:
-    """Return the document that parsing the text of plain values gives, but without positions."""
+    """Return plain values as the document that parsing their text would give, but without positions."""
     quoted: dict[Path, bool] = {}
     value = _as_read(session, (), quoted)
     return Document(file, value, {(): Position(file, 1, 1)}, quoted=quoted)

@@ -99,7 +99,7 @@ class EncryptedSession:
 
 
 def read_document(raw: bytes) -> str | SignedSession | EncryptedSession:
-    """Return what `raw` is: the YAML (or JSON) text of a session, or a signed or encrypted session.
+    """Return the document in `raw`: the YAML (or JSON) text of a session, or a signed or encrypted session.
 
     Raises `SignedError` if it is no UTF-8 text, too large, or a damaged signed or encrypted session.
     """
@@ -131,7 +131,7 @@ def message_to_sign(session_text: str) -> bytes:
 
 
 def verify(signed: SignedSession, *, file: str = "session") -> tuple[Signer, ...]:
-    """Return the distinct signers of `signed`, in order, after checking all that a signed session has to fulfil.
+    """Return the distinct signers of `signed`, in order, after checking all rules for signed sessions.
 
     Every signature is valid, the creator is one of the signers, and the session does not let its creator read or list
     (a signer cannot: LANG §16), which includes leaving out `read`. Raises `SignedError`, and `InvalidInput` if the
@@ -160,7 +160,7 @@ def valid_signers(signed: SignedSession) -> tuple[Signer, ...]:
 
 
 def check_creator(session: Session, signers: tuple[Signer, ...]) -> None:
-    """Check what LANG §16 says about a session that comes with `signers` instead of a client certificate."""
+    """Check the rules of LANG §16 for a session that comes with `signers` instead of a client certificate."""
     if not isinstance(session.creator, Signer) or session.creator not in signers:
         raise SignedError(
             "the creator of a signed session has to be one of its signers",

@@ -26,7 +26,7 @@ _OF_CHUNKS, _OF_TAGS = bytes(12), bytes(11) + b"\1"
 
 
 class SealBroken(Exception):
-    """Protected content is not what was sealed: changed, truncated, extended, swapped, or opened with a wrong key."""
+    """Protected content differs from the sealed one (changed, cut off, longer, swapped), or the key is wrong."""
 
 
 def path_bytes(path: str) -> bytes:
@@ -73,7 +73,7 @@ class FileCipher:
         self._count = -(-size // chunk)
 
     def encrypt(self, plain: memoryview, sealed: memoryview, first: int = 0) -> int:
-        """Encrypt `plain`, whole chunks from chunk `first` on, into `sealed`; return how many bytes that are."""
+        """Encrypt `plain`, whole chunks from chunk `first` on, into `sealed`; return the number of bytes there."""
         chunk, count, place = self._chunk, self._count, 0
         if count == 1:
             return self._cipher.encrypt_into(_ONLY, plain, _POSITION.pack(0, 1, self._size) + self._path, sealed)
@@ -86,9 +86,9 @@ class FileCipher:
         return place
 
     def decrypt(self, sealed: memoryview, plain: memoryview, first: int = 0) -> int:
-        """Decrypt `sealed`, whole chunks from chunk `first` on, into `plain`; return how many bytes that are.
+        """Decrypt `sealed`, whole chunks from chunk `first` on, into `plain`; return the number of bytes there.
 
-        Raises `SealBroken`; what is in `plain` then is worth nothing.
+        Raises `SealBroken`; the bytes in `plain` must not be used then.
         """
         step, count, place = self._chunk + TAG, self._count, 0
         try:

@@ -20,10 +20,10 @@ from sconectl.protect.regions import ENCRYPTED
 from sconectl.protect.workers import PROCESSES, balanced, each_unit
 
 _BUFFER = 1 << 22
-"""So much of a pack is read at once. It holds any chunk."""
+"""Bytes of a pack that are read at once. Any chunk fits in."""
 _FILES = 250
 _EACH = 100_000
-"""What a file costs besides its content, as bytes to decrypt."""
+"""The work for a file besides its content, as bytes to decrypt."""
 _BITS = 0o777
 """Set-id and sticky bits are recorded, but nobody gets them."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -139,7 +139,7 @@ class _Opener:
         self._sealed, self._plain = memoryview(bytearray(_BUFFER)), memoryview(bytearray(_BUFFER))
 
     def open_all(self, processes: int) -> list[str]:
-        """Open everything; return the paths of files that are not what was sealed, if nothing is to be written."""
+        """Open everything; return the paths of files that differ from the sealed ones, if nothing is to be written."""
         found = each_unit(len(self._runs), self._open_run, processes=processes)
         return [path for paths in found for path in paths]
 

@@ -37,7 +37,7 @@ class SealedFile(NamedTuple):
     """The record of a protected file (`kind` f), directory (d) or symbolic link (l).
 
     `digest` is the SHA-256 of an authenticated file; of an encrypted one it is the identity of the content, which is
-    in the pack named `pack` from byte `offset` on. If that is empty, there is neither.
+    in the pack named `pack` from byte `offset` on. An empty encrypted file has neither.
     """
 
     path: str
@@ -52,7 +52,7 @@ class SealedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class ProtectedFiles:
-    """What an FSPF says. `data_key` encrypts the contents; `tag` stands for all of it."""
+    """The content of an FSPF. `data_key` encrypts the contents of files; `tag` stands for the whole FSPF."""
 
     regions: Mapping[str, Region]
     files: Sequence[SealedFile]
@@ -70,7 +70,7 @@ class ProtectedFiles:
 
 
 def data_key(key: bytes) -> bytes:
-    """Return the key of the contents, for whoever has only one key to keep."""
+    """Return the key of the contents, derived from the only key that has to be kept."""
     return _derive(key, "data")
 
 
@@ -102,7 +102,7 @@ def plain_index(regions: Iterable[Region], files: Iterable[SealedFile], contents
 
 
 def tag_of(data: bytes) -> str:
-    """Return the tag that an FSPF carries; whether it is right, `open_index` and `open_plain_index` say."""
+    """Return the tag that an FSPF carries; `open_index` and `open_plain_index` check it."""
     return data[-TAG:].hex()
 
 
@@ -184,8 +184,8 @@ def _decode(body: bytes, tag: str) -> ProtectedFiles:
 def check_records(regions: Mapping[str, Region], files: Sequence[SealedFile]) -> None:
     """Raise `SealBroken` for records that belong to no region, lead out of it, or do not fit each other.
 
-    What a record is in must be a directory that is recorded, too, unless it begins a region. So no path leads through a
-    link, and all are normalised, because the paths of regions are.
+    The parent of a record must be recorded as a directory, unless a region begins with the record. So no path leads
+    through a link, and all are normalised, because the paths of regions are.
     """
     folders: dict[str, Region] = {}
     others: set[str] = set()

@@ -38,7 +38,7 @@ RUNTIME_PATHS = (
 """Paths that container runtimes fill or mount over, and scratch space: never protected. /scone is measured apart."""
 
 UNREADABLE: Entry = ("unreadable",)
-"""What stands in a scanned index for a file that could not be measured."""
+"""The entry, in a scanned index, of a file that could not be measured."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def link_entry(target: str) -> Entry:
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which a live file system is not the measured one; `kind` is added, changed, missing or unreadable."""
+    """A difference between a live file system and the measured one; `kind` is added, changed, missing or unreadable."""
 
     kind: str
     path: str
@@ -119,7 +119,7 @@ class Difference:
 
 
 def differences(expected: Index, found: Index) -> list[Difference]:
-    """List how `found` differs from `expected`, sorted by path; what lies in an unreadable directory is not listed."""
+    """List how `found` differs from `expected`, sorted by path; the content of unreadable directories is not listed."""
     result = [
         Difference(_kind(found.entries.get(path)), path)
         for path, entry in expected.entries.items()

@@ -29,11 +29,11 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class Found:
-    """What a scan found.
+    """The result of a scan.
 
-    `index` is what was read: everything else in it is unreadable. `hidden` are those of the unreadable paths which the
-    caller's user and groups, by owner and mode, can neither read nor run (a file) nor enter (a directory); to each the
-    entry that it has if it is what was expected. Of the content of the directories in `closed` nothing is known.
+    `index` has an entry for each path, either read or `UNREADABLE`. `hidden` are those of the unreadable paths which
+    the caller's user and groups, by owner and mode, can neither read nor run (a file) nor enter (a directory), with
+    their expected entries. The content of the directories in `closed` is unknown.
     """
 
     index: Index
@@ -41,9 +41,9 @@ class Found:
     closed: frozenset[str]
 
     def believed(self, expected: Index) -> Index:
-        """Return the index with the expected entries for what is hidden.
+        """Return the index with the expected entries for hidden paths.
 
-        Right only if what is started can never have another user, other groups or more capabilities than the caller.
+        Right only if the program can never have another user, other groups or more capabilities than the caller.
         """
         entries = {**self.index.entries, **self.hidden}
         if self.closed:
@@ -55,7 +55,7 @@ class Found:
 def scan(root: str, expected: Index) -> Found:
     """Read the file system below `root`, without the paths that `expected` does not protect.
 
-    What cannot be read, and special files, become entries of their own kinds, which no expected index contains.
+    Unreadable and special files become entries of their own kinds, which no expected index contains.
     """
     return _Scan(root, expected).run()
 
@@ -153,7 +153,7 @@ class _Scan:
 
 
 def _kind(name: os.DirEntry[str]) -> str:
-    """Return the kind of entry that a listed name has, without looking at the file itself."""
+    """Return the kind of entry that a listed name will get, without looking at the file itself."""
     try:
         if name.is_symlink():
             return "l"
@@ -191,8 +191,8 @@ def _is_hidden(path: str, known: Entry) -> bool:
 def _kept_out(path: str, status: os.stat_result) -> bool:
     """Tell whether owner and mode keep the caller from reading and running (a file) or from entering (a directory).
 
-    Not so if it is the owner, who may change the mode, or if something else may be the reason: an access control list,
-    or a security module, whose rules can be others for the program.
+    Not so if the caller is the owner, who may change the mode, or if the reason may be an access control list or a
+    security module, which can have other rules for the program.
     """
     if status.st_uid == os.geteuid():
         return False

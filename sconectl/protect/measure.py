@@ -15,7 +15,7 @@ from sconectl.protect.live import scan
 
 LAUNCHER_ROOT = "/scone"
 IMAGE_DIR = "image"
-"""Below /scone: what belongs to one image (index, parameters, sealed files); the rest is the launcher."""
+"""Below /scone: the files of one image (index, parameters, sealed files); the rest is the launcher."""
 SIGNATURE = "sigstruct.bin"
 """The signature of the enclave, in that directory."""
 
@@ -40,6 +40,6 @@ def measurement(*, launcher: str, root: str, parameters: Mapping[str, str]) -> s
 
 
 def launcher_index(directory: str) -> Index:
-    """Index the launcher's own files in `directory` (in an image: /scone) without what belongs to the image."""
+    """Index the launcher's own files in `directory` (in an image: /scone) without those of the image."""
     nothing_expected = Index(outside=(f"/{IMAGE_DIR}",), sealed=(), entries={})
     return scan(directory, nothing_expected).index

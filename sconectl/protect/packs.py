@@ -24,11 +24,11 @@ from sconectl.protect.workers import PROCESSES, balanced, each_unit
 _BUFFER = 1 << 23
 """Files up to this size are read once, longer ones twice."""
 _PIECE = 1 << 20
-"""So much is encrypted and written at once. It holds any chunk."""
+"""Bytes that are encrypted and written at once. Any chunk fits in."""
 _RUN = 1 << 22
 _FILES = 250
 _EACH = 50_000
-"""What a file costs besides its content, as bytes to encrypt."""
+"""The work for a file besides its content, as bytes to encrypt."""
 
 
 class Plain(NamedTuple):
@@ -142,7 +142,7 @@ class _PackWriter:
             cipher.encrypt(piece, room, first + start // self.chunk)
 
     def _write_long(self, plain: Plain) -> bytes:
-        """Encrypt a file that cannot be kept: it is read twice, and must be the same before it is encrypted."""
+        """Encrypt a file that is too large for memory: it is read twice, and must have the same content each time."""
         digest, tags = hashlib.sha256(), []
         for block in self._blocks(plain):
             tags += self._identity.tags(block)
@@ -169,7 +169,7 @@ class _PackWriter:
             start += len(block)
 
     def _open(self, plain: Plain) -> None:
-        """Open the source. If nothing else says what the content is, its size must be what it was."""
+        """Open the source. Without a digest of the content, its size must not have changed."""
         if plain.file is not self._name:
             self._close()
             self._source, self._size = open_regular(plain.file)
@@ -194,9 +194,7 @@ def open_regular(file: Path | str) -> tuple[int, int]:
 
 def _require(good: bool, plain: Plain) -> None:
     if not good:
-        raise OSError(
-            errno.ESTALE, "the content changed while it was read, or is not what it was said to be", plain.path
-        )
+        raise OSError(errno.ESTALE, "the content changed while it was read, or does not have its digest", plain.path)
 
 
 @dataclass
@@ -217,7 +215,7 @@ class _Output:
         return self.buffer[start : self._used]
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the collected content."""
         rest = self.buffer[: self._used]
         while rest:
             written = os.pwrite(self.target, rest, self.place)

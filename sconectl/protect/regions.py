@@ -30,7 +30,7 @@ class Region:
     chunk: int = CHUNK
 
     def faults(self) -> list[str]:
-        """Say what is wrong with the region by itself."""
+        """Return the faults of the region by itself."""
         checks = {
             f"{self.path} is not an absolute, normalised path": _is_normal(self.path),
             f"{self.protection} is not a protection": self.protection in (ENCRYPTED, AUTHENTICATED, NOT_PROTECTED),
@@ -49,7 +49,7 @@ def _is_normal(path: str) -> bool:
 
 
 def by_path(regions: Iterable[Region]) -> dict[str, Region]:
-    """Return the regions by their paths. Raises `SealBroken` for what makes no sense."""
+    """Return the regions by their paths. Raises `SealBroken` for regions that contradict each other or themselves."""
     result: dict[str, Region] = {}
     for region in regions:
         if faults := region.faults():

@@ -43,7 +43,7 @@ _MODE64 = 1 << 2
 _FLAGS_MASK = 0xFFFFFFFFFFFFFFFF
 """All flags have to be as signed."""
 _XFRM = 0b11
-"""x87 and SSE: what every processor has. Other features are neither demanded nor forbidden."""
+"""x87 and SSE, which every processor has. Other features are neither demanded nor forbidden."""
 _LAST_DATE = 253402300799
 """The end of the year 9999: the last date that has eight digits."""
 
@@ -58,7 +58,7 @@ class BadKey(Exception):
 
 @dataclass(frozen=True)
 class Signer:
-    """Who vouches for an enclave: `mrsigner` (64 hex digits), for which product and security version."""
+    """The signer of an enclave, `mrsigner` (64 hex digits), with the product and security version that it signed."""
 
     mrsigner: str
     isvprodid: int
@@ -67,7 +67,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class SignedEnclave(Signer):
-    """What a valid signature says; `measurement` has 64 hex digits, `date` is yyyymmdd."""
+    """The content of a valid signature; `measurement` has 64 hex digits, `date` is yyyymmdd."""
 
     measurement: str
     debug: bool
@@ -119,7 +119,7 @@ def sign(measurement_hex: str, parameters: Mapping[str, str], private_key_pem: b
 
 
 def verify(sigstruct: bytes) -> SignedEnclave:
-    """Return what a signature says; that it is about the right enclave, the caller has to check.
+    """Return the content of a signature; the caller has to check that it is for the right enclave.
 
     Raises `BadSignature` unless it is complete, of the expected form, and made with the key in it.
     """

@@ -25,9 +25,9 @@ _EACH = 20_000
 
 @dataclass
 class Listing:
-    """What is in a directory: files, records of directories and links, sorted by path, and what is not in these.
+    """The content of a directory: files, and records of directories and links, all sorted by path.
 
-    `faults` are (path, reason) of what cannot be protected.
+    `faults` are (path, reason) of entries that cannot be protected; `left_out` are paths that the caller leaves out.
     """
 
     files: list[Plain] = field(default_factory=list)
@@ -69,7 +69,7 @@ def _path(file: Plain | SealedFile) -> str:
 
 
 def _add(entry: os.DirEntry[str], path: str, found: Listing) -> bool:
-    """Add what is at a path; tell whether it is a directory."""
+    """Add one entry of a directory; tell whether it is a directory itself."""
     try:
         status = entry.stat(follow_symlinks=False)
         mode = status.st_mode

@@ -17,7 +17,7 @@ from typing import Any
 from sconectl.protect.chunks import SealBroken
 
 MAX_UNITS = 1000
-"""So many numbers fit into any pipe (a page) without anybody reading."""
+"""How many numbers fit into any pipe (a page) before a reader takes some."""
 PROCESSES = 2
 _NUMBER = 4
 
@@ -25,7 +25,7 @@ _NUMBER = 4
 def each_unit(count: int, work: Callable[[int], Any], *, processes: int) -> list[Any]:
     """Return `[work(0), …, work(count - 1)]`; results consist of numbers, texts, bytes, None, tuples and lists.
 
-    Whoever is free takes the next unit: the lowest numbers should be the most work.
+    The next free process takes the next unit: the lowest numbers should be the most work.
     """
     if processes < 2 or count < 2:
         return [work(number) for number in range(count)]
@@ -65,12 +65,12 @@ def _take(queue: int, work: Callable[[int], Any], parent: int = 0) -> list[tuple
 
 @dataclass
 class _Copies:
-    """The copies of this process and where each will say what it did."""
+    """The copies of this process, each with the pipe for its results."""
 
     running: dict[int, int] = field(default_factory=dict)
 
     def start(self, queue: int, work: Callable[[int], Any]) -> bool:
-        """Make a copy; return False if the system allows none: then the others do its part."""
+        """Make a copy; return False if the system allows none: then the other processes do its part."""
         reading, writing = os.pipe()
         parent = os.getpid()
         try:
@@ -86,7 +86,7 @@ class _Copies:
         return True
 
     def collect(self) -> list[tuple[int, Any]]:
-        """Wait for all copies; return what they did."""
+        """Wait for all copies; return their results."""
         done: list[tuple[int, Any]] = []
         for copy in list(self.running):
             with os.fdopen(os.dup(self.running[copy]), "rb") as answer:
@@ -104,7 +104,7 @@ class _Copies:
         return done
 
     def end(self) -> None:
-        """End what still runs."""
+        """End the copies that still run."""
         for copy in list(self.running):
             os.kill(copy, signal.SIGKILL)
             self._reap(copy)
@@ -115,7 +115,7 @@ class _Copies:
 
 
 def _answer(queue: int, work: Callable[[int], Any], parent: int, writing: int) -> None:
-    """Work, say what came of it, and end without any of the clean-up that belongs to the other process."""
+    """Work, write the results, and end without the clean-up of a whole process, which the original one does."""
     status = 1
     try:
         answer: tuple[str, Any]

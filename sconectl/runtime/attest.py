@@ -19,7 +19,7 @@ from sconectl.runtime.link import CasLink, CasNotReady, Channel
 from sconectl.runtime.log import LaunchRefused
 
 _OLD_IDENTITY = ("measurement", "debug")
-"""What a CAS understands that gives out no numbers."""
+"""The report fields that a CAS without numbers for reports knows."""
 _Result = TypeVar("_Result")
 
 
@@ -36,13 +36,13 @@ def fetch_configuration(
 ) -> Configuration:
     """Get a quote and exchange it for the configuration.
 
-    `identity` is what the report says about the enclave: measurement, debug, and what is known of the signer. `host`
-    completes the configuration where the policy allows it. All is tried for `patience` seconds. Raises
+    `identity` are the fields of the report about the enclave: measurement, debug, and the signer if it is known.
+    `host` completes the configuration where the policy allows it. All is tried for `patience` seconds. Raises
     `LaunchRefused` if the CAS refuses, or stays silent.
     """
 
     def exchange(deadline: float) -> dict[str, Any]:
-        # All of it again after a failure: a number is good for one attempt.
+        # After a failure everything is done again: a number is good for one attempt.
         nonce = _nonce(cas, deadline)
         known = dict(identity) if nonce else {name: identity[name] for name in _OLD_IDENTITY}
         report = {"toolchain": "sim", "report_data": channel.report_data(), **known, **nonce}

@@ -23,7 +23,7 @@ NO_ROLLBACK_PROTECTION = "no_rollback_protection"
 
 @dataclass(frozen=True)
 class Host:
-    """What whoever runs the container has given: arguments (the first is number 1) and environment."""
+    """The arguments (the first is number 1) and environment that the container was started with."""
 
     arguments: tuple[str, ...] = field(default=(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -31,7 +31,7 @@ class Host:
 
 @dataclass(frozen=True)
 class FileSystemKey:
-    """What opens the encrypted directories: `tags` are the states that the policy accepts; None: any."""
+    """The key of the encrypted directories: `tags` are the states that the policy accepts; None: any."""
 
     path: str
     key: bytes = field(repr=False)
@@ -40,7 +40,7 @@ class FileSystemKey:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What the policy prescribes for this service; `fs_files` (path, permission) are read from the image."""
+    """The policy's configuration for this service; `fs_files` (path, permission) are read from the image."""
 
     session: str
     service: str
@@ -116,7 +116,7 @@ def _host_position(word: dict[str, Any]) -> int:
 
 
 def _environment(config: dict[str, Any], host: Host) -> dict[str, str]:
-    """Return the variables of the policy, and of the container those that the policy names; unset ones are empty."""
+    """Return the variables of the policy, and those of the container that the policy names; unset ones are empty."""
     taken = (_variable(name) for name in _list(config, "host_environment"))
     own = {_variable(name): _text(value) for name, value in config["environment"].items()}
     return {name: host.environment.get(name, "") for name in taken} | own

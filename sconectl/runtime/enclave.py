@@ -31,8 +31,8 @@ from sconectl.runtime.mounts import mounts
 class Enclave:
     """What was measured: `found` from the live files, `expected` from the index that the image carries.
 
-    `signed` is what a valid signature says, or None for an image that is not signed. `unread` counts what could not be
-    read because it is out of reach; it is believed to be as expected unless there are `obstacles`.
+    `signed` is the content of a valid signature, or None for an image that is not signed. `unread` counts the paths
+    that are out of reach for this user; they are believed to be as expected unless there are `obstacles`.
     """
 
     found: str
@@ -50,7 +50,7 @@ class Enclave:
         return self.signed.debug if self.signed else self.parameters.get("mode") != "production"
 
     def identity(self) -> dict[str, Any]:
-        """Return what a report says about the enclave. Without a signature, nobody vouches for product and version."""
+        """Return the fields of a report about the enclave; without a valid signature, no product and version."""
         found: dict[str, Any] = {"measurement": self.found, "debug": self.debug}
         if self.signed and self.signed.measurement == self.found:
             found |= {name: getattr(self.signed, name) for name in ("mrsigner", "isvprodid", "isvsvn")}
@@ -97,7 +97,7 @@ def measure(root: str = "/") -> Enclave:
 
 
 def _judge_hidden(seen: Found, expected: Index) -> tuple[Index, tuple[str, ...]]:
-    """Believe what this process cannot read only if the program can never read it either."""
+    """Believe files that this process cannot read only if the program can never read them either."""
     from sconectl.runtime.identity import stay_the_same  # rarely needed, and not quick to import
 
     obstacles = stay_the_same()
@@ -105,9 +105,9 @@ def _judge_hidden(seen: Found, expected: Index) -> tuple[Index, tuple[str, ...]]
 
 
 def _signature(file: Path, signer: str, as_built: str) -> SignedEnclave | None:
-    """Return what the signature says. The image states its signer elsewhere, too: none that got lost goes unnoticed.
+    """Return the content of the signature. The image states its signer elsewhere, too, so a lost signature is noticed.
 
-    It has to be for the image as it was built: what differs from that is refused anyhow, and named better.
+    It has to be for the image as it was built: differences from that are refused later, with a better message.
     """
     try:
         with file.open("rb") as opened:
@@ -126,7 +126,7 @@ def _signature(file: Path, signer: str, as_built: str) -> SignedEnclave | None:
 
 
 def _refuse_mounts(root: str, expected: Index) -> None:
-    """Refuse what is mounted over protected paths: its content is not the image's."""
+    """Refuse mounts over protected paths: their content is not the image's."""
     base, outside = root.rstrip("/") + "/", frozenset(expected.outside)
     for mount in mounts():
         inside = "/" + mount.point.removeprefix(base)
@@ -142,7 +142,7 @@ def _remove_leftovers(root: str, changes: list[Difference]) -> bool:
     added = sorted((c.path for c in changes if c.kind == "added"), key=len, reverse=True)
     removed = 0
     for path in added:
-        with contextlib.suppress(OSError):  # what cannot be removed stays a difference, and is refused
+        with contextlib.suppress(OSError):  # a file that cannot be removed stays a difference, and is refused
             _remove(root, path)
             removed += 1
     if removed:

@@ -110,9 +110,9 @@ def _require_memory(folder: str) -> None:
 def _refuse_shared(folder: str) -> None:
     """Refuse memory that other containers may have mounted, too, as far as that can be seen.
 
-    A container's own is made while the container is: after its terminals. What is older was made elsewhere, and mounted
-    here. Called `shm`, it is the memory of a shareable container or of a whole pod; in the machine's own IPC name
-    space, it is the machine's. Anything else was mounted on purpose, such as the volume of the chart.
+    A container's own memory is made with the container, after its terminals. An older one was made elsewhere and
+    mounted here: called `shm`, it is the memory of a shareable container or of a whole pod; in the machine's own IPC
+    name space, it is the machine's. Any other one was mounted on purpose, such as the volume of the chart.
     """
     found = {mount.point: mount for mount in mounts()}  # of several at one place, the last is the one that is seen
     memory, terminals = found.get(os.path.realpath(folder)), found.get(_TERMINALS)
@@ -161,7 +161,7 @@ def _open_sealed(config: Configuration, index: Index) -> None:
 
 
 def _read_fspf(fspf: FileSystemKey) -> ProtectedFiles:
-    """Return what the file system protection file says, if its state is one that the policy accepts."""
+    """Return the content of the file system protection file, if the policy accepts its state."""
     path = Path(fspf.path)
     if not path.is_file():
         raise SealBroken(f"{path} is missing")
@@ -172,7 +172,7 @@ def _read_fspf(fspf: FileSystemKey) -> ProtectedFiles:
 
 
 def _check_regions(found: ProtectedFiles, index: Index) -> None:
-    """Encrypted regions are exactly those directories that were measured as such, and nothing else is demanded."""
+    """Require that the encrypted regions are exactly the directories that were measured as such."""
     for path in index.sealed:
         if found.regions.get(path, Region(path, NOT_PROTECTED)).protection != ENCRYPTED:
             raise SealBroken(f"{path} was measured as encrypted, but is not in the file system protection file")
@@ -246,7 +246,7 @@ def _inject_from_image(path: str, permission: int, index: Index, fill: Fill) -> 
     if known != file_entry(
         int(known[1], 8) if known[0] == "f" else 0, len(content), hashlib.sha256(content).hexdigest()
     ):
-        raise LaunchRefused(f"the policy reads {path} from the image, but {original} is not what was measured")
+        raise LaunchRefused(f"the policy reads {path} from the image, but {original} differs from the measured file")
     _inject(path, permission, fill(path, content))
 
 

@@ -28,7 +28,7 @@ _WAITING = 8
 _PATIENCE = 5.0
 _PEER = struct.Struct("3i")
 Execute = Callable[[], NoReturn]
-"""Becomes the health command; the working directory is the program's."""
+"""Replaces the process by the health command; the working directory is the program's."""
 
 
 def health_command(parameters: Mapping[str, str]) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def serve(listener: socket.socket, lifeline: int, execute: Execute) -> NoReturn:
 
 
 def _noticed_ends() -> int:
-    """Return what becomes readable when a child ends."""
+    """Return a file descriptor that becomes readable when a child ends."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -109,7 +109,7 @@ def _answer(connection: socket.socket, ended: int, execute: Execute) -> None:
 
 
 def _wait(child: int, connection: socket.socket, ended: int) -> int:
-    """Return the exit status of the command; when nobody waits for that any more, end it."""
+    """Return the exit status of the command; end the command if the client hangs up."""
     while True:
         readable = select.select([ended, connection.fileno()], (), ())[0]
         with contextlib.suppress(BlockingIOError):

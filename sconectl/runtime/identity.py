@@ -53,7 +53,7 @@ def stay_the_same() -> tuple[str, ...]:
     """Make sure that this process and all that it starts keep their user and groups, and gain no capability.
 
     Sets no_new_privs, so that no program is a way to another user: set-uid and set-gid bits and capabilities of files
-    have no effect any more. Returns what else could still change them; nothing, if that is certain.
+    have no effect any more. Returns the reasons why they could still change; none, if that is impossible.
     """
     obstacles = []
     if len(set(os.getresuid())) > 1 or len(set(os.getresgid())) > 1:

@@ -50,7 +50,7 @@ def main(settings: Settings) -> NoReturn:
 
 
 def _prepare_process() -> None:
-    """End at once when told to, and never write memory to disk: what is to come holds secrets, also in the program."""
+    """End at once at a signal, and never write memory to disk, not even the program's: it will hold secrets."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: os._exit(128 + received))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -59,7 +59,7 @@ def _prepare_process() -> None:
 
 
 def _place_of(error: Exception) -> str:
-    """Say what happened where, without the message: it might hold a value."""
+    """Return kind and place of an error, without its message, which might hold a secret value."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {place.filename}:{place.lineno}"
 
@@ -102,7 +102,7 @@ def _run(settings: Settings) -> NoReturn:
 
 
 def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] | None:
-    """Return what becomes the health command of the image, if it has one: measured, with the program's environment."""
+    """Return the function that becomes the measured health command of the image, with the program's environment."""
     words = health_command(enclave.parameters)
     if not words:
         return None
@@ -123,7 +123,7 @@ def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] |
 
 @contextlib.contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Bound what the timeouts of single reads do not: a CAS that sends one byte now and then."""
+    """Limit the time for all of a CAS's answer: one that sends single bytes passes the timeouts of reads."""
 
     def expired(_number: int, _frame: object) -> NoReturn:
         raise LaunchRefused(f"the CAS did not finish its answer within {seconds:g} seconds")
@@ -166,7 +166,7 @@ def _patience(text: str) -> float:
 
 
 def _refuse_changes(enclave: Enclave) -> None:
-    """Refuse an image that differs from its own index; what it was replaced with as a whole, the CAS notices."""
+    """Refuse an image that differs from its own index; if the index was replaced, too, the CAS notices that."""
     if not enclave.changes:
         if enclave.unread:
             log.write(
@@ -193,7 +193,7 @@ def _refuse_changes(enclave: Enclave) -> None:
 
 
 def _how_to_read(enclave: Enclave) -> list[str]:
-    """Say why what cannot be read is not believed, and what the container needs."""
+    """Say why unreadable files are not believed, and what the container needs."""
     user = f"the container runs as user {os.geteuid()}"
     if enclave.obstacles:
         return [

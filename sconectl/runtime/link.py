@@ -28,7 +28,7 @@ from sconectl.runtime.log import LaunchRefused
 DEFAULT_PORT = 8081
 _MAX_ANSWER = 16 << 20
 _DATES = frozenset({9, 10})
-"""What OpenSSL calls a certificate that is not valid yet, or no more."""
+"""OpenSSL's codes for a certificate that is not valid yet, or no more."""
 
 
 class CasNotReady(Exception):
@@ -47,12 +47,12 @@ class Channel:
     pem: bytes = field(repr=False)
 
     def report_data(self) -> str:
-        """Return what binds a quote to this channel: the SHA-512 of the certificate, 128 hex digits."""
+        """Return the report data that binds a quote to this channel: the SHA-512 of the certificate, 128 hex digits."""
         return hashlib.sha512(self.certificate).hexdigest()
 
 
 def open_channel() -> Channel:
-    """Draw a key and make the certificate that stands for it in TLS."""
+    """Draw a key and make a certificate for it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated enclave")])
     now = datetime.datetime.now(datetime.UTC)
@@ -73,7 +73,7 @@ def open_channel() -> Channel:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Split `host[:port]`. Raises `LaunchRefused` if that is not what `address` is."""
+    """Split `host[:port]`. Raises `LaunchRefused` if `address` has another form."""
     try:
         parts = urllib.parse.urlsplit("//" + address.removeprefix("https://"))
         host, port = parts.hostname, parts.port or DEFAULT_PORT
@@ -85,9 +85,9 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 class CasLink:
-    """One CAS as the launcher talks to it; `cas_key` is the key hash that its root must have, or empty.
+    """A connection of the launcher to one CAS; `cas_key` is the key hash that its root must have, or empty.
 
-    The connection stays open between calls; `who` is what messages call this CAS.
+    The connection stays open between calls; `who` is the name of this CAS in messages.
     """
 
     def __init__(self, address: str, cas_key: str, channel: Channel, *, timeout: float, who: str = "CAS") -> None:
@@ -173,7 +173,7 @@ class CasLink:
         return self._connection
 
     def _failed(self, error: Exception) -> Exception:
-        """Return what `error` of a connection means."""
+        """Return our exception for an `error` of a connection."""
         if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _DATES:
             now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
             return LaunchRefused(
@@ -204,7 +204,7 @@ class CasLink:
                 "the CAS is not the expected one",
                 causes=(f"its key hash is {found}, expected {self._cas_key}",),
             )
-        self.close()  # what was said so far was said to nobody in particular
+        self.close()  # until here, the CAS had not proved its key
         self._context = context
         self._verified = True
 

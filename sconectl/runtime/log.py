@@ -21,7 +21,7 @@ class LaunchRefused(Exception):
 
 
 def configure(level: str) -> None:
-    """Set what is shown. `level` is a name (any case) or a number from 0 (fatal only) up, as in SCONE_LOG."""
+    """Set which lines are shown. `level` is a name (any case) or a number from 0 (fatal only) up, as in SCONE_LOG."""
     global _threshold
     name = level.strip().upper()
     if name in LEVELS:

@@ -31,7 +31,7 @@ _NOT_FORWARDED = frozenset({signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, sign
 def find_program(config: Configuration, index: Index) -> str:
     """Return the path of the program that the policy names, as container runtimes would execute it: scripts see it.
 
-    One that is relative counts from the working directory of the policy. Raises `LaunchRefused` unless it is a
+    A relative path counts from the working directory of the policy. Raises `LaunchRefused` unless it leads to a
     protected file of the image (measured, or in an encrypted directory), and so are the links on the way to it and the
     interpreter of a script.
     """
@@ -103,7 +103,7 @@ def _interpreter(script: str) -> str:
     try:
         with Path(script).open("rb") as file:
             line = file.read(_MAX_LINE).split(b"\n")[0]
-    except OSError:  # may be run, but not read: not a script
+    except OSError:  # a script would have to be readable
         return ""
     words = line[2:].replace(b"\t", b" ").strip(b" ").split(b" ")
     return os.fsdecode(words[0]) if line.startswith(b"#!") else ""
@@ -125,7 +125,7 @@ def start(config: Configuration, program: str, health: Callable[[], NoReturn] | 
 
 
 def execute(config: Configuration, program: str) -> NoReturn:
-    """Become the program, with nothing but what the policy prescribes: signals, files and umask as at the beginning."""
+    """Become the program, with only the configuration of the policy: signals, files and umask as at the beginning."""
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)

@@ -22,7 +22,7 @@ class Position:
 
 
 class Name(NamedTuple):
-    """What something is called: its kind (`secret`), whose it is (an image; everybody's if empty), and the name."""
+    """The name of something: its kind (`secret`), its owner (an image; empty if it belongs to all), and the name."""
 
     kind: str
     owner: str
@@ -30,11 +30,11 @@ class Name(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """The name that a finding is about, so that what one slip brings about can be told once.
+    """The name that a finding is about, so that all consequences of one slip can be told once.
 
-    `lacks` says that the name stands for nothing, else the finding only remarks on it; `written` that the finding is
-    at the place where the name was written, and no consequence of it elsewhere. `meant` are the names that are right,
-    or there, once the slip is mended.
+    `lacks` says that nothing has this name, else the finding only remarks on it; `written` that the finding is at the
+    place where the name was written, and not at a place that follows from it. `meant` are the names that exist once
+    the slip is mended.
     """
 
     name: Name
@@ -67,5 +67,5 @@ class Finding:
 
 
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings that forbid going on."""
+    """Return the findings that are errors."""
     return tuple(f for f in findings if f.severity == "error")

@@ -15,14 +15,14 @@ from sconectl.text.findings import Finding, Name, Position, Severity
 def one_cause(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings without those that follow from others among them, in the order given.
 
-    A name that stands for nothing is told where it was written; it is an error there if anything that follows from it
-    is one. What lacks, or remarks on, a name that another finding takes for the one that was meant, goes with that.
+    A name that nothing has is told where it was written; it is an error there if any finding that follows from it is
+    one. A finding about a name is dropped if another finding says that this name was meant.
     """
     return _without_explained(_where_written(list(findings)))
 
 
 def _where_written(found: list[Finding]) -> list[Finding]:
-    """Tell of each name that stands for nothing at the place where it was written, if one is known."""
+    """Tell of each name that nothing has at the place where it was written, if one is known."""
     lacking = [(finding, cause) for finding in found if (cause := finding.cause) and cause.lacks]
     names = {cause.name for _, cause in lacking}
     written = {cause.name for _, cause in lacking if cause.written}
@@ -48,7 +48,7 @@ def _where_written(found: list[Finding]) -> list[Finding]:
 
 
 def _without_explained(found: list[Finding]) -> list[Finding]:
-    """Drop what another finding explains; of those that explain each other the first stays."""
+    """Drop findings that another one explains; of those that explain each other the first stays."""
     explaining: dict[Name, list[int]] = {}
     for number, finding in enumerate(found):
         for name in finding.cause.meant if finding.cause else ():

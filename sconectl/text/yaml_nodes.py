@@ -60,7 +60,7 @@ def node_position(file: str, node: Node) -> Position:
 def compose(text: str, file: str, limit: int, most_nodes: int = MAX_NODES) -> list[Node]:
     """Return the root of each document; an empty document between others is an empty scalar.
 
-    Raises `InvalidInput` for broken syntax, and for what is larger than the limits (that of bytes scales the others).
+    Raises `InvalidInput` for broken syntax, and for texts beyond the limits (that of bytes scales the others).
     """
     restores: list[Restore] = []
     try:
@@ -162,7 +162,7 @@ def _children(node: Node) -> Iterator[Node]:
 
 
 class _Expansion:
-    """How large a document becomes once each alias is replaced by what it stands for, without doing that."""
+    """Computes how large a document becomes once its aliases are replaced by their nodes, without replacing them."""
 
     def __init__(self, file: str, most_nodes: int, most_characters: int) -> None:
         self._file = file
@@ -171,7 +171,7 @@ class _Expansion:
         self._open: set[int] = set()
 
     def check(self, root: Node) -> None:
-        """Raise `InvalidInput` if it is too large, or if an alias stands inside of what it stands for."""
+        """Raise `InvalidInput` if it is too large, or if an alias stands inside of its own node."""
         waiting = [(root, False)]
         while waiting:
             node, children_counted = waiting.pop()

@@ -25,7 +25,7 @@ _FIRST_BACK, _SECOND_BACK = str.maketrans("eE", "dD"), str.maketrans("01234567",
 
 
 def hide(text: str, problem: str) -> tuple[str, Restore] | None:
-    """Return the text without what is refused, and how to restore it; None if it is refused for another reason."""
+    """Return the text with stand-ins for the refused characters, and how to restore them; None for other problems."""
     if "unexpected ':'" in problem:
         return _without_colons(text)
     if "invalid Unicode character escape" in problem:

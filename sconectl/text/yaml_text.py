@@ -16,7 +16,7 @@ from typing import Any
 
 _SAFE_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*\Z")
 _AMBIGUOUS = frozenset("y n yes no true false on off null nan inf none".split())
-# Without U+2028 and U+2029: YAML 1.1 takes them for line breaks. It takes long to compile, and few texts need it.
+# Without U+2028 and U+2029: YAML 1.1 takes them for line breaks. The pattern compiles slowly, and few texts need it.
 _BLOCK_TEXT = r"[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff]+"
 _ASCII_BLOCK_TEXT = re.compile(r"[\t\n\x20-\x7e]+")
 _LONG_KEY = 1000  # readers look at most 1024 characters ahead for the colon that makes a text a key

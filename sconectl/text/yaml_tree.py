@@ -25,7 +25,7 @@ from sconectl.text.yaml_nodes import MAX_NODES as MAX_NODES
 Value = dict[str, Any] | list[Any] | str | None
 Path = tuple[str | int, ...]
 
-SECRETS = frozenset({"value", "content"})  # fields of manifests and policies: no message names what is in them
+SECRETS = frozenset({"value", "content"})  # fields of manifests and policies whose content no message may show
 _FIELD = re.compile("[a-z][a-z_]*\\Z")
 MAX_FAULTS = 1000  # of one file; whoever has more does not read them
 MAX_SHOWN = 1000  # characters of a path
@@ -80,7 +80,7 @@ class Document:
 
 
 def show_path(path: Path) -> str:
-    """Render a path the way messages show it: `build.copy[0]`; what is absurdly long is cut off."""
+    """Render a path the way messages show it: `build.copy[0]`; an absurdly long one is cut off."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
@@ -90,7 +90,7 @@ def show_path(path: Path) -> str:
 
 
 def is_field(key: str, mapping: Mapping[str, Any]) -> bool:
-    """Say whether a key of a mapping is surely one, and no piece of a secret without quotes: `{value: this, that}`."""
+    """Say whether a key is surely a field's name, and no piece of a secret without quotes: `{value: this, that}`."""
     if key in SECRETS or SECRETS.isdisjoint(mapping):
         return True
     return mapping.get(key) is not None and _FIELD.match(key) is not None
@@ -99,7 +99,7 @@ def is_field(key: str, mapping: Mapping[str, Any]) -> bool:
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text as positions count them, without their ends.
 
-    The last one is empty: what is missing at the end of a text may have its place there.
+    The last one is empty: a finding about something missing at the end has its position there.
     """
     lines = LINE_BREAK.split(text)
     return [*lines, ""] if lines[-1] else lines
@@ -211,7 +211,7 @@ class _Reader:
         raise refusal(node_position(self.file, node), "not a mapping, list or scalar")  # pragma: no cover
 
     def _paired(self, node: Node, text: str) -> str:
-        """Join what JSON escapes as two halves (surrogates); half a character alone is a fault."""
+        """Join characters that JSON escapes as two halves (surrogates); half a character alone is a fault."""
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
@@ -251,9 +251,9 @@ class _Reader:
 
 
 class _Places:
-    """Where everything stands, worked out when somebody asks, since most documents have no fault to point at.
+    """The positions in a document, worked out on demand, since most documents have no fault to point at.
 
-    The first questions are answered by walking to the place; whoever asks more often gets the whole collected.
+    The first positions are found by walking to each; after `MAX_WALKS` all of them are collected.
     """
 
     def __init__(self, file: str, root: Node | None) -> None:
@@ -289,7 +289,7 @@ class _Places:
 
     @cached_property
     def collected(self) -> tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]]:
-        """Everything at once."""
+        """Positions of values, positions of keys, and quoting, each by path."""
         found: tuple[dict[Path, Position], dict[Path, Position], dict[Path, bool]] = ({}, {}, {})
         if self._root is not None:
             self._collect(self._root, (), found)
@@ -319,7 +319,7 @@ class _Places:
 
 
 class _View(Mapping[Path, Any]):
-    """One kind of places as a mapping."""
+    """One kind of positions as a mapping."""
 
     def __init__(self, places: _Places, part: int) -> None:
         self._places = places

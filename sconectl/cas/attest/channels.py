@@ -71,7 +71,7 @@ class Channels:
                 self._known.popitem(last=False)
 
     def behind(self, certificate_der: bytes, now: float) -> Attested:
-        """Return the program behind the channel; raises `CasRefusal` 403 if none was attested lately."""
+        """Return the program behind the channel; raises `CasRefusal` 403 if no program attested over it lately."""
         key = _key(certificate_der)
         with self._lock:
             found = self._known.get(key)

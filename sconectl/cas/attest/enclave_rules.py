@@ -54,7 +54,7 @@ def check_enclave(
 ) -> None:
     """Refuse an enclave that `session` does not accept for `service`, or whose quote is not of this machine.
 
-    With mode none anything goes: not even the quote has to be genuine. Mode maa is refused: nobody here could judge.
+    With mode none every enclave is accepted, even with a forged quote. Mode maa is refused: only Azure can judge it.
     Mode hardware is refused unless it is allowed to simulate it.
     A genuine quote is of the machine of this CAS, which is all that `must_be_sgx_local` asks for (LANG §17.4).
     """
@@ -77,7 +77,7 @@ def check_enclave(
         *_tolerance_faults(quote, attestation),
     ]
     if faults:
-        where = f"What is accepted: sconectl session read {session.name}, by who may read it; and the log of the CAS"
+        where = f"What is accepted is in the session (sconectl session read {session.name}) and in the log of the CAS"
         raise CasRefusal(
             403, NOT_TRUSTWORTHY, *faults, *([where] if enclave or platform else ()), details=(*enclave, *platform)
         )
@@ -96,7 +96,7 @@ def _toolchain_faults(report: Report) -> Iterator[str]:
 
 
 def _enclave_faults(report: Report, variants: tuple[Variant, ...]) -> Iterator[str]:
-    """Name the faults of each variant, unless there is one without (LANG §6.1)."""
+    """Name the faults of each variant, unless one variant has no fault (LANG §6.1)."""
     if not variants:
         yield "The session accepts no enclave for this service"
         return

@@ -62,7 +62,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Accepted:
-    """What a program that was accepted asked for; `code_secret` is behind its one-time password (base32)."""
+    """The session and service that an accepted program gets; `code_secret` (base32) makes its one-time passwords."""
 
     session: Session
     hash: str
@@ -162,7 +162,7 @@ class Enclaves:
             return {"tag": current}
 
     def _attest(self, request: _Request) -> dict[str, Any]:
-        """Decide on one moment of the store, and then note it: only that keeps others from writing."""
+        """Decide on a snapshot of the store, then record the decision: only recording it keeps others from writing."""
         refreshed = False
         for _ in range(_ATTEMPTS):
             with self._store.reading() as transaction:
@@ -189,7 +189,7 @@ class Enclaves:
         raise Busy(f"Session {request.session} is updated all the time")
 
     def _accepted(self, transaction: Transaction, request: _Request) -> _Accepted:
-        """Return what is asked for, if the session accepts the enclave; a one-time password is still to be checked."""
+        """Return session and service, if the session accepts the enclave; a one-time password is checked later."""
         version = transaction.session(request.session)
         if version is None:
             raise CasRefusal(404, f"Session not found: there is no session {request.session}")
@@ -213,7 +213,7 @@ class Enclaves:
     def _configuration(
         self, transaction: Transaction, request: _Request, accepted: _Accepted
     ) -> dict[str, Any] | CasRefusal:
-        """Return the configuration, or why there is none; who has no one-time password is not told that."""
+        """Return the configuration, or the refusal: only a program with a valid one-time password is told of it."""
         measurement, most = request.quote.report.measurement, self._limits.filled_bytes
         try:
             return configuration(
@@ -228,7 +228,7 @@ class Enclaves:
                 raise CasRefusal(403, "The session does not ask for a one-time password", "Remove @ and what follows")
             return
         secret = base32_bytes(code_secret)
-        # One scope for all that share the secret: a code that was seen cannot be used for another service.
+        # One scope for all services that share the secret: a code that was seen cannot be used for another service.
         scope = hmac.digest(self._scope_key, secret, "sha256").hex()[:32]
         use_code(transaction, self._guessing, scope, secret, code, self._now())
 
@@ -240,7 +240,7 @@ class Enclaves:
         return {"files": found}
 
     def _behind(self, transaction: Transaction, channel_der: bytes) -> tuple[Attested, Session, Service]:
-        """Return who is behind a channel; raises `CasRefusal` 403 if nobody, or if the session changed since."""
+        """Return the program behind a channel, its session and service; raises `CasRefusal` 403 if they changed."""
         attested = self._channels.behind(channel_der, self._now())
         version = transaction.session(attested.session)
         service = version.session().service(attested.service) if version else None

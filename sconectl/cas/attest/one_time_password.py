@@ -24,7 +24,7 @@ _MAX_SCOPES = 4096
 
 
 class Memory(Protocol):
-    """The part of a store's transaction that remembers what was used."""
+    """The part of a store's transaction that remembers used steps."""
 
     def meta(self, key: str) -> str | None:
         """Return a remembered text."""
@@ -67,7 +67,7 @@ class Guessing:
 
 
 def use_code(memory: Memory, guessing: Guessing, scope: str, secret: bytes, code: str | None, now: float) -> None:
-    """Accept `code` for `scope` (what shares a secret) at `now` (unix seconds), once.
+    """Accept `code` for `scope` (all services that share a secret) at `now` (unix seconds), once.
 
     Raises `CasRefusal` 403 if it is missing, wrong or was used, or after too many wrong ones.
     """

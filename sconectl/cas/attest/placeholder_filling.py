@@ -33,21 +33,21 @@ _Result = TypeVar("_Result")
 
 
 class SecretValues(Protocol):
-    """What finds the value behind any secret of any session."""
+    """Finds the value of any secret of any session."""
 
     def value(
         self, transaction: Transaction, session: Session, name: str, *, software_identity: str | None = None
     ) -> Value:
-        """Return the value of a secret; `software_identity` is the measurement of who gets it."""
+        """Return the value of a secret; `software_identity` is the measurement of the program that gets it."""
 
     def resolver(self, transaction: Transaction, session: Session) -> Resolve:
-        """Return what reads the secrets that sections of `session` refer to."""
+        """Return the function that reads the secrets to which sections of `session` refer."""
 
     def is_due(self, transaction: Transaction, session: Session) -> bool:
-        """Say whether certificates have to be issued anew."""
+        """Say whether a certificate that `session` uses is due for renewal."""
 
     def refresh(self, store: Store, session: Session) -> None:
-        """Issue certificates anew whose time has come."""
+        """Renew the certificates that are due."""
 
     def retrying(self, operation: Callable[[], _Result]) -> _Result:
         """Run `operation`, and again for each value that had to be fetched from another CAS first."""
@@ -94,14 +94,14 @@ class Filler:
         self._most = self._left = most
 
     def text(self, template: str, place: str) -> str:
-        """Return `template` with values in it, as text."""
+        """Return `template` with its placeholders replaced, as text."""
         try:
             return substitute_text(template, lambda found: self._fill(found, text_only=True), self._reserve)
         except PlaceholderError as error:
             raise _unfit(place, error) from error
 
     def content(self, template: str, place: str) -> bytes:
-        """Return `template` with values in it, as the bytes of a file."""
+        """Return `template` with its placeholders replaced, as the bytes of a file."""
         try:
             return substitute(template, lambda found: self._fill(found, text_only=False), self._reserve)
         except PlaceholderError as error:
@@ -112,7 +112,7 @@ class Filler:
         if self._left < 0:
             raise CasRefusal(
                 413,
-                "Filling the secrets in makes too much of it",
+                "The texts are too large with their secrets filled in",
                 f"At most {self._most} bytes are given out at a time, with all placeholders replaced",
             )
 

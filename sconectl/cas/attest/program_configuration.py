@@ -40,10 +40,10 @@ def configuration(
 
     Texts and files have at most `most` bytes together.
 
-    What whoever runs the container may choose is named, not filled in: `{"host": N}` stands for the N-th argument of
-    the container, and `host_environment` lists variables to take over (LANG §18). `fs_files` are files that the
-    program's launcher reads itself, to have them filled in by `filled_files`. `session_hash` is there only if the
-    session has, or had, a salt: a program of which nothing is demanded must not learn it (LANG §4).
+    Values that the container may choose are named, not filled in: `{"host": N}` stands for the N-th argument of the
+    container, and `host_environment` lists variables to take over (LANG §18). `fs_files` are files that the program's
+    launcher reads itself, and has filled in by `filled_files`. `session_hash` is there only if the session has, or
+    had, a salt: a program that any enclave may be must not learn it (LANG §4).
     """
     filler = Filler(transaction, values, session, measurement, most=most)
     image = _image(session, service)
@@ -55,7 +55,7 @@ def configuration(
         **({"session_hash": session_hash} if transaction.is_salted(session.name) else {}),  # else it is confidential
         "argv": [_argument(filler, item, number) for number, item in enumerate(service.command)],
         "environment": {key: filler.text(value, f"environment variable {key}") for key, value in own.items()},
-        "host_environment": [name for name in host if name not in own],  # what the policy says itself wins
+        "host_environment": [name for name in host if name not in own],  # variables of the policy win
         "pwd": service.pwd or "/",
         "files": _files(filler, image),
         "fs_files": [
@@ -69,7 +69,7 @@ def configuration(
 
 
 def fspf_subject(session: Session, service: Service) -> Subject | None:
-    """Return whose tag moves on when `service` writes to its main file system; None if it has none."""
+    """Return the main file system of `service`, as the owner of a tag; None if the service has none."""
     if service.fspf_path is None:
         return None
     key = f"fspf:{service.name}:{service.fspf_tag or ''}"

@@ -77,7 +77,7 @@ def read_quote(quote: Any) -> Quote:
 
 
 def report_data_for(channel_certificate_der: bytes) -> str:
-    """Return what binds a report to the TLS connection with this client certificate."""
+    """Return the report data that binds a report to the TLS connection with this client certificate."""
     return hashlib.sha512(channel_certificate_der).hexdigest()
 
 

@@ -25,7 +25,7 @@ REINITIALIZABLE = "rollback_protected_reinitializable"
 
 @dataclass(frozen=True)
 class Subject:
-    """One file system: whose it is, its name in the store, its tag as the policy says, and its update policy."""
+    """One file system: its session, its name in the store, its tag as the policy says, and its update policy."""
 
     owner: str
     key: str
@@ -34,15 +34,15 @@ class Subject:
 
 
 def current_tag(transaction: Transaction, subject: Subject) -> str | None:
-    """Return the tag (32 hex digits) that counts; None for a file system that was never written."""
+    """Return the current tag (32 hex digits); None for a file system that was never written."""
     return transaction.tag(subject.owner, subject.key) or subject.initial
 
 
 def move_on(transaction: Transaction, subject: Subject, old: str | None, new: str) -> str | None:
     """Make `new` the current tag after `old`, as the update policy allows, and return the current tag.
 
-    An ephemeral one stays as it is (LANG §15). Raises `CasRefusal`: 400 for what is no tag, 409 if somebody else has
-    moved on in between or the file system was rolled back (LANG §5, §14).
+    The tag of an ephemeral one stays as it is (LANG §15). Raises `CasRefusal`: 400 for a malformed tag, 409 if another
+    program has moved on in between or the file system was rolled back (LANG §5, §14).
     """
     for tag in (old, new):
         if tag is not None and not _TAG.match(tag):

@@ -28,7 +28,7 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
     PROTECTED: (PROTECTED, EPHEMERAL),
     UNPROTECTED: (UNPROTECTED, PROTECTED, EPHEMERAL),
 }
-"""What an importer may choose, by what the export says."""
+"""The update policies that an importer may choose, by the update policy of the export."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def opened_volumes(
 def volume_subject(
     transaction: Transaction, session: Session, session_hash: str, service: Service, name: str
 ) -> Subject | None:
-    """Return whose tag moves on when `service` writes to its volume `name`; None if it mounts no such volume."""
+    """Return the volume `name` of `service`, as the owner of a tag; None if the service mounts no such volume."""
     mount = next((mount for mount in _mounts(session, service) if mount.name == name), None)
     return None if mount is None else _subject(transaction, _locate(transaction, session, session_hash, mount))
 
@@ -148,7 +148,7 @@ def _exported(
 
 
 def _grants(owner: Session, name: str, importer: str, importer_hash: str) -> Iterator[tuple[Volume, VolumeExport]]:
-    """Find the volumes that the importer knows as `name`; behind an alias the real name is not known to it."""
+    """Find the volumes that the importer knows as `name`: a volume with an alias is known by that alone."""
     for volume in owner.volumes:
         for export in volume.export:
             meant = export.session == importer and export.session_hash in (None, importer_hash)

@@ -104,7 +104,7 @@ class Anchor:
             self.replace(head)
 
     def replace(self, head: Head) -> None:
-        """Make `head` what the store must have, whatever was remembered: on first contact and after a restore."""
+        """Make `head` the entry that the store must have, whatever it was: on first contact and after a restore."""
         with self._explained():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(self.path, self._slot(head).ljust(_OFFSETS[1], b"\0") + bytes(_SLOT))
@@ -132,7 +132,7 @@ class Anchor:
             ) from error
 
     def _slots(self, descriptor: int) -> list[Head]:
-        """Return what both slots say, `EMPTY` for one that says nothing."""
+        """Return the entries in both slots, `EMPTY` for a slot without one."""
         slots = [self._parsed(os.pread(descriptor, _SLOT, offset)) for offset in _OFFSETS]
         if all(slot is None for slot in slots):
             raise CasError(
@@ -162,7 +162,7 @@ class Anchor:
 
 
 def _place(claim: str) -> tuple[int, int] | None:
-    """Return device and inode of the directory in a claim, None if it says nothing."""
+    """Return device and inode of the directory that a claim names, None if it names none."""
     try:
         found = json.loads(claim)
         return int(found["device"]), int(found["inode"])

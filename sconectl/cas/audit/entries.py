@@ -39,7 +39,7 @@ class OtherCas(AuditError):
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the log; `line` is what is kept of it, `fields` is everything but the signature."""
+    """An entry of the log; `line` is its text in the log, `fields` is everything but the signature."""
 
     sequence: int
     previous: str
@@ -49,7 +49,7 @@ class Entry:
 
     @property
     def head(self) -> Head:
-        """What the next entry is chained to."""
+        """Number and signature of this entry, to which the next one is chained."""
         return Head(self.sequence, self.signature)
 
 
@@ -66,7 +66,7 @@ EMPTY = Head(0, "")
 
 @dataclass(frozen=True)
 class AuditKey:
-    """The key that signs a log, and what the log says about it: the fields that `bind` made."""
+    """The key that signs a log, and the fields of `bind` that say so in the log."""
 
     private: Ed25519PrivateKey = field(repr=False)
     binding: Mapping[str, str]
@@ -134,7 +134,7 @@ def bind(key: Ed25519PrivateKey, root_key: ec.EllipticCurvePrivateKey) -> AuditK
 def bound_key(fields: Mapping[str, Any], cas_key_hash: str) -> Ed25519PublicKey:
     """Return the key that signs the log of the CAS `cas_key_hash`, out of the fields that `bind` made.
 
-    Raises `OtherCas` if they name another CAS, and `AuditError` if that CAS has not said so.
+    Raises `OtherCas` if they name another CAS, and `AuditError` if that CAS has not signed them.
     """
     try:
         spki = base64.b64decode(fields["cas_public_key"], validate=True)

@@ -47,7 +47,7 @@ class Verdict(IntEnum):
 
 @dataclass
 class AuditReport:
-    """What a verification found."""
+    """The result of a verification: how many entries were read, the first and last one, and all faults."""
 
     entries: int = 0
     first: int | None = None
@@ -71,7 +71,7 @@ class AuditReport:
             faults.append(fault)
 
     def forgive(self, verdict: Verdict) -> None:
-        """Take back the faults of one kind, because something else is known."""
+        """Take back the faults of one kind, because other evidence disproves them."""
         self.found.pop(verdict, None)
 
 

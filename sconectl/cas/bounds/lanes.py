@@ -26,12 +26,12 @@ _Ticket = asyncio.Future[None]
 
 
 class Abandoned(Exception):
-    """The client that this was done for has hung up."""
+    """The client has hung up before its work was done."""
 
 
 @dataclass(eq=False)
 class Customer:
-    """A connection for which work is done: bounds go by its address, turns by its key (of its certificate), too."""
+    """A connection for which work is done: limits count by its address, turns by the key of its certificate, too."""
 
     address: str = "here"
     key: str = ""
@@ -47,9 +47,9 @@ class Customer:
 
 @dataclass(eq=False)
 class _Work:
-    """What one thread does; `placed` says whether it takes up a place of its lane right now.
+    """The work of one thread; `placed` says whether it takes up a place of its lane right now.
 
-    `seconds` is the processor time that it took.
+    `seconds` is the processor time that the work took.
     """
 
     lane: Lane
@@ -98,7 +98,7 @@ class Lane:
         return self._free <= 0 and time.monotonic() - self._moved > seconds
 
     async def run(self, customer: Customer, work: Callable[[], _Result]) -> _Result:
-        """Return what `work` returns in a thread; raises `Busy`, or `Abandoned` once the customer is gone."""
+        """Call `work` in a thread and return its result; raises `Busy`, or `Abandoned` once the customer is gone."""
         if self._present[customer.address] >= self._bounds[1]:
             raise Busy(f"Too many requests of {customer.address} at the same time ({self._name})")
         self._present[customer.address] += 1
@@ -136,7 +136,7 @@ class Lane:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Give a place back: to who is first in the line, if anybody waits."""
+        """Give a place back: to the first in the line, if anybody waits."""
         self._free += 1
         while self._free > 0 and (ticket := self._line.first()) is not None:
             if not ticket.done():
@@ -156,7 +156,7 @@ class Lane:
             await asyncio.wait_for(ticket, self._patience)
         except TimeoutError:
             if not _granted(ticket):
-                raise Busy(f"It was not its turn within {self._patience:g} seconds ({self._name})") from None
+                raise Busy(f"The request waited for more than {self._patience:g} seconds ({self._name})") from None
         except asyncio.CancelledError:
             if _granted(ticket):
                 self._pass_on()
@@ -195,7 +195,7 @@ def _granted(ticket: _Ticket) -> bool:
 
 
 class _Line:
-    """Those who wait: the address that used least lately is next; its keys take turns, each is served in order."""
+    """The waiting customers: the address that used least lately is next; its keys take turns, each in order."""
 
     def __init__(self) -> None:
         self.spent = ProcessorTime()
@@ -216,7 +216,7 @@ class _Line:
             self._removed(customer.address, customer.key)
 
     def first(self) -> _Ticket | None:
-        """Take out whose turn it is."""
+        """Take the ticket out whose turn it is."""
         if not self._addresses:
             return None
         # Among those who used as much, to a hundredth of a second, turns go round.
@@ -269,7 +269,7 @@ def _timed(task: _Work, work: Callable[[], _Result]) -> _Result:
     try:
         return work()
     except CasRefusal as refusal:
-        # Its frames hold all that was read of a document, and nobody asks where a refusal was made.
+        # The frames of its traceback hold all that was read of a document, and nobody asks where a refusal was made.
         refusal.__context__ = refusal.__cause__ = None
         raise refusal.with_traceback(None)  # noqa: B904
     finally:
@@ -277,7 +277,7 @@ def _timed(task: _Work, work: Callable[[], _Result]) -> _Result:
 
 
 def customer() -> Customer:
-    """Return for whom this thread works; somebody without a name outside of the server."""
+    """Return the customer for whom this thread works; outside of the server, one without a name."""
     task = _current.get()
     return task.customer if task is not None else Customer()
 

@@ -29,7 +29,7 @@ class Limits:
     connections: int = _of(
         512,
         "open connections",
-        "who waits longest (above 1 s) for its client is closed, else the new one",
+        "the one that waits longest (above 1 s) for its client is closed, else the new one",
     )
     connections_per_address: int = _of(256, "open connections of one address", "the same, among those of the address")
     handshake_seconds: float = _of(10.0, "a TLS handshake", "closed connection")

@@ -42,7 +42,7 @@ class Answer:
     status: int
     body: bytes
     again: bool = False
-    """Whether nothing was done because too much goes on, and the same may be asked in a moment."""
+    """Whether the CAS was too busy and did nothing, so that the request may be repeated in a moment."""
 
     def json(self) -> Any:
         """Return the body as plain values, or None if it is not JSON."""
@@ -52,7 +52,7 @@ class Answer:
             return None
 
     def causes(self) -> list[str]:
-        """Return what the CAS gives as reasons of a refusal, outermost first."""
+        """Return the reasons of a refusal, outermost first."""
         answer = self.json()
         causes = answer.get("msg") if isinstance(answer, dict) else None
         return [str(cause) for cause in causes] if isinstance(causes, list) else []
@@ -98,7 +98,7 @@ class Connection:
             raise self._failure(error, sent=False) from error
 
     def post(self, path: str, content: bytes) -> Answer:
-        """Send `content` to `path`; what the CAS does is done once at most."""
+        """Send `content` to `path`; the CAS acts on it once at most."""
         for attempt in range(1, self._attempts + 1):
             try:
                 answer = self._exchange("POST", path, content)
@@ -133,7 +133,7 @@ class Connection:
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
             return CasNotTrusted(
                 f"the CAS {self._address} cannot prove that it owns its key",
-                hint="somebody may be in between; do not go on before you know why",
+                hint="an attacker may be between you and the CAS; do not go on before you know why",
             )
         if any(isinstance(cause, ssl.SSLError) for cause in causes):
             return CasUnreachable(f"{self._address} does not speak TLS as a CAS does", hint="check host and port")

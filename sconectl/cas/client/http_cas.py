@@ -72,7 +72,7 @@ class HttpCas:
 
     @property
     def address(self) -> str:
-        """What messages call this CAS."""
+        """The name of this CAS in messages."""
         return self._address
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class HttpCas:
         if evidence.cas_key != self.cas_key:
             raise CasNotTrusted(
                 f"the report of the CAS {self._address} is signed for another CAS key, {evidence.cas_key}",
-                hint="somebody may be in between; do not go on before you know why",
+                hint="an attacker may be between you and the CAS; do not go on before you know why",
             )
         if refusals := judge(tolerance, evidence):
             raise CasNotTrusted(
@@ -168,8 +168,8 @@ class HttpCas:
             what = "the expected key" if expected else "the key known from before"
             raise CasNotTrusted(
                 f"the CAS {self._address} has the key {found}, which is not {what} {known}",
-                hint="somebody may be in between. If the CAS was set up anew, get its key hash on its machine with "
-                "`sconectl cas show-identification` and give it as cas_key, or remove the address from "
+                hint="an attacker may be between you and the CAS. If the CAS was set up anew, get its key hash on its "
+                "machine with `sconectl cas show-identification` and give it as cas_key, or remove the address from "
                 f"{self._config.directory / 'config.json'}",
             )
         return found

@@ -59,7 +59,7 @@ class ClientIdentity:
 class CasConfig:
     """The cas-config directory (0700) with `config.json` and `identity.pem` (0600).
 
-    With `identity_file` the client is who holds the key and certificate in that PEM file, and not the directory's.
+    With `identity_file`, key and certificate of the client are those in that PEM file, and not the directory's.
     """
 
     def __init__(self, directory: Path, identity_file: Path | None = None) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DOMAIN = b"sconectl simulated CAS report v1\0"
 _TEXTS = ("cas_key", "cas_software_key", "version", "nonce", "session_encryption_key", "time")
 _KEYS = frozenset({*_TEXTS, "simulation"})
-_HINT = "somebody may be in between, or this is no CAS of `sconectl cas serve`; compare its key on its own machine"
+_HINT = "an attacker may be in between, or this is no CAS of `sconectl cas serve`; compare its key on its own machine"
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def make_report(keys: CasKeys, nonce: str, version: str, now: datetime) -> dict[
 
 
 def own_evidence(chain_pem: str, encryption_key: str) -> Evidence:
-    """Return what a CAS whose keys are at hand would prove."""
+    """Return the evidence of a CAS of this machine, whose keys are at hand, without a report."""
     software, root = x509.load_pem_x509_certificates(chain_pem.encode())
     proved = (key_hash(root.public_key()), key_hash(software.public_key()))
     return Evidence(*proved, __version__, encryption_key, "", chain_pem)
 
 
 def verify_report(answer: Any, nonce: str) -> Evidence:
-    """Return what `answer` proves; raises `CasNotTrusted` if it is not genuine, not for `nonce`, or not understood.
+    """Return the evidence in `answer`; raises `CasNotTrusted` if it is not genuine, not for `nonce`, or not understood.
 
     Whether the CAS key is the expected one is for the caller to decide.
     """

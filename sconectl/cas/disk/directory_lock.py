@@ -19,7 +19,7 @@ from sconectl.errors import CasError, LocalFault
 
 STATE_FILE = "server.json"
 _POLL_SECONDS = 0.02
-_GRACE_SECONDS = 1.0  # who only asks for the status holds the lock too, for a moment
+_GRACE_SECONDS = 1.0  # a command that asks for the status holds the lock, too, for a moment
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def writer(directory: Path, wait: float = 0.0) -> Iterator[Writer]:
             raise CasError(f"another process is using the CAS in {directory}", hint="try again when it is done")
         time.sleep(_POLL_SECONDS)
     try:
-        os.ftruncate(descriptor, 0)  # what a server that died has left there is not about us
+        os.ftruncate(descriptor, 0)  # it may still describe a server that died
         yield Writer(descriptor)
     finally:
         os.close(descriptor)

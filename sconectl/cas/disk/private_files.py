@@ -42,7 +42,7 @@ def read_private(path: Path) -> bytes | None:
     """Return the content of `path` after taking it away from everyone else, or None if there is no such file.
 
     That others could read or change it until now is a warning of the log, which every command shows.
-    A link to what is not there (a disk that is not mounted) raises `CasError`: it is no file that was never made.
+    A link without its target (on a disk that is not mounted) raises `CasError`: that is no file that was never made.
     """
     try:
         if warn_if_open(path):
@@ -50,7 +50,7 @@ def read_private(path: Path) -> bytes | None:
         return first_bytes(path, MAX_BYTES)
     except FileNotFoundError:
         if path.is_symlink():
-            raise CasError(f"{path} is a link to what is not there", hint="mount or restore what it leads to") from None
+            raise CasError(f"{path} is a link to a file that is missing", hint="mount or restore that file") from None
         return None
     except OSError as error:
         raise LocalFault(f"cannot read {path}: {error.strerror}", hint="fix the owner of the file") from error

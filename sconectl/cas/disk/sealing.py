@@ -34,7 +34,7 @@ class Sealer:
         return nonce + self._cipher.encrypt(nonce, value, json.dumps(place).encode())
 
     def open(self, sealed: bytes, *place: str | int | None) -> bytes:
-        """Return what was sealed for `place`; raises `SealBroken`."""
+        """Return the value that was sealed for `place`; raises `SealBroken`."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], json.dumps(place).encode())
         except (InvalidTag, ValueError) as error:

@@ -53,7 +53,7 @@ def create_app(cas: ServedCas, limits: Limits = DEFAULT) -> ASGIApp:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """What all paths share: the limits, and what all bodies and answers together may take."""
+    """The limits that all paths share, and the memory for all bodies and for all answers together."""
 
     limits: Limits
     bodies: Budget
@@ -124,7 +124,7 @@ class _Endpoint:
 
 
 def _one_line(text: str) -> str:
-    """Return text, in which may stand what another CAS has said, as it may stand in a log."""
+    """Return `text`, which may quote another CAS, as a single printable line for the log."""
     shown = "".join(c if c.isprintable() else "?" for c in text[: _SHOWN_DETAILS + 1])
     return shown if len(shown) <= _SHOWN_DETAILS else f"{shown[:-1]}…"
 

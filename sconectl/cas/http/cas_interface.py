@@ -15,7 +15,7 @@ from sconectl.ports import StoredSession
 
 
 class Taken(Protocol):
-    """What came of an upload."""
+    """The result of an upload."""
 
     @property
     def hash(self) -> str:
@@ -23,7 +23,7 @@ class Taken(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the uploader should know, without secret values."""
+        """Sentences for the uploader, without secret values."""
 
 
 class ServedEnclaves(Protocol):
@@ -69,7 +69,7 @@ class ServedCas(Protocol):
         """Return the hash of the active version."""
 
     def quick_value(self, name: str, secret_name: str) -> dict[str, Any] | None:
-        """Return what `public_value` does if that takes no waiting, else None."""
+        """Return the value of `public_value` if that takes no waiting, else None."""
 
     def public_value(self, name: str, secret: str) -> Mapping[str, Any]:
         """Return one public secret as a value object."""
@@ -87,7 +87,7 @@ class ServedCas(Protocol):
         """Raise if the CAS cannot serve requests now."""
 
     def tend(self) -> None:
-        """Do what is due from time to time."""
+        """Do the periodic work."""
 
     def renew(self) -> Any:
-        """Issue certificates anew whose renewal time has come."""
+        """Renew the certificates that are due."""

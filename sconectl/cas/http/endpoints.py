@@ -1,7 +1,7 @@
 """One method for each operation of the REST interface.
 
-In: calls. Out: answers of the CAS behind it. What only reads a row is done at once; everything that may wait for a
-disk or for another CAS, or that takes time, is done in one of three lanes: attestation waits for nobody else.
+In: requests. Out: responses that hold the results of a CAS. Reading a single row is done at once; what takes time, or
+may wait for a disk or for another CAS, is done in one of three lanes: attestation waits for nobody else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TEXT_OR_NONE = (str, NoneType)
 
 
 class Endpoints:
-    """What is done for each row of `routes.ROWS`, by the name of its handler."""
+    """The handlers that `routes.ROWS` names, one method for each."""
 
     def __init__(self, cas: ServedCas, limits: Limits) -> None:
         self._cas = cas
@@ -46,7 +46,7 @@ class Endpoints:
             lane.close()
 
     async def _answer(self, lane: Lane, call: Call, work: Callable[..., Any], *arguments: Any) -> BytesResponse:
-        """Return as JSON what `work` returns; large answers take time to write, too."""
+        """Return the result of `work` as JSON, which is written in the lane, too: large results take time."""
         return await lane.run(call.customer, lambda: json_response(work(*arguments)))
 
     async def create(self, call: Call) -> BytesResponse:
@@ -98,7 +98,7 @@ class Endpoints:
         return await self._answer(self._reading, call, self._cas.public_value, session, secret)
 
     async def report(self, call: Call) -> BytesResponse:
-        """Return what the CAS can prove, bound to a nonce."""
+        """Return the attestation report of the CAS, bound to a nonce."""
         nonce = call.query("nonce")
         if nonce is not None and not _NONCE.match(nonce):
             raise CasRefusal(400, MALFORMED, "nonce is not 1 to 64 bytes as lower case hex digits")
@@ -115,7 +115,7 @@ class Endpoints:
         return json_response({"status": "ok", "simulation": True})
 
     async def ready(self, call: Call) -> BytesResponse:
-        """Say whether programs can attest now: the store can be used, and what is asked in their lane gets done."""
+        """Say whether programs can attest now: the store can be used, and their lane finishes a trial in time."""
         trial = self._attesting.run(call.customer, self._cas.check)
         try:
             await asyncio.wait_for(trial, self._limits.ready_seconds)
@@ -159,7 +159,7 @@ class Endpoints:
         return await self._answer(self._attesting, call, self._cas.enclaves.attest, *arguments)
 
     async def fill(self, call: Call) -> BytesResponse:
-        """Fill in what an attested program read from its own file system."""
+        """Fill secrets into files that an attested program read from its own file system."""
         channel = call.channel()
         body = await call.body()
         return await self._answer(

@@ -26,7 +26,7 @@ PEER_CHAIN = "peer_chain"
 """The key with a function for all certificates that the client presented (DER), its own first."""
 
 CUSTOMER = "customer"
-"""The key with the `Customer` for whom requests of this connection are worked on."""
+"""The key with the `Customer` of this connection."""
 READ = "read"
 """The key with a function to await until the client has read (nearly) everything that was sent to it."""
 
@@ -72,7 +72,7 @@ class CasProtocol(H11Protocol):
         self._listener = listener
         self._accepted: Accepted | None = None
         self._customer = Customer()
-        self.access_log = False  # `application` logs what is worth a line
+        self.access_log = False  # `application` logs requests
         self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -111,7 +111,7 @@ class CasProtocol(H11Protocol):
         super().data_received(data)
 
     def handle_events(self) -> None:
-        """Act on what is complete and see what is still owed."""
+        """Handle complete events, and set a time for the rest that the client still owes."""
         before = self.cycle
         super().handle_events()
         if self.transport.is_closing():
@@ -132,7 +132,7 @@ class CasProtocol(H11Protocol):
             self._accepted.client_owes(not working)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request; what is left of a body that nobody wants is thrown away for a moment."""
+        """Go on with the next request; the rest of a body that nobody wants is thrown away for a moment."""
         if self._accepted is not None:
             self._accepted.client_owes(True)
         if not self.flow.write_paused:
@@ -159,7 +159,7 @@ class CasProtocol(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP/1.1; called while the fault is being handled."""
+        """Refuse bytes that are not HTTP/1.1; called while the fault is being handled."""
         fault = sys.exc_info()[1]
         hint = fault.error_status_hint if isinstance(fault, h11.RemoteProtocolError) else 400
         if hint in _REFUSED:

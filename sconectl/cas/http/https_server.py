@@ -33,11 +33,11 @@ RENEWAL_SECONDS = 3600.0
 TENDING_SECONDS = 10.0
 _GRACE_SECONDS = 5
 _BACKLOG = 256
-_ACCEPTED_AT_ONCE = 8  # before those who are connected have their turn again
+_ACCEPTED_AT_ONCE = 8  # before open connections have their turn again
 _READ_BYTES = 1 << 14  # a TLS record; each connection keeps a buffer of this size
 # A thread that computes gives the interpreter to others after this time. An attestation needs it some fifty times.
 _SWITCH_SECONDS = 0.0001
-# A full collection lets nobody else go on; in what a large session consists of it finds nothing.
+# A full garbage collection stops all other work, and finds nothing among the objects of a large session.
 _COLLECT = (20_000, 20, 50)
 _M_ARENA_MAX, _ARENAS = -8, 2  # malloc.h of glibc
 _M_MMAP_THRESHOLD, _LARGE = -3, 1 << 17
@@ -56,19 +56,19 @@ async def _in_background(cas: ServedCas) -> None:
 
 
 async def _tending(cas: ServedCas) -> None:
-    """Let the CAS do what is due, every few seconds."""
+    """Let the CAS do its periodic work every few seconds."""
     while True:
         await asyncio.sleep(TENDING_SECONDS)
         try:
             await asyncio.get_running_loop().run_in_executor(None, cas.tend)
         except (CasError, CasRefusal) as error:
-            _log.error("what is due was not done: %s", error)
+            _log.error("periodic work failed: %s", error)
         except Exception as bug:  # its text may hold what must not be logged
-            _log.error("what is due was not done: %s, which is a bug", type(bug).__name__)
+            _log.error("periodic work failed: %s, which is a bug", type(bug).__name__)
 
 
 async def _renewing(cas: ServedCas) -> None:
-    """Issue certificates anew in time, from now on and every hour; a failure is tried again in the next."""
+    """Renew certificates in time, now and every hour; after a failure it is tried again in the next hour."""
     while True:
         try:
             await asyncio.get_running_loop().run_in_executor(None, cas.renew)
@@ -80,10 +80,10 @@ async def _renewing(cas: ServedCas) -> None:
 
 
 def _share_memory() -> None:
-    """Let all threads take memory from the same places, and give what is large back to the system when it is freed.
+    """Let all threads share the same arenas of malloc, and return large blocks to the system when they are freed.
 
-    Each thread keeps what it has freed for itself, otherwise. Other C libraries than glibc have no such call, and no
-    such places.
+    Otherwise each thread keeps the memory that it has freed. C libraries other than glibc have neither this call nor
+    such arenas.
     """
     with contextlib.suppress(AttributeError, OSError):
         library = ctypes.CDLL(None)
@@ -152,7 +152,7 @@ class HttpsServer(uvicorn.Server):
                 _loop=loop,
             )
 
-        # So much is decrypted before others have their turn.
+        # So many bytes are decrypted before other connections have their turn.
         asyncio.sslproto.SSLProtocol.max_size = _READ_BYTES
         self.servers = [
             await loop.create_server(

@@ -99,7 +99,7 @@ class Accepted(socket.socket):
         self.waiting_since = time.monotonic()
 
     def client_owes(self, owes: bool) -> None:
-        """Say whether the client is to do something now (send, read, or hang up), or the server is."""
+        """Note who has to act next: the client (it has to send, read, or hang up) or the server."""
         if not owes:
             self.waiting_since = None
         elif self.waiting_since is None:

@@ -38,7 +38,7 @@ class Call:
 
     @property
     def customer(self) -> Customer:
-        """For whom this is done."""
+        """The customer who waits for the answer."""
         found: Customer = self._scope["state"][CUSTOMER]
         return found
 
@@ -60,7 +60,7 @@ class Call:
         return found[0] if found else None
 
     def principal(self) -> Principal | None:
-        """Return who owns the client certificate, or None without one; raises 401 if it cannot be used."""
+        """Return the owner of the client certificate, or None without one; raises 401 if it cannot be used."""
         certificate = self._scope["state"].get(PEER_CERTIFICATE)
         if certificate is None:
             return None
@@ -77,7 +77,7 @@ class Call:
         return certificate
 
     def peer_chain(self) -> list[bytes]:
-        """Return what the client presented (DER), its own certificate first; raises 401 if it presented nothing."""
+        """Return the certificates that the client presented (DER), its own first; raises 401 if there are none."""
         self.channel()
         return list(self._scope["state"][PEER_CHAIN]())
 

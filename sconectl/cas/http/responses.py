@@ -28,7 +28,7 @@ def problem(*causes: str) -> bytes:
 
 
 class BytesResponse(Response):
-    """An answer that is ready to be sent; what all answers have in common is not looked up again for each."""
+    """A response that is ready to be sent, without the conversions that Starlette does for each one."""
 
     def __init__(
         self, body: bytes, status: int = 200, media_type: bytes = JSON_TYPE, *more: tuple[bytes, bytes]
@@ -39,7 +39,7 @@ class BytesResponse(Response):
         self.raw_headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), *more]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it in pieces: what the client has not read yet is not kept a second time, encrypted."""
+        """Send the body in pieces, so that the unread rest is not kept a second time, encrypted."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         rest = memoryview(self.body)
         while len(rest) > _PIECE:
@@ -54,5 +54,5 @@ def json_response(value: Any, status: int = 200) -> BytesResponse:
 
 
 def problem_response(status: int, *causes: str, again: bool = False) -> BytesResponse:
-    """Return a refusal; `again` says that nothing was done and that the same may be asked in a moment."""
+    """Return a refusal; `again` says that nothing was done and that the request may be repeated in a moment."""
     return BytesResponse(problem(*causes), status, JSON_TYPE, *((RETRY_AFTER,) if again else ()))

@@ -43,7 +43,7 @@ def server_context(served: Holder, issuer: Holder, limits: Limits = DEFAULT) -> 
 
 
 class _Context(ssl.SSLContext):
-    """What asyncio takes for an SSL context; only `wrap_bio` is used by it."""
+    """Stands for an SSL context in asyncio, which uses only its `wrap_bio`."""
 
     openssl: SSL.Context
     most_overhead: int
@@ -70,7 +70,7 @@ class TlsObject:
         self._connection = SSL.Connection(context.openssl, None)
         self._connection.set_accept_state()
         self.overhead = 0
-        """How many bytes came that were no content; whoever takes in requests sets it back at each."""
+        """How many bytes came that were no content; `http_protocol` sets it back at each request."""
 
     def do_handshake(self) -> None:
         """Go on with the handshake; raises `ssl.SSLWantReadError` until the peer has sent enough."""
@@ -136,7 +136,7 @@ class TlsObject:
         return self._connection.get_protocol_version_name()
 
     def _run(self, step: Any) -> Any:
-        """Feed what arrived, do one step, hand on what is to be sent; speak the errors of the ssl module."""
+        """Give received bytes to OpenSSL, do one step, hand on the bytes to send; raise errors of the ssl module."""
         self._feed()
         try:
             return step()
@@ -165,7 +165,7 @@ class TlsObject:
             data = data[written:]
 
     def _drain(self) -> None:
-        """Hand on what is to be sent. Each call of OpenSSL lets other threads go first, so none is made in vain."""
+        """Hand on the bytes to send. Each call of OpenSSL lets other threads go first, so none is made in vain."""
         with contextlib.suppress(SSL.WantReadError):
             while self._outgoing.write(self._connection.bio_read(_PIECE)) == _PIECE:
                 pass

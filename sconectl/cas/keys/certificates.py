@@ -24,7 +24,7 @@ SigningKey = (
 """The private keys that can stand behind a certificate."""
 
 FAR_FUTURE = datetime.datetime(4096, 1, 1, tzinfo=datetime.UTC)
-"""The end of what is valid without a limit."""
+"""The end of certificates that are valid without a limit."""
 
 _NETSCAPE_COMMENT = x509.ObjectIdentifier("2.16.840.1.113730.1.13")
 """Text that programs show and do not interpret."""
@@ -43,7 +43,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class Authority:
-    """What signs certificates: a key, and what its own certificate says that theirs must repeat."""
+    """A key that signs certificates, and the fields of its own certificate that those have to repeat."""
 
     key: SigningKey = field(repr=False)
     subject: x509.Name
@@ -63,7 +63,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Content:
-    """What a certificate says, besides its key and who signed it.
+    """The content of a certificate, without its key and its signer.
 
     `path_length` counts for authorities only; `comment` is at most 127 ASCII characters for human readers.
     """
@@ -134,7 +134,7 @@ def issue_server(key: Key, common_name: str, host_names: Iterable[str], issuer: 
 
 
 def issue_client(key: Key, common_name: str) -> x509.Certificate:
-    """Return a self-signed client certificate; what counts is its public key."""
+    """Return a self-signed client certificate; only its public key counts."""
     return issue(_unlimited(common_name, usage=ExtendedKeyUsageOID.CLIENT_AUTH), key, None)
 
 

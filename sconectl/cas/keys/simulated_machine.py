@@ -27,7 +27,7 @@ Issue = Literal[
     "insecure-configuration",
     "outdated-tcb",
 ]
-"""What a policy may tolerate about a machine (LANG §17.2)."""
+"""The issues of a machine that a policy may tolerate (LANG §17.2)."""
 
 
 class Platform(BaseModel):
@@ -59,7 +59,7 @@ class Machine(Platform):
 
     @property
     def platform(self) -> Platform:
-        """What quotes say about the machine."""
+        """The part of the machine that quotes contain."""
         return Platform(id=self.id, issues=self.issues, advisories=self.advisories)
 
 

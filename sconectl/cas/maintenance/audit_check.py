@@ -107,7 +107,7 @@ def verify_log(
     key = keys.audit.private.public_key()
     report = verify(lines, key, keys.cas_key_hash, latest, predecessor=predecessor)
     if report.verdict < Verdict.OTHER_CAS:
-        if predecessor is not None:  # what was before it is somewhere else
+        if predecessor is not None:  # the segments before it are somewhere else
             closed = {name: digest for name, digest in closed.items() if not _is_before(name, report.first)}
         _check_segments(report, audit_segments.sealed(connection, *places), closed)
     return report
@@ -165,7 +165,7 @@ def _verify_by_key(
 
 
 def _compare_last(report: AuditReport, last: str) -> None:
-    """Take `last` as what says which entry is the newest."""
+    """Take `last` for the signature of the newest entry."""
     if report.last is not None and report.last.signature == last:
         report.forgive(Verdict.NOT_EXCLUDED)
     else:
@@ -180,7 +180,7 @@ def _other(fault: str) -> AuditReport:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn what is wrong with a segment into `CasError`."""
+    """Turn an `AuditError` about a segment into `CasError`."""
     try:
         yield
     except AuditError as error:
@@ -209,9 +209,9 @@ def _closing(lines: Iterable[str | bytes], closed: dict[str, str]) -> Iterator[s
 
 
 def _check_segments(report: AuditReport, found: list[audit_segments.Segment], closed: dict[str, str]) -> None:
-    """Compare the segments with what the CAS has signed when it closed them."""
+    """Compare the segments with the digests that the CAS signed when it closed them."""
     names = {segment.path.name for segment in found}
-    whole = Verdict.MISSING not in report.found  # else what closes a segment may be missing
+    whole = Verdict.MISSING not in report.found  # else the entry that closes a segment may be missing
     for segment in found:
         expected = closed.get(segment.path.name)
         if audit_segments.digest(segment.path) != expected and (whole or expected is not None):

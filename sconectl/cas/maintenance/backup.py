@@ -48,7 +48,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore did: the CAS that is there now, its newest entry, and where the former directory is."""
+    """The result of a restore: the CAS that is there now, its newest entry, and where the former directory is."""
 
     cas_key_hash: str
     head: Head
@@ -59,7 +59,7 @@ def backup(directory: Path, file: Path, *, anchor: Path | None = None) -> Made:
     """Write a backup of the CAS in `directory` to `file`; a server may be running, and its disk may be full.
 
     The file holds the master key if that lies in the directory. It is checked as `restore` would, before it gets its
-    name. Raises `CasError` if anything cannot be read or written, or is damaged; then `file` is what it was.
+    name. Raises `CasError` if anything cannot be read or written, or is damaged; then `file` is unchanged.
     """
     with audit_check.opened(directory):
         pass  # there is a store of this version
@@ -102,7 +102,7 @@ def backup(directory: Path, file: Path, *, anchor: Path | None = None) -> Made:
 def restore(file: Path, directory: Path, *, replace: bool = False, anchor: Path | None = None) -> Restored:
     """Make the CAS in the backup `file` the one in `directory`.
 
-    What was there is kept beside it, as DIR.replaced-N. Raises `Refused` if something is there and `replace` is not
+    A former directory is kept beside it, as DIR.replaced-N. Raises `Refused` if something is there and `replace` is not
     given, and `CasError` if a server runs on it or the backup is not good; then nothing has changed.
     """
     directory = directory.absolute()

@@ -40,13 +40,13 @@ _SMALL = 1 << 20
 _CHUNK = 1 << 20
 
 Complaint = Callable[[str], CasError]
-"""Makes the error out of what is wrong."""
+"""Makes the error out of the words for a fault."""
 
 
 def unpacked(file: Path, staging: Path, complaint: Complaint) -> tuple[dict[str, Any], CasKeys]:
     """Unpack the backup `file` into `staging` and return its description and its keys, once everything was checked.
 
-    Raises `CasError`: what `complaint` makes of the first thing that is wrong, or that the master key is missing.
+    Raises the error that `complaint` makes of the first fault, or `CasError` if the master key is missing.
     """
     described = _unpack(file, staging, complaint)
     own = _keys(file, staging, described, complaint)

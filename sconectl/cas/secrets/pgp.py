@@ -100,7 +100,7 @@ def armored(raw: bytes, label: str) -> str:
 
 
 def dearmored(text: str) -> bytes:
-    """Return what is in an ASCII armor; raises `ValueError` if `text` has none."""
+    """Return the bytes in an ASCII armor; raises `ValueError` if `text` has none."""
     match = _ARMOR.search(text)
     if match is None:
         raise ValueError("not an OpenPGP key in ASCII armor")

@@ -20,7 +20,7 @@ from sconectl.policy.reading import Secret, Session
 
 
 def is_due(row: Stored, now: datetime) -> bool:
-    """Say whether a row is a certificate of the CAS that has to be issued anew: its time has come, or it starts later.
+    """Say whether a row is a certificate of the CAS to be renewed: its renewal time has come, or it is not valid yet.
 
     Certificates start a day before they are issued, so a clock that is corrected by less changes nothing.
     """
@@ -36,8 +36,8 @@ def renewed(
 ) -> dict[str, Stored]:
     """Return the rows of `session` that had to be made anew, by name; empty if there are none.
 
-    These are the certificates that are due, those whose issuer or imported key has changed, and what follows from
-    such a key. A certificate that cannot be issued now, say because its imported issuer is gone, keeps its row and
+    These are the certificates that are due, those whose issuer or imported key has changed, and the public keys of
+    such keys. A certificate that cannot be issued now, say because its imported issuer is gone, keeps its row and
     does not hinder the others; `CasRefusal` says why if it is due and nothing else could be done.
     """
     return _Renewal(session, stored, imported, now).rows()

@@ -67,7 +67,7 @@ class Value:
 class Stored:
     """One secret that a session has itself, generated or explicit; times are unix seconds.
 
-    `parameters` is what the value was made for, as JSON, or `explicit`: other parameters, another value.
+    `parameters` are those that the value was made with, as JSON, or `explicit`; with other ones, a new value is made.
     """
 
     kind: str
@@ -86,5 +86,5 @@ Row = Callable[[str], Stored]
 
 
 def written(parameters: Mapping[str, Any]) -> str:
-    """Return parameters as the one JSON text that stands for them."""
+    """Return parameters as canonical JSON."""
     return _ENCODER.encode(parameters)

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SOFTWARE_IDENTITY = "$$SCONE::self::software_identity$$"
-"""The claim that stands for the measurement of the program that the token is given to."""
+"""The claim that is replaced by the measurement of the program that gets the token."""
 
 
 def secrets_for(
@@ -185,7 +185,7 @@ class Reading:
     """Finds values in stored rows and behind imports, and signs tokens, each once.
 
     `software_identity` is the measurement of the program that gets them; no token is larger than `token_bytes`. Raises
-    `CasRefusal`: 403 for what is undefined or not granted, 501 for what only Azure has, 500 for a lost row.
+    `CasRefusal`: 403 for secrets that are undefined or not granted, 501 for those in Azure, 500 for a lost row.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class SigningKeys:
         return self._keys[name]
 
     def certificate_parameters(self, secret: Secret, chain: Chain) -> str:
-        """Return what a certificate depends on besides its session: its issuers, and its key if that is imported."""
+        """Return, as JSON, the issuers of a certificate, and its key if imported: a change makes it outdated."""
         if not self.secret(str(secret.private_key)).imported:
             return written({"chain": chain})
         public = self.key(str(secret.private_key)).public_key()
@@ -81,14 +81,14 @@ class SigningKeys:
         return written({"chain": chain, "key": hashlib.sha256(spki).hexdigest()})
 
     def issuer(self, secret: Secret) -> tuple[Authority | None, Chain]:
-        """Return who signs the certificate `secret` (None: its own key), and the chain of issuers above it."""
+        """Return the authority that signs the certificate `secret` (None: its own key), and its chain of issuers."""
         return (None, ()) if secret.issuer is None else self._authority(secret.issuer)
 
     def chain(self, secret: Secret, row: Stored) -> Chain:
         """Return the issuers of an own certificate, nearest first.
 
-        Those of a generated one were noted when it was issued; an explicit one may bring some along, and more stand
-        behind its `issuer` (LANG §7.2).
+        A generated certificate recorded them when it was issued; an explicit one may contain some, and the others are
+        those of its `issuer` (LANG §7.2).
         """
         if row.parameters != EXPLICIT:
             return tuple(json.loads(row.parameters)["chain"])

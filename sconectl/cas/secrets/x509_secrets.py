@@ -121,7 +121,7 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
-    """Say whether a certificate says that its key signs others."""
+    """Say whether a certificate allows its key to sign others."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

@@ -77,7 +77,7 @@ def _matches(entry: Entry, session: Session, client: Client) -> bool:
 
 
 def is_creator(creator: str | Signer, client: Client) -> bool:
-    """Say whether `client` is who the session names as its creator."""
+    """Say whether `client` is the creator that the session names."""
     if isinstance(creator, Signer):
         return creator.signer in client.signers
     return client.principal is not None and hash_of_certificate(creator.encode()) == client.principal.key_hash

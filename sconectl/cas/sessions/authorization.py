@@ -46,7 +46,7 @@ def record(transaction: Transaction, event: str, name: str, hash_: str, client: 
 
 
 def fields_of(transaction: Transaction, name: str, hash_: str, client: Client) -> dict[str, str]:
-    """Return what an entry says about a session and the TLS client that is concerned with it."""
+    """Return the fields of an entry about a session and the TLS client that made the request."""
     fields = {"session": name}
     if client.principal is not None:
         fields["client"] = client.principal.key_hash

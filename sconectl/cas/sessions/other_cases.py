@@ -83,7 +83,7 @@ class OtherCases:
         return x509.load_pem_x509_certificates(body)
 
     def _context(self, anchor: x509.Certificate) -> ssl.SSLContext:
-        """Return a TLS context that trusts `anchor` only and shows who we are."""
+        """Return a TLS context that trusts `anchor` only and shows our own certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = False  # a CAS is known by its key

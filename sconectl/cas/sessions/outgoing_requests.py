@@ -124,7 +124,7 @@ class _Request:
                 with tls as self._socket:
                     tls.do_handshake()
                     self._answer = self._asked_over(tls)
-        except Exception as failure:  # handed to who waits for it
+        except Exception as failure:  # `result` raises it
             self._failure = failure
         finally:
             self._socket = None
@@ -158,9 +158,9 @@ class _Request:
         raise failure
 
     def _asked_over(self, connection: socket.socket) -> tuple[int, bytes]:
-        """Send the request and return the answer; it says how long it is and comes in pieces of a decent size.
+        """Send the request and return the answer, which has to state its length and come in pieces of a decent size.
 
-        What CASes answer does so. Everything else takes time that the other side chooses.
+        Answers of CASes do so. With any other form, the other side could choose how long this takes.
         """
         connection.sendall(self._asked)
         received = bytearray()

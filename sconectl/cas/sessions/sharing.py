@@ -45,7 +45,7 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class _Scope:
-    """What one operation has found out, however often it starts again: values of other CASes, hashes of sessions."""
+    """Results that one operation keeps when it starts again: values of other CASes, hashes of sessions."""
 
     fetched: dict[tuple[Import, Importer], Value | CasRefusal] = field(default_factory=dict)
     hashes: dict[int, tuple[Session, str]] = field(default_factory=dict)
@@ -73,8 +73,8 @@ class Sharing:
     def retrying(self, operation: Callable[[], _Result]) -> _Result:
         """Run `operation`, which opens transactions, again after fetching each remote value that it asks for.
 
-        What cannot be fetched is refused where it is needed, like any import that is not granted. All of it has one
-        time limit, and none is fetched for a client that has hung up.
+        A value that cannot be fetched is refused where it is needed, like any import that is not granted. All requests
+        together have one time limit, and nothing is fetched for a client that has hung up.
         """
         scope = _Scope()
         deadline = time.monotonic() + self._limits.remote_seconds
@@ -99,11 +99,11 @@ class Sharing:
         return self._value(transaction, session, name, 0, software_identity)
 
     def imported(self, transaction: Transaction, session: Session, steps: int = 0) -> ImportedValue:
-        """Return what gives the values behind the imported secrets of `session`."""
+        """Return the function that gives the values of the imported secrets of `session`."""
         return lambda secret: self._imported(transaction, session, secret, steps)
 
     def resolver(self, transaction: Transaction, session: Session) -> Resolve:
-        """Return what gives plain values for the references in the sections of `session` (language §8)."""
+        """Return the function that gives plain values for the references in sections of `session` (language §8)."""
         kinds: dict[str, str | None] = {secret.name: secret.kind for secret in session.secrets}
         left = [self._limits.references, self._limits.references_bytes]
 
@@ -113,7 +113,7 @@ class Sharing:
                 left[0] -= 1
                 left[1] -= len(value.content)
                 if min(left) < 0:
-                    raise FragmentError("the policy has too many references, or too much stands behind them")
+                    raise FragmentError("the policy has too many references, or their values are too large")
                 if value.kind == _FRAGMENT:
                     return json.loads(value.content)
                 target = check(placeholder, kinds | {placeholder.name: value.kind}, text_only=True)
@@ -132,10 +132,10 @@ class Sharing:
         return any(is_due(row, now) for row in rows)
 
     def refresh(self, store: Store, session: Session) -> None:
-        """Issue certificates anew whose time has come: those of `session`, and of the sessions it imports from.
+        """Renew the certificates that are due: those of `session`, and of the sessions it imports from.
 
-        One that cannot be issued stays as it is, which the log says. Certificates are made outside of the transaction
-        that stores them; if somebody else was faster, his are good, too.
+        One that cannot be issued stays as it is, and the log says so. Certificates are made outside of the transaction
+        that stores them; if another request was faster, its certificates stay.
         """
         for name in _concerned(session):
             with store.reading() as transaction:
@@ -151,7 +151,7 @@ class Sharing:
                     transaction.record("certificates_renewed", session=name, secrets=sorted(issued))
 
     def _issued(self, transaction: Transaction, session: Session, stored: Mapping[str, Stored]) -> Mapping[str, Stored]:
-        """Return what takes the place of those rows whose time has come."""
+        """Return the rows that replace those that are due, or nothing if they cannot be issued."""
         now = self._clock()
         if not any(is_due(row, now) for row in stored.values()):
             return {}
@@ -189,7 +189,7 @@ class Sharing:
         steps: int,
         software_identity: str | None,
     ) -> Reading:
-        """Return what reads the values of a session; within a transaction one does, so that nothing is made twice."""
+        """Return the reader of a session's values: one for each transaction, so that nothing is made twice."""
         key = (session.name, steps, software_identity)
         found = transaction.readings.get(key)
         if found is None:
@@ -236,7 +236,7 @@ class Sharing:
             value = self._value(transaction, exporter, name, steps)
         except Busy:
             raise
-        except CasRefusal as refusal:  # it says what else is in the session, or where that has it from
+        except CasRefusal as refusal:  # its text tells more about the exporting session than an importer may know
             raise CasRefusal(403, told, details=(*refusal.causes, *refusal.details)) from refusal
         key = exporter.secret(secret.private_key) if secret.private_key and secret.import_ is None else None
         if key is None or not _granted(key, target):
@@ -276,7 +276,7 @@ def _fetched_value(wanted: Import, importer: Importer) -> Value:
 
 
 Target = Callable[[Export], bool]
-"""Says whether an export is meant for the one who asks."""
+"""Says whether an export is meant for the session that asks."""
 
 
 def _local(name: str, hash_: str) -> Target:

@@ -34,7 +34,7 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What became of an upload: the hash of the stored session, and what should be said about it."""
+    """The result of an upload: the hash of the stored session, and warnings for the uploader."""
 
     hash: str
     created: bool
@@ -43,7 +43,7 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An upload that may be stored, with all that is stored with it, and all that was looked at for that.
+    """An upload that may be stored, with its rows, and with the state of the store that they were made from.
 
     `replaces` and `namespace` are hashes; there is a namespace only for a new session.
     """
@@ -72,7 +72,7 @@ class Storing:
     def store(self, upload: Upload) -> Uploaded:
         """Store a session. What takes long (keys, certificates) is made first, while others can write.
 
-        If what it was made from has changed meanwhile, it is made again.
+        If the store has changed in between, they are made again.
         """
         if not session_limits.is_costly(upload.session):
             with self._store.writing() as transaction:
@@ -84,10 +84,10 @@ class Storing:
             with self._store.writing() as transaction:
                 if self._is_unchanged(transaction, upload.session, prepared):
                     return self._stored(transaction, upload, prepared)
-        raise Busy("What the session depends on changes all the time")
+        raise Busy("The sessions that it depends on change all the time")
 
     def _prepared(self, transaction: Transaction, upload: Upload) -> _Prepared:
-        """Check whether `upload` may be stored, and make what is stored with it."""
+        """Check whether `upload` may be stored, and make the values of its secrets."""
         session, client = upload.session, upload.client
         current = transaction.session(session.name)
         active = current.session() if current else None
@@ -113,7 +113,7 @@ class Storing:
         return _Prepared(session, version, current.hash if current else None, namespace, previous, imports, secrets)
 
     def _is_unchanged(self, transaction: Transaction, session: Session, prepared: _Prepared) -> bool:
-        """Say whether everything is as it was when `prepared` was made."""
+        """Say whether the store still has the state that `prepared` was made from."""
         if transaction.active_hash(session.name) != prepared.replaces:
             return False
         if prepared.namespace is not None:
@@ -156,7 +156,7 @@ class Storing:
         if session.namespace_hash is not None and not may_know_hash(
             transaction, self._sharing, version.session(), client
         ):
-            raise CasRefusal(403, head, f"namespace_hash can be given by who may read {namespace}, or if it is salted")
+            raise CasRefusal(403, head, f"namespace_hash needs the right to read {namespace}, or a salt in it")
         if session.namespace_hash not in (None, version.hash):
             raise CasRefusal(409, head, f"The namespace {namespace} has another hash than namespace_hash says")
         return version.hash
@@ -176,7 +176,7 @@ class Storing:
 
 
 def _with_creator(session: Session, active: Session | None, client: Client) -> Session:
-    """Set the creator: the uploader, unless an update states that the creator stays who it was.
+    """Set the creator: the uploader, unless an update names the present creator.
 
     A policy that never mentions CREATOR has none, so that its hash is known before the upload. The creator of a signed
     session was checked against its signatures when it was read.

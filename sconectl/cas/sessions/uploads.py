@@ -27,7 +27,7 @@ _HEAD = "The session is invalid"
 
 @dataclass(frozen=True)
 class Upload:
-    """A session to be stored, who wants that, and what should be said about it."""
+    """A session to be stored, the client that uploads it, and warnings for that client."""
 
     session: Session
     client: Client
@@ -88,7 +88,7 @@ def _session(text: str | bytes, limits: Limits) -> tuple[Session, tuple[str, ...
     session_limits.check(examined.session, limits)
     missing = tuple(_not_available(examined.session))
     if missing:
-        raise CasRefusal(400, "The session needs what is not available in the embedded CAS", *missing)
+        raise CasRefusal(400, "The session needs features that are not available in the embedded CAS", *missing)
     return examined.session, _listed(examined.findings, limits)
 
 
@@ -109,7 +109,7 @@ def _shown(finding: Finding) -> str:
 
 
 def _not_available(session: Session) -> Iterator[str]:
-    """Name what only a CAS with access to Azure could do; storing it would promise what is not kept."""
+    """Name the features that need access to Azure: a CAS without it must not store a session that it cannot keep."""
     for secret in session.secrets:
         if secret.kind == "aad-token":
             yield f"secrets.{secret.name}: tokens of Azure Active Directory (aad-token)"

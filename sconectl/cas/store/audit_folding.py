@@ -36,7 +36,7 @@ Fields = Mapping[str, str]
 
 @dataclass
 class _Group:
-    """Events that are one kind: those after the first since the last entry."""
+    """Events of one kind that are not in the log yet."""
 
     fields: Fields
     opened: float
@@ -58,7 +58,7 @@ class _Group:
 
 @dataclass
 class _Rest:
-    """Events of too many kinds."""
+    """The events that came once there were too many kinds; only their number is kept, by reason and session."""
 
     whole: _Group
     reasons: Counter[str] = field(default_factory=Counter)
@@ -69,7 +69,7 @@ class _Rest:
         self._count(fields, 1)
 
     def merge(self, group: _Group) -> None:
-        """Take over what a group has counted."""
+        """Add the count of a group."""
         self.whole.count += group.count
         self.whole.since = min(filter(None, (self.whole.since, group.since)))
         self.whole.until = max(self.whole.until, group.until)
@@ -117,7 +117,7 @@ class Folding:
         self._tokens: dict[str, Bucket] = {}
 
     def refused(self, event: str, fields: Fields, by: Fields) -> None:
-        """Note that somebody was refused; the refusal is answered whether there is room for an entry or not."""
+        """Note that a request was refused; the client gets the refusal whether there is room for an entry or not."""
         if not self._is_first(event, fields, by):
             return
         try:
@@ -128,12 +128,12 @@ class Folding:
                 self._others(event).add(self._time(), _shortened(fields), by)
 
     def granted(self, event: str, fields: Fields, by: Fields) -> None:
-        """Note that somebody got something; raises `CasRefusal` 507 and `CasError` if that cannot be recorded."""
+        """Note that a request was granted; raises `CasRefusal` 507 and `CasError` if that cannot be recorded."""
         if self._is_first(event, fields, by):
             self._record([(event, {**fields, **by})])
 
     def flush(self, *, everything: bool = False) -> None:
-        """Write entries for what was folded a window ago, or for `everything`."""
+        """Write entries for events that were folded a window ago, or for `everything`."""
         with self._lock:
             entries = self._due(everything)
         if not entries:
@@ -148,7 +148,7 @@ class Folding:
 
     def _is_first(self, event: str, fields: Fields, by: Fields) -> bool:
         """Say whether an event is to be recorded now; else it is counted."""
-        if by.get("address") == LOCAL:  # a command of whoever owns the directory, which does not live to write later
+        if by.get("address") == LOCAL:  # a command on the CAS's own directory, which ends before it could write later
             return True
         short = _shortened(fields)
         key = (event, (*short.values(), by.get("address", ""), by.get("client", "")))
@@ -173,7 +173,7 @@ class Folding:
             if group.count == 0:
                 del self._groups[key]
             elif everything or (self._has_room() and self._may_write(key[0])):
-                self._groups[key] = _Group(group.fields, now)  # it goes on: the next entry is for the next window
+                self._groups[key] = _Group(group.fields, now)  # later events are for the next entry
                 entries.append((key[0], group))
             else:
                 del self._groups[key]

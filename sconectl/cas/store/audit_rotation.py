@@ -20,9 +20,9 @@ _LEVEL = 6
 
 
 def rotate(store: Store, directory: Path, most: int) -> Path | None:
-    """Move what is in the database into a segment if it is more than `most` bytes; return the segment.
+    """Move the entries in the database into a segment if they have more than `most` bytes; return the segment.
 
-    Only one process may do so. Raises what a transaction raises, and `CasError` if the file cannot be written.
+    Only one process may do so. Raises the errors of a transaction, and `CasError` if the file cannot be written.
     """
     with store.reading() as transaction:
         if transaction.audit_bytes() <= most:
@@ -50,7 +50,7 @@ def _compressed(taken: Iterable[str]) -> bytes:
 
 
 def _clear(folder: Path, first: int) -> None:
-    """Remove what a rotation that was killed has left: unfinished files, and what is still in the database."""
+    """Remove the files of a rotation that was killed: unfinished ones, and those whose entries are in the database."""
     for path in folder.iterdir():
         name = NAME.fullmatch(path.name)
         if path.name.startswith(".") or (name is not None and int(name[2]) >= first):

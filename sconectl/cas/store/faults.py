@@ -32,7 +32,7 @@ _ERRNOS = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EROFS: READ_ONLY, errno
 
 
 def explained(error: sqlite3.Error, path: Path) -> CasRefusal | CasError:
-    """Return what an error of the database `path` means: 507 if its disk is full, else `CasError`."""
+    """Return our error for an error of the database `path`: `CasRefusal` 507 if its disk is full, else `CasError`."""
     code = _code(error)
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and is_full(path.parent)):
         return CasRefusal(
@@ -44,7 +44,7 @@ def explained(error: sqlite3.Error, path: Path) -> CasRefusal | CasError:
 
 
 def condition(error: CasRefusal | CasError) -> str:
-    """Return in which condition a store is whose transaction raised `error`: one of the constants of this module."""
+    """Return the condition of a store whose transaction raised `error`: one of the constants of this module."""
     if isinstance(error, CasRefusal):
         return FULL if error.status == 507 else UNUSABLE
     cause = error.__cause__

@@ -27,7 +27,7 @@ def check_fresh(
 ) -> str:
     """Check the store against `remembered`, which was read from `anchor` before; return what to tell the user, or "".
 
-    The store may be ahead by what was committed and never acknowledged. Raises `Refused` if it is behind or another.
+    The store may have newer entries, committed and never acknowledged. Raises `Refused` if it is older or another one.
     """
     head = remembered or EMPTY
     if remembered is not None and audit_segments.signature_of(connection, directory, head.sequence) != head.signature:

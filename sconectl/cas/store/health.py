@@ -24,7 +24,7 @@ _KEPT_SECONDS = 2.0
 
 
 class Health:
-    """What the last trial has shown; safe to use from several threads at once."""
+    """The result of the last trial; safe to use from several threads at once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

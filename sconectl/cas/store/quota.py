@@ -38,11 +38,11 @@ class Room:
         self._reserve = limits.reserve_bytes
 
     def is_there(self) -> bool:
-        """Say whether there is more than what is reserved for attestation; the reserve is an eighth at most."""
+        """Say whether there is more space than the reserve for attestation, which is an eighth of the disk at most."""
         try:
             found = os.statvfs(self._directory)
         except OSError:
-            return True  # whoever writes will see
+            return True  # the next write fails with its own message
         whole = found.f_blocks * found.f_frsize // _SHARE_OF_DISK
         return found.f_bavail * found.f_frsize > min(self._reserve, whole)
 
@@ -71,7 +71,7 @@ class Quota:
             self._refuse(self._wait(address, size))
 
     def upload(self, address: str, document: str | None, secrets: Mapping[str, Stored]) -> None:
-        """Take what a session and its values need; raises `CasRefusal` 429, or 507 if the disk has no room for it."""
+        """Take the bytes of a session and its values; raises `CasRefusal` 429, or 507 if the disk has no room."""
         size = _PER_UPLOAD + len(document or "")
         size += sum(_PER_SECRET + len(row.content) + len(row.parameters) for row in secrets.values())
         self.expect_upload(address, size)
@@ -84,16 +84,16 @@ class Quota:
                 self._assured.take(address, size)
 
     def attestation(self, address: str, session: str) -> None:
-        """Count something that a program in a namespace does, which the audit log will hold; raises `CasRefusal` 429.
+        """Count an action of a program that the audit log will hold; raises `CasRefusal` 429.
 
-        Nobody can use up what belongs to another address or namespace.
+        Each pair of client address and top-level namespace has a quota of its own.
         """
         key = (address, session.split("/", 1)[0])
         if address != LOCAL and not self._records.take(key, 1):
             self._refuse(max(1.0, self._records.seconds_until(key, 1)))
 
     def _wait(self, address: str, size: int) -> float:
-        """Return in how many seconds so much may be stored, 0 if it may be now."""
+        """Return in how many seconds `size` bytes may be stored, 0 if they may be now."""
         common = self._total.seconds_until(size)
         if size <= self._assured_bytes:
             common = min(common, self._assured.seconds_until(address, size))

@@ -127,7 +127,7 @@ class Store:
     def writing(self) -> Iterator[Transaction]:
         """Give an exclusive transaction; it commits at the end, and rolls back if an exception leaves it.
 
-        When this returns, what was done is durable, and the anchor knows it if it was recorded.
+        When this returns, the changes are durable, and so are their audit entries in the anchor.
         """
         # The lock makes threads wait in line; SQLite's own lock makes processes poll.
         with self._writers.turn(urgent=is_urgent()), self._connection() as connection:
@@ -139,7 +139,7 @@ class Store:
             self._anchor.advance(transaction.recorded)
 
     def shrink(self) -> None:
-        """Bring what was written into the database file, so that the log of SQLite beside it does not grow for long."""
+        """Move written pages into the database file, so that the log of SQLite beside it does not grow for long."""
         with contextlib.suppress(OSError):
             if self._path.with_name(f"{FILE}-wal").stat().st_size < _LONG_WAL:
                 return
@@ -200,7 +200,7 @@ def _changed() -> CasError:
 
 
 class Transaction:
-    """What can be read and written within one transaction; usable only while it is open."""
+    """Everything that can be read and written within one transaction; usable only while it is open."""
 
     def __init__(
         self,
@@ -215,9 +215,9 @@ class Transaction:
         self._sealer = sealer
         self._audit_key = audit_key
         self._clock = clock
-        self._secrets: dict[str, dict[str, Stored]] = {}  # what was read, since a session asks for each of its secrets
+        self._secrets: dict[str, dict[str, Stored]] = {}  # rows that were read: a session asks for each of its secrets
         self.readings: dict[object, Reading] = {}
-        """What reads the values of sessions within this transaction; nothing in it outlives a change of them."""
+        """The readers of the values of sessions in this transaction; they are dropped when a value changes."""
         self.recorded: Head | None = None
         """The last entry that this transaction added to the audit log."""
 
@@ -355,7 +355,7 @@ class Transaction:
         self._connection.execute("DELETE FROM used WHERE kind = ? AND at < ?", (kind, before))
 
     def open_everything(self) -> None:
-        """Open whatever is sealed; raises `SealBroken` if anything was changed or belongs to another CAS."""
+        """Open every sealed value; raises `SealBroken` if one was changed or belongs to another CAS."""
         for name in self.names():
             for _, hash_ in self.versions(name):
                 self.session(name, hash_)

@@ -13,7 +13,7 @@ Severity = Literal["weakens", "strengthens", "neutral"]
 
 @dataclass(frozen=True)
 class Change:
-    """`subject` changed as `message` says; `group` is one of `diff.GROUPS`. Holds no secret value."""
+    """A change of `subject`, described by `message`; `group` is one of `diff.GROUPS`. Holds no secret value."""
 
     severity: Severity
     group: str
@@ -22,7 +22,7 @@ class Change:
 
 
 def weakens(group: str, subject: str, message: str) -> Change:
-    """Return a change that lets somebody have or do more than before."""
+    """Return a change that gives somebody more access or rights than before."""
     return Change("weakens", group, subject, message)
 
 
@@ -32,5 +32,5 @@ def strengthens(group: str, subject: str, message: str) -> Change:
 
 
 def neutral(group: str, subject: str, message: str) -> Change:
-    """Return a change of which that cannot be said."""
+    """Return a change that neither weakens nor strengthens the protection."""
     return Change("neutral", group, subject, message)

@@ -36,7 +36,7 @@ _SIGN = {"weakens": "!", "strengthens": "+", "neutral": " "}
 
 
 def differences(old: Session | None, new: Session) -> list[Change]:
-    """Return what changes from `old` to `new`, grouped as in `GROUPS`; nothing if only predecessor or creator differ.
+    """Return the changes from `old` to `new`, ordered as `GROUPS`; none if only predecessor or creator differ.
 
     Without an old session everything is new, and nothing is weakened or strengthened by it.
     """
@@ -119,7 +119,7 @@ def _security(old: Session, new: Session) -> Iterator[Change]:
 
 
 def delegated(group: str, subject: str, after: Any) -> Change:
-    """Return the change of a section that stands behind a reference before or after."""
+    """Return the change of a section that is a reference to a secret before or after the update."""
     if isinstance(after, str):
         return weakens(group, subject, f"is decided by the secret in {after}")
     return neutral(group, subject, "is not decided by a secret any more; look at it as a whole")
@@ -130,7 +130,7 @@ def _token(before: Security, after: Security) -> Iterator[Change]:
 
 
 def required(subject: str, before: str | None, after: str | None) -> Iterator[Change]:
-    """Yield the change of a shared secret that services have to show; its value is not looked at closer."""
+    """Yield the change of a shared secret that services have to show; its values are only compared."""
     if before is None and after is not None:
         yield strengthens("attestation", subject, "is needed")
     elif before is not None and after is None:

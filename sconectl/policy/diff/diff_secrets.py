@@ -16,7 +16,7 @@ EVERY_SECRET = "every secret of the session"  # noqa: S105 - a phrase
 
 
 def sharing(old: Session, new: Session) -> Iterator[Change]:
-    """Yield which services, sessions and people may have each secret now."""
+    """Yield the changes of which services, sessions and people may have each secret."""
     before = {secret.name: secret for secret in old.secrets}
     after = {secret.name: secret for secret in new.secrets}
     for name in dict.fromkeys([*after, *before]):
@@ -138,7 +138,7 @@ def _given(secret: Secret) -> tuple[Any, ...]:
 
 
 def kept(before: Secret, after: Secret, old: Session, new: Session) -> bool:
-    """Say whether the generated value of `before` is still that of `after` once `new` has replaced `old` (LANG §13)."""
+    """Say whether the generated value of `before` stays the value of `after` when `new` replaces `old` (LANG §13)."""
     if before.kind != after.kind or not before.generated:
         return False
     if after.kind in {"ascii", "binary"}:

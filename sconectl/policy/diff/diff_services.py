@@ -16,7 +16,7 @@ _Named = TypeVar("_Named", Service, Image, Volume)
 
 
 def services(old: Session, new: Session) -> Iterator[Change]:
-    """Yield who may run each service now, and what changes in what it gets."""
+    """Yield the changes of each service: which enclaves may run it, its configuration and its file systems."""
     before, after = by_name(old.services), by_name(new.services)
     for name in before.keys() - after.keys():
         yield strengthens("attestation", f"service {name}", "is removed; no enclave may run it")
@@ -68,7 +68,7 @@ def _acceptable(service: Service) -> list[str]:
 def _of_variant(variant: Variant) -> Iterator[str]:
     signer = ""
     if isinstance(variant.signer, str):
-        signer = f"signed by whom the secret in {variant.signer} names"
+        signer = f"signed by the key that the secret in {variant.signer} names"
     elif variant.signer is not None:
         values = variant.signer.model_dump(exclude_none=True)
         signer = "signed by " + ", ".join(f"{key} {value}" for key, value in values.items())
@@ -155,7 +155,7 @@ def _images(before: Mapping[str, Image], after: Mapping[str, Image]) -> Iterator
 
 
 def volumes(old: Session, new: Session) -> Iterator[Change]:
-    """Yield what changes for the volumes themselves, and to whom they are given."""
+    """Yield the changes of volumes, and of the sessions that they are given to."""
     before, after = by_name(old.volumes), by_name(new.volumes)
     for name in sorted(before.keys() - after.keys()):
         yield neutral("volumes", f"volume {name}", "is removed; its key is lost unless it was given")

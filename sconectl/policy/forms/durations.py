@@ -26,7 +26,7 @@ _STEP = re.compile(r"([0-9]{1,12})[ \t]*([A-Za-z]{1,8})[ \t]*")
 
 
 def duration(text: str) -> timedelta:
-    """Return the length of time that `text` names."""
+    """Return the duration that `text` names."""
     at, seconds = 0, 0
     text = text.strip()
     while at < len(text):

@@ -68,7 +68,7 @@ def secret_name(text: str) -> str:
 
 
 def resolve(reference: str, own_name: str) -> str:
-    """Return the absolute session name behind `reference` as written in the session `own_name` (N2-N4).
+    """Return the absolute name of the session that `reference` means in the session `own_name` (N2-N4).
 
     The session itself is the directory: `./x` is its child, `../x` its sibling, `..` its namespace, which is the
     root namespace for a session at the top level.

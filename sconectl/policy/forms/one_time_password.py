@@ -18,7 +18,7 @@ MIN_BYTES = 16
 
 
 def base32_bytes(text: str) -> bytes:
-    """Return the bytes behind base32 text; raises `ValueError` if it is none or holds less than 16 bytes."""
+    """Return the bytes in base32 text; raises `ValueError` if it is not base32 or holds less than 16 bytes."""
     digits = text.rstrip("=")
     try:
         found = base64.b32decode(digits + "=" * (-len(digits) % 8))

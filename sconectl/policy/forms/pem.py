@@ -34,8 +34,8 @@ def certificates(text: str) -> tuple[Any, ...]:
 def private_key(text: str) -> PrivateKeyTypes:
     """Return the key in an unencrypted PKCS#8 PEM; an RSA key has at most 8192 bits.
 
-    Whether both halves of an RSA key belong together is tried out: the full check takes up to seconds, and whoever
-    sends a key with other faults harms nobody else.
+    A trial signature shows whether both halves of an RSA key belong together: the full check takes up to seconds, and
+    a key with other faults harms only its sender.
     """
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

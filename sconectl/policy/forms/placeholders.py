@@ -49,7 +49,7 @@ FORMATS: Mapping[str, Mapping[str, str]] = {
     "config-fragment": {"": "structure"},
     "jwt": {"": "text"},
 }
-"""What each kind of secret can be written as: suffix → the format it stands for."""
+"""The formats of each kind of secret: suffix → format."""
 
 LEGACY: Mapping[str, Mapping[str, str]] = {
     "binary": {"hex": "hex"},
@@ -89,7 +89,7 @@ class Placeholder:
 
 @dataclass(frozen=True)
 class Target:
-    """What a placeholder means once the declared secrets are known; `kind` is None for an untyped import."""
+    """The secret and format that a placeholder means; `kind` is None for an import without a kind."""
 
     secret: str
     kind: str | None
@@ -119,7 +119,7 @@ def find(text: str) -> list[Placeholder]:
 
 
 def target_of(placeholder: Placeholder, kinds: Mapping[str, str | None]) -> Target:
-    """Return what `placeholder` means among the declared secrets `kinds` (name → kind).
+    """Return the secret and format that `placeholder` means among the declared secrets `kinds` (name → kind).
 
     The full name wins over a legacy dot suffix. Raises `PlaceholderError`: P1 for an undefined secret, P2 for a
     format that the kind does not have.
@@ -168,7 +168,7 @@ def escape_json(value: bytes) -> bytes:
 def substitute(
     text: str, resolve: Callable[[Placeholder], bytes], reserve: Callable[[int], None] = lambda size: None
 ) -> bytes:
-    """Return `text` with each placeholder replaced by what `resolve` gives for it, in a single pass.
+    """Return `text` with each placeholder replaced by the bytes that `resolve` gives for it, in a single pass.
 
     `resolve` formats the value and is asked once for each spelling; `|escape(json)` is applied here. `reserve` is told
     the size of each piece before the result is put together, and raises if it becomes too large.

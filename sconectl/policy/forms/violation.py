@@ -26,7 +26,7 @@ def code_of(rule: str) -> str:
 
 
 def violation(rule: str, message: str, hint: str = "", *, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """Return the error that says `rule` is broken; `message` must not hold a secret value.
+    """Return the error for a broken `rule`; `message` must not hold a secret value.
 
     `at` leads from the validated part to the fault inside it.
     """

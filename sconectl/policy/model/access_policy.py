@@ -173,7 +173,7 @@ class AccessPolicy(Part):
 
     @model_validator(mode="after")
     def _drop_spelled_out_defaults(self) -> AccessPolicy:
-        """Forget what equals its default, so that spelling it out makes no difference to the hash."""
+        """Drop lists that equal their default, so that spelling them out makes no difference to the hash."""
         pairs = (("create_sessions", self.update), ("list_sessions", self.read))
         spelled_out = {operation: None for operation, default in pairs if getattr(self, operation) == default}
         return self.model_copy(update=spelled_out) if spelled_out else self

@@ -81,7 +81,7 @@ def one_cas_key(value: dict[str, Any]) -> None:
 
 
 class Remote(Part):
-    """What names another CAS; nothing for the own one."""
+    """The fields that name another CAS; all are empty for the CAS of the session itself."""
 
     session_hash: fields.SessionHash | None = Field(
         None, description="Only this version of the session, 64 hex digits."
@@ -94,7 +94,7 @@ class Remote(Part):
 
 
 class Export(Remote):
-    """To whom a secret is given: one session, or a namespace with all sessions in it."""
+    """A receiver of a secret: one session, or a namespace with all sessions in it."""
 
     session: SessionReference | None = Field(
         None, description="The session, absolute or relative.", examples=["shop/cart", "../cart"]
@@ -115,7 +115,7 @@ class Export(Remote):
 
 
 class Import(Remote):
-    """Which secret of which session stands behind a name of this session."""
+    """The secret of another session that a name of this session stands for."""
 
     session: SessionReference = Field(description="The session that exports it.", examples=["../database"])
     secret: fields.SecretName = Field(description="Name of the secret there.", examples=["password"])
@@ -130,7 +130,7 @@ class Import(Remote):
 
 
 class VolumeImport(Part):
-    """Which volume of which session stands behind a name of this session."""
+    """The volume of another session that a name of this session stands for."""
 
     session: SessionReference = Field(description="The session that exports it.", examples=["../database"])
     volume: fields.Text = Field(description="Name of the volume there, or its alias.", examples=["data"])
@@ -148,7 +148,7 @@ class VolumeImport(Part):
 
 
 class VolumeExport(Part):
-    """To whom a volume is given, what the importer may do with its tag, and the name it goes by there."""
+    """A session that gets a volume, its rights to the volume's tag, and the volume's name there."""
 
     session: SessionReference = Field(description="The session that gets the volume.", examples=["../backup"])
     session_hash: fields.SessionHash | None = Field(

@@ -37,7 +37,7 @@ _PARAMETERS: Mapping[str, frozenset[str]] = {
     "pgp-key": frozenset(),
     "jwt": frozenset({"signer", "alg", "validity", "payload"}),
 }
-"""What each kind of secret is generated from."""
+"""The parameters that each kind of secret is generated from."""
 
 KINDS = tuple(_PARAMETERS)
 ALL_PARAMETERS = tuple(sorted(frozenset().union(*_PARAMETERS.values())))
@@ -222,7 +222,7 @@ class Secret(Part):
     @model_validator(mode="before")
     @classmethod
     def _normal(cls, value: Any) -> Any:
-        """Drop what has no effect, and write hex in one case."""
+        """Drop fields that have no effect, and write hex in one case."""
         if not isinstance(value, dict):
             return value
         end_entity_only(value)

@@ -39,7 +39,7 @@ def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class EnclaveSigner(Part):
-    """Enclaves by who signed them: product and security version number."""
+    """Enclaves that one key has signed, of one product, with bounds for the security version number."""
 
     mrsigner: fields.Measurement = Field(description="Hash of the key that signed the enclave, 64 hex digits.")
     isvprodid: fields.SgxNumber = Field(description="Product number, 0 to 65535.", examples=[1])
@@ -110,7 +110,7 @@ VariantOrReference = Annotated[
 
 
 class Service(Part):
-    """What one program gets, and which enclave may have it."""
+    """The configuration of one program, and the enclaves that may have it."""
 
     name: fields.ServiceName = Field(
         description="Name of the service; SCONE_CONFIG_ID is the name of the session, / and this.", examples=["python3"]

@@ -57,7 +57,7 @@ def created_or_updated(value: dict[str, Any]) -> None:
 
 
 class Session(Head):
-    """A policy: what its services get, which enclaves may have it, and who may read and change it."""
+    """A policy: the configuration of services, the enclaves that may have it, and who may read and change it."""
 
     access_policy: AccessPolicy | str = Field(
         AccessPolicy(), description="Who may read and change the session, or a reference to a config-fragment."
@@ -74,7 +74,7 @@ class Session(Head):
     volumes: tuple[Volume, ...] = Field((), description="Protected file systems that services mount.")
 
     def mentions_creator(self) -> bool:
-        """Say whether who the creator is matters; a delegated access policy may turn out to name it."""
+        """Say whether the access policy depends on the creator; one behind a reference may turn out to do so."""
         return isinstance(self.access_policy, str) or self.access_policy.mentions_creator()
 
     def service(self, name: str) -> Service | None:

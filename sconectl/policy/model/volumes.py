@@ -23,7 +23,7 @@ def volume_files(text: str) -> str:
 
 
 class Volume(Part):
-    """A protected file system that services mount, with what is needed to open it."""
+    """A protected file system that services mount, with its key and tag."""
 
     name: Name = Field(description="Name of the volume.", examples=["data"])
     fspf_key: fields.FspfKey | None = Field(
@@ -63,7 +63,7 @@ class Mount(Part):
 
 
 class Image(Part):
-    """What services with this image_name get besides command and environment."""
+    """The files and volumes that services with this image_name get."""
 
     name: Name = Field(description="What `image_name` of a service says.", examples=["app_image"])
     injection_files: tuple[InjectionFile, ...] = Field(

@@ -128,7 +128,7 @@ def _reference(
 
 
 def _target(text: str, kinds: _Kinds) -> Target:
-    """Return what a reference in a section means; raises `PlaceholderError` (P1-P3)."""
+    """Return the secret and format that a reference in a section means; raises `PlaceholderError` (P1-P3)."""
     placeholder = placeholders.find(text)[0]
     target = placeholders.target_of(placeholder, kinds)
     return target if target.format == "structure" else placeholders.check(placeholder, kinds, text_only=True)

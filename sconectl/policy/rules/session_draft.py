@@ -24,7 +24,7 @@ from sconectl.text.yaml_tree import Document, Path
 class Draft:
     """The well-formed parts with their place in the lists, and the names that are declared, well formed or not.
 
-    `value` is the document without empty fields. A section is None if it is faulty; rules that depend on it then
+    `value` is the document without empty fields. A section is None if it is faulty; rules that need it then
     stay silent. It is complete before the first rule runs. `version` is the version of the language, if it is known.
     """
 

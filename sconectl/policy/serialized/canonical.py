@@ -35,7 +35,7 @@ def _content(session: Session) -> str:
 
 
 def to_json(session: Session) -> str:
-    """Return the session as the JSON text that its hash is about; `from_json` gives it back exactly."""
+    """Return the session as the JSON text that is hashed; `from_json` gives the session back exactly."""
     # Defaults are left out, so that spelling them out makes no difference and a later version of the language
     # can add fields without changing the hash of a session that does not use them.
     document = session.model_dump(by_alias=True, exclude_defaults=True)

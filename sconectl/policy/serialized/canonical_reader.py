@@ -40,7 +40,7 @@ class _Form(Generic[_Part]):
             name = self.names.get(key, key)
             convert = self.nested.get(name)
             values[name] = item if convert is None else convert(item)
-        # What model_construct does, without its search for aliases, defaults and private attributes.
+        # The same as model_construct, without its search for aliases, defaults and private attributes.
         part = self.part.__new__(self.part)
         object.__setattr__(part, "__dict__", values)
         object.__setattr__(part, "__pydantic_fields_set__", set(values))

@@ -21,7 +21,7 @@ _TAGS = {"!akv": "mapping", "!cas": "empty"}
 
 
 class Feature(NamedTuple):
-    """A use of something that came with 0.3.`since`: `name` says what, `path` where."""
+    """A use of a feature that came with 0.3.`since`: its `name`, and the `path` of the use."""
 
     since: int
     name: str
@@ -50,7 +50,7 @@ def features_of(document: Any, known: int = 0) -> Iterator[Feature]:
     yield from _access_policy(document.get("access_policy"))
     yield from _items(document, "secrets", _secret)
     if known >= _NEWEST - 1:
-        return  # what follows has nothing of the newest version
+        return  # nothing below belongs to the newest version
     yield from _name(document.get("name"), ("name",))
     for section, look in _SECTIONS.items():
         yield from _items(document, section, look)

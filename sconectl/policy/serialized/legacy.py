@@ -28,7 +28,7 @@ _CERTIFICATES = ("x509", "x509-ca", "session-ca")
 
 @dataclass(frozen=True)
 class Upgraded:
-    """The session in 0.3, and what to know about it; with an error among the findings the text is incomplete."""
+    """The session in 0.3, and the findings about it; with an error among them the text is incomplete."""
 
     text: str = field(repr=False)
     findings: tuple[Finding, ...]
@@ -45,8 +45,8 @@ def legacy_version(document: Document) -> str | None:
 def upgrade(text: str | bytes, file: str = "session") -> Upgraded:
     """Rewrite a session of 0.1 or 0.2 in 0.3; one of 0.3 is returned as it is.
 
-    Raises `InvalidInput` if the text is not YAML. The result still has to be checked: only what changed between the
-    versions is looked at here.
+    Raises `InvalidInput` if the text is not YAML. The result still has to be checked: only changes between the
+    versions are looked at here.
     """
     document = parse(text, file)
     if legacy_version(document) is None:
@@ -100,7 +100,7 @@ class _Rewriter:
         if self.value.get("exports"):
             hint = "name the sessions in the export of each secret, like export: [{session: NAME}]"
             self.say("error", "D3", ("exports",), "exports of a whole session do not exist any more", hint)
-        result |= {key: item for key, item in self.value.items() if key not in known}  # the check says what is unknown
+        result |= {key: item for key, item in self.value.items() if key not in known}  # the check names unknown ones
         if result["name"] is None:
             del result["name"]
         result["version"] = lowest_version(result)
@@ -193,7 +193,7 @@ class _Rewriter:
     # --- secrets ----------------------------------------------------------------------------------------------------
 
     def all_secrets(self) -> list[Any]:
-        """Return the secrets in their places, followed by the keys and the CA that 0.2 had tacitly."""
+        """Return the secrets in their places, followed by the keys and the CA that were implicit in 0.2."""
         rewritten: list[Any] = []
         added: list[dict[str, Any]] = []
         authority = self.session_authority(added)
@@ -238,7 +238,7 @@ class _Rewriter:
             self.say("error", "D2", ("secrets", number), "a session has one CA, and another secret stands for it", hint)
 
     def key_of(self, certificate: dict[str, Any], added: list[dict[str, Any]]) -> str:
-        """Add the private key of a certificate; who may import the certificate of 0.2 has its key, too."""
+        """Add the private key of a certificate; sessions that may import the certificate of 0.2 get its key, too."""
         key = {"name": self.free_name(f"{certificate.get('name')}_key"), "kind": "private-key"}
         if "export" in certificate and certificate["kind"] == "x509":
             key["export"] = certificate["export"]

@@ -15,7 +15,7 @@ _FORM = re.compile(
 
 
 def fill_in(text: str, value: Callable[[str], str | None]) -> str:
-    """Return a text with its variables filled in; what `value` gives nothing for stays as it is."""
+    """Return a text with its variables filled in; a variable for which `value` gives None stays as it is."""
 
     def replacement(match: re.Match[str]) -> str:
         if match["escaped"]:
@@ -27,7 +27,7 @@ def fill_in(text: str, value: Callable[[str], str | None]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return what has to be written in a session file so that it is read as `text`."""
+    """Return the spelling in a session file that is read as `text`."""
     return _FORM.sub(lambda match: f"${match[0]}" if match["escaped"] or match["name"] else match[0], text)
 
 

@@ -20,7 +20,7 @@ from sconectl.cas.keys.cas_keys import CasKeys
 from .enclave_world import CHANNEL, MEASUREMENT, OTHER, PLATFORM, World, make_keys, service
 
 SIGNER = "77" * 32
-ACCEPTED = "What is accepted: sconectl session read acme, by who may read it; and the log of the CAS"
+ACCEPTED = "What is accepted is in the session (sconectl session read acme) and in the log of the CAS"
 CLAIMED = (
     f"Unexpected enclave (MRENCLAVE, {MEASUREMENT}; "
     "MRSIGNER, {mrsigner}; ISVPRODID, {isvprodid}; ISVSVN, {isvsvn})"

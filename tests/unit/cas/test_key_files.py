@@ -93,7 +93,7 @@ def test_a_link_to_nothing_is_no_first_use(tmp_path: Path, identity: tuple[bytes
     disk.mkdir()
     for name in ("config.json", "identity.pem"):
         (tmp_path / name).symlink_to(disk / name)
-    with pytest.raises(CasError, match="link to what is not there"):
+    with pytest.raises(CasError, match="link to a file that is missing"):
         CasConfig(tmp_path).identity()
     (disk / "config.json").write_bytes(identity[0])
     (disk / "identity.pem").write_bytes(identity[1])

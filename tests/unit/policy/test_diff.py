@@ -85,7 +85,7 @@ def test_enclaves_behind_references() -> None:
     secrets = "secrets: [{name: x, kind: config-fragment, value: {mrenclave: [a]}}, {name: y, kind: ascii}]"
     after = f"attestation: [{{mrenclave: {H}, signer: $$SCONE::x$$}}, $$SCONE::x$$]"
     assert changes(service(ONE, secrets), service(after, secrets)) == [
-        f"! service s: may be run by the enclave {H} signed by whom the secret in $$SCONE::x$$ names",
+        f"! service s: may be run by the enclave {H} signed by the key that the secret in $$SCONE::x$$ names",
         "! service s: may be run by what the secret in $$SCONE::x$$ says",
         f"+ service s: may no longer be run by the enclave {H}",
     ]

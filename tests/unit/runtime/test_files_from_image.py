@@ -72,13 +72,13 @@ def test_a_protected_file_is_filled_in(world: World, original: Original) -> None
 
 def test_a_file_that_changed_after_the_measurement_is_not_sent(original: Original) -> None:
     original.file.write_bytes(b"TEMPLATE")
-    assert "is not what was measured" in refused(original.config, original.index)
+    assert "differs from the measured file" in refused(original.config, original.index)
 
 
 def test_a_file_that_was_not_measured_is_not_sent(world: World, original: Original) -> None:
-    assert "is not what was measured" in refused(original.config, index())
+    assert "differs from the measured file" in refused(original.config, index())
     link = index(entries={str(original.file): ("l", "elsewhere")})
-    assert "is not what was measured" in refused(original.config, link)
+    assert "differs from the measured file" in refused(original.config, link)
 
 
 def test_an_original_that_is_no_file(original: Original) -> None:
