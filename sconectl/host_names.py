@@ -17,14 +17,14 @@ _PLACES_BEHIND_STAR = 2  # OpenSSL matches no wildcard with fewer
 
 
 class HostFault(NamedTuple):
-    """What is wrong with a name, and what to write instead."""
+    """The fault of a name, and the spelling to use instead."""
 
     message: str
     hint: str = ""
 
 
 def fault_of_host_name(text: str) -> HostFault | None:
-    """Return what is wrong with the name of a host, maybe with `*.` in front; None if nothing is."""
+    """Return the fault of a host's name, maybe with `*.` in front; None if it has none."""
     if is_address(text.strip("[]")):
         return HostFault("an address is no name of a host", f'write san: ["ip:{text.strip("[]")}"]')
     if not text.isascii():
@@ -50,7 +50,7 @@ def fault_of_host_name(text: str) -> HostFault | None:
 
 
 def fault_of_alternative_name(text: str) -> HostFault | None:
-    """Return what is wrong with `dns:NAME` or `ip:ADDRESS`; None if nothing is."""
+    """Return the fault of `dns:NAME` or `ip:ADDRESS`; None if it has none."""
     form, colon, name = text.partition(":")
     if colon and form == "dns":
         fault = fault_of_host_name(name)

@@ -21,7 +21,7 @@ class SessionStore(Protocol):
 
     @property
     def address(self) -> str:
-        """What messages call this CAS, like `127.0.0.1:8081` or `local`."""
+        """The name of this CAS in messages, like `127.0.0.1:8081` or `local`."""
 
     def read(self, name: str) -> StoredSession | None:
         """Return the active session called `name`, or None if there is none.
@@ -43,7 +43,7 @@ class SessionStore(Protocol):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the engine or a registry says about an image; `config` is its OCI configuration (`Env`, `User`, …).
+    """The facts about an image from an engine or a registry; `config` is its OCI configuration (`Env`, `User`, …).
 
     `layers` are the digests of the uncompressed layers (`sha256:…`), the lowest first; `created` is RFC 3339 text.
     """
@@ -61,7 +61,7 @@ class ImageInfo:
 
 
 Progress = Callable[[str], None]
-"""Told what is going on, in words for the user; called often."""
+"""Gets words for the user about the work that is being done; called often."""
 
 BASE_ARGUMENT = "SCONECTL_BASE"
 """The build argument that a Dockerfile of ours takes its base image from."""
@@ -70,7 +70,7 @@ BASE_ARGUMENT = "SCONECTL_BASE"
 class ImageEngine(Protocol):
     """A container engine.
 
-    What it did is told by its own answers, as ids and digests. A name is no answer: somebody else can give it to
+    Its answers tell the results of its work, as ids and digests. A name is no answer: somebody else can give it to
     another image at any time, also between two calls. So `inspect` and `pull` are the only operations that take a name
     to learn what it means; everything after that goes by the id that they return.
     """
@@ -82,7 +82,7 @@ class ImageEngine(Protocol):
         """Fetch an image from its registry. Raises `BuildFailed`."""
 
     def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
-        """Build the tar `context` on the image `base` and return the id of what was made.
+        """Build the tar `context` on the image `base` and return the id of the new image.
 
         The Dockerfile of the context begins with `FROM ${SCONECTL_BASE}`, see `BASE_ARGUMENT`. With a `name`, the image
         stays, and the name keeps it as the engine's cache. Without, it is temporary: the caller removes it, and if that
@@ -109,9 +109,9 @@ class ImageEngine(Protocol):
         seconds: int,
         progress: Progress,
     ) -> bytes:
-        """Run `command` in a container of an image to its end, at most `seconds`; return what it wrote to stdout.
+        """Run `command` in a container of an image to its end, at most `seconds`; return its stdout.
 
-        `files` are tars that are unpacked into the container before it starts. `progress` gets what it wrote to stderr.
+        `files` are tars that are unpacked into the container before it starts. `progress` gets its stderr.
         The container is removed in any case. Raises `BuildFailed`.
         """
 
@@ -119,7 +119,7 @@ class ImageEngine(Protocol):
         """Load one image in the docker-archive form and return its id; it gets no name. Raises `BuildFailed`."""
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image (its id) a name, which it takes from whatever had it. Raises `BuildFailed`."""
+        """Give an image (its id) a name, which another image may lose by that. Raises `BuildFailed`."""
 
     def remove(self, image: str) -> None:
         """Remove an image (its id) with all its names; nothing happens if it does not exist."""
@@ -138,7 +138,7 @@ class Registry(Protocol):
     """Image registries, read only."""
 
     def inspect(self, reference: str) -> ImageInfo | None:
-        """Return what the registry says about an image, or None. Raises `BuildFailed`."""
+        """Return the registry's facts about an image, or None. Raises `BuildFailed`."""
 
 
 class Workspace(Protocol):
@@ -151,7 +151,7 @@ class Workspace(Protocol):
         """Return the paths of all files below `folder`, sorted."""
 
     def write(self, files: Mapping[str, bytes], *, replaces: tuple[str, ...] = (), private: bool = False) -> int:
-        """Write what changed, remove other files below `replaces`, return how many files changed."""
+        """Write changed files, remove other files below `replaces`, return how many files changed."""
 
 
 class Keys(Protocol):

@@ -72,7 +72,7 @@ def _as_written(document: Document, rest: dict[str, Any]) -> list[str]:
 
 
 def _fill(lines: list[str], written: Document, rest: dict[str, Any]) -> bool:
-    """Exchange the values that are not written as they are; say whether all have a form in which that can be done."""
+    """Replace values whose variables were filled in; say whether the text has a form in which all can be replaced."""
     changes = {written.position(path): (path, old, new) for path, old, new in _changes((), written.value, rest)}
     for position, (path, old, new) in sorted(changes.items(), reverse=True):
         line, start = lines[position.line - 1], position.column - 1

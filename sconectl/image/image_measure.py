@@ -32,10 +32,10 @@ SIGSTRUCT = "sigstruct.bin"
 
 @dataclass(frozen=True)
 class MeasuredImage:
-    """`found` is computed from the files, `expected` from what the image says; `changes` is what differs.
+    """`found` is computed from the files, `expected` from the index in the image; `changes` are the differences.
 
-    `root` is the digest of the index of the files that were found; `signed` is what the image's signature says, if it
-    has one that is valid; `faults` is what is wrong with the signature.
+    `root` is the digest of the index of the files that were found; `signed` is the content of the image's signature,
+    if that is valid; `faults` are those of the signature.
     """
 
     found: str
@@ -83,7 +83,7 @@ def measure_image(tree: RootTree) -> MeasuredImage:
 def _signature(
     tree: RootTree, found: str, parameters: Mapping[str, str], signer: str
 ) -> tuple[SignedEnclave | None, tuple[str, ...]]:
-    """Return what the image's signature says, and what is wrong with it."""
+    """Return the content of the image's signature, and its faults."""
     if tree.member(f"{IMAGE_ROOT}/{SIGSTRUCT}") is None:
         return None, (f"the image has lost its signature by {signer}",) if signer else ()
     try:
@@ -107,7 +107,7 @@ def _read(tree: RootTree, name: str) -> bytes:
 
 
 def _entries(tree: RootTree, root: str, outside: frozenset[str]) -> Iterator[tuple[str, Entry]]:
-    """Yield what `protect.index.scan` finds in a container of the image; paths begin below `root`."""
+    """Yield the entries that `protect.live.scan` finds in a container of the image; paths begin below `root`."""
     pending = [""]
     while pending:
         parent = pending.pop()

@@ -37,7 +37,7 @@ def amount(rows: Iterator[PathRow]) -> Amount:
 
 
 def amounts(report: PlanReport) -> list[tuple[Rule, Amount]]:
-    """Return how much each rule decides about, by path."""
+    """Return for each rule, by path, how many files it decides about."""
     by_rule: dict[str, list[PathRow]] = {path: [] for path in report.rules}
     for row in report.paths:
         by_rule[row.rule.path].append(row)
@@ -45,7 +45,7 @@ def amounts(report: PlanReport) -> list[tuple[Rule, Amount]]:
 
 
 def measured(report: PlanReport) -> list[str]:
-    """Return what the measurement will depend on."""
+    """Return lines that say which files the measurement will depend on."""
     of_root = amount(row for row in report.paths if row.rule.protection == "binary-fs")
     parameters = report.plan.parameters
     lines = [
@@ -61,7 +61,7 @@ def measured(report: PlanReport) -> list[str]:
 
 
 def readable(report: PlanReport) -> list[str]:
-    """Return what an operator of the machine, or anybody who has the image, will be able to read."""
+    """Return lines that say which data anybody with the image or the machine will be able to read."""
     model, paths = report.plan.model, _paths_by_class(report)
     lines = ["binary-fs: everything; a change stops the start"]
     if "encrypted" in paths:

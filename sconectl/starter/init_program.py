@@ -29,7 +29,7 @@ _JAVA_PACKAGE = re.compile(r"^\s*package\s+([A-Za-z_][\w.]*)\s*;", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Program:
-    """What a service manifest needs to know about a program; `remarks` are for the user to look at.
+    """The facts about a program for a service manifest; `remarks` are for the user to look at.
 
     `folder` is its working directory in the image. `native` is the image to convert for `sconify_image`; `dockerfile`
     says that a Dockerfile here makes it.

@@ -40,14 +40,14 @@ _HARMLESS = re.compile(
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable that a program reads; `default` is what the program takes without it, None if it says nothing."""
+    """A variable that a program reads; `default` is the value that the program uses without it, None if it has none."""
 
     name: str
     default: str | None
 
     @property
     def is_secret(self) -> bool:
-        """Whether its value is a credential: its name says so, and its default is nothing that can be none."""
+        """Whether its value is a credential: its name says so, and its default is no harmless value."""
         return names_a_credential(self.name) and not _HARMLESS.match(self.default or "")
 
 

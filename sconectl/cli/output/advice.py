@@ -22,7 +22,7 @@ _MAX_DIGITS = 10
 
 
 def advice_on(manifests: Sequence[Manifest], *, mode: str = "production", complete: bool = True) -> list[Finding]:
-    """Return the advice about manifests of one run, and what is wrong with their waivers, by manifest and position.
+    """Return the advice about manifests of one run, and the faults of their waivers, by manifest and position.
 
     `mode` is how services are built; without `complete` there are further manifests, which are not valid. An error
     among the findings has to stop what would come next.
@@ -48,9 +48,9 @@ def advice_on_images(manifest: Manifest, facts: Mapping[str, ImageFacts]) -> lis
 
 
 def advice_on_secrets(files: Iterable[ServiceFiles]) -> list[Finding]:
-    """Return the advice about the `image_secrets` files of a mesh, and what is wrong with their waivers.
+    """Return the advice about the `image_secrets` files of a mesh, and the faults of their waivers.
 
-    Nothing is said about a file that cannot be read: planning the mesh says what is wrong with it.
+    Files that cannot be read are left out: planning the mesh tells about them.
     """
     given = {one.secrets.name: one.secrets for one in files if one.secrets is not None}
     if not given:

@@ -28,7 +28,7 @@ class Console:
     _step: str = ""
 
     def step(self, text: str) -> None:
-        """Say what is being done now."""
+        """Show the step that begins now."""
         self._step = text
         if self.status is not None:
             self.status.update(text)
@@ -36,7 +36,7 @@ class Console:
             note(f"  {text}")
 
     def detail(self, text: str) -> None:
-        """Show what a tool says while it works: beside the step on a terminal, as lines with -v."""
+        """Show output of a tool while it works: beside the step on a terminal, as lines with -v."""
         line = text.splitlines()[-1][:200] if text else ""
         if self.verbosity > 0:
             note(f"    {line}")

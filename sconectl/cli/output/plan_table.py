@@ -19,7 +19,7 @@ _KINDS = {"f": "file", "d": "directory", "l": "link", "c": "device", "b": "devic
 
 
 def table_lines(report: PlanReport, *, all_paths: bool) -> Iterator[str]:
-    """Yield the plan as text; `all_paths` adds every path to what is said about classes."""
+    """Yield the plan as text; `all_paths` adds a line for every path."""
     plan, base = report.plan, report.base
     yield f"{plan.name} (kind {plan.model.build.kind}): {plan.image}"
     yield "toolchain sim: SIMULATION, no hardware protects the result"

@@ -77,7 +77,7 @@ def _for_terminal(findings: Sequence[Finding], paint: _Paint) -> Iterator[str]:
 
 
 def _rest(findings: Sequence[Finding], most: int) -> Iterator[str]:
-    """Say what is not shown, or in short only."""
+    """Say how many findings are left out, or shown in short only."""
     if len(findings) > most:
         yield f"... and {len(findings) - most} more; with 2> FILE they are all in the file"
     elif len(findings) > IN_FULL:

@@ -84,7 +84,7 @@ def _results(findings: Iterable[Finding], codes: Sequence[str]) -> Iterable[dict
 
 
 def _fingerprint(same: tuple[str, str, str], number: int) -> str:
-    """Return what stays when lines move: the code, the file and the field, and the how-many-eth of these it is."""
+    """Return a hash that stays when lines move: of code, file and field, and the number among equal ones."""
     return hashlib.sha256("\0".join([*same, str(number)]).encode()).hexdigest()[:32]
 
 

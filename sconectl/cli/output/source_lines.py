@@ -44,7 +44,7 @@ _VARIABLES = frozenset({"environment", "env", "local", "global"})
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@+~,*${}\- ]{1,200}\Z")
 _REFERENCES = re.compile(r"(?:\$\$SCONE::[A-Za-z0-9_.:-]{1,100}\$\$|\{\{ ?[A-Za-z0-9_.-]{1,100} ?\}\}){1,10}\Z")
-"""What stands for secrets and values, and is none."""
+"""References to secrets and values, which are no secrets themselves."""
 _CREDENTIALS = re.compile(r"://[^/]*@")
 _STRUCTURE = re.compile(r"[\s\-:,\[\]{}?]*\Z")
 _WAIVER = re.compile(r"[\s,\]}]*#\s*sconectl:allow\b[\x20-\x7e]*\Z")
@@ -64,7 +64,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class _Span:
-    """The characters of a line from `start` up to `end`, and what is shown for them."""
+    """The characters of a line from `start` up to `end`, and the text that is shown for them."""
 
     start: int
     end: int
@@ -95,7 +95,7 @@ class SourceText:
 
     @cached_property
     def _scalars(self) -> dict[int, dict[int, str]] | None:
-        """By line: where each key and value begins, and what may be shown of it (nothing: an empty text)."""
+        """By line: where each key and value begins, and the text that may be shown for it (an empty text: none)."""
         try:
             documents = parse_all(self._text, self._file, tags=_TAGS)
         except InvalidInput:
@@ -112,7 +112,7 @@ class SourceText:
 
 
 def _scalars_of(document: Document, value: Any, path: Path) -> Iterator[tuple[Position, str]]:
-    """Yield every key and value with what may be shown of it."""
+    """Yield the position of every key and value, and the text that may be shown for it."""
     if isinstance(value, dict):
         for key, item in value.items():
             place = (*path, key)

@@ -44,12 +44,12 @@ _WORD = re.compile(r"[A-Za-z0-9_./+@%,:=~-]+")
 
 @dataclass(frozen=True)
 class BuildEnvironment:
-    """What build steps need to reach the network: the CA certificates (PEM) that they trust, or nothing special."""
+    """The CA certificates (PEM) that build steps trust when they reach the network; empty for those of the base image."""
 
     ca_bundle: bytes = b""
 
     def add_to(self, tar: tarfile.TarFile) -> None:
-        """Add what the steps need to a context's files; never leaves it empty (an empty tar is not unpacked)."""
+        """Add the certificates to a context's files, and a file that is always there (an empty tar is not unpacked)."""
         add_file(tar, f"{SCRATCH}/README", b"Scratch files of the build; not part of the image.\n")
         if self.ca_bundle:
             add_file(tar, f"{SCRATCH}/ca.pem", self.ca_bundle)
@@ -85,7 +85,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class NativeContent:
-    """What is added to the base image, in this order: wheels, files, compiled classes, and what `run` does.
+    """The additions to the base image, in this order: wheels, files, compiled classes, and the steps of `run`.
 
     `java` are sources, placed like files; they are compiled into `pwd` with `class_path` and are not in the image.
     """
@@ -111,7 +111,7 @@ def dockerfile_head(environment: BuildEnvironment) -> str:
 
 
 def _workdir(pwd: str) -> str:
-    """Return the line that makes `pwd` the working directory of what follows, or that only makes it."""
+    """Return the line that makes `pwd`, the working directory, and enters it if its name is a plain word."""
     return f"WORKDIR {pwd}" if _WORD.fullmatch(pwd) else _run("mkdir", "-p", pwd)
 
 
@@ -163,7 +163,7 @@ def wheel_context(
     index_url: str,
     context: IO[bytes],
 ) -> None:
-    """Write the context of an image that has in `WHEELS` all that the requirements file `main` asks for.
+    """Write the context of an image with all wheels in `WHEELS` that the requirements file `main` asks for.
 
     `requirements` are the files by relative path.
     """
@@ -244,7 +244,7 @@ def _add_content(tar: tarfile.TarFile, member: tarfile.TarInfo, file: CopiedFile
         try:
             tar.addfile(member, content)
         except OSError as error:
-            if error.errno is not None:  # the other side: a full disk
+            if error.errno is not None:  # of the context, which is written: a full disk
                 raise
             raise changed(path) from error
         if stamp_of(os.fstat(content.fileno())) != stamp_of(status):

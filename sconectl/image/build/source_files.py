@@ -26,7 +26,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def changed(path: str) -> BuildFailed:
-    """Return the error for a file that is no longer what it was."""
+    """Return the error for a file that changed while it was read."""
     return BuildFailed(f"{show_name(path)} changed while it was read", hint="apply again when nobody changes it")
 
 
@@ -55,7 +55,7 @@ class SourceFiles:
             os.close(self._descriptors.pop())
 
     def open(self, path: str, stamp: Stamp | None) -> int:
-        """Return a descriptor of a regular file with this stamp (None: any). Raises `BuildFailed` if it is not that."""
+        """Return a descriptor of a regular file with this stamp (None: any). Raises `BuildFailed` for any other file."""
         descriptor = self.open_unseen(path)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or (stamp and stamp_of(status) != stamp):
@@ -64,7 +64,7 @@ class SourceFiles:
         return descriptor
 
     def open_unseen(self, path: str) -> int:
-        """As `open`, for whoever does not care what it is: what is not a file cannot be read, or is empty."""
+        """As `open`, without a check of its kind: anything but a regular file cannot be read, or is empty."""
         folder, _, name = path.rpartition("/")
         try:
             if folder != self._folder:

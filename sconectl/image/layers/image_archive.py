@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class ImageLayer:
-    """A layer of an image: its digest (64 hex digits), and what makes its uncompressed tar where that is needed."""
+    """A layer of an image: its digest (64 hex digits), and a function that makes its uncompressed tar on demand."""
 
     digest: str
     file: Callable[[], Path]

@@ -29,7 +29,7 @@ _FORMAT = "rewritten-2"
 
 @dataclass(frozen=True)
 class NativePart:
-    """What became of one native layer: a layer, unless nothing was left of it, and its encrypted files."""
+    """The result for one native layer: a layer, unless nothing was left of it, and its encrypted files."""
 
     layer: ImageLayer | None
     sealed: Sequence[SealedFile] = ()
@@ -37,14 +37,14 @@ class NativePart:
 
 @dataclass(frozen=True)
 class LayerMaker:
-    """Makes layers in the directory `work`. `data_key` encrypts; `known` remembers what rewriting gave."""
+    """Makes layers in the directory `work`. `data_key` encrypts; `known` remembers rewritten layers."""
 
     data_key: bytes
     work: Path
     known: LayerCache
 
     def make(self, native: NativeLayer, plan: LayerPlan) -> NativePart:
-        """Return what becomes of a native layer. Its tar is only written if it is needed, or not known from before."""
+        """Return the layer for a native one. Its tar is only written if it is needed, or not known from before."""
         if plan.verbatim:
             return NativePart(ImageLayer(native.digest, lambda: native.file))
         if plan.empty:

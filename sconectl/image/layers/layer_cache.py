@@ -24,7 +24,7 @@ from sconectl.regular_files import first_bytes
 
 _FORMAT = "layer-2"
 _KEPT = 512
-"""So many files are kept, the latest used ones."""
+"""The number of files that are kept, the latest used ones."""
 _MAX_BYTES = 1 << 30
 _NEW = ".new-"
 _ABANDONED = 3600
@@ -56,7 +56,7 @@ class LayerCache:
         self.keep(digest, [_row(member) for member in members])
 
     def value(self, key: str) -> Any:
-        """Return what is remembered under `key` (a digest), or None. A file that was changed is removed."""
+        """Return the value that is remembered under `key` (a digest), or None. A file that was changed is removed."""
         file = self._folder / f"{key}.json"
         try:
             if not is_private(self._folder):
@@ -94,7 +94,7 @@ class LayerCache:
                 raise
 
     def _make_room(self) -> None:
-        """Remove the files that were not used for the longest time, and what dead runs left; others may do the same."""
+        """Remove the files that were not used for longest, and those of dead runs; other runs may do the same."""
         found = []
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):

@@ -35,8 +35,8 @@ _KINDS = {
 class Member:
     """One entry of a layer. `path` is absolute and normalised; names that are not UTF-8 have surrogate escapes.
 
-    `kind` is f (file), d (directory), l (symbolic link), h (hard link), c or b (device), p (FIFO), w (whiteout: `path`
-    is what is removed) or o (opaque: `path` is the directory whose lower content is hidden). `target` is the text of a
+    `kind` is f (file), d (directory), l (symbolic link), h (hard link), c or b (device), p (FIFO), w (whiteout: it
+    removes `path`) or o (opaque: it hides the lower content of the directory `path`). `target` is the text of a
     symbolic link or the absolute path of the file that a hard link leads to; `digest` the SHA-256 of a file's content,
     `offset` where that begins in the uncompressed tar of its layer.
     """
@@ -89,7 +89,7 @@ def _digest(handle: int, member: Member) -> str:
 
 
 def _member(entry: tarfile.TarInfo) -> Member | None:
-    """Return what an entry of the tar means, or None for one that means nothing."""
+    """Return the member for an entry of the tar, or None for an entry that engines ignore."""
     path = path_of(entry.name)
     parent, name = posixpath.split(path)
     if name == OPAQUE:

@@ -38,7 +38,7 @@ _STUBS = frozenset(
 class BuildTime:
     """The time that an image says it was made: SOURCE_DATE_EPOCH, else when its base image was made.
 
-    What is newer than the base image was made by a build, whenever that was: it gets this time.
+    Files that are newer than the base image were made by a build, whenever that was: they get this time.
     """
 
     epoch: int
@@ -61,7 +61,7 @@ class BuildTime:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What becomes of native layer `number`: taken over as it is, or `entries` and a pack of `sealed` files instead."""
+    """The plan for native layer `number`: taken over as it is, or `entries` and a pack of `sealed` files instead."""
 
     number: int
     verbatim: bool
@@ -96,7 +96,7 @@ def base_layers(image: NativeImage, base: Sequence[str]) -> int:
 
 @dataclass
 class _Content:
-    """What is to be in a rewritten layer."""
+    """The content of a rewritten layer."""
 
     entries: dict[str, Member] = field(default_factory=dict)
     sealed: list[Member] = field(default_factory=list)
@@ -154,7 +154,7 @@ class _Planning:
                 content.sealed.append(member)
 
     def _remove(self, contents: Mapping[int, _Content], kept: Sequence[Sequence[Member]]) -> None:
-        """Hide what layers that stay as they are bring back."""
+        """Hide removed entries that are still in layers that stay as they are."""
         there = _with_parents(member.path for members in kept for member in members if member.kind not in "wo")
         for path, number in self._tree.removed_in.items():
             above = self._tree.members.get(posixpath.dirname(path))
@@ -175,7 +175,7 @@ class _Planning:
         return plan
 
     def _add_parents(self, path: str, entries: dict[str, Member]) -> None:
-        """Add the directories above: engines that miss them make them as they like."""
+        """Add the directories above `path`: engines make missing ones as they like."""
         while (path := posixpath.dirname(path)) != "/" and path not in entries:
             entries[path] = self._time.clamped(self._tree.members[path])
 

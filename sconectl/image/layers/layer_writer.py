@@ -39,7 +39,7 @@ class Layer:
 
 
 def header(member: Member) -> bytes:
-    """Return what precedes the content of a member in a tar. Owners have no names, times no fractions."""
+    """Return the header of a member in a tar, which precedes its content. Owners have no names, times no fractions."""
     entry = tarfile.TarInfo(member.path[1:])
     entry.type, entry.mode, entry.mtime = _TYPES[member.kind], member.mode, member.mtime
     entry.uid, entry.gid, entry.size = member.uid, member.gid, member.size if member.kind == "f" else 0
@@ -72,7 +72,7 @@ class HoleWriter:
             self._put(data[start : start + _CHUNK])
 
     def skip(self, count: int) -> int:
-        """Leave room for `count` bytes that somebody else writes; return where it begins."""
+        """Leave room for `count` bytes that the caller writes; return where it begins."""
         self._flush()
         return self._output.seek(count, os.SEEK_CUR) - count
 
@@ -91,7 +91,7 @@ class HoleWriter:
             view = view[self._output.write(view) :]
 
     def close(self) -> None:
-        """Write what is left; the file then has its full length."""
+        """Write the rest; the file then has its full length."""
         try:
             self._flush()
             self._output.truncate(self._output.tell())
@@ -126,7 +126,7 @@ class LayerWriter:
             self._copy(opened, member)
 
     def reserve(self, member: Member) -> int:
-        """Add a file whose content is written by somebody else before `finish`; return where in the tar it begins."""
+        """Add a file whose content the caller writes before `finish`; return where in the tar it begins."""
         self._output.write(header(member))
         start = self._output.skip(member.size)
         self._output.write(_padding(member.size))

@@ -19,7 +19,7 @@ from sconectl.protect.index import RUNTIME_PATHS, Entry, Index, directory_entry,
 from sconectl.runtime.files import IN_PLACE, injected_target, original_of, sealed_target
 
 TRANSIENT = ("/dev", "/proc", "/sys")
-"""Whatever an image has in there, containers do not see it."""
+"""Directories whose content in the image containers do not see."""
 _SHOWN = 20
 _SET_ID = 0o6000
 _REMOVE = "remove them from the image, where it is made (its Dockerfile, or `run` of a manifest)"
@@ -27,9 +27,9 @@ _REMOVE = "remove them from the image, where it is made (its Dockerfile, or `run
 
 @dataclass(frozen=True)
 class MeasuredRoot:
-    """What is measured (`index`), what gets encrypted (`sealed`), and what the image needs on top of its native files.
+    """The measured files (`index`), the files to encrypt (`sealed`), and additions to the native files of the image.
 
-    That is `links` with their targets, `made` directories, and `originals`: by path, whose content is there.
+    These are `links` with their targets, `made` directories, and `originals`: by path, the file to copy there.
     """
 
     index: Index
@@ -47,7 +47,7 @@ def root_index(
     injected: tuple[str, ...],
     folders: tuple[str, ...] = (),
 ) -> MeasuredRoot:
-    """Index what is protected of `tree`. `sealed` directories are encrypted, `outside` paths are left alone.
+    """Index the protected part of `tree`. `sealed` directories are encrypted, `outside` paths are left alone.
 
     `folders` are made where they are missing: container runtimes would, which would be a change.
     """
@@ -56,7 +56,7 @@ def root_index(
 
 
 def _check_places(outside: tuple[str, ...], sealed: tuple[str, ...], injected: tuple[str, ...]) -> None:
-    """Refuse places where what is asked for would not hold."""
+    """Refuse paths that cannot be protected in the demanded way."""
     for path in (*sealed, *outside, *injected):
         if path == "/" or is_below(path, ("/scone",)):
             raise BuildFailed(f"{path} can be neither encrypted nor unprotected nor injected")
@@ -74,7 +74,7 @@ def _check_places(outside: tuple[str, ...], sealed: tuple[str, ...], injected: t
 
 @dataclass
 class _Faults:
-    """Collects what is wrong, so that one message names all of it."""
+    """Collects faults, so that one message names all of them."""
 
     paths: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -119,7 +119,7 @@ class _Indexing:
             self._faults.add(root, "to be encrypted, but not a directory of the image", "check build.dirs (--dir)")
         self._faults.report()
         links = self._place_links()
-        for path in self._outside:  # runtimes create what is missing above a mount; that would be a change
+        for path in self._outside:  # runtimes create missing directories above a mount; that would be a change
             self._make_parents(path)
         for path in folders:
             if self._tree.resolve(path) is None and not is_below(path, self._sealed_roots):
@@ -169,7 +169,7 @@ class _Indexing:
             self._faults.add(path, "set-uid and set-gid files, which cannot be encrypted", hint)
 
     def _keep_original(self, path: str, member: Member) -> None:
-        """Keep the file in whose place another one will be injected: the policy may ask to fill in that one."""
+        """Keep a file that an injected one will replace: the policy may fill secrets into this original."""
         if member.kind == "d":
             self._faults.add(path, "to be injected, but a directory there", "name a file")
         elif member.kind == "f":
@@ -223,7 +223,7 @@ class _Indexing:
             self._sealed[path] = Member(path, "d", 0o755)
 
     def _require_directory(self, parent: str, path: str) -> None:
-        """Refuse a place that the image reaches in another way, or not at all: its link would never be found."""
+        """Refuse a directory that is a link or a file in the image: a link in it would never be found."""
         while parent != "/":
             kind = self._kind(parent) or "d"
             if kind != "d" and not is_below(parent, self._outside):

@@ -39,10 +39,10 @@ class RootFiles(Protocol):
 class RootTree:
     """Implements `RootFiles` over layers.
 
-    In `members`, a hard link is a file (kind f) with the content of its target, and `target` names that. `layer_of` is
-    the number of the layer that an entry comes from; `removed_in` that of the layer which removed what is not there any
-    more. `implied` are directories that a layer needs but does not have, with the number of the lowest such layer:
-    engines make them as they like.
+    In `members`, a hard link is a file (kind f) with the content of its target, and `target` names that. `layer_of`
+    is the number of the layer that an entry comes from; `removed_in` that of the layer that removed a path. `implied`
+    are directories that a layer needs but does not have, with the number of the lowest such layer: engines make them
+    as they like.
     """
 
     members: Mapping[str, Member]
@@ -119,7 +119,7 @@ class _Merging:
     children: dict[str, dict[str, None]] = field(default_factory=lambda: {"/": {}})
 
     def add(self, number: int, members: Sequence[Member]) -> None:
-        """Lay one layer over what there is. Its whiteouts concern lower layers only, wherever they stand in it."""
+        """Lay one layer over those below. Its whiteouts concern lower layers only, wherever they stand in it."""
         for member in members:
             if member.kind == "w":
                 self._remove(member.path, number)
@@ -133,7 +133,7 @@ class _Merging:
             self._place(member, number)
 
     def _make_parents(self, path: str, own: Mapping[str, Member], ready: set[str], number: int) -> None:
-        """See to it that the directories above `path` are there, as engines do."""
+        """Make missing directories above `path`, as engines do."""
         missing = []
         while (path := posixpath.dirname(path)) not in ready:
             missing.append(path)
@@ -172,7 +172,7 @@ class _Merging:
             self.children.setdefault(path, {})
 
     def _remove(self, path: str, number: int) -> None:
-        """Remove what lower layers have at `path`, with everything below."""
+        """Remove the entry of lower layers at `path`, with everything below."""
         if path == "/" or path not in self.members:
             return
         parent, name = posixpath.split(path)
@@ -186,7 +186,7 @@ class _Merging:
 
 
 def own_entries(members: Iterable[Member]) -> dict[str, Member]:
-    """Return what one layer puts where, with its hard links resolved. Raises `BuildFailed`.
+    """Return the entries of one layer by path, with its hard links resolved. Raises `BuildFailed`.
 
     Which name of a file is the first does not depend on the order in the tar.
     """

@@ -34,7 +34,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class ImageSource(Protocol):
-    """Whatever gives out images: an engine, or an archive."""
+    """A source of images: an engine, or an archive."""
 
     def save(self, image: str) -> AbstractContextManager[BinaryIO]:
         """Stream an image with all layers."""
@@ -42,7 +42,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class NativeLayer:
-    """A layer: its digest (64 hex digits), its uncompressed tar, and what is in it."""
+    """A layer: its digest (64 hex digits), its uncompressed tar, and its members."""
 
     digest: str
     file: Path
@@ -71,7 +71,7 @@ def require_supported(reference: str, info: ImageInfo) -> None:
 def open_native(engine: ImageSource, reference: str, info: ImageInfo, work: Path, cache: Path) -> Iterator[NativeImage]:
     """Fetch the image that `info` describes into `work`, where its layers are until the end of the `with` block.
 
-    `reference` is what messages call it. `cache` is the directory for what can be remembered of layers. Raises
+    `reference` is its name in messages. `cache` is the directory in which facts about layers are kept. Raises
     `BuildFailed` and `EngineUnreachable`.
     """
     require_supported(reference, info)
@@ -117,7 +117,7 @@ def _indexed(digest: str, file: Path, known: LayerCache) -> NativeLayer:
 
 
 def _read(stream: BinaryIO, reference: str, info: ImageInfo, folder: Path) -> list[tuple[str, Path]]:
-    """Return the layers of the image, each with the digest of its content, which is the right one."""
+    """Return the layers of the image, each with the digest of its content, which was checked."""
     parts = _parts(stream, reference, folder)
     manifest = _json(parts, "manifest.json", reference)
     try:
@@ -177,7 +177,7 @@ def _parts(stream: BinaryIO, reference: str, folder: Path) -> dict[str, tuple[st
 
 
 def _spool(source: IO[bytes], file: Path, reference: str) -> str:
-    """Write a part of the archive to a file, uncompressed and with holes where nothing is; return its digest."""
+    """Write a part of the archive to a file, uncompressed and with holes for zeros; return its digest."""
     buffered = cast(Any, source)
     magic = buffered.peek(4)[:4]
     if magic == _ZSTD:

@@ -42,7 +42,7 @@ class Accesses:
 
 
 def read_trace(text: str, name: str, pwd: str) -> Accesses:
-    """Return what the log `text` tells; `name` is what messages call it. Raises `InvalidInput`."""
+    """Return the accesses in the log `text`; `name` is its name in messages. Raises `InvalidInput`."""
     log = _Log(pwd)
     for line in text.splitlines():
         log.take(line)

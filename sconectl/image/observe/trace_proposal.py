@@ -66,7 +66,7 @@ def _start(path: str) -> str:
 
 
 def _descend(folder: str, files: Iterable[str], blocked: set[str], dirs: list[str], left: list[str]) -> None:
-    """Propose `folder`, or what is below it if it holds something that has to stay readable."""
+    """Propose `folder`, or directories below it if it holds something that has to stay readable."""
     inside = {path for path in blocked if is_below(path, (folder,))}
     if not inside:
         dirs.append(folder)

@@ -44,7 +44,7 @@ libc.ptrace.restype = ctypes.c_long
 
 
 class SyscallInfo(ctypes.Structure):
-    """What the kernel tells about a stop at a system call; `values` begin with its number, or with its result."""
+    """The kernel's facts about a stop at a system call; `values` begin with its number, or with its result."""
 
     _fields_ = (
         ("op", ctypes.c_uint8),
@@ -103,7 +103,7 @@ class Tracer:
         self.ended = False
 
     def end(self) -> None:
-        """Kill all that is followed; `run` returns when nothing of it is left."""
+        """Kill all followed processes; `run` returns when none is left."""
         self.ended = True
         for pid in self.known:
             kill(pid)
@@ -150,7 +150,7 @@ class Tracer:
         ptrace(PTRACE_SYSCALL, pid, 0, number)
 
     def call(self, pid: int) -> None:
-        """Take down a system call: what it is asked at its begin, and whether it succeeded at its end."""
+        """Record a system call: its arguments at its begin, and whether it succeeded at its end."""
         info = SyscallInfo()
         ptrace(PTRACE_GET_SYSCALL_INFO, pid, ctypes.sizeof(info), ctypes.addressof(info))
         if info.op == ENTRY:

@@ -16,7 +16,7 @@ SHELLS = frozenset({"ash", "bash", "busybox", "dash", "ksh", "mksh", "sh", "zsh"
 
 @dataclass(frozen=True)
 class ProgramCall:
-    """What a wrapper starts, and the variables that it adds."""
+    """The command that a wrapper starts, and the variables that it adds."""
 
     words: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class ProgramCall:
 
 @dataclass(frozen=True)
 class ShellCall:
-    """What a shell is told: a text (`-c`), or a script in `arguments[0]`; `arguments` are $0, $1, … of either."""
+    """The task of a shell: a text (`-c`), or a script in `arguments[0]`; `arguments` are $0, $1, … of either."""
 
     text: str | None
     arguments: Sequence[str]
@@ -70,7 +70,7 @@ _ASSIGNMENT = re.compile(r"[^=-][^=]*=")
 
 
 def unwrapped(words: Sequence[str]) -> ProgramCall | None:
-    """Return what a wrapper starts, or None if the first word is no wrapper. `words` may turn out to be empty."""
+    """Return the command that a wrapper starts, maybe without words, or None if the first word is no wrapper."""
     name = posixpath.basename(words[0])
     if name == "env":
         return _of_env(list(words[1:]))
@@ -81,7 +81,7 @@ def unwrapped(words: Sequence[str]) -> ProgramCall | None:
 
 
 def shell_call(words: Sequence[str]) -> ShellCall:
-    """Return what the words of a shell tell it to do; `arguments` is empty if it is interactive."""
+    """Return the task that the words of a shell give it; `arguments` is empty if it is interactive."""
     rest = list(words[1:])
     wants_text = False
     while rest and rest[0][:1] in ("-", "+") and rest[0] not in ("-", "--"):

@@ -33,7 +33,7 @@ _PIE = 0x08000000
 
 @dataclass(frozen=True)
 class Elf:
-    """An ELF file. `pie` tells of a program that it can be loaded anywhere; libraries are not `executable`."""
+    """The headers of an ELF file. A `pie` program can be loaded anywhere; libraries are not `executable`."""
 
     machine: str
     bits: int
@@ -55,7 +55,7 @@ class _Segment:
 
 
 def read_elf(read: Read, size: int) -> Elf | None:
-    """Return what an ELF file says about itself, or None if it is none. Raises `BuildFailed` if it is damaged."""
+    """Return the headers of an ELF file, or None for another file. Raises `BuildFailed` if it is damaged."""
     if read(0, 4) != MAGIC:
         return None
     return _Reader(read, size).elf()

@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """What a command line starts.
+    """The program that a command line starts.
 
     `steps` are the files from the one that the command names to `binary`, the ELF file. `service` are directories
     with the libraries of the program's language.
@@ -52,7 +52,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a command line depends on besides the files of the image."""
+    """The environment and working directory that a command line depends on."""
 
     environment: Mapping[str, str]
     pwd: str
@@ -64,7 +64,7 @@ class Surroundings:
 
 
 def find_program(root: RootFiles, command: Sequence[str], around: Surroundings) -> Program:
-    """Return what `command` starts. Raises `PlanImpossible`, and `BuildFailed` for a damaged ELF file."""
+    """Return the program that `command` starts. Raises `PlanImpossible`, and `BuildFailed` for a damaged ELF file."""
     walk = _Walk(root, around)
     binary, words = walk.start(list(command), "named by the command")
     elf = elf_at(root, binary)
@@ -81,7 +81,7 @@ def find_program(root: RootFiles, command: Sequence[str], around: Surroundings) 
 def locate(root: RootFiles, name: str, around: Surroundings, what: str = "the program") -> tuple[str, tuple[Step, ...]]:
     """Return the executable file that `name` (a path, or a name in PATH) leads to, and the links on the way.
 
-    Raises `PlanImpossible` with candidates; `what` says what the name stands for.
+    Raises `PlanImpossible` with candidates; `what` are the words for the program in the message.
     """
     if not name:
         raise PlanImpossible(f"{what} has an empty name")
@@ -142,7 +142,7 @@ class _Walk:
         if elf_at(self._root, real) is None:
             return self._script(real, words)
         if posixpath.basename(words[0]) == "busybox" and len(words) > 1:
-            words = words[1:]  # it goes by its first argument
+            words = words[1:]  # its first argument says which tool it is
         call = unwrapped(words)
         if call is not None and call.words:
             around, self._around = self._around, self._around_with(call.environment)
@@ -203,7 +203,7 @@ class _Walk:
     def _guess(
         self, text: str, arguments: Sequence[str], why: str, shell: tuple[str, list[str]]
     ) -> tuple[str, list[str]]:
-        """Go on with what a script seems to end in; stay with the shell if that is not there."""
+        """Go on with the command that a script seems to end in; stay with the shell if the image does not have it."""
         for command in likely_commands(text, arguments, self._around.environment):
             steps, left = list(self.steps), self._left
             try:

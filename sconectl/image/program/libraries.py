@@ -22,7 +22,7 @@ _TRIPLETS = {
 }  # fmt: skip
 _PLATFORMS = {"386": "i686", "amd64": "x86_64", "arm": "v7l", "arm64": "aarch64"}
 _MUSL_OWN = ("c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet.")
-"""What musl's loader answers itself when a program needs `lib<one of these>…`."""
+"""Libraries, as `lib<one of these>…`, that musl's loader provides itself."""
 _MAX_LIBRARIES = 4096
 _MAX_CONFIGURATIONS = 256
 _MAX_TEXT = 1 << 20
@@ -46,7 +46,7 @@ class Libraries:
 
 @dataclass(frozen=True)
 class _Object:
-    """A loaded file, and what needed it."""
+    """A loaded file, and the file that needed it."""
 
     path: str
     elf: Elf

@@ -27,7 +27,7 @@ _UNKNOWN_YET = ("{{", "@@", "$$")
 
 @dataclass(frozen=True)
 class CheckedProgram:
-    """What a confidential image will start, and what its owner should know about it."""
+    """The program that a confidential image will start, and remarks for its owner."""
 
     program: Program
     remarks: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ def describe(plan: ServicePlan, native: ImageInfo, root: RootFiles) -> dict[str,
 
 
 def _surroundings(plan: ServicePlan, native: ImageInfo) -> Surroundings:
-    """Return what the command depends on: the variables of the native image and those of the policy."""
+    """Return the surroundings of the command: variables of the native image and of the policy, and directory."""
     own = dict(entry.partition("=")[::2] for entry in native.config.get("Env") or ())
     local = {entry.name: entry.value for entry in plan.model.environment.local}
     return Surroundings({**own, **local}, plan.pwd)

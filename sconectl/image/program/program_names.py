@@ -16,7 +16,7 @@ _MAX_SEARCHED = 200_000
 
 
 def suggestion(root: RootFiles, name: str, folders: Sequence[str]) -> str:
-    """Return what to write instead of `name`."""
+    """Return a hint with names to write instead of `name`."""
     wanted = posixpath.basename(name.rstrip("/"))
     in_path = {posixpath.basename(path): path for folder in reversed(folders) for path in _executables(root, folder)}
     close = sorted(other for other in in_path if wanted and other.startswith(wanted))

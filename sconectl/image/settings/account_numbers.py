@@ -6,17 +6,17 @@ In: text. Out: a number, or None. The rules are those of Go's `strconv.Atoi`, wh
 from __future__ import annotations
 
 _BEYOND = 1 << 63
-_MOST_DIGITS = 20  # what has more is beyond 64 bits, and its exact value does not matter; Python refuses 4,301 digits
+_MOST_DIGITS = 20  # a longer number is beyond 64 bits, and its exact value does not matter; Python refuses 4,301 digits
 
 
 def account_number(text: str) -> int | None:
-    """Return the number that a text says; None if it is none, or beyond 64 bits."""
+    """Return the number in a text; None if it is no number, or beyond 64 bits."""
     number = _whole(text)
     return number if number is not None and -_BEYOND <= number < _BEYOND else None
 
 
 def field_number(text: str) -> int:
-    """Return a number in an account file; what is none counts as 0, and what is beyond 64 bits stays out of range."""
+    """Return a number in an account file; any other text counts as 0; a number beyond 64 bits stays out of range."""
     return _whole(text) or 0
 
 

@@ -22,7 +22,7 @@ _OF_A_CONTAINER = (
     "AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image", "MacAddress", "NetworkDisabled",
     "OpenStdin", "StdinOnce", "Tty",
 )  # fmt: skip
-"""What engines write down about the container that an image was made of; it has no effect on others."""
+"""Fields in which engines describe the container that an image was made of; they have no effect on other containers."""
 _SHELL = ("/bin/sh", "-c")
 
 
@@ -30,7 +30,7 @@ _SHELL = ("/bin/sh", "-c")
 class Carried:
     """The configuration of the confidential image without entry point and labels; parameters that are measured, too.
 
-    `left_out` are lines about what is not carried over.
+    `left_out` are lines about settings that are not carried over.
     """
 
     configuration: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Carried:
 def carried(
     config: Mapping[str, Any], root: RootFiles, *, pwd: str, sealed: Sequence[str], ask_health: Sequence[str]
 ) -> Carried:
-    """Return what becomes of `config`.
+    """Return the settings in `config` for the confidential image.
 
     `pwd` is where the program starts, `sealed` are the encrypted directories, and `ask_health` is the command that asks
     the launcher for the health of the program.

@@ -36,7 +36,7 @@ class ImageUser:
 
 
 ROOT = ImageUser(0, 0, frozenset({0}))
-"""As whom the programs run of images that are built from a manifest."""
+"""The user of programs in images that are built from a manifest."""
 
 
 def why_out_of_reach(user: ImageUser, path: str, root: RootFiles) -> tuple[str, str]:
@@ -83,7 +83,7 @@ def image_user(config: Mapping[str, Any], root: RootFiles) -> ImageUser | None:
 
 
 def _lines(root: RootFiles, path: str, fields: int) -> Iterator[list[str]]:
-    """Yield the fields of each account; what has too few is left out."""
+    """Yield the fields of each account; lines with too few fields are left out."""
     real = root.resolve(path)
     found = root.member(real) if real else None
     if real is None or found is None or found.kind != "f":

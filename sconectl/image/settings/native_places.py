@@ -16,10 +16,10 @@ from sconectl.image.layers.root_tree import RootFiles
 from sconectl.ports import ImageInfo
 
 MAX_LAYERS = 125
-"""So many layers an engine can stack (overlay2); another one is "max depth exceeded"."""
+"""The most layers that an engine can stack (overlay2); one more is "max depth exceeded"."""
 
 _OURS = 2
-"""Layers that a confidential image has besides those of its native image: the launcher, and what is measured."""
+"""Layers that a confidential image has besides those of its native image: the launcher, and the measured index."""
 _MAX_LINKS = 40
 
 
@@ -51,7 +51,7 @@ def image_pwd(config: Mapping[str, Any]) -> str:
 
 
 def real_paths(root: RootFiles, paths: Iterable[str]) -> tuple[str, ...]:
-    """Return where each of `paths` is when links are followed: there runtimes mount what is meant for it."""
+    """Return where each of `paths` is when links are followed: runtimes mount volumes there."""
     return tuple(sorted({_real(root, path) for path in paths}))
 
 
