@@ -56,7 +56,7 @@ def test_another_key_is_no_matter_of_clocks(served: Served, tmp_path: Path, monk
     monkeypatch.setattr(EmbeddedCas(tmp_path / "other").keys.__class__, "chain_pem", served.cas.keys.chain_pem)
     with serving(EmbeddedCas(tmp_path / "other")) as address, pytest.raises(CasNotTrusted) as caught:
         HttpCas(address, CasConfig(tmp_path / "c"))
-    assert "cannot prove" in caught.value.message and "in between" in caught.value.hint
+    assert "cannot prove" in caught.value.message and "between you and the CAS" in caught.value.hint
 
 
 @pytest.fixture
