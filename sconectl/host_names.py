@@ -1,4 +1,4 @@
-"""What a certificate may be valid for: names of hosts as RFC 1123 and RFC 5280 have them, and addresses.
+"""The names that a certificate may be valid for: names of hosts as RFC 1123 and RFC 5280 have them, and addresses.
 
 In: text. Out: nothing, or what is wrong with it and what to write. Underscores are taken, as resolvers and TLS
 libraries take them; everything else that no client would ever match is refused.

@@ -1,4 +1,4 @@
-"""What BuildKit reports about a build: protobuf messages (`moby.buildkit.v1.StatusResponse`) in base64.
+"""Reads BuildKit's reports about a build: protobuf messages (`moby.buildkit.v1.StatusResponse`) in base64.
 
 In: the messages as they come. Out: lines for the user, and what the failing step printed.
 """

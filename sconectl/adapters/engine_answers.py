@@ -1,4 +1,4 @@
-"""What a container engine says that it did: ids and digests in the records of its answers.
+"""Reads ids and digests, the results of a container engine's work, from the records of its answers.
 
 In: the records of a pull, a push or a load, in their order. Out: what they say. Nothing here is asked for by name.
 """

@@ -1,4 +1,4 @@
-"""What to do about a refusal of an image registry or a full disk.
+"""Hints for refusals of an image registry, and for a full disk.
 
 In: an HTTP status, or the words of the container engine (it passes on a registry's answer as text). Out: a hint.
 """

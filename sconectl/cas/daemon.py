@@ -117,7 +117,7 @@ def serve(
             started(cas, address)
             if detached:
                 _print_to(directory / LOG_FILE)
-            # uvicorn ends well on this signal, and then sends it again; what is folded is still to be written then.
+            # uvicorn ends well on this signal, and then sends it again; folded events are still to be written then.
             signal.signal(signal.SIGTERM, lambda *_: None)
             server.run(sockets=[server_socket])
 

@@ -1,4 +1,4 @@
-"""What the sections of a session say once the references in them are replaced by the values of secrets.
+"""The sections of a session, with the references in them replaced by the values of secrets.
 
 In: a session, and a function that gives the value behind a placeholder. Out: models without references, checked by the
 same rules as if they had been written out. Values are not scanned again: a reference inside a value is refused. Raises

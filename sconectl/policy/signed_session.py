@@ -1,4 +1,4 @@
-"""Signed and encrypted sessions: their JSON form, what is signed, and who has signed.
+"""Signed and encrypted sessions: their JSON form, the signed bytes, and the signers.
 
 In: the bytes that a user uploads, or session text and keys. Out: what kind of document it is, the signers whose
 signatures are valid, or the decrypted document. Raises `SignedError`, whose messages hold neither text nor keys of the

@@ -1,4 +1,4 @@
-"""What the policy prescribes for a start, as the CAS sends it, completed by what the policy leaves to the container.
+"""The configuration of a start, as the CAS sends it, completed by values that the policy leaves to the container.
 
 In: the answer of the CAS, and command line and environment of the container. Out: a `Configuration`. Raises
 `LaunchRefused` for what is malformed, and for everything that this launcher does not know: it may be a demand.

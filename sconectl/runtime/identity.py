@@ -1,4 +1,4 @@
-"""Who the launcher is, and that the program can never be anybody else.
+"""The user of the launcher, and the certainty that the program can never have another one.
 
 In: the user, groups and capabilities that the container was started with. Out: why they could change later, or the
 certainty that they cannot. The rule, and why it is right, is in docs/simulation.md ("What cannot be read").

@@ -1,4 +1,4 @@
-"""What is mounted where, as the kernel tells it."""
+"""The mounts of this process, as the kernel tells them."""
 
 from __future__ import annotations
 

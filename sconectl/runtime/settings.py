@@ -1,4 +1,4 @@
-"""What the launcher takes from the (untrusted) environment of its container; everything else is dropped at once.
+"""The settings that the launcher takes from the (untrusted) environment of its container; the rest is dropped at once.
 
 Imported before anything that reads the environment on its own (OpenSSL, locale), so that it cannot be steered.
 """

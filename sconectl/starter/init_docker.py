@@ -1,4 +1,4 @@
-"""What a Dockerfile says about running its image: the command line and the working directory.
+"""Reads from a Dockerfile how its image runs: the command line and the working directory.
 
 In: its text. Out: an `Image`. Only the last stage counts; what variables decide is left open.
 """

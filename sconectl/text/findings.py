@@ -1,4 +1,4 @@
-"""What a stage has to say about a user's text: one fault or remark, with its position and remedy."""
+"""A finding: one fault or remark of a stage about a user's text, with its position and remedy."""
 
 from __future__ import annotations
 

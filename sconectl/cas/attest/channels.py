@@ -1,7 +1,7 @@
-"""What this CAS remembers of running programs, in memory: the numbers it gave out, and the channels it has attested.
+"""Keeps facts about running programs in memory: the numbers that were given out, and the channels that were attested.
 
-In: TLS certificates and times (unix seconds). Out: who is behind a channel. Everything expires, is bounded in number,
-and is gone after a restart: then programs attest again.
+In: TLS certificates and times (unix seconds). Out: the program behind a channel. Everything expires, is bounded in
+number, and is gone after a restart: then programs attest again.
 """
 
 from __future__ import annotations

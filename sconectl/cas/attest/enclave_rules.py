@@ -1,7 +1,7 @@
 """Which enclaves a session accepts for a service, and on which machines (LANG §6, §17).
 
 In: a quote, and the session with a function that reads the secrets it refers to. Out: nothing, or a refusal. It repeats
-what the enclave claims; what the session expects is for the log, because whoever knows that can claim it, too.
+what the enclave claims; the session's expectations go into the log only, because a client could claim to meet them.
 References are replaced at this moment: what they stand for may have changed since the upload.
 """
 
@@ -148,7 +148,7 @@ def _platform_faults(quote: Quote, platforms: tuple[str, ...]) -> Iterator[str]:
 
 
 def _tolerance_faults(quote: Quote, attestation: Attestation) -> Iterator[str]:
-    """Compare debug mode, issues and advisories with what is tolerated.
+    """Compare debug mode, issues and advisories with those that the session tolerates.
 
     An advisory needs its category to be tolerated, too (LANG §17.3); that is among the issues of the platform.
     """

@@ -109,8 +109,8 @@ class Enclaves:
     def attest(self, config_id: str, quote: Any, channel_der: bytes, access_token: str | None = None) -> dict[str, Any]:
         """Return the configuration for `SESSION/SERVICE[@CODE]`, if the session accepts the enclave behind `quote`.
 
-        `channel_der` is the client certificate of the connection. Raises `CasRefusal`: 400 for what is malformed, 404
-        for unknown sessions and services, 403 with all reasons for what is not accepted.
+        `channel_der` is the client certificate of the connection. Raises `CasRefusal`: 400 for malformed values, 404
+        for unknown sessions and services, 403 with all reasons if the session does not accept the enclave.
         """
         wanted = _CONFIG_ID.fullmatch(config_id) if len(config_id) <= _MAX_CONFIG_ID else None
         if wanted is None:

@@ -1,6 +1,6 @@
 """Puts the values of secrets into the places where a session refers to them.
 
-In: texts with placeholders, and what knows the values. Out: texts and bytes; keys. Each secret is looked up once.
+In: texts with placeholders, and access to the values. Out: texts and bytes; keys. Each secret is looked up once.
 Raises `CasRefusal` 403 if a secret cannot be had or does not fit its place.
 """
 

@@ -1,1 +1,1 @@
-"""The audit log: its entries, their newest part in the database, the anchor outside, what is wrong with one."""
+"""The audit log: its entries, their newest part in the database, the anchor outside, and its verification."""

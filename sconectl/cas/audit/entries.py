@@ -1,8 +1,8 @@
 """The audit log: one signed JSON object for each thing that happened, chained to the one before it.
 
-In: events, and lines of a log. Out: entries, and what is wrong with a log. An entry is signed (Ed25519) over a domain
-and its canonical JSON without `signature`; `previous` is the signature of its predecessor. Entries never hold values.
-The log names the CAS: the root key signs which key signs the log (`cas_started`).
+In: events, and lines of a log. Out: entries. An entry is signed (Ed25519) over a domain and its canonical JSON without
+`signature`; `previous` is the signature of its predecessor. Entries never hold values. The log names the CAS: the root
+key signs which key signs the log (`cas_started`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is wrong with an audit log: forged, of another CAS, rolled back, or with entries missing.
+"""Verifies an audit log: it may be forged, of another CAS, rolled back, or lack entries.
 
-In: the lines of a log and what is known from elsewhere. Out: a report with an exit code (API §10). It is read once,
-line by line, whatever its length.
+In: the lines of a log, and its newest entry as known from elsewhere. Out: a report with an exit code (API §10). The log
+is read once, line by line, whatever its length.
 """
 
 from __future__ import annotations

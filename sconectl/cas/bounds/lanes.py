@@ -250,7 +250,7 @@ def elsewhere() -> Iterator[None]:
 
 
 def leave_place() -> None:
-    """Give the place of this thread in its lane to others: what is left to do mostly waits for the disk."""
+    """Give the place of this thread in its lane to others: the rest of its work mostly waits for the disk."""
     task = _current.get()
     if task is not None:
         task.loop.call_soon_threadsafe(task.lane._leave, task)

@@ -81,14 +81,14 @@ class Limits:
     session_signatures: int = _of(128, "certificates and tokens of a session", "413")
     session_drawn_bytes: int = _of(4 * _MIB, "all generated values of a session", "413")
     references: int = _of(100, "references in the sections of a policy, each time it is applied", "403")
-    references_bytes: int = _of(64 * _KIB, "what stands behind these references", "403")
+    references_bytes: int = _of(64 * _KIB, "the values of these references", "403")
     listed_sessions: int = _of(20_000, "sessions in one list", "413")
 
     # Filling secrets in
     filled_bytes: int = _of(4 * _MIB, "a configuration, or files, with the secrets filled in", "413")
     token_bytes: int = _of(64 * _KIB, "a token with its claims filled in", "413")
 
-    # Disk: what comes back of a number with time says the one behind it
+    # Disk: the limit after each number says how much of it comes back with time
     stored_bytes: int = _of(20 * _MIB, "what all uploads together may store at once", "429")
     stored_bytes_per_minute: int = _of(_MIB, "how much of that comes back in a minute", "429")
     stored_bytes_per_address: int = _of(16 * _MIB, "what uploads of one address may store at once", "429")

@@ -1,7 +1,7 @@
-"""Who has used how much processor time lately, so that whoever used least goes first.
+"""The processor time that each address has used lately, so that the address that used least goes first.
 
-In: addresses, and the seconds that work for them took. Out: seconds that are forgotten by half in a while, so that
-what was long ago does not count.
+In: addresses, and the seconds that work for them took. Out: seconds, of which half is forgotten in a while, so that
+work of long ago does not count.
 """
 
 from __future__ import annotations
@@ -29,6 +29,6 @@ class ProcessorTime:
             self._seconds.popitem(last=False)
 
     def lately(self, address: str) -> float:
-        """Return how many seconds `address` has used, less what is forgotten."""
+        """Return how many seconds `address` has used lately."""
         seconds, noted = self._seconds.get(address, (0.0, 0.0))
         return seconds * 0.5 ** ((self._clock() - noted) / _HALF) if seconds else 0.0

@@ -1,4 +1,4 @@
-"""What a refusal of a CAS means for the user.
+"""Hints for refusals of a CAS: what the user can do about each.
 
 In: HTTP status and causes, from the embedded CAS or from an answer. Out: `CasRefused` with a hint that says what to do.
 """

@@ -33,7 +33,7 @@ _UNSHOWN = "a simulated CAS cannot show {what}, which {flag} demands; only hardw
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The flags: what is demanded (`None` or empty: nothing) and what is tolerated."""
+    """The flags: demands (`None` or empty: no demand) and tolerated weaknesses."""
 
     cas_key: str | None = None
     cas_software_key: str | None = None

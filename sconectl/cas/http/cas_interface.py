@@ -1,4 +1,4 @@
-"""What the REST server needs from a CAS.
+"""The interface that the REST server needs from a CAS.
 
 In: nothing. Out: protocols that the embedded CAS fulfils, so that the server can be run and tested on anything that
 has these methods. All methods block and raise `CasRefusal` for what they do not grant.

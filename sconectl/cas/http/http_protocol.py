@@ -168,7 +168,7 @@ class CasProtocol(H11Protocol):
             self._refuse(400, _NOT_HTTP)
 
     def _should_upgrade(self) -> bool:
-        return False  # and no warnings about it: whoever asks goes on with HTTP/1.1
+        return False  # and no warnings about it: the client goes on with HTTP/1.1
 
     def _read_again(self) -> None:
         if self._unread is not None:

@@ -1,4 +1,4 @@
-"""One request as the endpoints see it: who asks, for what, and with which body.
+"""One request as the endpoints see it: its client, its parameters and its body.
 
 In: an ASGI scope and its stream. Out: names, principals and bodies, checked for form and size. Raises `CasRefusal`.
 """

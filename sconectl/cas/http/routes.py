@@ -1,6 +1,6 @@
 """The table of the REST interface: one row for each method and path, from which routes and OpenAPI document are made.
 
-In: nothing. Out: rows with what is sent and what may come back (CAS API section 3; `/v1/sim` is our own). Paths are in
+In: nothing. Out: rows with the form of requests and answers (CAS API section 3; `/v1/sim` is our own). Paths are in
 the form of OpenAPI; `route` is the path that matches, where it differs.
 """
 

@@ -1,7 +1,7 @@
-"""The file that a backup is: reading it into a directory, and finding out whether a CAS can go on from it.
+"""Unpacks the file of a backup into a directory, and finds out whether a CAS can go on from it.
 
-In: a tar file, and an empty directory. Out: its description and the keys of its CAS; or the complaint of whoever
-asked, with what is wrong. `restore` asks before it replaces anything, `backup` before it calls the file a backup.
+In: a tar file, and an empty directory. Out: its description and the keys of its CAS. Raises the caller's error for the
+first fault. `restore` checks before it replaces anything, `backup` before it calls the file a backup.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _check_store(path: Path, own: CasKeys, described: dict[str, Any], complaint:
             raise complaint("its database is damaged") from error
         except SealBroken as error:
             raise complaint("a stored value in it was changed or belongs to another CAS") from error
-    # Older segments may have been moved off before; what is there has no gap.
+    # Older segments may have been moved off before; the others have no gap.
     report.forgive(Verdict.OLDEST_MISSING)
     if report.verdict is not Verdict.CORRECT:
         raise complaint(f"its audit log does not verify: {report.faults[0]}")

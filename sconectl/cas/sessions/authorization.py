@@ -1,4 +1,4 @@
-"""What a client may do with a session, and what the audit log says about it.
+"""Requires that a client may do something with a session, and records what it did in the audit log.
 
 In: a transaction, a session in it, and the client. Out: nothing, or `CasRefusal`; entries of the log.
 """

@@ -1,4 +1,4 @@
-"""Taking in a session: whether it may be stored, and what is made for it.
+"""Stores a session: checks whether it may be stored, and makes the values of its secrets.
 
 In: an upload that is valid. Out: the new version in the store, with the values of its secrets. What takes long is done
 before the transaction that writes, so that nobody waits for it. Raises `CasRefusal`.

@@ -1,4 +1,4 @@
-"""What arrives as a new session: YAML, signed or encrypted, and on whose behalf it acts.
+"""Reads an uploaded session: YAML, signed or encrypted, and the client on whose behalf it acts.
 
 In: the body of an upload and the TLS client. Out: a valid session that this CAS can enforce, with the client that is
 to be authorised. Raises `CasRefusal` 400 for everything that is wrong with it.

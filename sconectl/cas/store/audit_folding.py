@@ -1,4 +1,4 @@
-"""What strangers can cause as often as they like, in few entries of the audit log.
+"""Folds events that strangers can cause as often as they like into few entries of the audit log.
 
 In: events with their fields, and who caused them. Out: at once an entry for the first of a kind; for those that follow
 one entry in each window, with their number, since when, and a sample of who. When too many kinds come, one entry for

@@ -1,4 +1,4 @@
-"""What it means that the database or its disk does not do what it should.
+"""Explains errors of the database and of its disk.
 
 In: errors of SQLite and of the system. Out: errors with a remedy for whoever asked, and for the public one of a few
 classes, which name no place on the machine.

@@ -1,7 +1,7 @@
 """Whether the store of a CAS can be written, tried and not assumed.
 
 In: the store. Out: nothing, or a refusal with the condition of the store, which names no place on the machine. A trial
-costs a write to the disk, so its result is kept for a moment, whoever asks how often.
+costs a write to the disk, so its result is kept for a moment, however often clients ask.
 """
 
 from __future__ import annotations

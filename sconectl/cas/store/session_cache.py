@@ -1,6 +1,6 @@
-"""Sessions of the store, kept parsed: bounded by the memory that they take, and filled with what is stored only.
+"""Sessions of the store, kept parsed: bounded by the memory that they take, and filled with stored ones only.
 
-In: a hash and how to read what has it. Out: the session. Hashes are of the whole content, so nothing here gets old.
+In: a hash and a function that reads its session. Out: the session. The hash is of the whole content, so none gets old.
 """
 
 from __future__ import annotations

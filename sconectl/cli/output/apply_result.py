@@ -1,4 +1,4 @@
-"""The lines that say what `apply` did."""
+"""The lines about the results of `apply`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of layers, kept between runs: a layer never changes, for its digest is its name.
+"""Facts about layers, kept between runs: a layer never changes, for its digest is its name.
 
 In: a directory of its own. Out: indexes of layers, and what rewriting them gave. Everything in it can be made again:
 what is missing, damaged, of another name or not ours alone is as if it had never been there. Each file has the digest

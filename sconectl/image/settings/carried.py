@@ -1,4 +1,4 @@
-"""What the configuration of a native image becomes in the confidential image, or a line that says why it is not there.
+"""Carries the configuration of a native image over to the confidential image, with a line for each part that is not.
 
 In: the configuration of the native image, and where the program starts. Out: a `Carried`. Entry point, command and
 variables go into the policy; the health command is measured, and run by the launcher.

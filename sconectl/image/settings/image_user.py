@@ -1,4 +1,4 @@
-"""As whom a container of an image runs without options: what its configuration and its account files say.
+"""The user that a container of an image runs as, by the image's configuration and its account files.
 
 In: the configuration and the files of an image. Out: an `ImageUser`, and which injected files are out of its reach. The
 rules are those of Docker and runc.

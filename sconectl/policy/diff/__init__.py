@@ -1,1 +1,1 @@
-"""What changes between two versions of a session, for somebody who has to approve it."""
+"""The changes between two versions of a session, for reviewers who have to approve them."""

@@ -1,4 +1,4 @@
-"""What changes between two versions of a session, in the words of somebody who has to approve it.
+"""The changes between two versions of a session, in words for reviewers who have to approve them.
 
 In: the old session (None: there is none yet) and the new one. Out: a list of `Change`, each of which weakens or
 strengthens the protection or does neither, as text or plain values. Values of secrets, variables, arguments and files

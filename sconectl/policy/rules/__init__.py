@@ -1,1 +1,1 @@
-"""The rules that a session has to keep, and what is said when it does not."""
+"""The rules that a session has to keep, and the findings about broken ones."""

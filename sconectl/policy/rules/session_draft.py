@@ -1,4 +1,4 @@
-"""What the rules look at: those parts of a session that are well formed by themselves, and the text behind them.
+"""The input of the rules: the parts of a session that are well formed by themselves, and the text that they stand in.
 
 In: parts as they are read. Out: a `Draft`, and findings at the positions of faults.
 """

@@ -1,6 +1,6 @@
 """`$NAME` in a session file: filled in before it is read, and written `$$NAME` where it is a text.
 
-In: the text of one value. Out: the text with values in their places, or what has to be written for it. Of several `$`
+In: the text of one value. Out: the text with values in their places, or its spelling in a file. Of several `$`
 in front of a name, the first is taken away. `${NAME}` is no variable here, and `$$SCONE::…$$` is for the CAS.
 """
 
