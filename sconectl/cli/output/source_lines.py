@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+from sconectl.cli.output.shown_fields import ENTRY, Place, places
 from sconectl.errors import InvalidInput
 from sconectl.text.findings import Position
 from sconectl.text.yaml_tree import Document, Path, is_field, lines_of, parse_all
@@ -20,27 +21,6 @@ from sconectl.text.yaml_tree import Document, Path, is_field, lines_of, parse_al
 MASK = "***"
 WIDTH = 100
 
-_SHOWN = frozenset(
-    # service manifest
-    "apiVersion kind build name to from pwd copy requirements binaries dirs fs_dirs fs_files plains plain_files"
-    " host_path host_paths volumes path signature sign stable environment env local global secrets import"
-    " injection_files size key_type migrate issuer common_name endpoint dns san valid_for export_public export"
-    " session namespace"
-    # mesh
-    " cas alias cas_url cas_key tolerance mode policy tolerate ignore_advisories maa image_policy_namespace"
-    " access_policy_name attestation_policy_name security_policy_name services service image image_policy"
-    " image_secrets helm_chart"
-    # session
-    " version predecessor namespace_hash image_name images attestation mrenclave mrsigner isvprodid isvsvn"
-    " fspf_path fspf_tag access_policy read update create_sessions security".split()
-)
-_MASKED = frozenset(
-    "value content command run private_key application_secret key helm helm_extra_values repo extra_policies"
-    " fspf_key salt creator signer import_akv secret_config".split()
-)
-"""Known fields whose values are never shown; their names are, even in text that is no YAML."""
-_VARIABLES = frozenset({"environment", "env", "local", "global"})
-"""Fields directly below which a key is the name of a variable."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.\-]{1,64}\Z")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@+~,*${}\- ]{1,200}\Z")
 _REFERENCES = re.compile(r"(?:\$\$SCONE::[A-Za-z0-9_.:-]{1,100}\$\$|\{\{ ?[A-Za-z0-9_.-]{1,100} ?\}\}){1,10}\Z")
@@ -49,7 +29,6 @@ _CREDENTIALS = re.compile(r"://[^/]*@")
 _STRUCTURE = re.compile(r"[\s\-:,\[\]{}?]*\Z")
 _WAIVER = re.compile(r"[\s,\]}]*#\s*sconectl:allow\b[\x20-\x7e]*\Z")
 _COMMENT = re.compile(r"[ \t,\]}]*[ \t]#")
-_UNPARSED = re.compile(rf"(\s*(?:- +)*)({'|'.join(sorted(_SHOWN | _MASKED))})(\s*:)(.*)\Z", re.DOTALL)
 _TAGS = {"!akv": "mapping", "!cas": "empty"}
 
 
@@ -116,9 +95,8 @@ def _scalars_of(document: Document, value: Any, path: Path) -> Iterator[tuple[Po
     if isinstance(value, dict):
         for key, item in value.items():
             place = (*path, key)
-            steps = [step for step in path if isinstance(step, str)]
-            known = _PLAIN_KEY.match(key) and (_SHOWN.issuperset(steps) or steps[0] == "helm_extra_values")
-            hidden = not known or (key not in _SHOWN | _MASKED and _may_be_piece(key, value))
+            known = _PLAIN_KEY.match(key) and places().keys_are_shown(_place(path))
+            hidden = not known or (key not in places().names and _may_be_piece(key, value))
             yield document.key_position(place), "" if hidden else key
             yield from _scalars_of(document, item, place)
     elif isinstance(value, list):
@@ -134,14 +112,13 @@ def _may_be_piece(key: str, mapping: dict[str, Any]) -> bool:
 
 
 def _may_be_shown(path: Path, value: str) -> bool:
-    names = [step for step in path if isinstance(step, str)]
-    if _REFERENCES.match(value) and "secrets" not in names:
+    if _REFERENCES.match(value) and "secrets" not in path:
         return True
-    if not _SHOWN.issuperset(names) or (names and names[-1] in _VARIABLES):
-        return False
-    if len(path) > 1 and path[-1] == names[-1] and path[-2] in _VARIABLES:
-        return False
-    return bool(_PLAIN_VALUE.match(value)) and not _CREDENTIALS.search(value)
+    return _place(path) in places().shown and _PLAIN_VALUE.match(value) is not None and not _CREDENTIALS.search(value)
+
+
+def _place(path: Path) -> Place:
+    return tuple(step if isinstance(step, str) else ENTRY for step in path)
 
 
 def _as_written(line: str, start: int, text: str) -> str:
@@ -184,7 +161,7 @@ def _between(line: str, start: int, end: int) -> Iterator[_Span]:
 
 def _unparsed(line: str) -> Iterator[_Span]:
     """Yield the pieces of a line whose meaning is not known."""
-    match = _UNPARSED.match(line)
+    match = _named().match(line)
     if match is None:
         indentation = len(line) - len(line.lstrip())
         yield _Span(0, indentation, " " * indentation)
@@ -194,6 +171,12 @@ def _unparsed(line: str) -> Iterator[_Span]:
         yield _Span(*match.span(group), match[group].replace("\t", " "))
     if match[4].strip():
         yield _Span(*match.span(4), f" {MASK}")
+
+
+@cache
+def _named() -> re.Pattern[str]:
+    """Return the form of a line that begins with the name of a field."""
+    return re.compile(rf"(\s*(?:- +)*)({'|'.join(map(re.escape, sorted(places().names)))})(\s*:)(.*)\Z", re.DOTALL)
 
 
 def _laid_out(spans: Iterator[_Span], column: int) -> tuple[str, int, int]:

@@ -17,6 +17,7 @@ from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import Unfit, did_you_mean
 from sconectl.manifest.spelling.near_misses import without_raw
 from sconectl.manifest.spelling.placeholders import without_marks
+from sconectl.text.marks import KEYS_SHOWN, SHOWN, Shown
 from sconectl.text.yaml_tree import parse
 
 # Patterns are compiled, and kept, by `re` when they are first needed: few fields are in one manifest.
@@ -52,7 +53,7 @@ def is_late(text: str) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class OneOf:
+class OneOf(Shown):
     """Marks a text field that has one of a few values; `meanings` says what each of them is for.
 
     With `late`, a text with `{{…}}` is taken, too: it becomes one of the values when the mesh is compiled.
@@ -222,39 +223,47 @@ Many = Annotated[tuple[_T, ...], BeforeValidator(lambda value: () if value is No
 Maybe = Annotated[_T | None, BeforeValidator(lambda value: None if value == "" else value)]
 """A field that may be left out, or be left empty."""
 
-ApiVersion = Annotated[str, AfterValidator(_version)]
-ServiceName = Annotated[str, matching(_SERVICE, "letters, digits, - and _, at most 63, a letter or digit at both ends")]
-BuildName = Annotated[str, matching(NAME, "letters, digits and _ . -, beginning with a letter or digit")]
+ApiVersion = Annotated[str, AfterValidator(_version), SHOWN]
+ServiceName = Annotated[
+    str, matching(_SERVICE, "letters, digits, - and _, at most 63, a letter or digit at both ends"), SHOWN
+]
+BuildName = Annotated[str, matching(NAME, "letters, digits and _ . -, beginning with a letter or digit"), SHOWN]
 VolumeName = BuildName
-SecretName = Annotated[str, matching(NAME, "a secret name: letters, digits and _ . -")]
-SecretReference = Annotated[str, matching(NAME, "the name of a secret: letters, digits and _ . -", late=True)]
-VariableName = Annotated[str, matching(_VARIABLE, "a variable name: letters, digits and _ . -")]
+SecretName = Annotated[str, matching(NAME, "a secret name: letters, digits and _ . -"), SHOWN]
+SecretReference = Annotated[str, matching(NAME, "the name of a secret: letters, digits and _ . -", late=True), SHOWN]
+VariableName = Annotated[str, matching(_VARIABLE, "a variable name: letters, digits and _ . -"), SHOWN]
 Namespace = Annotated[
     str,
     matching(
         _NAMESPACE, "a CAS namespace: letters, digits and _ - . ~, parts separated by /", remedy=_remedy_of_namespace
     ),
+    SHOWN,
 ]
 SessionName = Annotated[
-    str, matching(_SESSION, "a session name: letters, digits and _ - . ~, parts separated by /", late=True)
+    str, matching(_SESSION, "a session name: letters, digits and _ - . ~, parts separated by /", late=True), SHOWN
 ]
 ImageReference = Annotated[
-    str, matching(_REFERENCE, "an image reference, like registry.example.org/app:1", remedy=_remedy_of_reference)
+    str, matching(_REFERENCE, "an image reference, like registry.example.org/app:1", remedy=_remedy_of_reference), SHOWN
 ]
-HostAddress = Annotated[str, matching(_HOST, "the address of a CAS, like cas.example.org or cas.example.org:8081")]
-Url = Annotated[str, matching(_URL, "a URL that begins with https://")]
-AbsolutePath = Annotated[str, AfterValidator(_normal_path)]
+HostAddress = Annotated[
+    str, matching(_HOST, "the address of a CAS, like cas.example.org or cas.example.org:8081"), SHOWN
+]
+Url = Annotated[str, matching(_URL, "a URL that begins with https://"), SHOWN]
+AbsolutePath = Annotated[str, AfterValidator(_normal_path), SHOWN]
 """Any path that Linux allows and people can read. It is needed when an image is built, so that no `{{…}}` of a mesh
 is in it; text between {% raw %} and {% endraw %} is taken as it is."""
-MountPath = Annotated[str, AfterValidator(_mount_path)]
-InnerPath = Annotated[str, AfterValidator(_inner_path)]
+MountPath = Annotated[str, AfterValidator(_mount_path), SHOWN]
+InnerPath = Annotated[str, AfterValidator(_inner_path), SHOWN]
 CommandLine = Annotated[str, AfterValidator(_command)]
 Line = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_no_nul)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-LateFlag = Annotated[bool | str, BeforeValidator(_late_flag)]
-CommaList = Annotated[Maybe[Line], BeforeValidator(comma_separated)]
-HelmValues = Annotated[dict[str, Any] | str, BeforeValidator(_mapping_or_text), AfterValidator(_helm_values)]
+Flag = Annotated[bool, BeforeValidator(_flag), SHOWN]
+LateFlag = Annotated[bool | str, BeforeValidator(_late_flag), SHOWN]
+PublicLine = Annotated[Line, SHOWN]
+CommaList = Annotated[Maybe[PublicLine], BeforeValidator(comma_separated)]
+HelmValues = Annotated[
+    dict[str, Any] | str, BeforeValidator(_mapping_or_text), AfterValidator(_helm_values), KEYS_SHOWN
+]
 """Values of a Helm chart have any structure: a mapping, or the text of one."""
 
 

@@ -23,11 +23,13 @@ from sconectl.manifest.model.fields import (
     NamedValue,
     OneOf,
     Part,
+    PublicLine,
     SecretReference,
     Text,
 )
 from sconectl.manifest.model.secrets import Secret
 from sconectl.manifest.model.volumes import Volume
+from sconectl.text.marks import SHOWN
 
 BUILD_KINDS = {
     "python": "a Python program",
@@ -104,7 +106,7 @@ class Build(Part):
         description="Shell commands that run in the image after `copy`, one build step each.",
         examples=[["python3 -m compileall /python"]],
     )
-    binaries: Many[Line] = Field(
+    binaries: Many[PublicLine] = Field(
         (), description="Programs of the image that are protected; best exactly one.", examples=[["/usr/bin/redis"]]
     )
     dirs: Many[AbsolutePath] = Field(
@@ -212,7 +214,9 @@ class GenService(Part):
     api_version: ApiVersion = Field(
         alias="apiVersion", description="Version of the format, 5.8 or higher.", examples=["scone/5.8"]
     )
-    kind: Literal["genservice"] = Field(description="What the manifest describes.", examples=["genservice"])
+    kind: Annotated[Literal["genservice"], SHOWN] = Field(
+        description="What the manifest describes.", examples=["genservice"]
+    )
     build: Build = Field(
         description="What is built.",
         examples=[{"name": "web", "kind": "python", "to": "example/web:1", "command": "python3 web.py"}],

@@ -23,11 +23,13 @@ from sconectl.manifest.model.fields import (
     Namespace,
     OneOf,
     Part,
+    PublicLine,
     ServiceName,
     Text,
     Url,
     VariableName,
 )
+from sconectl.text.marks import SHOWN
 from sconectl.text.yaml_tree import Path
 
 MODES = {
@@ -52,19 +54,19 @@ POLICY_MODES = {
 class Cas(Part):
     """A CAS and the roles that it plays."""
 
-    name: Line = Field(
+    name: PublicLine = Field(
         "cas",
         description="Role: cas, image, security, access or attestation. A role that no CAS has is played by the "
         "first one.",
         examples=["cas"],
     )
-    alias: Many[Line] = Field(
+    alias: Many[PublicLine] = Field(
         (), description="Further roles of the same CAS.", examples=[["image", "security", "access", "attestation"]]
     )
     cas_url: HostAddress = Field(
         description="host[:port], or `local` for the embedded CAS.", examples=["cas.example.org", "local"]
     )
-    cas_key: Maybe[Line] = Field(
+    cas_key: Maybe[PublicLine] = Field(
         None,
         description="Expected key hash of the CAS; another CAS is refused.",
         examples=["46YyxrywJ8PFRruWX8YLxa9q4axxYJgTbA81tv7NBcJfn43DQt"],
@@ -74,7 +76,7 @@ class Cas(Part):
         description="Public key of the CAS for sessions that are encrypted for it.",
         examples=["7b21fbe8515b9c0f51bf2a36d1b24aef2f329794d142356941468a6c8f352a98"],
     )
-    tolerance: Maybe[Line] = Field(
+    tolerance: Maybe[PublicLine] = Field(
         None, description="What the attestation of the CAS tolerates: flags of `sconectl cas attest`.", examples=["-G"]
     )
     mode: Maybe[Annotated[str, OneOf(MODES)]] = Field(
@@ -133,7 +135,7 @@ class MeshValue(Part):
 class EnvironmentSection(Part):
     """Values for all services (`global`), for the chart (`helm`), or for one service."""
 
-    service: Line = Field(
+    service: PublicLine = Field(
         description="`global` for all services, `helm` for all services and stronger, or the name of one service.",
         examples=["global"],
     )
@@ -220,7 +222,9 @@ class Repo(Part):
 class ExtraPolicy(Part):
     """A further session that is uploaded with those of the mesh."""
 
-    name: Line = Field(description="File with the session, relative to the mesh.", examples=["policies/audit.yaml"])
+    name: PublicLine = Field(
+        description="File with the session, relative to the mesh.", examples=["policies/audit.yaml"]
+    )
     mode: Maybe[Annotated[str, OneOf(POLICY_MODES)]] = Field(
         None, description="The mode that it is for; without it both.", examples=["production"]
     )
@@ -232,7 +236,7 @@ class Mesh(Part):
     api_version: ApiVersion = Field(
         alias="apiVersion", description="Version of the format, 5.8 or higher.", examples=["scone/5.8"]
     )
-    kind: Literal["mesh"] = Field(description="What the manifest describes.", examples=["mesh"])
+    kind: Annotated[Literal["mesh"], SHOWN] = Field(description="What the manifest describes.", examples=["mesh"])
     cas: Annotated[tuple[Cas, ...], Field(min_length=1)] = Field(
         description="The CASes, at least one.", examples=[[{"name": "cas", "cas_url": "cas.example.org"}]]
     )

@@ -30,6 +30,7 @@ from sconectl.manifest.model.fields import (
     Maybe,
     OneOf,
     Part,
+    PublicLine,
     SecretName,
     SecretReference,
     SessionName,
@@ -38,6 +39,7 @@ from sconectl.manifest.model.fields import (
     matching,
     one_or_many,
 )
+from sconectl.text.marks import SHOWN
 
 SECRET_KINDS = {
     "ascii": "text; generated ones have printable characters without line breaks",
@@ -110,12 +112,12 @@ def _without(fault_of: Callable[[str], HostFault | None], value: str) -> str:
     return value
 
 
-HostName = Annotated[str, AfterValidator(_host_name)]
-OtherName = Annotated[str, AfterValidator(_other_name)]
-Duration = Annotated[str, matching(_DURATION, "a duration, like 90 days, 59d or 1 year", late=True)]
-SessionHash = Annotated[str, matching(_HASH, "a session hash, 64 hex digits", late=True)]
-Thumbprint = Annotated[str, matching(_THUMBPRINT, "the thumbprint of a certificate, 40 hex digits")]
-Size = Annotated[int | str, BeforeValidator(_size)]
+HostName = Annotated[str, AfterValidator(_host_name), SHOWN]
+OtherName = Annotated[str, AfterValidator(_other_name), SHOWN]
+Duration = Annotated[str, matching(_DURATION, "a duration, like 90 days, 59d or 1 year", late=True), SHOWN]
+SessionHash = Annotated[str, matching(_HASH, "a session hash, 64 hex digits", late=True), SHOWN]
+Thumbprint = Annotated[str, matching(_THUMBPRINT, "the thumbprint of a certificate, 40 hex digits"), SHOWN]
+Size = Annotated[int | str, BeforeValidator(_size), SHOWN]
 Value = str | dict[str, Any] | list[Any]
 
 
@@ -190,7 +192,7 @@ class Secret(Part):
         description="Name of the x509-ca secret that signs the certificate; without it the certificate signs itself.",
         examples=["my_ca_certificate"],
     )
-    common_name: Annotated[Maybe[Line], AfterValidator(_common_name)] = Field(
+    common_name: Annotated[Maybe[PublicLine], AfterValidator(_common_name)] = Field(
         None,
         description="Common name of a certificate; without it the first `dns` name, else the name of the secret.",
         examples=["example.com"],

@@ -8,6 +8,7 @@ from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from sconectl.manifest.model.faults import Misfit, with_misfits
 from sconectl.manifest.model.fields import Many, Maybe, MountPath, OneOf, Part, SessionName, VolumeName, matching
+from sconectl.text.marks import SHOWN
 
 UPDATE_POLICIES = {
     "ephemeral": "the other session may read the volume, and what it writes is not kept",
@@ -25,7 +26,7 @@ class VolumeExport(Part):
     session: SessionName = Field(
         description="Absolute or relative name of the session that may use the volume.", examples=["another-session"]
     )
-    session_hash: Maybe[Annotated[str, matching(_HASH, "a session hash, 64 hex digits", late=True)]] = Field(
+    session_hash: Maybe[Annotated[str, matching(_HASH, "a session hash, 64 hex digits", late=True), SHOWN]] = Field(
         None, description="Only this state of the session may use it.", examples=["668e9aaba22c7631" * 4]
     )
     update_policy: Maybe[Annotated[str, OneOf(UPDATE_POLICIES)]] = Field(

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator
 from sconectl.policy.forms import durations, names
 from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.violation import violation
+from sconectl.text.marks import SHOWN
 
 _HEX = re.compile(r"[0-9a-fA-F]*\Z")
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
@@ -205,26 +206,27 @@ def duration(text: str) -> str:
     return text
 
 
-SessionName = Annotated[str, AfterValidator(names.session_name)]
-ServiceName = Annotated[str, AfterValidator(names.service_name)]
-SecretName = Annotated[str, AfterValidator(names.secret_name)]
-Version = Annotated[str, AfterValidator(language_version)]
-SessionHash = Annotated[str, AfterValidator(session_hash)]
+SessionName = Annotated[str, AfterValidator(names.session_name), SHOWN]
+ServiceName = Annotated[str, AfterValidator(names.service_name), SHOWN]
+SecretName = Annotated[str, AfterValidator(names.secret_name), SHOWN]
+Version = Annotated[str, AfterValidator(language_version), SHOWN]
+SessionHash = Annotated[str, AfterValidator(session_hash), SHOWN]
 Salt = Annotated[str, AfterValidator(salt)]
-Measurement = Annotated[str, AfterValidator(measurement)]
-MeasurementOrReference = Annotated[str, AfterValidator(measurement_or_reference)]
+Measurement = Annotated[str, AfterValidator(measurement), SHOWN]
+MeasurementOrReference = Annotated[str, AfterValidator(measurement_or_reference), SHOWN]
 FspfKey = Annotated[str, AfterValidator(fspf_key)]
-FspfTag = Annotated[str, AfterValidator(fspf_tag)]
-FspfUpdatePolicy = Annotated[str, AfterValidator(fspf_update_policy)]
-VolumeUpdatePolicy = Annotated[str, AfterValidator(volume_update_policy)]
+FspfTag = Annotated[str, AfterValidator(fspf_tag), SHOWN]
+FspfUpdatePolicy = Annotated[str, AfterValidator(fspf_update_policy), SHOWN]
+VolumeUpdatePolicy = Annotated[str, AfterValidator(volume_update_policy), SHOWN]
 Reference = Annotated[str, AfterValidator(reference)]
 Text = Annotated[str, AfterValidator(without_nul)]
-AbsolutePath = Annotated[str, AfterValidator(absolute_path)]
-FilePath = Annotated[str, AfterValidator(file_path)]
+PublicText = Annotated[Text, SHOWN]
+AbsolutePath = Annotated[str, AfterValidator(absolute_path), SHOWN]
+FilePath = Annotated[str, AfterValidator(file_path), SHOWN]
 EnvironmentKey = Annotated[str, AfterValidator(environment_key)]
 Command = Annotated[tuple[Text, ...], BeforeValidator(command), AfterValidator(arguments)]
-Permission = Annotated[int, BeforeValidator(permission)]
-SecretSize = Annotated[int, BeforeValidator(WholeNumber(1, MAX_SECRET_SIZE, "D1"))]
-SgxNumber = Annotated[int, BeforeValidator(WholeNumber(0, 0xFFFF, "A5"))]
-Boolean = Annotated[bool, BeforeValidator(boolean)]
-Duration = Annotated[str, AfterValidator(duration)]
+Permission = Annotated[int, BeforeValidator(permission), SHOWN]
+SecretSize = Annotated[int, BeforeValidator(WholeNumber(1, MAX_SECRET_SIZE, "D1")), SHOWN]
+SgxNumber = Annotated[int, BeforeValidator(WholeNumber(0, 0xFFFF, "A5")), SHOWN]
+Boolean = Annotated[bool, BeforeValidator(boolean), SHOWN]
+Duration = Annotated[str, AfterValidator(duration), SHOWN]

@@ -26,6 +26,7 @@ from sconectl.policy.forms import pem
 from sconectl.policy.forms.placeholders import START, is_reference
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import Part
+from sconectl.text.marks import SHOWN
 
 KEYWORDS = frozenset({"CREATOR", "ANY", "NONE"})
 OPERATIONS = ("read", "update", "create_sessions", "list_sessions")
@@ -132,7 +133,7 @@ def _old_notation(value: Any) -> Any:
 
 
 Principal: TypeAlias = Annotated[
-    Annotated[str, BeforeValidator(named), Tag("@name")]
+    Annotated[str, BeforeValidator(named), SHOWN, Tag("@name")]
     | Annotated[Signer, Tag("@signer")]
     | Annotated[Rule, Tag("@rule")],
     Discriminator(_form),

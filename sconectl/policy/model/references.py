@@ -15,6 +15,7 @@ from sconectl.key_hash import is_key_hash
 from sconectl.policy.forms import fields, names
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import Part
+from sconectl.text.marks import SHOWN
 
 _ADDRESS = re.compile(rf"{CAS_ADDRESS}\Z")
 REMOTE = ("cas_url", "cas_key", "cas_software_key")
@@ -42,9 +43,9 @@ def local_name(text: str, info: ValidationInfo) -> str:
     return names.resolve(text, (info.context or {}).get("session", ""))
 
 
-SessionReference = Annotated[str, AfterValidator(local_name)]
-CasAddress = Annotated[str, AfterValidator(cas_address)]
-CasKey = Annotated[str, AfterValidator(cas_key)]
+SessionReference = Annotated[str, AfterValidator(local_name), SHOWN]
+CasAddress = Annotated[str, AfterValidator(cas_address), SHOWN]
+CasKey = Annotated[str, AfterValidator(cas_key), SHOWN]
 
 
 def short_form(value: Any) -> Any:
@@ -133,7 +134,7 @@ class VolumeImport(Part):
     """The volume of another session that a name of this session stands for."""
 
     session: SessionReference = Field(description="The session that exports it.", examples=["../database"])
-    volume: fields.Text = Field(description="Name of the volume there, or its alias.", examples=["data"])
+    volume: fields.PublicText = Field(description="Name of the volume there, or its alias.", examples=["data"])
     session_hash: fields.SessionHash | None = Field(
         None, description="Only this version of the session, 64 hex digits."
     )
@@ -157,7 +158,7 @@ class VolumeExport(Part):
     update_policy: fields.VolumeUpdatePolicy = Field(
         "rollback_protected", description="What the importer may choose at most."
     )
-    volume_alias: fields.Text | None = Field(None, description="The name that the importer has to use.")
+    volume_alias: fields.PublicText | None = Field(None, description="The name that the importer has to use.")
 
     @model_validator(mode="before")
     @classmethod

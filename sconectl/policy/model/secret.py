@@ -17,6 +17,7 @@ from sconectl.policy.forms import durations, fields
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import Part, one_or_many
 from sconectl.policy.model.references import Export, Import
+from sconectl.text.marks import SHOWN
 
 DEFAULT_SIZE = 20
 MAX_SECRET_VALUE = 1 << 19
@@ -137,10 +138,10 @@ class Validity(Part):
 class AkvImport(Part):
     """A secret that lies in an Azure key vault (LANG §11)."""
 
-    vault: Annotated[fields.Text, Field(min_length=1)] = Field(
+    vault: Annotated[fields.PublicText, Field(min_length=1)] = Field(
         description="Host of the key vault.", examples=["shop.vault.azure.net"]
     )
-    secret_name: Annotated[fields.Text, Field(min_length=1)] | None = Field(
+    secret_name: Annotated[fields.PublicText, Field(min_length=1)] | None = Field(
         None, description="Its name there; default: the name here."
     )
     token: fields.Reference | None = Field(
@@ -151,14 +152,14 @@ class AkvImport(Part):
     )
 
 
-Kind = Annotated[str, AfterValidator(secret_kind)]
-KeyType = Annotated[str, AfterValidator(key_type)]
-Endpoint = Annotated[str, AfterValidator(endpoint)]
-DnsName = Annotated[str, AfterValidator(dns_name)]
-AlternativeName = Annotated[str, AfterValidator(alternative_name)]
-Thumbprint = Annotated[str, AfterValidator(thumbprint)]
-Algorithm = Annotated[str, AfterValidator(algorithm)]
-CommonName = Annotated[fields.Text, Field(min_length=1, max_length=64)]  # RFC 5280, ub-common-name
+Kind = Annotated[str, AfterValidator(secret_kind), SHOWN]
+KeyType = Annotated[str, AfterValidator(key_type), SHOWN]
+Endpoint = Annotated[str, AfterValidator(endpoint), SHOWN]
+DnsName = Annotated[str, AfterValidator(dns_name), SHOWN]
+AlternativeName = Annotated[str, AfterValidator(alternative_name), SHOWN]
+Thumbprint = Annotated[str, AfterValidator(thumbprint), SHOWN]
+Algorithm = Annotated[str, AfterValidator(algorithm), SHOWN]
+CommonName = Annotated[fields.PublicText, Field(min_length=1, max_length=64)]  # RFC 5280, ub-common-name
 Claims = Annotated[
     dict[Annotated[str, AfterValidator(claim)], Annotated[str, BeforeValidator(claim_value)]],
     AfterValidator(lambda claims: claims or None),
@@ -179,7 +180,7 @@ class Secret(Part):
     private_key: str | None = Field(
         None, repr=False, description="x509, x509-ca, public-key: name of the secret that holds the private key."
     )
-    issuer: str | None = Field(
+    issuer: Annotated[str, SHOWN] | None = Field(
         None, description="x509, x509-ca: name of the x509-ca that signs; without it self-signed.", examples=["ca"]
     )
     common_name: CommonName | None = Field(
@@ -203,7 +204,7 @@ class Secret(Part):
     certificate_thumbprint: Thumbprint | None = Field(
         None, description="aad-token: 40 hex digits, with the inline RSA key in private_key."
     )
-    signer: str | None = Field(None, description="jwt: name of the private key (P-384) that signs.")
+    signer: Annotated[str, SHOWN] | None = Field(None, description="jwt: name of the private key (P-384) that signs.")
     alg: Algorithm | None = Field(None, description="jwt: how it is signed.")
     validity: Validity | None = Field(None, description="jwt: how long it is valid.")
     payload: Claims | None = Field(None, repr=False, description="jwt: claims, each of them text.")

@@ -16,6 +16,7 @@ from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.tolerations import DEBUG_MODE, HARDWARE, MODES, TOLERATIONS
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import MAP, REFERENCE, Part, one_or_many, shape
+from sconectl.text.marks import SHOWN
 
 _ALIASES = {"debug": DEBUG_MODE}
 _ADVISORY = re.compile(r"INTEL-SA-\d{5}\Z")
@@ -69,14 +70,14 @@ def _list_or_reference(value: Any) -> Any:
 class Attestation(Part):
     """How strictly enclaves are checked."""
 
-    mode: Annotated[str, AfterValidator(attestation_mode)] = Field(HARDWARE, description="Who attests enclaves.")
-    tolerate: Annotated[tuple[Annotated[str, AfterValidator(tolerated)], ...], BeforeValidator(_list_or_reference)] = (
-        Field((), description="Weaknesses of a machine that are accepted.", examples=[["hyperthreading"]])
-    )
-    ignore_advisories: Annotated[tuple[Annotated[str, AfterValidator(advisory)], ...], BeforeValidator(one_or_many)] = (
-        Field(
-            (), description='Intel advisories that are accepted; `"*"` stands for all.', examples=[["INTEL-SA-00615"]]
-        )
+    mode: Annotated[str, AfterValidator(attestation_mode), SHOWN] = Field(HARDWARE, description="Who attests enclaves.")
+    tolerate: Annotated[
+        tuple[Annotated[str, AfterValidator(tolerated), SHOWN], ...], BeforeValidator(_list_or_reference)
+    ] = Field((), description="Weaknesses of a machine that are accepted.", examples=[["hyperthreading"]])
+    ignore_advisories: Annotated[
+        tuple[Annotated[str, AfterValidator(advisory), SHOWN], ...], BeforeValidator(one_or_many)
+    ] = Field(
+        (), description='Intel advisories that are accepted; `"*"` stands for all.', examples=[["INTEL-SA-00615"]]
     )
     trusted_scone_qe_pubkeys: tuple[Annotated[str, AfterValidator(qe_public_key)], ...] = Field(
         (), json_schema_extra={"deprecated": True}, description="Keys of old quoting enclaves; without effect today."
@@ -84,7 +85,7 @@ class Attestation(Part):
     must_be_sgx_local: fields.Boolean = Field(
         False, description="Services run on the machine of the CAS only; needs a toleration."
     )
-    url: Annotated[str, AfterValidator(provider_url)] | None = Field(
+    url: Annotated[str, AfterValidator(provider_url), SHOWN] | None = Field(
         None,
         description="Address of the attestation provider; needed for mode maa.",
         examples=["https://sharedweu.weu.attest.azure.net/"],
@@ -92,7 +93,7 @@ class Attestation(Part):
     certificates: Annotated[tuple[Annotated[str, AfterValidator(certificate)], ...], BeforeValidator(one_or_many)] = (
         Field((), description="PEM certificates of the authorities that the provider is trusted by.")
     )
-    min_rsa_signing_key_size: Annotated[int, BeforeValidator(fields.WholeNumber(1, 1 << 16, "D1"))] = Field(
+    min_rsa_signing_key_size: Annotated[int, BeforeValidator(fields.WholeNumber(1, 1 << 16, "D1")), SHOWN] = Field(
         2048,
         json_schema_extra={"deprecated": True},
         description="Smallest RSA key of a provider; without effect today.",
@@ -140,7 +141,7 @@ class SecretConfig(Part):
     token: Annotated[str, AfterValidator(token_reference)] | None = Field(
         None, description="Reference to a secret of kind aad-token, which opens the vault."
     )
-    vault: Annotated[str, AfterValidator(vault_url)] | None = Field(
+    vault: Annotated[str, AfterValidator(vault_url), SHOWN] | None = Field(
         None, description="Address of the vault.", examples=["https://shop.vault.azure.net"]
     )
 

@@ -15,6 +15,7 @@ from sconectl.policy.forms.one_time_password import SharedSecret
 from sconectl.policy.forms.placeholders import START, is_reference
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import MAP, REFERENCE, Part, one_or_many, shape
+from sconectl.text.marks import KEYS_SHOWN, SHOWN
 
 QE_ID = "INTEL_QE_ID:"
 _QE_ID = re.compile(r"INTEL_QE_ID:[0-9a-fA-F]{32}\Z")
@@ -121,20 +122,20 @@ class Service(Part):
         description="The command line: text that is split on blanks, or a list of words. May hold placeholders.",
         examples=["python3 app.py", ["python3", "app.py"]],
     )
-    environment: dict[fields.EnvironmentKey, fields.Text] = Field(
+    environment: Annotated[dict[fields.EnvironmentKey, fields.Text], KEYS_SHOWN] = Field(
         {},
         repr=False,
         description="All variables that the program sees. Values may hold placeholders.",
         examples=[{"API_USER": "myself", "API_PASSWORD": "$$SCONE::password$$"}],
     )
     pwd: fields.AbsolutePath | None = Field(None, description="The working directory.", examples=["/app"])
-    image_name: fields.Text | None = Field(
+    image_name: fields.PublicText | None = Field(
         None, description="Which of `images` belongs to the service.", examples=["app_image"]
     )
     attestation: Annotated[tuple[VariantOrReference, ...], BeforeValidator(one_or_many)] = Field(
         (), description="Which enclaves get this: any of the entries is enough. Entries may be references."
     )
-    platforms: tuple[Annotated[str, AfterValidator(platform)], ...] = Field(
+    platforms: tuple[Annotated[str, AfterValidator(platform), SHOWN], ...] = Field(
         (),
         description="On which machines the service may run: INTEL_QE_ID: and 32 hex digits; without it on any.",
         examples=[["INTEL_QE_ID:00112233445566778899aabbccddeeff"]],

@@ -12,9 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from sconectl.policy.forms import fields
 from sconectl.policy.model.base import Part, one_or_many
 from sconectl.policy.model.references import VolumeExport, VolumeImport
+from sconectl.text.marks import SHOWN
 
 DEFAULT_PERMISSION = 0o700
-Name = Annotated[fields.Text, Field(min_length=1)]
+Name = Annotated[fields.PublicText, Field(min_length=1)]
 
 
 def volume_files(text: str) -> str:
@@ -30,7 +31,9 @@ class Volume(Part):
         None, repr=False, description="Its key: 64 hex digits, or a reference; without key and tag it is new."
     )
     fspf_tag: fields.FspfTag | None = Field(None, description="Its first state, 32 hex digits.")
-    files: Annotated[str, AfterValidator(volume_files)] = Field("encrypted", description="How files are protected.")
+    files: Annotated[str, AfterValidator(volume_files), SHOWN] = Field(
+        "encrypted", description="How files are protected."
+    )
     export: Annotated[tuple[VolumeExport, ...], BeforeValidator(one_or_many)] = Field(
         (), description="Sessions that get the volume."
     )
@@ -70,6 +73,6 @@ class Image(Part):
         (), description="Files that exist in the running service only. The path alone means the file of the image."
     )
     volumes: tuple[Mount, ...] = Field((), description="Volumes that are mounted.")
-    provide_secrets: tuple[str, ...] | None = Field(
+    provide_secrets: tuple[Annotated[str, SHOWN], ...] | None = Field(
         None, description="Secrets that files of the image and the program itself may ask for."
     )
