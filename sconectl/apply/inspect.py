@@ -69,7 +69,7 @@ class LayerView:
 
 @dataclass(frozen=True)
 class InspectedImage:
-    """An image, where it was found (`container engine` or `registry`), and what it says about itself."""
+    """An image, where it was found (`container engine` or `registry`), and its description of itself."""
 
     reference: str
     place: str
@@ -85,7 +85,7 @@ LayerSource = Callable[[str, ImageInfo], Layers | None]
 def inspect_image(
     reference: str, *, engine: Callable[[], ImageEngine], registry: Callable[[], Registry], layers: LayerSource
 ) -> InspectedImage:
-    """Return what `reference` says about itself; `layers` is asked only for an image that the engine has."""
+    """Return the facts about `reference` from itself; `layers` is asked only for an image that the engine has."""
     place, info = find_image(reference, engine=engine, registry=registry)
     label = read_label(reference, info)
     known = None if place == "registry" else layers(reference, info)
@@ -99,7 +99,7 @@ def inspect_image(
 def find_image(
     reference: str, *, engine: Callable[[], ImageEngine], registry: Callable[[], Registry]
 ) -> tuple[str, ImageInfo]:
-    """Return where an image is, and what is said about it there. Raises `BuildFailed`."""
+    """Return where an image is, and its facts from there. Raises `BuildFailed`."""
     reasons = []
     for place, source in (("container engine", engine), ("registry", registry)):
         try:
@@ -133,7 +133,7 @@ def read_label(reference: str, info: ImageInfo) -> Label:
 
 
 def _views(layers: Layers) -> Iterator[LayerView]:
-    """Tell layers apart by what is in them: those below the launcher are the base image's, shared with it."""
+    """Tell layers apart by their files: those below the launcher are the base image's, shared with it."""
     origin = "base"
     for digest, members in layers:
         paths = {member.path for member in members}

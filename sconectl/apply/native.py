@@ -93,7 +93,7 @@ def _class_path(plan: ServicePlan, copied: CopiedTree, document: Document) -> tu
 
 
 def complete_plan(plan: ServicePlan, sources: NativeSources) -> ServicePlan:
-    """Return the plan with what only the sources tell: the class path in the command of a Java program."""
+    """Return the plan with the class path in the command of a Java program, which only the sources tell."""
     if not sources.class_path:
         return plan
     return replace(plan, command=with_class_path(plan.command, sources.class_path))

@@ -1,4 +1,4 @@
-"""Reads what `apply` wrote about images: the files of target/images, or of --facts."""
+"""Reads the facts about images that `apply` wrote: the files of target/images, or of --facts."""
 
 from __future__ import annotations
 

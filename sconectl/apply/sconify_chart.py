@@ -36,7 +36,7 @@ class ChartRequest:
 
 
 def check_chart(request: ChartRequest, service: str) -> None:
-    """Raise `UsageError` for what can never become a chart."""
+    """Raise `UsageError` for options that can never give a chart."""
     if not request.workload:
         if request.port or request.volumes or request.values or request.manifests:
             raise UsageError("options of a chart without a chart", hint="add --k8s-helm-workload-type=deployment")

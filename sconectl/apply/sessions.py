@@ -69,7 +69,7 @@ def _changed(name: str, changes: list[str], refused: CasRefused) -> CasRefused:
 
 
 def merged(put: Callable[[], Uploaded]) -> Uploaded:
-    """Put a session that is made from what the CAS has; made anew if that changes meanwhile. Raises `CasError`."""
+    """Put a session that is made from the one in the CAS; made anew if that changes meanwhile. Raises `CasError`."""
     for _ in range(_TRIES - 1):
         try:
             return put()

@@ -19,7 +19,7 @@ TOOLCHAIN = "sim"
 
 
 def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], Registry]) -> Label:
-    """Return what the stable image says about itself. Raises `BuildFailed` and `PlanImpossible`."""
+    """Return the facts in the label of the stable image. Raises `BuildFailed` and `PlanImpossible`."""
     try:
         _, info = find_image(reference, engine=lambda: engine, registry=registry)
     except BuildFailed as error:
@@ -35,7 +35,7 @@ def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], R
 
 
 def stable_remarks(reference: str, stable: Label, facts: ImageFacts, store: SessionStore | None) -> Iterator[str]:
-    """Yield what to know about the stable image before the policy of the new one (`facts`) accepts it, too."""
+    """Yield warnings about the stable image before the policy of the new one (`facts`) accepts it, too."""
     if not _confirmed(reference, stable, store):
         yield (
             f"nothing but its label says that the stable image {reference} has the measurement {stable.measurement}: "

@@ -56,7 +56,7 @@ def _position(document: Document) -> tuple[str, int, int]:
 
 
 class _Reader:
-    """Reads files and collects what is wrong with them."""
+    """Reads files and collects their faults."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -64,7 +64,7 @@ class _Reader:
         self.findings: list[Finding] = []
 
     def read(self, name: str, asked_at: Position, field: str) -> None:
-        """Read a file and what it includes; `asked_at` and `field` are where it is named."""
+        """Read a file and the files that it includes; `asked_at` and `field` are where it is named."""
         if name in self.files:
             return
         problem = self._load(name) if len(self.files) < _MAX_FILES else "includes too many files"
@@ -76,7 +76,7 @@ class _Reader:
             self._line(name, line, Position(shown, number, 1))
 
     def _load(self, name: str) -> str:
-        """Read one file; return what is wrong with it."""
+        """Read one file; return its faults."""
         try:
             with (
                 SourceFiles() as files,

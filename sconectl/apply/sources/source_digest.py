@@ -90,7 +90,7 @@ def _fingerprint(files: Sequence[CopiedFile]) -> str:
 
 
 def _recall(memory: Path, fingerprint: str) -> tuple[str, Known]:
-    """Return the digest if nothing was touched, else what is known of single files."""
+    """Return the digest if no file was touched, else the known digests of single files."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError), memory.open("rb") as file:
         head = json.loads(file.readline(400))
         if head["fingerprint"] == fingerprint:
@@ -152,10 +152,10 @@ def _halves(files: Sequence[tuple[str, Stamp]]) -> tuple[list[tuple[str, Stamp]]
 
 
 def _hash(files: Sequence[tuple[str, Stamp]]) -> tuple[str, str, bytes]:
-    """Return what went wrong and what to do (or nothing), and the BLAKE3 values of all files in their order.
+    """Return message and hint of an error (empty: none), and the BLAKE3 values of all files in their order.
 
-    Whether a file has become another one since it was looked at does not matter here: its stamp has, too, so that what
-    is remembered for the old one is never asked for again.
+    Whether a file has changed since it was looked at does not matter here: its stamp has, too, so that the digest for
+    the old stamp is never asked for again.
     """
     digests = bytearray()
     path = ""

@@ -28,7 +28,7 @@ _WORTH_A_COPY = 24  # directories; below, a second process costs more than it do
 
 @dataclass(frozen=True)
 class Selection:
-    """What a walk takes: all that is not ignored or private, and if `wanted` is given, only what it matches.
+    """The files that a walk takes: those that are not ignored or private, and if `wanted` is given, match that.
 
     A directory below `depth` parts is looked into only if it is wanted itself.
     """
@@ -53,7 +53,7 @@ class Found:
     problems: dict[str, str] = field(default_factory=dict)
 
     def add(self, rows: list[Row], links: dict[str, str], problems: dict[str, str]) -> None:
-        """Take what another walk saw."""
+        """Add the files that another walk saw."""
         self.rows += rows
         self.links |= links
         self.problems |= problems
@@ -143,7 +143,7 @@ class _Look:
             os.close(descriptor)
 
     def _list(self, descriptor: int, prefix: str, depth: int) -> list[str]:
-        """Take what is in one directory; return the names of directories to go on with."""
+        """Take the entries of one directory; return the names of directories to go on with."""
         selection, everything = self.selection, self.selection.everything
         append, lstat = self.found.rows.append, os.lstat
         folders = []
@@ -199,7 +199,7 @@ def _reason(error: OSError) -> str:
 
 
 def resolve(root: str, path: str) -> str:
-    """Return where a path leads with all links followed, relative to `root`; what does not exist is as it is written.
+    """Return where a path leads with all links followed, relative to `root`; missing parts stay as they are written.
 
     Raises `ValueError` for absolute links, for what leads out of `root`, and for circles of links.
     """

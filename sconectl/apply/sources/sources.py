@@ -37,12 +37,12 @@ _HINTS = {
 
 
 Entry = tuple[int, str, str, Stamp | None]
-"""Mode in the image, text of a link, path of the content, and its stamp; what does not apply is empty."""
+"""Mode in the image, text of a link, path of the content, and its stamp; each is empty where it does not apply."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What one entry of `copy` gives: rows whose paths continue `source` on this machine, and `place` in the image."""
+    """The files of one entry of `copy`: rows, with paths below `source` on this machine and `place` in the image."""
 
     source: str
     place: str
@@ -110,7 +110,7 @@ class CopiedTree(Sequence[CopiedFile]):
 def find_copied(
     plan_entries: Sequence[str], pwd: str, directory: Path, document: Document, private: Collection[Path] = ()
 ) -> CopiedTree:
-    """Return what the entries of `copy` name, in their order.
+    """Return the files that the entries of `copy` name, in their order.
 
     `private` are files and directories that are copied only if an entry names them or something in them.
     """
@@ -122,7 +122,7 @@ def find_copied(
 
 
 class _Search:
-    """Looks for entries in one directory and collects what is wrong with them."""
+    """Looks for entries in one directory and collects their faults."""
 
     def __init__(self, directory: Path, document: Document, private: Collection[Path]) -> None:
         self.root = str(directory.resolve())
@@ -194,7 +194,7 @@ class _Search:
         return f"paths are relative to the manifest's directory, {self.root}"
 
     def _check(self, field: FieldPath, found: Found) -> None:
-        """Collect what cannot go into an image, a few of each entry by name."""
+        """Collect files that cannot go into an image, a few of each entry by name."""
         problems = dict(found.problems)
         for path, target in found.links.items():
             try:
