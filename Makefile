@@ -19,12 +19,15 @@ test: lint unit e2e ## set everything up and run every check and test
 unit: venv ## run the tests that need no container engine
 	$(BIN)/pytest -x -q -n auto --dist loadfile tests --ignore=tests/e2e
 
+# The tests of the CAS share nothing but the machine; the others share images and layers, which are made once.
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
 	@scripts/e2e-tools.sh
 	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
-	set -x && SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca $(BIN)/pytest -x tests/e2e $(LONG:%=--deselect=%)
+	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
+	$(BIN)/pytest -x -n auto --dist loadfile $(wildcard tests/e2e/test_cas_*.py) $(LONG:%=--deselect=%) && \
+	$(BIN)/pytest -x tests/e2e --ignore-glob='*/test_cas_*' $(LONG:%=--deselect=%)
 
 nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile clients, generated requests
 	@scripts/e2e-tools.sh

@@ -174,9 +174,12 @@ def test_accepts_every_example(path: Path) -> None:
     accepts(path)
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not beside this checkout")
-@pytest.mark.parametrize("path", manifests(CORPUS), ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_accepts_every_manifest_of_the_corpus(path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [*manifests(REPOSITORY / "tests/templates"), *manifests(CORPUS)],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_accepts_every_manifest_with_variables(path: Path) -> None:
     accepts(path)
 
 
