@@ -8,13 +8,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sconectl.apply.image_sessions import read_facts
-from sconectl.apply.records import json_mapping
+from sconectl.apply.inspect import find_image
 from sconectl.errors import BuildFailed, CasError, LocalFault, PlanImpossible
 from sconectl.manifest.model.mesh import Mesh
-from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts, is_of_another_version
+from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import with_tag
 from sconectl.ports import ImageEngine, Registry, SessionStore
 from sconectl.text.yaml_tree import Document
@@ -54,24 +54,23 @@ def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[s
 
 def _of_image(image: str, sources: FactSources) -> ImageFacts | tuple[str, str]:
     """Return the facts, or a message and a hint."""
-    label = _label(image, sources)
-    if isinstance(label, str):
+    try:
+        _, info = find_image(image, engine=sources.engine, registry=sources.registry)
+    except BuildFailed as error:
         hint = "build it with `sconectl apply -f <service manifest>`, or give its facts with --facts"
-        return f"the image {image} was not found: {label}", hint
-    if "facts_digest" not in label:
-        hint = "build it with `sconectl apply -f <service manifest>`"
-        return f"the image {image} was not made by sconectl: it has no label {LABEL}", hint
-    if is_of_another_version(label):
-        hint = "apply its service manifest again"
-        return f"the image {image} was built by another version of sconectl", hint
+        return error.message, hint
+    try:
+        label = ImageLabel.read(image, info.labels)
+    except PlanImpossible as error:
+        return error.message, error.hint
     for record in sources.built:
         if record.facts.image == image and _belong(record.facts, label):
             return record.facts
     return _from_session(image, label, sources)
 
 
-def _from_session(image: str, label: dict[str, Any], sources: FactSources) -> ImageFacts | tuple[str, str]:
-    name = str(label.get("image_session", ""))
+def _from_session(image: str, label: ImageLabel, sources: FactSources) -> ImageFacts | tuple[str, str]:
+    name = label.image_session
     hint = "apply its service manifest again, or give its facts with --facts"
     try:
         store = sources.image_store()
@@ -87,20 +86,5 @@ def _from_session(image: str, label: dict[str, Any], sources: FactSources) -> Im
     return facts
 
 
-def _label(image: str, sources: FactSources) -> dict[str, Any] | str:
-    """Return the public facts on the image ({} if it carries none), or why the image was not found."""
-    reasons = []
-    for name, place in (("container engine", sources.engine), ("registry", sources.registry)):
-        try:
-            info = place().inspect(image)
-        except BuildFailed as error:
-            reasons.append(f"{error.message} ({error.hint})" if error.hint else error.message)
-            continue
-        if info is not None:
-            return json_mapping(info.labels.get(LABEL, "{}"))
-        reasons.append(f"the {name} has no image of this name")
-    return "; ".join(reasons)
-
-
-def _belong(facts: ImageFacts, label: dict[str, Any]) -> bool:
-    return hmac.compare_digest(facts.digest().encode(), str(label["facts_digest"]).encode("utf-8", "replace"))
+def _belong(facts: ImageFacts, label: ImageLabel) -> bool:
+    return hmac.compare_digest(facts.digest(), label.facts_digest)

@@ -48,9 +48,9 @@ def image_findings(
 ) -> list[Finding]:
     """Return findings about the image that the build begins with; `sources` are added to it."""
     info, tree = native
-    origin: Path = ("build", "from") if plan.model.build.base else ("build", "kind")
+    origin: Path = ("build", "from") if plan.build.base else ("build", "kind")
     place = "in the native image" if plan.native else "in a `run` step"  # an image is converted as it is
-    steps = bool(plan.run or plan.requirements or sources.java)
+    steps = bool(plan.run or plan.build.requirements or sources.java)
     found = [
         *_special(tree.members, known, (origin, place), steps),
         *_hard_links(tree.members, known, (origin, place), steps),
@@ -118,7 +118,7 @@ def _volumes(known: Mapping[str, Rule], plan: ServicePlan) -> Iterator[_Fault]:
     """Find paths that cannot be protected, because the native image declares a volume there."""
     volumes = [rule.path for rule in known.values() if rule.why == IMAGE_VOLUME]
     for field in ("dirs", "fs_dirs", "fs_files"):
-        for number, path in enumerate(getattr(plan.model.build, field)):
+        for number, path in enumerate(getattr(plan.build, field)):
             for volume in volumes:
                 holds = field == "dirs" and f"{volume}/".startswith(f"{path}/")
                 if holds or f"{path}/".startswith(f"{volume}/"):
@@ -128,7 +128,7 @@ def _volumes(known: Mapping[str, Rule], plan: ServicePlan) -> Iterator[_Fault]:
 
 def _missing(plan: ServicePlan, tree: RootTree, copied: frozenset[str], steps: bool) -> Iterator[_Fault]:
     """Find paths of the manifest that are not in the image, or are something else there."""
-    build = plan.model.build
+    build = plan.build
     made = copied | {parent for path in copied for parent in _parents(path)} | {build.pwd}
     fields = (*_DIRECTORIES, "fs_files", "plain_files", "host_paths")
     for field in fields if plan.native else (*fields, "binaries"):
@@ -181,7 +181,7 @@ def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fa
         native_environment(info.config, tree)
     except PlanImpossible as error:
         yield "error", ("build", "from"), error.message, error.hint
-    for line in carried(info.config, tree, pwd=plan.pwd, sealed=plan.sealed, ask_health=()).left_out:
+    for line in carried(info.config, tree, pwd=plan.build.pwd, sealed=plan.sealed, ask_health=()).left_out:
         yield "warning", ("build", "from"), line, ""
     where: Path = ("build", "command")
     try:

@@ -60,7 +60,7 @@ def read_facts(store: SessionStore, name: str) -> ImageFacts | None:
     if secret is None or secret.value is None:
         return None
     try:
-        return ImageFacts.model_validate_json(secret.value)
+        return ImageFacts.read(secret.value)
     except ValidationError:
         return None
 

@@ -1,4 +1,4 @@
-"""What a confidential image says about itself: its label, read with the mistrust that foreign text deserves.
+"""What a confidential image says about itself, in its label and by its layers.
 
 In: the name of an image, engine and registry. Out: an `InspectedImage`. Raises `BuildFailed` if there is no such image,
 and `PlanImpossible` if it is none of ours.
@@ -8,54 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from sconectl.apply.local_layers import Layers
-from sconectl.errors import BuildFailed, PlanImpossible
-from sconectl.plan.facts.image_facts import LABEL, Fspf, Signer
+from sconectl.errors import BuildFailed
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.service.protection import CONTAINER_RUNTIMES, LAUNCHER_ROOT, default_rules
 from sconectl.ports import ImageEngine, ImageInfo, Registry
 
-_MAX_LABEL = 4 << 20
 _ENCLAVE = "/scone/image/index.json"
-_Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Paths = tuple[str, ...]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
-
-
-class _Protected(_Part):
-    root: _Hex
-    encrypted: _Paths
-    outside: _Paths
-
-
-class _Variables(_Part):
-    local: tuple[str, ...]
-    global_: tuple[str, ...] = Field(alias="global")
-
-
-class Label(_Part):
-    """The public facts on an image. Nothing of it is checked against the image's files."""
-
-    format: Literal[2]
-    toolchain: str
-    name: str
-    measurement: _Hex
-    parameters: dict[str, str]
-    protected: _Protected
-    variables: _Variables
-    secrets: tuple[str, ...]
-    imports: tuple[str, ...]
-    image_session: str
-    facts_digest: _Hex
-    signer: Signer | None = None
-    stable: tuple[_Hex, ...] = ()
-    fspf: Fspf | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +35,7 @@ class InspectedImage:
     reference: str
     place: str
     info: ImageInfo
-    label: Label
+    label: ImageLabel
     layers: tuple[LayerView, ...]
 
 
@@ -87,7 +48,7 @@ def inspect_image(
 ) -> InspectedImage:
     """Return the facts about `reference` from itself; `layers` is asked only for an image that the engine has."""
     place, info = find_image(reference, engine=engine, registry=registry)
-    label = read_label(reference, info)
+    label = ImageLabel.read(reference, info.labels)
     known = None if place == "registry" else layers(reference, info)
     if known is None:
         views = [LayerView(digest.removeprefix("sha256:")) for digest in info.layers]
@@ -105,31 +66,12 @@ def find_image(
         try:
             info = source().inspect(reference)
         except BuildFailed as error:
-            reasons.append(error.message)
+            reasons.append(f"{error.message} ({error.hint})" if error.hint else error.message)
             continue
         if info is not None:
             return place, info
         reasons.append(f"the {place} has no image of this name")
     raise BuildFailed(f"the image {reference} was not found: {'; '.join(reasons)}", hint="check the name")
-
-
-def read_label(reference: str, info: ImageInfo) -> Label:
-    """Return the public facts on an image. Raises `PlanImpossible` if there are none that can be understood."""
-    text = info.labels.get(LABEL)
-    if text is None:
-        raise PlanImpossible(
-            f"{reference} is no confidential image of sconectl: it has no label {LABEL}",
-            hint="`sconectl apply -f <service manifest>` and `sconectl sconify-image` make confidential images",
-        )
-    try:
-        if len(text) > _MAX_LABEL:
-            raise ValueError
-        return Label.model_validate_json(text)
-    except (ValidationError, ValueError, RecursionError):
-        raise PlanImpossible(
-            f"the label {LABEL} of {reference} cannot be understood",
-            hint="another version of sconectl made the image, or it is damaged: make it again",
-        ) from None
 
 
 def _views(layers: Layers) -> Iterator[LayerView]:
@@ -163,7 +105,7 @@ def as_document(image: InspectedImage) -> dict[str, Any]:
         "architecture": image.info.architecture,
         "name": label.name,
         "toolchain": label.toolchain,
-        "simulation": label.toolchain == "sim",
+        "simulation": label.simulation,
         "measurement": label.measurement,
         "stable": list(label.stable),
         "mode": label.parameters.get("mode", ""),

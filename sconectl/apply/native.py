@@ -69,16 +69,16 @@ def collect_sources(
     """
     key = directory / plan.signing_key if plan.signing_key else None
     if key:
-        refuse_copied_key(key, plan.copied, directory, document)
-    copied = find_copied(plan.copied, plan.pwd, directory, document, (*private, key) if key else private)
-    requirements = read_requirements(plan.requirements, directory, document) if plan.requirements else None
-    java = is_java(plan.model.build.kind)
+        refuse_copied_key(key, plan.build.copied, directory, document)
+    copied = find_copied(plan.build.copied, plan.build.pwd, directory, document, (*private, key) if key else private)
+    requirements = read_requirements(plan.build.requirements, directory, document) if plan.build.requirements else None
+    java = is_java(plan.build.kind)
     class_path = _class_path(plan, copied, document) if java else ()
     return NativeSources(copied, requirements, class_path, read_signing_key(key, document) if key else b"")
 
 
 def _class_path(plan: ServicePlan, copied: CopiedTree, document: Document) -> tuple[str, ...]:
-    places: list[tuple[FieldPath, str]] = [(("build", "pwd"), plan.pwd)]
+    places: list[tuple[FieldPath, str]] = [(("build", "pwd"), plan.build.pwd)]
     for number, listing in enumerate(copied.listings):
         places += [(("build", "copy", number), place) for place in listing.places(".jar")]
     findings = []
@@ -129,7 +129,7 @@ def build_native(
     if sources.requirements:
         wheels = obtain_wheels(engine, base, sources.requirements, environment, cache / "wheels", detail)
     content = NativeContent(
-        pwd=plan.pwd,
+        pwd=plan.build.pwd,
         wheels=wheels,
         files=sources.files,
         java=sources.java,
@@ -140,7 +140,7 @@ def build_native(
         native_context(content, environment, context)
         context.seek(0)
         try:
-            return engine.build(cast(BinaryIO, context), base, detail, name=native_image_name(plan.name))
+            return engine.build(cast(BinaryIO, context), base, detail, name=native_image_name(plan.build.name))
         except BuildFailed as error:
             if sources.java and '"javac"' in error.output.partition("\n")[0]:
                 error.hint = "correct the sources; if there is no javac, take a base image with a JDK"

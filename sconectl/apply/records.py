@@ -28,7 +28,7 @@ def read_records(path: Path) -> tuple[BuildRecord, ...]:
         if len(text) > MAX_BYTES:
             raise UsageError(f"{file}: larger than {MAX_BYTES} bytes", hint="name the facts of an image")
         try:
-            records.append(BuildRecord.model_validate_json(text))
+            records.append(BuildRecord.read(text))
         except ValidationError as error:
             what = "does not hold the facts of an image"
             if is_of_another_version(json_mapping(text).get("facts")):

@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sconectl.apply.image_sessions import read_facts
-from sconectl.apply.inspect import Label, find_image, read_label
+from sconectl.apply.inspect import find_image
 from sconectl.errors import BuildFailed, CasError, PlanImpossible
 from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import image_session_name
 from sconectl.ports import ImageEngine, Registry, SessionStore
 
 TOOLCHAIN = "sim"
 
 
-def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], Registry]) -> Label:
+def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], Registry]) -> ImageLabel:
     """Return the facts in the label of the stable image. Raises `BuildFailed` and `PlanImpossible`."""
     try:
         _, info = find_image(reference, engine=lambda: engine, registry=registry)
     except BuildFailed as error:
         error.hint = "push or pull it, or remove `stable` while there is no earlier version"
         raise
-    label = read_label(reference, info)
+    label = ImageLabel.read(reference, info.labels)
     if label.toolchain != TOOLCHAIN:
         raise PlanImpossible(
             f"the stable image {reference} was made with toolchain {label.toolchain}, the new one is with {TOOLCHAIN}",
@@ -34,7 +35,7 @@ def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], R
     return label
 
 
-def stable_remarks(reference: str, stable: Label, facts: ImageFacts, store: SessionStore | None) -> Iterator[str]:
+def stable_remarks(reference: str, stable: ImageLabel, facts: ImageFacts, store: SessionStore | None) -> Iterator[str]:
     """Yield warnings about the stable image before the policy of the new one (`facts`) accepts it, too."""
     if not _confirmed(reference, stable, store):
         yield (
@@ -50,7 +51,7 @@ def stable_remarks(reference: str, stable: Label, facts: ImageFacts, store: Sess
         yield "the stable image runs in debug mode, which the new policy does not tolerate"
 
 
-def _confirmed(reference: str, stable: Label, store: SessionStore | None) -> bool:
+def _confirmed(reference: str, stable: ImageLabel, store: SessionStore | None) -> bool:
     """Tell whether the session of that image says the same as its label: whoever may push could write any label."""
     try:
         known = read_facts(store, image_session_name(reference)) if store else None

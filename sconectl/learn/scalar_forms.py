@@ -80,7 +80,7 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     function_of(fields.AbsolutePath): pattern(_PATH + r"[^\x00-\x1f\x7f-\x9f]*"),
     function_of(fields.MountPath): pattern(_PATH + r"[^\x00-\x1f\x7f-\x9f:]*"),
     function_of(fields.InnerPath): pattern(r"(?!/)(?!\.\.(?:/|$))[\s\S]+"),
-    function_of(fields.CommandLine): pattern(_COMMAND),
+    fields.CommandLine: pattern(_COMMAND),
     names.session_name: pattern(f"/|{_NAME}"),
     names.service_name: pattern(_SEGMENT),
     names.secret_name: pattern(r"[^\s$:|/]{1,256}"),

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sconectl.learn import value_rules
 from sconectl.learn.input_forms import NULL, Schema
 from sconectl.learn.scalar_forms import REFERENCE, pattern
-from sconectl.manifest.model import fields, genservice, mesh, secrets, volumes
+from sconectl.manifest.model import fields, genservice, mesh, program_input, secrets, volumes
 from sconectl.policy.model import access_policy, references, secret, security, services, session
 from sconectl.policy.model import volumes as policy_volumes
 
@@ -279,8 +279,8 @@ def _both(first: Change, second: Change) -> Change:
 WRITTEN: dict[type[BaseModel], Change] = {
     genservice.GenService: _genservice,
     genservice.Build: _both(_build, value_rules.encrypted_directories),
-    genservice.Environment: value_rules.parameters,
-    genservice.InjectionFile: value_rules.whole_placeholders("content"),
+    program_input.Environment: value_rules.parameters,
+    program_input.InjectionFile: value_rules.whole_placeholders("content"),
     fields.NamedValue: _both(_renamed("name", "key"), value_rules.whole_placeholders("value")),
     fields.NamedDefault: _renamed("name", "key"),
     secrets.Secret: lambda part: _all_of(part, *_SECRET_RULES, _HEX, _SCALAR),

@@ -94,19 +94,20 @@ def _in_order(findings: list[Finding]) -> list[Finding]:
 
 def _unknown(service: MeshService) -> ImageFacts:
     """Return facts for an image of which nothing is known."""
+    from sconectl.manifest.model.fields import CommandLine
     from sconectl.plan.facts.image_facts import ImageFacts, Protected
     from sconectl.plan.facts.naming import image_session_name, with_tag
 
     image = with_tag(service.image)
-    return ImageFacts(
+    return ImageFacts.model_construct(
         toolchain="sim",
         name=service.name,
         image=image,
         measurement=_NOTHING,
         parameters={"mode": "production"},
-        command="unknown",
+        command=CommandLine("unknown"),
         pwd="/",  # noqa: S106 - a directory
-        protected=Protected(root=_NOTHING),
+        protected=Protected.model_construct(root=_NOTHING),
         image_session=image_session_name(image),
         salt="",
     )

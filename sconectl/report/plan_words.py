@@ -118,8 +118,8 @@ def as_document(report: PlanReport) -> dict[str, Any]:
     """Return the report as plain values; findings are left to the caller."""
     plan = report.plan
     return {
-        "name": plan.name,
-        "kind": plan.model.build.kind,
+        "name": plan.build.name,
+        "kind": plan.build.kind,
         "image": plan.image,
         "toolchain": "sim",
         "simulation": True,

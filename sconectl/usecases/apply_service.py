@@ -31,13 +31,12 @@ from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
 from sconectl.image.settings.native_environment import HOST_NAMES, NativeEnvironment, native_environment
 from sconectl.image.settings.native_places import image_volumes, real_paths, require_buildable, require_room
-from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts
+from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.service.service import ServicePlan, image_facts
 from sconectl.ports import ImageEngine, ImageInfo, Keys, Progress, Registry, SessionStore, Workspace
 from sconectl.toolchains.interface import Assembly, ProtectedImage, Protection, Toolchain, Workshop
-
-_OURS = f"{LABEL.rpartition('.')[0]}."
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def apply_service(
 
     Raises `BuildFailed` and `CasError`; what was not finished is finished by the next run.
     """
-    path = f"images/{plan.name}.json"
+    path = f"images/{plan.build.name}.json"
     world.workspace.files("images")  # something else in its place is said before anything is built
     old = _old_record(world.workspace, path)
     build = _Build(plan, sources, world, native)
@@ -121,7 +120,7 @@ def _old_record(workspace: Workspace, path: str) -> BuildRecord | None:
     if text is None:
         return None
     try:
-        return BuildRecord.model_validate_json(text)
+        return BuildRecord.read(text)
     except ValidationError:
         return None  # of another version: built again
 
@@ -170,7 +169,7 @@ def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld)
     base = world.engine.inspect(plan.base or plan.native)
     launcher_base = world.engine.inspect(world.launcher_base or plan.base)
     launcher = launcher_base is not None and world.toolchain.has_launcher(world.engine, launcher_base, world.cache)
-    old = _old_record(world.workspace, f"images/{plan.name}.json")
+    old = _old_record(world.workspace, f"images/{plan.build.name}.json")
     if old is None or base is None or launcher_base is None:
         return EarlierRuns(launcher)
     unchanged = not _needs_build(world.engine, old, _Build(plan, sources, world, base).inputs_digest())
@@ -206,8 +205,7 @@ class _Build:
             "epoch": self._time.epoch,
             "signing_key": hashlib.sha256(self._signing_key).hexdigest(),
             "stable": self._stable and self._stable.measurement,
-            "plan": {name: value for name, value in vars(self._plan).items() if name != "model"},
-            "model": self._plan.model.model_dump(mode="json"),
+            "plan": {**vars(self._plan), "model": self._plan.model.model_dump(mode="json")},
             "sources": sources_digest(self._sources, self._world.cache),
         }
         text = json.dumps(document, sort_keys=True, default=list)
@@ -230,12 +228,12 @@ class _Build:
                 outside = real_paths(image.tree, {*plan.outside, *image_volumes(self._base.config)})
                 environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
-                asked = toolchain.health_command
-                kept = carried(self._base.config, image.tree, pwd=plan.pwd, sealed=plan.sealed, ask_health=asked)
+                pwd, asked = plan.build.pwd, toolchain.health_command
+                kept = carried(self._base.config, image.tree, pwd=pwd, sealed=plan.sealed, ask_health=asked)
                 for line in kept.left_out if plan.native else ():
                     world.remark(line)
                 parameters = {**plan.parameters, **kept.parameters}
-                protection = Protection(plan.sealed, outside, plan.injected, parameters, (plan.pwd,))
+                protection = Protection(plan.sealed, outside, plan.injected, parameters, (pwd,))
                 protected = toolchain.protect(image, protection, assembly)
                 facts = self._facts(protected, environment, parameters)
                 return facts, self._load(facts, kept.configuration, protected, image.info)
@@ -308,9 +306,8 @@ class _Build:
         return loaded
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
-        labels = {name: value for name, value in self._base.labels.items() if not name.startswith(_OURS)}
-        entrypoint = list(self._world.toolchain.entrypoint)
-        return {**configuration, "Entrypoint": entrypoint, "Labels": labels | {LABEL: facts.label()}}
+        labels = ImageLabel.of(facts).among(self._base.labels)
+        return {**configuration, "Entrypoint": list(self._world.toolchain.entrypoint), "Labels": labels}
 
 
 def _common(digests: Sequence[str], info: ImageInfo) -> int:

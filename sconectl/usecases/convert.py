@@ -6,7 +6,6 @@ In: the request as the command line gives it. Out: the image, and its session in
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,10 +23,12 @@ from sconectl.artefacts.session import policy_files
 from sconectl.errors import CasRefused, InvalidInput, PlanImpossible, UsageError
 from sconectl.image.settings.native_places import image_pwd
 from sconectl.manifest.model.faults import findings_of
-from sconectl.manifest.model.fields import LITERAL_PATHS, path_fault
+from sconectl.manifest.model.fields import LITERAL_PATHS, CommandLine, path_fault
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
-from sconectl.plan.facts.image_facts import ImageFacts, SecretFacts
+from sconectl.manifest.model.program_input import Secrets
+from sconectl.manifest.model.secrets import Secret
+from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.mesh.availability import require_available
 from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.service.service import ServicePlan, plan_service
@@ -105,13 +106,12 @@ class Converted:
     plan: MeshPlan
 
 
-def command_of(request: SconifyRequest, native: ImageInfo) -> str:
-    """Return the command line: the given one, or that of the image. Raises `PlanImpossible`."""
+def _own_command(source: str, native: ImageInfo) -> CommandLine:
+    """Return the command line of the native image. Raises `PlanImpossible`."""
     words = [*(native.config.get("Entrypoint") or ()), *(native.config.get("Cmd") or ())]
-    command = request.command or shlex.join(words)
-    if not command or (not request.command and not words[0]):
-        raise PlanImpossible(f"{request.source} has no entry point and no command", hint="give one with --command")
-    return command
+    if not words or not words[0]:
+        raise PlanImpossible(f"{source} has no entry point and no command", hint="give one with --command")
+    return CommandLine.of(words)
 
 
 def planned(request: SconifyRequest, native: ImageInfo) -> ServicePlan:
@@ -124,7 +124,7 @@ def planned(request: SconifyRequest, native: ImageInfo) -> ServicePlan:
         raise InvalidInput(_as_options(error.findings, manifest.build.model_dump())) from None
     if request.command:
         return plan
-    return replace(plan, command=command_of(request, native), literal_command=True)
+    return replace(plan, command=_own_command(request.source, native), literal_command=True)
 
 
 def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
@@ -139,7 +139,7 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
         "kind": "sconify_image",
         "from": request.source,
         "to": request.to,
-        "command": request.command or _stand_in(command_of(request, native)),
+        "command": request.command or _stand_in(_own_command(request.source, native)),
         "pwd": _pwd(request.source, native),
         "volumes": [dict(volume) for volume in request.volumes],
         **{name: list(paths) for name, paths in request.protection.items()},
@@ -168,9 +168,9 @@ def _pwd(reference: str, native: ImageInfo) -> str:
     return path
 
 
-def _stand_in(command: str) -> str:
+def _stand_in(command: CommandLine) -> str:
     """Return what a manifest may say for a command of an image: its program, or a word for it."""
-    [program, *_] = shlex.split(command)
+    program = command.words[0]
     return program if _PLAIN_WORD.match(program) else "program"
 
 
@@ -271,11 +271,11 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
     return replace(compiled, sessions=(namespace, replace(session, document=document)), shares=shares)
 
 
-def _secrets_of(request: SconifyRequest, template: SessionTemplate) -> SecretFacts:
+def _secrets_of(request: SconifyRequest, template: SessionTemplate) -> Secrets:
     """Return the secrets that a template defines, so that it is known what the program may use."""
     entries = template.before_build(request.namespace, request.name).get("secrets") or ()
     known = ({key: entry[key] for key in ("name", "kind") if key in entry} for entry in entries)
-    return SecretFacts.model_validate({"global": tuple(known)})
+    return Secrets.model_construct(global_=tuple(Secret.model_construct(**entry) for entry in known))
 
 
 _Model = TypeVar("_Model", GenService, Mesh)

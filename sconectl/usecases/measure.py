@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from sconectl.apply.inspect import Label, read_label
 from sconectl.apply.work_directory import work_directory
 from sconectl.errors import PlanImpossible, UsageError
 from sconectl.image.image_measure import MeasuredImage, measure_image
 from sconectl.image.layers.saved_image import ImageSource, open_native
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.ports import ImageInfo
 
 _GZIP = b"\x1f\x8b"
@@ -39,7 +39,7 @@ class Comparison:
     """What was measured, what the label says (None if it says nothing), and every claim that is wrong."""
 
     measured: MeasuredImage
-    label: Label | None
+    label: ImageLabel | None
     wrong: tuple[str, ...]
 
 
@@ -52,13 +52,13 @@ def compare(reference: str, info: ImageInfo, source: ImageSource, cache: Path) -
         measured = measure_image(native.tree)
         wrong = [*map(str, measured.changes), *measured.faults]
         try:
-            label = read_label(reference, native.info)
+            label = ImageLabel.read(reference, native.info.labels)
         except PlanImpossible as error:
             return Comparison(measured, None, (*wrong, error.message))
     return Comparison(measured, label, (*wrong, *_of_label(measured, label)))
 
 
-def _of_label(measured: MeasuredImage, label: Label) -> Iterator[str]:
+def _of_label(measured: MeasuredImage, label: ImageLabel) -> Iterator[str]:
     if label.measurement != measured.found:
         yield f"the label says that the measurement is {label.measurement}, and it is {measured.found}"
     elif label.protected.root != measured.root:

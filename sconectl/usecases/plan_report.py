@@ -18,6 +18,7 @@ from sconectl.errors import BuildFailed
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.image.program.program_check import describe
 from sconectl.image.settings.native_places import image_volumes, real_paths, require_buildable, require_room
+from sconectl.plan.facts.naming import image_session_name
 from sconectl.plan.service.protection import Rule, rule_for, rules
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageEngine, ImageInfo, Registry
@@ -140,7 +141,7 @@ def _find(reference: str, world: PlanWorld, *, native: bool) -> tuple[ImageInfo 
 def _unknown(plan: ServicePlan, sources: NativeSources, missing: str) -> Iterator[str]:
     if missing:
         yield f"in {plan.native or plan.base}: not known before it is pulled"
-    if plan.requirements:
+    if plan.build.requirements:
         yield "made by requirements: not known before the build"
     if sources.java:
         yield "made by compile: not known before the build"
@@ -175,10 +176,10 @@ def _explained(rows: list[PathRow], reasons: Mapping[str, str]) -> list[PathRow]
 def _steps(plan: ServicePlan, sources: NativeSources, missing: str, world: PlanWorld) -> Iterator[Step]:
     state: Literal["to do", "unchanged"] = "unchanged" if world.earlier.unchanged else "to do"
     yield Step("image", f"{'pull ' if missing else ''}{plan.native or plan.base}", "to do" if missing else "unchanged")
-    if plan.requirements:
-        yield Step("requirements", f"install {plan.requirements}", state)
+    if plan.build.requirements:
+        yield Step("requirements", f"install {plan.build.requirements}", state)
     if sources.files:
-        yield Step("copy", f"files below {plan.pwd}: {sum(bool(file.source) for file in sources.files)}", state)
+        yield Step("copy", f"files below {plan.build.pwd}: {sum(bool(file.source) for file in sources.files)}", state)
     if sources.java:
         yield Step("compile", f"Java sources: {len(sources.java)}", state)
     for step in plan.run:
@@ -192,4 +193,4 @@ def _steps(plan: ServicePlan, sources: NativeSources, missing: str, world: PlanW
     if world.push:
         yield Step("push", plan.image, state if not world.earlier.unchanged or world.earlier.pushed else "to do")
     if world.session:
-        yield Step("session", plan.image_session, "checked")
+        yield Step("session", image_session_name(plan.image), "checked")

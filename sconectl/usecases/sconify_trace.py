@@ -12,7 +12,6 @@ from sconectl.apply.work_directory import work_directory
 from sconectl.image.observe.trace import read_trace
 from sconectl.image.observe.trace_proposal import Proposal, propose
 from sconectl.image.settings.native_places import image_pwd
-from sconectl.plan.facts.naming import command_words
 from sconectl.toolchains.interface import Workshop
 from sconectl.usecases.apply_service import ServiceWorld
 from sconectl.usecases.convert import SconifyRequest, native_image, planned
@@ -36,8 +35,7 @@ def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld
         workshop = Workshop(world.engine, world.environment, work, world.cache, world.detail)
         launcher, interpreter = world.toolchain.launcher(base, workshop), world.toolchain.interpreter
         world.progress(f"running {request.source} for {seconds} seconds under observation")
-        command = list(command_words(plan.command))
-        log = observe(world.engine, native.id, command, launcher, interpreter, seconds, world.detail)
+        log = observe(world.engine, native.id, plan.command.words, launcher, interpreter, seconds, world.detail)
     if ended := _ENDED.search(log):
         world.remark(f"the program ended with status {ended[1]} while it was observed; -v shows what it said")
-    return propose(read_trace(log, "observed run", plan.pwd))
+    return propose(read_trace(log, "observed run", plan.build.pwd))

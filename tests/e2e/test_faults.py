@@ -144,7 +144,7 @@ def test_an_image_that_is_not_built(hello: World, project: Path) -> None:
     file = change(project / "mesh.yaml", hello.image(), f"127.0.0.1:{free_port('127.0.0.1')}/none:1")
     fails(hello.apply_mesh(file), 4, "was not found", "mesh.yaml:", "sconectl apply -f")
     change(file, file.read_text().split("image: ")[1].split()[0], hello.base_image)
-    fails(hello.apply_mesh(file), 4, "was not made by sconectl", "sconectl apply -f")
+    fails(hello.apply_mesh(file), 4, "is no confidential image of sconectl", "sconectl apply -f")
 
 
 def test_an_unavailable_mode(hello: World, project: Path) -> None:

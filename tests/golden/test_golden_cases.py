@@ -36,7 +36,7 @@ def image(file: Path, learnt: dict[str, Any]) -> ImageFacts:
     manifest = read_manifest(file.read_bytes(), file.name, learnt["variables"])
     assert isinstance(manifest.model, GenService)
     plan = plan_service(manifest.model, manifest.document, bases={}, mode="production")
-    seen = learnt["images"][plan.name]
+    seen = learnt["images"][plan.build.name]
     facts = image_facts(
         plan,
         measurement=seen["measurement"],

@@ -31,9 +31,10 @@ def info(
     Your own key is drawn when it is first needed, here or by `apply`. Whether an
     image is signed as its label says, `sconectl measure` checks.
     """
-    from sconectl.apply.inspect import find_image, read_label
+    from sconectl.apply.inspect import find_image
     from sconectl.apply.signing import load_signing_key
     from sconectl.cli.wiring import Wiring
+    from sconectl.plan.facts.image_label import ImageLabel
     from sconectl.protect.signature import mrsigner_of
 
     wiring = Wiring(target=Path("target"), cas_config=None, notify=note)
@@ -43,7 +44,7 @@ def info(
     if key:
         raise UsageError("give an image or a key, not both")
     _, found = find_image(image, engine=lambda: wiring.engine, registry=lambda: wiring.registry)
-    signer = read_label(image, found).signer
+    signer = ImageLabel.read(image, found.labels).signer
     if signer is None:
         raise PlanImpossible(f"{image} is not signed", hint="give its service manifest `signature: {}` in build")
     result(f"MRSIGNER: {signer.mrsigner}")

@@ -21,7 +21,7 @@ _KINDS = {"f": "file", "d": "directory", "l": "link", "c": "device", "b": "devic
 def table_lines(report: PlanReport, *, all_paths: bool) -> Iterator[str]:
     """Yield the plan as text; `all_paths` adds a line for every path."""
     plan, base = report.plan, report.base
-    yield f"{plan.name} (kind {plan.model.build.kind}): {plan.image}"
+    yield f"{plan.build.name} (kind {plan.build.kind}): {plan.image}"
     yield "toolchain sim: SIMULATION, no hardware protects the result"
     yield f"base image {shown(base.reference)}"
     yield f"  {shown(base.digest)}" if base.digest else "  digest not known"

@@ -6,7 +6,6 @@ In: a plan and the files of the native image. Out: the program that its command 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,7 +41,7 @@ def describe(plan: ServicePlan, native: ImageInfo, root: RootFiles) -> dict[str,
     if not plan.native:
         return {}
     try:
-        program = find_program(root, shlex.split(plan.command), _surroundings(plan, native))
+        program = find_program(root, plan.command.words, _surroundings(plan, native))
     except (PlanImpossible, BuildFailed):
         return {}
     reasons = {library.path: library.why for library in program.libraries.found}
@@ -53,7 +52,7 @@ def _surroundings(plan: ServicePlan, native: ImageInfo) -> Surroundings:
     """Return the surroundings of the command: variables of the native image and of the policy, and directory."""
     own = dict(entry.partition("=")[::2] for entry in native.config.get("Env") or ())
     local = {entry.name: entry.value for entry in plan.model.environment.local}
-    return Surroundings({**own, **local}, plan.pwd)
+    return Surroundings({**own, **local}, plan.build.pwd)
 
 
 def check_program(plan: ServicePlan, native: ImageInfo, root: RootFiles) -> CheckedProgram | None:
@@ -72,8 +71,8 @@ class _Check:
         self._rules = rules(plan.model, real_paths(root, image_volumes(native.config)))
 
     def run(self) -> CheckedProgram | None:
-        named = [self._binary(name) for name in self._plan.model.build.binaries]
-        command = shlex.split(self._plan.command)
+        named = [self._binary(name) for name in self._plan.build.binaries]
+        command = self._plan.command.words
         unknown = not self._plan.literal_command and any(mark in command[0] for mark in _UNKNOWN_YET)
         if not self._plan.native or unknown:
             return None

@@ -5,11 +5,21 @@
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from sconectl.cas_address import CAS_ADDRESS, PORT
@@ -45,6 +55,14 @@ class Part(BaseModel):
     """Base of all manifest parts: unknown fields are errors, values cannot change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
+
+
+class Sparse(Part):
+    """A part that is written without the fields that are None: a new field changes no text that does not use it."""
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 def is_late(text: str) -> bool:
@@ -153,14 +171,33 @@ def _inner_path(value: str) -> str:
     return path
 
 
-def _command(value: str) -> str:
-    try:
-        words = shlex.split(value)
-    except ValueError as error:
-        raise Unfit("a quote in the command line is not closed") from error
-    if not words:
-        raise Unfit("expected a program and its arguments")
-    return value
+class CommandLine(str):
+    """A command line as it is written, and the `words` that it is split into: once, when it is read.
+
+    Raises `Unfit` for a quote that is not closed, and if there is no word.
+    """
+
+    words: tuple[str, ...]
+
+    def __new__(cls, text: str) -> Self:
+        """Split `text` as a shell does."""
+        line = super().__new__(cls, text)
+        try:
+            line.words = tuple(shlex.split(text))
+        except ValueError as error:
+            raise Unfit("a quote in the command line is not closed") from error
+        if not line.words:
+            raise Unfit("expected a program and its arguments")
+        return line
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> Self:
+        """Return the command line with these words, in quotes where they need them."""
+        return cls(shlex.join(words))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
 def _no_nul(value: _T) -> _T:
@@ -254,7 +291,6 @@ AbsolutePath = Annotated[str, AfterValidator(_normal_path), SHOWN]
 is in it; text between {% raw %} and {% endraw %} is taken as it is."""
 MountPath = Annotated[str, AfterValidator(_mount_path), SHOWN]
 InnerPath = Annotated[str, AfterValidator(_inner_path), SHOWN]
-CommandLine = Annotated[str, AfterValidator(_command)]
 Line = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), AfterValidator(_no_nul)]
 Flag = Annotated[bool, BeforeValidator(_flag), SHOWN]
@@ -267,7 +303,7 @@ HelmValues = Annotated[
 """Values of a Helm chart have any structure: a mapping, or the text of one."""
 
 
-class NamedValue(Part):
+class NamedValue(Sparse):
     """A variable with a value."""
 
     name: VariableName = Field(description="Name of the variable.", examples=["SCONE_HEAP"])

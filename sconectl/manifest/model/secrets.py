@@ -34,6 +34,7 @@ from sconectl.manifest.model.fields import (
     SecretName,
     SecretReference,
     SessionName,
+    Sparse,
     Text,
     is_late,
     matching,
@@ -121,7 +122,7 @@ Size = Annotated[int | str, BeforeValidator(_size), SHOWN]
 Value = str | dict[str, Any] | list[Any]
 
 
-class ExportTarget(Part):
+class ExportTarget(Sparse):
     """Who may import a secret: one session, or all sessions of a namespace."""
 
     session: SessionName | None = Field(
@@ -152,7 +153,7 @@ class Validity(Part):
     for_: Duration = Field(alias="for", description="Time from the moment that it is given out.", examples=["24h"])
 
 
-class Secret(Part):
+class Secret(Sparse):
     """A secret that the CAS generates (no `value`) or holds (`value`)."""
 
     name: SecretName = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from sconectl.manifest.model.faults import Misfit, with_misfits
-from sconectl.manifest.model.fields import Many, Maybe, MountPath, OneOf, Part, SessionName, VolumeName, matching
+from sconectl.manifest.model.fields import Many, Maybe, MountPath, OneOf, SessionName, Sparse, VolumeName, matching
 from sconectl.text.marks import SHOWN
 
 UPDATE_POLICIES = {
@@ -20,7 +20,7 @@ UPDATE_POLICIES = {
 _HASH = r"[0-9A-Fa-f]{64}\Z"
 
 
-class VolumeExport(Part):
+class VolumeExport(Sparse):
     """A session that may use a volume."""
 
     session: SessionName = Field(
@@ -37,7 +37,7 @@ class VolumeExport(Part):
     )
 
 
-class VolumeImport(Part):
+class VolumeImport(Sparse):
     """The session that a volume is taken from."""
 
     session: SessionName = Field(
@@ -49,7 +49,7 @@ class VolumeImport(Part):
     )
 
 
-class Volume(Part):
+class Volume(Sparse):
     """A protected file system; it is the service's own, or imported."""
 
     name: VolumeName = Field(description="Name of the volume.", examples=["their_database"])

@@ -8,42 +8,38 @@ the public part and the digest of the full one.
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-LABEL = "io.sconectl.image"
-"""Name of the label on confidential images."""
+from sconectl.manifest.model.fields import LITERAL_PATHS, CommandLine, Part
+from sconectl.manifest.model.program_input import Environment, InjectionFile, Secrets
+from sconectl.manifest.model.volumes import Volume
+
 FORMAT: Literal[2] = 2
 """Counts the forms of facts and label; facts of another form are of another version."""
 
-_Hex32 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
+Hex32 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 _Number = Annotated[int, Field(ge=0, le=65535)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True, defer_build=True
-    )
-
-
-class Variable(_Part):
-    """A variable of the image; `value` is its default or fixed value."""
+class Variable(Part):
+    """A variable that the native image or a container runtime sets; any name without `=` is possible."""
 
     name: str
-    value: str | None = Field(None, repr=False)
+    value: str = Field(repr=False)
 
 
-class Variables(_Part):
-    """The variables of an image: those of the native image, the fixed ones, and those that the mesh sets.
+class Variables(Environment):
+    """The variables of an image: those of the service manifest, and those of the native image (`image`).
 
     Besides there are those that container runtimes add (`runtime`), also by asking the container (`host`, names only).
     Values of `image` and `runtime` are no templates: they reach the program as they are.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
+
     image: tuple[Variable, ...] = ()
-    local: tuple[Variable, ...] = ()
-    global_: tuple[Variable, ...] = Field((), alias="global")
     runtime: tuple[Variable, ...] = ()
     host: tuple[str, ...] = ()
 
@@ -57,44 +53,39 @@ def _without(found: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value or name not in names}
 
 
-class Injected(_Part):
-    """A file that the policy injects."""
-
-    path: str
-    content: str = Field(repr=False)
-
-
-class SecretFacts(_Part):
-    """The secrets that an image defines (as the manifest gives them) and imports."""
-
-    global_: tuple[dict[str, Any], ...] = Field((), alias="global", repr=False)
-    import_: tuple[str, ...] = Field((), alias="import")
-
-
-class Protected(_Part):
+class Protected(Part):
     """The protected root: digest of its index, encrypted and unprotected paths."""
 
-    root: str
+    root: Hex32
     encrypted: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
 
 
-class Fspf(_Part):
+class Fspf(Part):
     """The state of the encrypted files: where their index is in the image, and its tag."""
 
     path: str
     tag: str
 
 
-class Signer(_Part):
+class Signer(Part):
     """Who signed the image: MRSIGNER, product id and security version."""
 
-    mrsigner: _Hex32
+    mrsigner: Hex32
     isvprodid: _Number
     isvsvn: _Number
 
 
-class ImageFacts(_Part):
+class Kept(Part):
+    """What is kept as text between two runs, with paths that are no templates."""
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Self:
+        """Read what was written. Raises `ValidationError` for text of another form."""
+        return cls.model_validate_json(text, context={LITERAL_PATHS: True})
+
+
+class ImageFacts(Kept):
     """Everything that a mesh needs to know about an image.
 
     `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid;
@@ -106,17 +97,17 @@ class ImageFacts(_Part):
     toolchain: Literal["sim", "scone"]
     name: str
     image: str
-    measurement: _Hex32
+    measurement: Hex32
     signer: Signer | None = None
-    stable: tuple[_Hex32, ...] = ()
+    stable: tuple[Hex32, ...] = ()
     parameters: dict[str, str]
-    command: str = Field(repr=False)
+    command: CommandLine = Field(repr=False)
     literal_command: bool = False
     pwd: str
-    environment: Variables = Variables()
-    injection_files: tuple[Injected, ...] = ()
-    secrets: SecretFacts = SecretFacts()
-    volumes: tuple[dict[str, Any], ...] = ()
+    environment: Variables = Variables.model_construct()
+    injection_files: tuple[InjectionFile, ...] = ()
+    secrets: Secrets = Secrets.model_construct()
+    volumes: tuple[Volume, ...] = ()
     protected: Protected
     fspf: Fspf | None = None
     image_session: str
@@ -134,37 +125,13 @@ class ImageFacts(_Part):
         """Return the SHA-256 of the canonical text; `salt` keeps it from revealing guessable values."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
-    def label(self) -> str:
-        """Return the public facts as the text of the image's label."""
-        public = {
-            "format": self.format,
-            "toolchain": self.toolchain,
-            "simulation": self.toolchain == "sim",
-            "name": self.name,
-            "measurement": self.measurement,
-            "signer": self.signer.model_dump() if self.signer else None,
-            "stable": list(self.stable),
-            "fspf": self.fspf.model_dump() if self.fspf else None,
-            "parameters": self.parameters,
-            "protected": self.protected.model_dump(mode="json"),
-            "variables": {
-                "local": [variable.name for variable in self.environment.local],
-                "global": [variable.name for variable in self.environment.global_],
-            },
-            "secrets": [str(secret["name"]) for secret in self.secrets.global_],
-            "imports": list(self.secrets.import_),
-            "image_session": self.image_session,
-            "facts_digest": self.digest(),
-        }
-        return json.dumps(public, separators=(",", ":"), sort_keys=True)
-
 
 def is_of_another_version(facts: Any) -> bool:
-    """Tell whether facts or a label, as plain JSON values, have the form of another version."""
+    """Tell whether facts, as plain JSON values, have the form of another version."""
     return isinstance(facts, dict) and isinstance(facts.get("format"), int) and facts["format"] != FORMAT
 
 
-class BuildRecord(_Part):
+class BuildRecord(Kept):
     """What target/images/<service>.json holds: the facts, and what is needed to see that nothing changed."""
 
     image_id: str

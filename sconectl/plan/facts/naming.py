@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Sequence
-from functools import lru_cache
 
 _SEGMENT_LIMIT = 128
 
@@ -49,12 +47,6 @@ def without_tag(image: str) -> str:
 def native_image_name(build_name: str) -> str:
     """Return the local name of the unprotected image that a build leaves as the engine's cache."""
     return f"sconectl-native/{re.sub(r'[^a-z0-9]+', '-', build_name.lower()).strip('-') or 'image'}:latest"
-
-
-@lru_cache(maxsize=1024)
-def command_words(command: str) -> tuple[str, ...]:
-    """Return the words of a command line; a mesh asks for those of the same few images again and again."""
-    return tuple(shlex.split(command))
 
 
 def program_name(words: Sequence[str]) -> str:

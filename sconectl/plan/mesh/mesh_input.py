@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sconectl.manifest.model.mesh import Cas, Mesh, MeshService
-from sconectl.plan.facts.naming import command_words, program_name, session_name
+from sconectl.plan.facts.naming import program_name, session_name
 from sconectl.text.findings import Cause, Finding
 from sconectl.text.yaml_tree import Document, Path
 
@@ -99,7 +99,7 @@ def cas_host(cas: Cas) -> str:
 
 def builtin_names(mesh: Mesh, release: str, service: MeshService, facts: ImageFacts) -> dict[str, str]:
     """Return the built-in names of `{{…}}` for a service."""
-    namespace, program = mesh.policy.namespace, command_words(facts.command)
+    namespace, program = mesh.policy.namespace, facts.command.words
     names = {
         "chartname": facts.name,
         "image_name": service.image,

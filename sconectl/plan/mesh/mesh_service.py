@@ -16,7 +16,7 @@ from sconectl.manifest.model.faults import did_you_mean, meaning, nearest
 from sconectl.manifest.model.mesh import MeshService
 from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.manifest.spelling.placeholders import bind_mesh, expressions, without_marks
-from sconectl.plan.facts.naming import chart_name, command_words, program_name, session_name
+from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
 from sconectl.plan.mesh.mesh_volumes import ServiceVolumes, chart_values, with_sessions
@@ -30,6 +30,7 @@ from sconectl.text.yaml_tree import Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.secrets import Secret
+    from sconectl.manifest.model.volumes import Volume
     from sconectl.plan.facts.image_facts import ImageFacts
     from sconectl.plan.mesh.own_chart import OwnChart
     from sconectl.plan.mesh.policy_template import PolicyTemplate
@@ -57,7 +58,7 @@ class BoundService:
         self.name = service.name
         self.facts = facts
         self.session_name = session_name(given.mesh.policy.namespace, service.name)
-        self.program = given.service_name or program_name(command_words(facts.command))
+        self.program = given.service_name or program_name(facts.command.words)
         self._mesh_values = values
         self._findings = findings
         self._values = values.of(service.name)
@@ -74,7 +75,7 @@ class BoundService:
     def bind(self) -> BoundService:
         """Fill everything in."""
         self._missing()
-        words = command_words(self.facts.command)
+        words = self.facts.command.words
         self.command = [] if self.facts.literal_command else [self._bind(word, "the command") for word in words]
         self.environment = self._environment()
         self.literal_command = [literal_argument(word) for word in words] if self.facts.literal_command else []
@@ -94,8 +95,9 @@ class BoundService:
         )
         return self
 
-    def _volume(self, volume: Mapping[str, Any]) -> Any:
-        return {**self._bind_all({**volume, "path": ""}, "a volume"), "path": volume["path"]}  # a path is no template
+    def _volume(self, volume: Volume) -> Any:
+        names = volume.model_dump(by_alias=True, exclude={"path"})
+        return {**self._bind_all(names, "a volume"), "path": volume.path}  # a path is no template
 
     def _peers(self) -> Iterable[MeshService]:
         return self.given.mesh.services if self.facts.volumes else ()
@@ -192,10 +194,14 @@ class BoundService:
     def _defined(self) -> dict[str, dict[str, Any]]:
         replaced = {secret.name: secret for secret in self.given.replaced_secrets.get(self.name, ())}
         replaced |= {secret.name: secret for secret in self._file_secrets()}
-        entries = {str(entry["name"]): entry for entry in self.facts.secrets.global_}
-        bound = {name: self._secret(name, entry) for name, entry in entries.items() if name not in replaced}
-        given = {name: secret.model_dump(exclude_none=True) for name, secret in replaced.items()}  # bound already
-        return {name: given.get(name) or bound[name] for name in dict.fromkeys([*entries, *given])}
+        bound = {
+            secret.name: self._secret(secret.name, secret.model_dump(by_alias=True, mode="json"))
+            for secret in self.facts.secrets.global_
+            if secret.name not in replaced
+        }
+        given = {name: secret.model_dump(by_alias=True) for name, secret in replaced.items()}  # bound already
+        names = [secret.name for secret in self.facts.secrets.global_]
+        return {name: given.get(name) or bound[name] for name in dict.fromkeys([*names, *given])}
 
     def _secret(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Fill in a secret of the image. A name that stands for nothing is a fault in the value itself."""

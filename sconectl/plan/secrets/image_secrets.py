@@ -14,7 +14,7 @@ from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import findings_of
 from sconectl.manifest.model.fields import NamedDefault
 from sconectl.manifest.model.secrets import Secret
-from sconectl.plan.facts.image_facts import ImageFacts, Variable
+from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.values.templates import Lookup, bind_yaml, without_variables
 from sconectl.text.yaml_tree import Document, Path, parse
 
@@ -48,8 +48,8 @@ def read_image_variables(raw: bytes, file: str) -> tuple[NamedDefault, ...]:
 
 def with_variables(image: ImageFacts, raw: bytes, file: str) -> ImageFacts:
     """Return the facts of an image that declares the global variables in the text `raw` instead of its own."""
-    declared = tuple(Variable(name=entry.name, value=entry.value) for entry in read_image_variables(raw, file))
-    return image.model_copy(update={"environment": image.environment.model_copy(update={"global_": declared})})
+    environment = image.environment.model_copy(update={"global_": read_image_variables(raw, file)})
+    return image.model_copy(update={"environment": environment})
 
 
 _Model = TypeVar("_Model", bound=_List)

@@ -6,7 +6,6 @@ In: the model of a service. Out: rules, of which the longest one that holds a pa
 from __future__ import annotations
 
 import posixpath
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -173,8 +172,7 @@ def _unprotected_code(model: GenService, claims: list[_Claim]) -> Iterator[_Faul
     build = model.build
     places = {path: "a container is given its own" for path in RUNTIME_PATHS if path != LAUNCHER_ROOT}
     places |= {claim.path: f"{claim.field} has" for claim in claims if claim.protection in UNPROTECTED}
-    program = shlex.split(build.command)[0]
-    programs: list[tuple[Path, str]] = [(("build", "command"), program)]
+    programs: list[tuple[Path, str]] = [(("build", "command"), build.command.words[0])]
     programs += [(("build", "binaries", number), path) for number, path in enumerate(build.binaries)]
     for where, named in programs:
         path = posixpath.normpath(posixpath.join(build.pwd, named))

@@ -7,17 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from sconectl.errors import InvalidInput
-from sconectl.manifest.model.genservice import GenService
-from sconectl.plan.facts.image_facts import (
-    Fspf,
-    ImageFacts,
-    Injected,
-    Protected,
-    SecretFacts,
-    Signer,
-    Variable,
-    Variables,
-)
+from sconectl.manifest.model.fields import CommandLine
+from sconectl.manifest.model.genservice import Build, GenService
+from sconectl.plan.facts.image_facts import Fspf, ImageFacts, Protected, Signer, Variable, Variables
 from sconectl.plan.facts.naming import image_session_name, with_tag
 from sconectl.plan.secrets.secret_references import check_references
 from sconectl.plan.secrets.secret_use import check_placeholders
@@ -31,35 +23,67 @@ from sconectl.text.yaml_tree import Document
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """What to build. Paths in `copied`, `requirements` and `signing_key` are relative to the manifest's directory.
+    """What to build: a service manifest, and what was decided beyond it. Paths are relative to its directory.
 
-    `signing_key` is empty if the key of the local key store signs; `stable` is the image of the last stable version.
-    With `literal_command`, the command is that of the native image, and no template.
+    `base` is the image to build on; it is empty where an existing image is converted. `command` has what is added to
+    that of the manifest. With `literal_command`, it is that of the native image, and no template.
     """
 
-    name: str
-    image: str
-    native: str
-    base: str
-    pwd: str
-    command: str
-    copied: tuple[str, ...]
-    requirements: str | None
-    run: tuple[str, ...]
-    sealed: tuple[str, ...]
-    outside: tuple[str, ...]
-    injected: tuple[str, ...]
-    parameters: Mapping[str, str]
     model: GenService
-    signed: bool = False
-    signing_key: str = ""
-    stable: str = ""
+    base: str
+    command: CommandLine
+    parameters: Mapping[str, str]
     literal_command: bool = False
 
     @property
-    def image_session(self) -> str:
-        """The session that will hold the facts of the image."""
-        return image_session_name(self.image)
+    def build(self) -> Build:
+        """What the manifest says about the image."""
+        return self.model.build
+
+    @property
+    def image(self) -> str:
+        """The image to make."""
+        return with_tag(self.build.to)
+
+    @property
+    def native(self) -> str:
+        """The existing image to convert, or nothing."""
+        return "" if self.base else self.build.base or ""
+
+    @property
+    def run(self) -> tuple[str, ...]:
+        """The commands of the build, each on one line."""
+        return tuple(step.strip().replace("\n", " ") for step in self.build.run)
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """The directories whose files are encrypted."""
+        return tuple(sorted(set(self.build.dirs)))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The paths that are not protected."""
+        return tuple(sorted({*self.build.plains, *self.build.plain_files, *self.build.host_paths}))
+
+    @property
+    def injected(self) -> tuple[str, ...]:
+        """The paths of the files that the policy injects."""
+        return tuple(sorted({file.path for file in self.model.injection_files}))
+
+    @property
+    def signed(self) -> bool:
+        """Whether the image is signed."""
+        return self.build.signature is not None and self.build.signature.sign
+
+    @property
+    def signing_key(self) -> str:
+        """The file with the key that signs the image; empty if that of the local key store does, or none."""
+        return (self.build.signature.key or "") if self.build.signature and self.signed else ""
+
+    @property
+    def stable(self) -> str:
+        """The image of the last stable version, or nothing."""
+        return with_tag(self.build.stable) if self.build.stable else ""
 
 
 def plan_service(model: GenService, document: Document, *, bases: Mapping[str, str], mode: str) -> ServicePlan:
@@ -72,25 +96,11 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
     if faults:
         raise InvalidInput(faults)
     build = model.build
-    existing = build.kind == "sconify_image"
     return ServicePlan(
-        name=build.name,
-        image=with_tag(build.to),
-        native=build.base or "" if existing else "",
-        base="" if existing else build.base or base_image(build.kind, bases),
-        pwd=build.pwd,
-        command=build.command,
-        copied=build.copied,
-        requirements=build.requirements,
-        run=tuple(step.strip().replace("\n", " ") for step in build.run),
-        sealed=tuple(sorted(set(build.dirs))),
-        outside=tuple(sorted({*build.plains, *build.plain_files, *build.host_paths})),
-        injected=tuple(sorted({file.path for file in model.injection_files})),
-        parameters=enclave_parameters(model.environment.local, mode=mode)[0],
         model=model,
-        signed=build.signature is not None and build.signature.sign,
-        signing_key=(build.signature.key or "") if build.signature and build.signature.sign else "",
-        stable=with_tag(build.stable) if build.stable else "",
+        base="" if build.kind == "sconify_image" else build.base or base_image(build.kind, bases),
+        command=build.command,
+        parameters=enclave_parameters(model.environment.local, mode=mode)[0],
     )
 
 
@@ -177,10 +187,10 @@ def image_facts(
     stable: tuple[str, ...] = (),
 ) -> ImageFacts:
     """Return the full facts of the image that was built from `plan`."""
-    model = plan.model
+    model, build = plan.model, plan.build
     return ImageFacts(
         toolchain="sim",
-        name=plan.name,
+        name=build.name,
         image=plan.image,
         measurement=measurement,
         signer=signer,
@@ -188,24 +198,18 @@ def image_facts(
         parameters=dict(plan.parameters),
         command=plan.command,
         literal_command=plan.literal_command,
-        pwd=plan.pwd,
+        pwd=build.pwd,
         environment=Variables(
+            **dict(model.environment),
             image=_variables(image_environment),
             runtime=_variables(runtime_environment),
             host=host_names,
-            local=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.local),
-            global_=tuple(Variable(name=entry.name, value=entry.value) for entry in model.environment.global_),
         ),
-        injection_files=tuple(Injected(path=file.path, content=file.content) for file in model.injection_files),
-        secrets=SecretFacts(
-            global_=tuple(secret.model_dump(exclude_none=True, mode="json") for secret in model.secrets.global_),
-            import_=model.secrets.import_,
-        ),
-        volumes=tuple(
-            volume.model_dump(by_alias=True, exclude_none=True, mode="json") for volume in model.build.volumes
-        ),
+        injection_files=model.injection_files,
+        secrets=model.secrets,
+        volumes=build.volumes,
         protected=Protected(root=root, encrypted=plan.sealed, outside=outside),
         fspf=fspf,
-        image_session=plan.image_session,
+        image_session=image_session_name(plan.image),
         salt=salt,
     )

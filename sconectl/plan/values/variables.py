@@ -59,7 +59,7 @@ def service_rows(model: GenService) -> tuple[Row, ...]:
         *(variable.value for variable in model.environment.local),
         *(variable.value or "" for variable in declared),
         *(file.content for file in model.injection_files),
-        *_leaves([secret.model_dump(exclude_none=True) for secret in model.secrets.global_]),
+        *_leaves([secret.model_dump() for secret in model.secrets.global_]),
         *model.secrets.import_,
     ]
     rows += [
@@ -106,8 +106,8 @@ def _service_rows(
     for name in CHART_NAMES:
         if name in known and name not in taken:
             yield Row(service.name, name, "name", None, known[name], *_giver(service.name, image, name, values))
-    for variable in image.environment.local:
-        yield Row(service.name, variable.name, "local", None, None, "its image")
+    for fixed in image.environment.local:
+        yield Row(service.name, fixed.name, "local", None, None, "its image")
 
 
 def _giver(service: str, image: ImageFacts, name: str, values: MeshValues) -> tuple[str, Path | None]:
@@ -134,11 +134,11 @@ def _used(texts: Sequence[str], taken: set[str]) -> tuple[Expression, ...]:
 
 def _texts(service: MeshService, image: ImageFacts) -> list[str]:
     """Return the texts of an image that names are filled into; secrets only if the mesh does not replace them."""
-    secrets = [] if service.image_secrets else list(_leaves(image.secrets.global_))
-    variables = [*image.environment.local, *image.environment.global_]
+    secrets = [] if service.image_secrets else list(_leaves([secret.model_dump() for secret in image.secrets.global_]))
     return [
         "" if image.literal_command else image.command,
-        *(variable.value or "" for variable in variables),
+        *(variable.value for variable in image.environment.local),
+        *(variable.value or "" for variable in image.environment.global_),
         *(file.content for file in image.injection_files),
         *secrets,
         *image.secrets.import_,

@@ -77,7 +77,7 @@ class Bench:
     def record(self) -> BuildRecord:
         text = self.workspace.read("images/web.json")
         assert text is not None
-        return BuildRecord.model_validate_json(text)
+        return BuildRecord.read(text)
 
     def quiet(self) -> None:
         self.engine.calls.clear()

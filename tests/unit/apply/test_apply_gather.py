@@ -16,7 +16,8 @@ from sconectl.apply.gather import FactSources, gather_facts
 from sconectl.apply.image_sessions import publish_facts
 from sconectl.apply.records import read_records
 from sconectl.errors import BuildFailed, EngineUnreachable, PlanImpossible, UsageError
-from sconectl.plan.facts.image_facts import LABEL, BuildRecord, ImageFacts
+from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
+from sconectl.plan.facts.image_label import LABEL, ImageLabel
 
 WEB = facts("web", environment={"local": [{"name": "A", "value": "hunter2"}]})
 REFERENCE = "registry.example.org/web:1"
@@ -27,7 +28,7 @@ def unexpected() -> NoReturn:
 
 
 def built(label: str | ImageFacts) -> Image:
-    return image({}, Labels={LABEL: label.label() if isinstance(label, ImageFacts) else label})
+    return image({}, Labels={LABEL: ImageLabel.of(label).text() if isinstance(label, ImageFacts) else label})
 
 
 class World:
@@ -131,16 +132,16 @@ def test_no_engine_at_all(world: World) -> None:
 def test_an_image_that_was_not_made_by_sconectl(world: World, label: str) -> None:
     world.engine.images[REFERENCE] = built(label)
     world.built = (record(WEB),)
-    assert "was not made by sconectl" in world.refused()
+    assert "cannot be understood" in world.refused()
     world.engine.images[REFERENCE] = image({})
-    assert "was not made by sconectl" in world.refused()
+    assert "is no confidential image of sconectl" in world.refused()
 
 
 def test_an_image_of_another_version_says_so(world: World) -> None:
-    label = json.loads(WEB.label()) | {"format": 1}
+    label = json.loads(ImageLabel.of(WEB).text()) | {"format": 1}
     world.engine.images[REFERENCE] = built(json.dumps(label))
     world.built = (record(WEB),)
-    assert "was built by another version of sconectl" in world.refused()
+    assert "cannot be understood" in world.refused()
 
 
 @pytest.mark.parametrize("digest", ["é", "\ud800", 5, None, "", ["x"]])

@@ -13,7 +13,7 @@ from fakes.engine import PYTHON, image, of_layers
 from fakes.roots import elf_file
 
 from sconectl.errors import BuildFailed
-from sconectl.plan.facts.image_facts import LABEL
+from sconectl.plan.facts.image_label import LABEL, ImageLabel
 
 from .one_project import IMAGE, SECRETS, Bench
 
@@ -82,7 +82,7 @@ def test_what_the_configuration_carries_over(bench: Bench) -> None:
     assert config["WorkingDir"] == done.facts.pwd == "/app"
     assert [line.partition(":")[0] for line in bench.remarks if "carried" in line] == ["not carried over"] * 2
     assert {name: config[name] for name in native} == native
-    assert config["Labels"] == {"org.example.team": "blue", LABEL: done.facts.label()}
+    assert config["Labels"] == {"org.example.team": "blue", LABEL: ImageLabel.of(done.facts).text()}
     assert "/data" in done.facts.protected.outside
 
 

@@ -19,7 +19,7 @@ from sconectl.adapters.workspace_disk import DiskWorkspace
 from sconectl.apply.image_sessions import read_facts, share_key
 from sconectl.apply.sources.requirements import Requirements
 from sconectl.errors import BuildFailed, CasError, EngineUnreachable, PlanImpossible
-from sconectl.plan.facts.image_facts import LABEL
+from sconectl.plan.facts.image_label import LABEL, ImageLabel
 from sconectl.plan.mesh.mesh import KeyShare
 
 from .one_project import IMAGE, SECRETS, Bench
@@ -99,7 +99,7 @@ def test_a_lost_image_is_built_again_and_is_the_same(bench: Bench) -> None:
     again = bench.apply()
     assert again.built
     assert again.facts == first.facts
-    assert bench.engine.images[IMAGE].info.labels[LABEL] == first.facts.label()
+    assert bench.engine.images[IMAGE].info.labels[LABEL] == ImageLabel.of(first.facts).text()
 
 
 @pytest.mark.parametrize("other", [PYTHON, None], ids=["another", "none"])
@@ -109,7 +109,7 @@ def test_an_image_that_lost_its_name_gets_it_back(bench: Bench, other: Image | N
     if other:
         bench.engine.images[IMAGE] = other
     assert not bench.apply().built
-    assert bench.engine.images[IMAGE].info.labels[LABEL] == first.facts.label()
+    assert bench.engine.images[IMAGE].info.labels[LABEL] == ImageLabel.of(first.facts).text()
 
 
 def test_a_damaged_record_is_built_again(bench: Bench) -> None:

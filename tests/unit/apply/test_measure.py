@@ -14,7 +14,8 @@ import pytest
 from fakes.builders import facts
 
 from sconectl.errors import BuildFailed, PlanImpossible, UsageError
-from sconectl.plan.facts.image_facts import LABEL, Protected
+from sconectl.plan.facts.image_facts import Protected
+from sconectl.plan.facts.image_label import LABEL, ImageLabel
 from sconectl.protect.index import Index, directory_entry, file_entry
 from sconectl.protect.measure import measurement
 from sconectl.usecases.measure import ArchiveFile, Comparison, compare
@@ -63,7 +64,7 @@ def archive(
     """Write an image as `docker save` does; `top` is one more layer, `label` changes the label."""
     described, value, root = _description()
     given = facts().model_copy(update={"measurement": value, "protected": Protected(root=root)})
-    text = json.dumps({**json.loads(given.label()), **(label or {})})
+    text = json.dumps({**json.loads(ImageLabel.of(given).text()), **(label or {})})
     layers = [_tar(FILES if bare else {**FILES, **described}), *([_tar(top)] if top else [])]
     document = {
         "architecture": "amd64",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from fakes.builders import MEASUREMENT, compiled, service_plan, service_text, session
 
 from sconectl.apply.session_template import SessionTemplate
+from sconectl.manifest.model.fields import CommandLine
 from sconectl.plan.service.service import image_facts
 from sconectl.policy.reading import parse_session
 from sconectl.text.yaml_text import dump
@@ -30,7 +30,7 @@ images:
 
 
 def filled(variables: Mapping[str, str], host: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    plan = replace(service_plan(service_text()), command=shlex.join(["program"]), literal_command=True)
+    plan = replace(service_plan(service_text()), command=CommandLine("program"), literal_command=True)
     facts = image_facts(
         plan,
         measurement=MEASUREMENT,

@@ -21,7 +21,9 @@ from sconectl.apply.signing import read_signing_key
 from sconectl.errors import BuildFailed, PlanImpossible, Refused
 from sconectl.image.build.native_build import BuildEnvironment
 from sconectl.manifest.reading.reader import read_manifest
-from sconectl.plan.facts.image_facts import LABEL, Signer
+from sconectl.plan.facts.image_facts import Signer
+from sconectl.plan.facts.image_label import LABEL, ImageLabel
+from sconectl.plan.service.service import ServicePlan
 from sconectl.protect.signature import mrsigner_of, verify
 from sconectl.text.yaml_tree import Document
 from sconectl.toolchains.sim.toolchain import SimToolchain
@@ -162,7 +164,7 @@ def test_another_stable_version_is_noticed(bench: Bench) -> None:
 def test_a_stable_version_of_which_only_the_label_is_known_is_remarked(bench: Bench, offline: bool) -> None:
     """Whoever may push an image under that name could have written any measurement."""
     first = bench.apply(to=OLDER).facts
-    label = json.loads(first.label()) | {"measurement": "00" * 32, "facts_digest": "00" * 32}
+    label = json.loads(ImageLabel.of(first).text()) | {"measurement": "00" * 32, "facts_digest": "00" * 32}
     bench.engine.images[OLDER] = image({}, Labels={LABEL: json.dumps(label)})
     if offline:
         bench.world = replace(bench.world, store=None)
@@ -194,14 +196,14 @@ def test_a_stable_version_that_is_none(bench: Bench, labels: dict[str, str], rea
 
 
 def test_a_stable_version_of_another_toolchain(bench: Bench) -> None:
-    label = json.loads(bench.apply().facts.label()) | {"toolchain": "scone"}
+    label = json.loads(ImageLabel.of(bench.apply().facts).text()) | {"toolchain": "scone"}
     bench.engine.images["web:0"] = image({}, Labels={LABEL: json.dumps(label)})
     with pytest.raises(PlanImpossible, match="toolchain scone"):
         bench.apply(stable="web:0")
 
 
 def test_a_stable_version_that_could_not_work_is_remarked(bench: Bench) -> None:
-    label = json.loads(bench.apply(mode="debug").facts.label())
+    label = json.loads(ImageLabel.of(bench.apply(mode="debug").facts).text())
     label["protected"]["encrypted"] = ["/app"]
     label["fspf"] = {"path": "/scone/image/fs.fspf", "tag": "00" * 16}
     bench.engine.images["web:0"] = image({}, Labels={LABEL: json.dumps(label)})
@@ -289,12 +291,14 @@ def test_the_name_of_a_key_may_be_nonsense(tmp_path: Path, document: Document) -
 def test_the_key_is_never_copied_into_the_image(key_file: Path, document: Document) -> None:
     project = key_file.parent
     (project / "main.py").write_text("print(1)")
-    plan = service_plan(service_text(signature={"key": "key.pem"}, copy=["."]))
-    assert [file.path for file in collect_sources(plan, project, document).files if "pem" in file.path] == []
-    matching = replace(plan, copied=("*.p*",))
-    assert [file.path for file in collect_sources(matching, project, document).files] == ["/app/main.py"]
+
+    def plan(*copied: str) -> ServicePlan:
+        return service_plan(service_text(signature={"key": "key.pem"}, copy=list(copied)))
+
+    assert [file.path for file in collect_sources(plan("."), project, document).files if "pem" in file.path] == []
+    assert [file.path for file in collect_sources(plan("*.p*"), project, document).files] == ["/app/main.py"]
     (project / "alias").symlink_to("key.pem")
     for name in ("key.pem", "alias"):
         with pytest.raises(PlanImpossible) as caught:
-            collect_sources(replace(plan, copied=("main.py", name)), project, document)
+            collect_sources(plan("main.py", name), project, document)
         assert [finding.path for finding in caught.value.findings] == ["build.copy[1]"]

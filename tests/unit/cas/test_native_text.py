@@ -7,7 +7,6 @@ language, the store of a CAS, and what its answer becomes in the launcher.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from sconectl.artefacts.session import session_text
 from sconectl.cas.keys.cas_keys import CasKeys
 from sconectl.errors import PlanImpossible
 from sconectl.image.settings.native_environment import HOST_NAMES, native_environment
+from sconectl.manifest.model.fields import CommandLine
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.service.service import image_facts
 from sconectl.plan.values.literals import literal_argument, literal_secrets, literal_text
@@ -47,7 +47,7 @@ NAME = TEXT.map(lambda text: text.replace("=", "")).filter(lambda name: name and
 
 def native_facts(words: Sequence[str], variables: Mapping[str, str]) -> ImageFacts:
     """Return the facts of a converted image, as they come back from where they are kept."""
-    plan = replace(service_plan(service_text()), command=shlex.join(words), literal_command=True)
+    plan = replace(service_plan(service_text()), command=CommandLine.of(words), literal_command=True)
     found = native_environment({"Env": [f"{name}={value}" for name, value in variables.items()]}, ROOT)
     made = image_facts(
         plan,
@@ -60,7 +60,7 @@ def native_facts(words: Sequence[str], variables: Mapping[str, str]) -> ImageFac
         host_names=HOST_NAMES,
         salt="",
     )
-    return ImageFacts.model_validate_json(made.to_json())
+    return ImageFacts.read(made.to_json())
 
 
 @pytest.fixture(scope="module")

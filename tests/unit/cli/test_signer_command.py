@@ -9,7 +9,8 @@ from fakes.builders import facts
 from fakes.engine import FakeEngine, image
 from fakes.workspace import signing_key
 
-from sconectl.plan.facts.image_facts import LABEL, Signer
+from sconectl.plan.facts.image_facts import Signer
+from sconectl.plan.facts.image_label import LABEL, ImageLabel
 from sconectl.protect.signature import mrsigner_of
 
 from .conftest import Run
@@ -41,7 +42,7 @@ def test_the_own_key_is_drawn_once(run: Run, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.usefixtures("project")
 def test_the_signer_of_an_image(run: Run, engine: FakeEngine) -> None:
     signed = facts("web").model_copy(update={"signer": SIGNER})
-    engine.images["web:1"] = image({}, Labels={LABEL: signed.label()})
+    engine.images["web:1"] = image({}, Labels={LABEL: ImageLabel.of(signed).text()})
     done = run("signer", "info", "web:1")
     assert done.code == 0
     signer, product, version = done.out.splitlines()
@@ -52,7 +53,7 @@ def test_the_signer_of_an_image(run: Run, engine: FakeEngine) -> None:
 
 
 def test_what_has_no_signer(run: Run, engine: FakeEngine, project: Path) -> None:
-    engine.images["web:1"] = image({}, Labels={LABEL: facts("web").label()})
+    engine.images["web:1"] = image({}, Labels={LABEL: ImageLabel.of(facts("web")).text()})
     done = run("signer", "info", "web:1")
     assert (done.code, done.out) == (4, "")
     assert "is not signed" in done.err

@@ -19,7 +19,7 @@ from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.mesh.availability import remarks, unavailable
 from sconectl.plan.mesh.mesh import GivenFile, MeshInput, MeshPlan, ServiceFiles, plan_mesh
-from sconectl.plan.service.service import image_facts, plan_service, service_findings
+from sconectl.plan.service.service import ServicePlan, image_facts, plan_service, service_findings
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 
 from .forms import MESH, SERVICE, read, with_field
@@ -37,6 +37,8 @@ FILES = ServiceFiles(
 # Properties whose effect is not in the plan, and where it is; the source named there has to use them.
 ELSEWHERE = {
     "genservice Build.binaries": ("image/program/program_check.py", "binaries"),
+    "genservice Build.copy": ("apply/native.py", "build.copied"),
+    "genservice Build.requirements": ("apply/native.py", "build.requirements"),
     "genservice Build.fs_dirs": ("plan/service/protection.py", "fs_dirs"),
     "genservice Build.fs_files": ("plan/service/protection.py", "fs_files"),
     "mesh Cas.tolerance": ("cli/runs/apply_mesh.py", "cas.tolerance"),
@@ -64,7 +66,9 @@ def effect_of_service(manifest: Manifest) -> Any:
     if any(code.startswith("SC1") for code in said):
         return said
     plan = plan_service(model, document, bases={}, mode="production")
-    made = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan) if field.name != "model"}
+    decided = [field.name for field in dataclasses.fields(plan)]
+    decided += [name for name, value in vars(ServicePlan).items() if isinstance(value, property)]
+    made = {name: getattr(plan, name) for name in decided if name not in ("model", "build")}
     image = image_facts(
         plan, measurement="ab" * 32, root="cd" * 32, outside=plan.outside, fspf=None, image_environment={}, salt=""
     )

@@ -10,23 +10,24 @@ from pydantic import ValidationError
 
 from sconectl.errors import InvalidInput
 from sconectl.plan.facts.image_facts import ImageFacts, Signer, is_of_another_version
+from sconectl.plan.facts.image_label import ImageLabel
 
 SIGNER = Signer(mrsigner="5a" * 32, isvprodid=1, isvsvn=2)
 WEB = facts("web", dirs=["/app"]).model_copy(update={"signer": SIGNER, "stable": ("cd" * 32,)})
 
 
 def test_the_label_names_signer_stable_version_and_state_of_encrypted_files() -> None:
-    label = json.loads(WEB.label())
+    label = json.loads(ImageLabel.of(WEB).text())
     assert label["format"] == 2
     assert label["signer"] == {"mrsigner": "5a" * 32, "isvprodid": 1, "isvsvn": 2}
     assert label["stable"] == ["cd" * 32]
     assert label["fspf"] == {"path": "/scone/image/fs.fspf", "tag": "0e" * 16}
-    plain = json.loads(facts("web").label())
+    plain = json.loads(ImageLabel.of(facts("web")).text())
     assert (plain["signer"], plain["stable"], plain["fspf"]) == (None, [], None)
 
 
 def test_signer_and_stable_version_survive_their_text() -> None:
-    assert ImageFacts.model_validate_json(WEB.to_json()) == WEB
+    assert ImageFacts.read(WEB.to_json()) == WEB
     assert WEB.digest() != facts("web", dirs=["/app"]).digest()
 
 
@@ -34,7 +35,7 @@ def test_signer_and_stable_version_survive_their_text() -> None:
 def test_other_values_are_no_facts(change: dict[str, object]) -> None:
     document = json.loads(WEB.to_json()) | change
     with pytest.raises(ValidationError):
-        ImageFacts.model_validate_json(json.dumps(document))
+        ImageFacts.read(json.dumps(document))
 
 
 @pytest.mark.parametrize(

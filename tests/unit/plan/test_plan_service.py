@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from typing import Any
 
 import pytest
-from fakes.builders import facts, service_plan, service_text
+from fakes.builders import compiled, facts, service_plan, service_text, session
+from pydantic import ValidationError
 
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.facts import naming
 from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.mesh.availability import require_available
 
 
@@ -144,18 +148,61 @@ FULL = facts(
 
 
 def test_the_label_names_things_and_has_no_values() -> None:
-    label = json.loads(FULL.label())
+    label = json.loads(ImageLabel.of(FULL).text())
     assert label["variables"] == {"local": ["A"], "global": ["G"]}
     assert (label["secrets"], label["imports"]) == (["s"], ["t"])
     assert label["simulation"] is True
     assert label["facts_digest"] == FULL.digest()
-    assert "hunter" not in FULL.label()
-    assert FULL.salt not in FULL.label()
+    assert "hunter" not in ImageLabel.of(FULL).text()
+    assert FULL.salt not in ImageLabel.of(FULL).text()
 
 
 def test_facts_survive_their_text_and_keep_their_digest() -> None:
-    read = ImageFacts.model_validate_json(FULL.to_json())
+    read = ImageFacts.read(FULL.to_json())
     assert read.digest() == FULL.digest()
-    kept = BuildRecord.model_validate_json(BuildRecord(image_id="i", inputs="x", facts=FULL).to_text())
+    kept = BuildRecord.read(BuildRecord(image_id="i", inputs="x", facts=FULL).to_text())
     assert kept.facts.digest() == FULL.digest()
     assert "hunter" not in repr(FULL)
+
+
+EVERYTHING: dict[str, Any] = {
+    "command": 'python3 main.py "a b" {{x}}',
+    "volumes": [
+        {"name": "v", "path": "/v/{% raw %}{{x}}{% endraw %}"},
+        {"name": "w", "path": "/w", "export": [{"session": "other", "update_policy": "ephemeral"}]},
+        {"name": "z", "path": "/z", "import": {"session": "them"}},
+    ],
+    "environment": {"local": [{"name": "A", "value": "b"}], "global": [{"name": "G"}, {"name": "H", "value": ""}]},
+    "injection_files": [{"path": "/etc/{% raw %}{{y}}{% endraw %}", "content": "$$SCONE::password$$"}],
+    "secrets": {
+        "global": [
+            {"name": "password", "kind": "ascii", "size": "{{n}}"},
+            {"name": "k", "kind": "private-key", "key_type": "P-384", "migrate": True},
+            {"name": "c", "kind": "x509", "private_key": "k", "dns": "api", "export": ["abc", {"namespace": "e"}]},
+            {"name": "b", "kind": "binary", "value": " DEADBEEF "},
+            {"name": "f", "kind": "config-fragment", "value": {"a": None, "b": [1, {"c": None}]}},
+        ],
+        "import": ["imported", "{{late}}"],
+    },
+}
+
+
+def test_facts_keep_the_bytes_that_images_are_known_by() -> None:
+    made = facts(**EVERYTHING)
+    label = hashlib.sha256(ImageLabel.of(made).text().encode()).hexdigest()
+    assert made.digest() == "90d62aa6f930ca7ab5089b50186a5c01ac34f92271305fdf0b03e57eef19ef07"
+    assert label == "8a1deb756d6bdb5bb9b17032d881a1174c866abaaf2124f6bb0525a9926be25f"
+    assert ImageFacts.read(made.to_json()) == made
+
+
+def test_a_token_says_in_the_session_how_long_it_is_valid() -> None:
+    key = {"name": "k", "kind": "private-key", "key_type": "P-384"}
+    token = {"name": "j", "kind": "jwt", "signer": "k", "alg": "ES384", "validity": {"for": "24h"}}
+    kept = ImageFacts.read(facts(secrets={"global": [key, token]}).to_json())
+    assert session(compiled(kept), "web")["secrets"] == [key, token]
+
+
+@pytest.mark.parametrize("command", ["", " ", "'", '"a'])
+def test_facts_with_a_command_that_has_no_words_are_none(command: str) -> None:
+    with pytest.raises(ValidationError):
+        ImageFacts.read(json.dumps({**json.loads(FULL.to_json()), "command": command}))

@@ -9,6 +9,7 @@ from fakes.builders import compiled, facts, service_text
 
 from sconectl.errors import PlanImpossible
 from sconectl.manifest.model.genservice import GenService
+from sconectl.manifest.model.secrets import Secret
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.secrets.secret_use import check_placeholders
 
@@ -188,5 +189,5 @@ def test_a_placeholder_that_the_mesh_breaks_is_found() -> None:
 def test_secrets_of_a_kind_that_nobody_knows_have_any_format() -> None:
     web = facts("web", environment={"local": [{"name": "A", "value": "$$SCONE::s:new$$"}]}, secrets={"import": ["s"]})
     db = facts("db")
-    strange = db.secrets.model_copy(update={"global_": ({"name": "s", "kind": "quantum"},)})
+    strange = db.secrets.model_copy(update={"global_": (Secret.model_construct(name="s", kind="quantum"),)})
     assert compiled(web, db.model_copy(update={"secrets": strange}))
