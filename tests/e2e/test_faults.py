@@ -81,7 +81,7 @@ def test_a_refused_push(hello: World, project: Path, tmp_path: Path) -> None:
     port = free_port("127.0.0.1")
     file = change(project / "service.yaml", hello.image(), f"127.0.0.1:{port}/x/hello:1")
     done = hello.sconectl("apply", "-f", file, "--cas", hello.address, "-t", tmp_path / "t")
-    fails(done, 5, "could not be pushed", "--no-push")
+    fails(done, 5, "could not be pushed", "the next run only pushes it")
     docker("rmi", "-f", f"127.0.0.1:{port}/x/hello:1")
 
 
