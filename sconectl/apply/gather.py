@@ -6,7 +6,7 @@ In: image references. Out: `ImageFacts` by service. Never pulls a layer.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sconectl.apply.image_sessions import read_facts
@@ -24,11 +24,11 @@ from sconectl.text.yaml_tree import Document
 class FactSources:
     """Where facts may come from. The functions are called only if they are needed.
 
-    `given` are the records of `--facts`: they are taken as they are, so that a mesh compiles offline; `built` are
-    those of target/images, which have to agree with the label of the image.
+    `given` are facts by image that are taken as they are, so that a mesh compiles offline; `built` are the records of
+    target/images, which have to agree with the label of the image.
     """
 
-    given: tuple[BuildRecord, ...]
+    given: Mapping[str, ImageFacts]
     built: tuple[BuildRecord, ...]
     engine: Callable[[], ImageEngine]
     registry: Callable[[], Registry]
@@ -39,10 +39,9 @@ def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[s
     """Return the facts of each service's image. Raises `PlanImpossible` naming every image without facts."""
     facts: dict[str, ImageFacts] = {}
     findings = []
-    given = {record.facts.image: record.facts for record in reversed(sources.given)}
     for number, service in enumerate(mesh.services):
         image = with_tag(service.image)
-        found = given.get(image) or _of_image(image, sources)
+        found = sources.given.get(image) or _of_image(image, sources)
         if isinstance(found, ImageFacts):
             facts[service.name] = found
             continue

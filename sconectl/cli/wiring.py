@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sconectl.toolchains.interface import Toolchain
 
 MAX_BUNDLE = 16 << 20  # bytes of a file of certificates
+_MAX_DIGITS = 10
 _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
 
@@ -46,6 +48,14 @@ def source_date_epoch() -> int | None:
     if not re.fullmatch("[0-9]{1,10}", text):
         raise UsageError("SOURCE_DATE_EPOCH is not a number of seconds since 1970", hint="for example: date +%s")
     return int(text)
+
+
+def today() -> date:
+    """Return the date by which waivers are judged: SOURCE_DATE_EPOCH if it is a number, else that of the clock."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch.isascii() and epoch.isdecimal() and len(epoch) <= _MAX_DIGITS:
+        return datetime.fromtimestamp(int(epoch), UTC).date()
+    return date.today()
 
 
 def default_cas_config() -> Path:

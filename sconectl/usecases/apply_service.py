@@ -157,11 +157,16 @@ def _name(engine: ImageEngine, image: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class EarlierRuns:
-    """What earlier runs left: the launcher, an image made from the same inputs, and whether that was pushed."""
+    """What earlier runs left: the launcher, the facts of an image made from the same inputs, whether it was pushed."""
 
     launcher: bool = False
-    unchanged: bool = False
+    facts: ImageFacts | None = None
     pushed: bool = False
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether there is nothing to build."""
+        return self.facts is not None
 
 
 def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> EarlierRuns:
@@ -172,8 +177,9 @@ def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld)
     old = _old_record(world.workspace, f"images/{plan.build.name}.json")
     if old is None or base is None or launcher_base is None:
         return EarlierRuns(launcher)
-    unchanged = not _needs_build(world.engine, old, _Build(plan, sources, world, base).inputs_digest())
-    return EarlierRuns(launcher, unchanged, unchanged and bool(old.pushed))
+    if _needs_build(world.engine, old, _Build(plan, sources, world, base).inputs_digest()):
+        return EarlierRuns(launcher)
+    return EarlierRuns(launcher, old.facts, bool(old.pushed))
 
 
 class _Build:

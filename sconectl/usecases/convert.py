@@ -28,15 +28,17 @@ from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.model.program_input import Secrets
 from sconectl.manifest.model.secrets import Secret
+from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import ImageFacts
-from sconectl.plan.mesh.availability import require_available
+from sconectl.plan.mesh.availability import refuse
 from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
-from sconectl.plan.service.service import ServicePlan, plan_service
+from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import Document, parse
 from sconectl.usecases.apply_mesh import check_sessions
 from sconectl.usecases.apply_service import ServiceWorld, apply_service
+from sconectl.usecases.check_service import check_service
 
 COMMAND_LINE = Document("command line", {}, {(): Position("command line", 1, 1)})
 """Stands for the positions of a manifest that nobody wrote."""
@@ -117,9 +119,10 @@ def _own_command(source: str, native: ImageInfo) -> CommandLine:
 def planned(request: SconifyRequest, native: ImageInfo) -> ServicePlan:
     """Return the plan of the image. The command of the native image is in it as it is: its text is no template."""
     manifest = service_manifest(request, native)
-    require_available(manifest, COMMAND_LINE)
+    check = check_service(Manifest(manifest, COMMAND_LINE, ()), mode="production", bases={})
+    refuse(check.limits)
     try:
-        plan = plan_service(manifest, COMMAND_LINE, bases={}, mode="production")
+        plan = check.planned()
     except InvalidInput as error:
         raise InvalidInput(_as_options(error.findings, manifest.build.model_dump())) from None
     if request.command:

@@ -15,8 +15,8 @@ from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import BuildEnvironment
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.reading.reader import read_manifest
-from sconectl.plan.service.service import plan_service
 from sconectl.text.yaml_text import dump
+from sconectl.usecases.check_service import check_service
 
 from .world import docker, must
 
@@ -37,7 +37,7 @@ class Bench:
         text = dump({"apiVersion": "scone/5.8", "kind": "genservice", "build": about, "environment": {}})
         manifest = read_manifest(text, "service.yaml", {})
         assert isinstance(manifest.model, GenService)
-        plan = plan_service(manifest.model, manifest.document, bases={"python": self.base}, mode="production")
+        plan = check_service(manifest, mode="production", bases={"python": self.base}).planned()
         engine = DockerEngine()
         base = engine.inspect(self.base)
         assert base is not None

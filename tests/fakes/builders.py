@@ -15,8 +15,9 @@ from sconectl.manifest.reading.reader import Manifest, read_manifest
 from sconectl.plan.facts.image_facts import BuildRecord, Fspf, ImageFacts
 from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
-from sconectl.plan.service.service import ServicePlan, image_facts, plan_service
+from sconectl.plan.service.service import ServicePlan, image_facts
 from sconectl.text.yaml_text import dump
+from sconectl.usecases.check_service import check_service
 
 MEASUREMENT = "ab" * 32
 
@@ -40,7 +41,7 @@ def service_text(name: str = "web", **changes: Any) -> str:
 def service_plan(text: str, *, mode: str = "production") -> ServicePlan:
     manifest = read_manifest(text, "service.yaml", {})
     assert isinstance(manifest.model, GenService)
-    return plan_service(manifest.model, manifest.document, bases={"python": "base:1"}, mode=mode)
+    return check_service(manifest, mode=mode, bases={"python": "base:1"}).planned()
 
 
 def facts(name: str = "web", *, machine: str = "a", **changes: Any) -> ImageFacts:

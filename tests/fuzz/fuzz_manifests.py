@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sconectl.cli.commands.validate_cmd import everything_about
 from sconectl.cli.options.apply_options import ApplyOptions
 from sconectl.cli.options.config import ProjectConfig
 from sconectl.cli.output.finding_json import as_json
 from sconectl.cli.output.render import lines_of_findings
-from sconectl.cli.runs.validate_run import everything_about
 from sconectl.errors import InvalidInput
 from sconectl.text.findings import errors_of
 from sconectl.text.yaml_text import dump

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sconectl.cli.commands.validate_cmd import everything_about
 from sconectl.cli.options.apply_options import ApplyOptions
 from sconectl.cli.options.config import ProjectConfig
-from sconectl.cli.runs.validate_run import everything_about
 
 from .bad_cases import ADVICE, BAD, FOLDER, GROUPS, OLDER, VALID, BadCase, read_cases, write_cases
 

@@ -23,8 +23,9 @@ from sconectl.plan.facts.image_facts import Fspf, ImageFacts
 from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.mesh.availability import refuse
 from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
-from sconectl.plan.service.service import image_facts, plan_service
+from sconectl.plan.service.service import image_facts
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
+from sconectl.usecases.check_service import check_service
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
 KEPT_AS = ".expected"  # at the end of names that only Helm asks for, like _helpers.tpl
@@ -35,7 +36,7 @@ VERSION = "0.0.0"  # the chart names the version that wrote it; releases must no
 def image(file: Path, learnt: dict[str, Any]) -> ImageFacts:
     manifest = read_manifest(file.read_bytes(), file.name, learnt["variables"])
     assert isinstance(manifest.model, GenService)
-    plan = plan_service(manifest.model, manifest.document, bases={}, mode="production")
+    plan = check_service(manifest, mode="production", bases={}).planned()
     seen = learnt["images"][plan.build.name]
     facts = image_facts(
         plan,

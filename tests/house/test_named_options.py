@@ -37,7 +37,7 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("cas.maintenance.backup", "--replace"): {"cas restore"},
     ("cas.client.refusal_hints", "--cas-config"): {"apply", "session create", "session update", "session read"},
     ("cas.attest.hardware_policies", "--hardware-policies"): {"cas serve"},  # stands behind that
-    ("cli.runs.apply_mesh", "--maa"): {"apply"},
+    ("cli.options.apply_options", "--maa"): {"apply"},
     ("cli.cas.cas_cmd", "--import-from"): {"cas serve"},
     ("cli.cas.cas_keep_cmd", "--last"): {"cas verify-audit-log"},
     ("cli.cas.cas_keep_cmd", "--segments"): {"cas verify-audit-log"},
@@ -48,6 +48,8 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("cli.session.session_file", "--name"): {"session sign", "session create", "session update", "session verify"},
     ("cli.session.session_file", "--use-env"): {"session sign", "session create", "session update", "session diff"},
     ("cli.session.session_sign_cmd", "*"): {"session encrypt"},
+    ("manifest.reading.helm_set", "--set"): {"validate", "plan", "apply"},  # what is converted is in no manifest
+    ("manifest.reading.reader", "*"): {"validate", "plan", "apply"},
     ("plan.mesh.mesh_service", "--release"): {"validate", "plan", "apply"},
     ("toolchains.fspf_file", "*"): {"fspf addr"},
     ("cas.client.tolerance", "*"): {"cas attest"},  # and of the field `tolerance`, which takes these flags

@@ -14,6 +14,11 @@ from sconectl.text.findings import errors_of
 
 if TYPE_CHECKING:
     from sconectl.cli.options.apply_options import ApplyOptions
+    from sconectl.cli.wiring import Wiring
+    from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.usecases.check_mesh import MeshCheck
+    from sconectl.usecases.check_service import ServiceCheck
 
 
 def apply_command(
@@ -111,13 +116,11 @@ def apply(options: ApplyOptions, console: Console) -> None:
     """Apply the manifests, services before meshes, if nothing is wrong with any of them. Raises `SconectlError`."""
     from sconectl.cli.options.apply_options import check_toolchain
     from sconectl.cli.options.manifest_files import read_all
-    from sconectl.cli.output.advice import advice_on
-    from sconectl.cli.runs.apply_mesh import run_mesh
-    from sconectl.cli.runs.apply_service import run_service
-    from sconectl.cli.runs.batch_check import check_batch
-    from sconectl.cli.wiring import Wiring
-    from sconectl.manifest.model.genservice import GenService
+    from sconectl.cli.runs.worlds import learner, terms_of, wiring_of
+    from sconectl.cli.wiring import today
     from sconectl.plan.mesh.availability import remarks
+    from sconectl.usecases.check_run import check_run
+    from sconectl.usecases.security_advice import advice_on
 
     check_toolchain(options.toolchain)
     manifests = read_all(options)
@@ -128,19 +131,44 @@ def apply(options: ApplyOptions, console: Console) -> None:
 
         show_defaults(manifests, options, console)
         return
-    advice = advice_on(manifests, mode=options.mode)
+    advice = advice_on(manifests, today(), mode=options.mode)
     if errors_of(advice):
         raise InvalidInput(advice)
     show_findings(advice)
-    if len(manifests) > 1:
-        check_batch(manifests, options, rehearsed=options.dry_run)
     note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
-    wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
-    for manifest in manifests:
-        run = run_service if isinstance(manifest.model, GenService) else run_mesh
-        with console.working():
-            lines, remark = run(manifest, options, wiring, console)
-        for line in lines:
-            result(line)
-        if remark:
-            note(remark)
+    wiring = wiring_of(options)
+    refused = ("genservice",) if options.dry_run else ("genservice", "mesh")
+    with console.working():
+        run = check_run(manifests, terms_of(options, refused=refused), learner(options, wiring, console))
+    built = dict(_service(check, options, wiring, console) for check in run.services)
+    for mesh in run.meshes:
+        show_findings([*mesh.advice, *mesh.limits])
+        _mesh(mesh, run.mesh_plan(mesh, built), options, wiring, console)
+
+
+def _service(check: ServiceCheck, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[str, ImageFacts]:
+    """Apply a service, and return its image with the facts of it."""
+    from sconectl.cli.output.apply_result import service_lines
+    from sconectl.cli.runs.worlds import service_world
+    from sconectl.usecases.apply_service import apply_service
+
+    show_findings(check.uses)
+    with console.working():
+        store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local")
+        done = apply_service(*check.ready(), service_world(options, wiring, console, store))
+    for line in service_lines(done, store.address if store else "", options.target):
+        result(line)
+    return done.facts.image, done.facts
+
+
+def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
+    from sconectl.cli.output.apply_result import mesh_lines, next_step
+    from sconectl.cli.runs.worlds import mesh_world
+    from sconectl.usecases.apply_mesh import apply_mesh
+
+    with console.working():
+        world = mesh_world(options, wiring, console, check.mesh, plan)
+        done = apply_mesh(plan, world)
+    for line in mesh_lines(done, plan, options.target):
+        result(line)
+    note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

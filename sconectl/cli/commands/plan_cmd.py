@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sconectl.cli.output.console import Console, note, result, show_findings
+from sconectl.cli.output.console import Console, result, show_findings
 from sconectl.cli.wiring import DEFAULT_TOOLCHAIN
 from sconectl.errors import InvalidInput, SconectlError
 from sconectl.text.findings import Finding, errors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sconectl.cli.options.apply_options import ApplyOptions
-    from sconectl.manifest.reading.reader import Manifest
-    from sconectl.plan.facts.image_facts import BuildRecord
+    from sconectl.cli.wiring import Wiring
+    from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.usecases.check_service import ServiceCheck
     from sconectl.usecases.plan_report import PlanReport
 
 
@@ -116,64 +117,62 @@ def _plans(
     Several manifests are planned as one run of `apply` would go through them.
     """
     from sconectl.cli.options.manifest_files import read_all
-    from sconectl.cli.output.advice import advice_on
-    from sconectl.cli.runs.batch_check import check_batch
+    from sconectl.cli.output.plan_table import mesh_lines, table_lines
+    from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, terms_of
+    from sconectl.cli.wiring import today
+    from sconectl.plan.mesh.availability import remarks
+    from sconectl.report.mesh_document import mesh_document
+    from sconectl.report.plan_words import as_document
+    from sconectl.usecases.apply_mesh import apply_mesh
+    from sconectl.usecases.check_run import check_run
+    from sconectl.usecases.security_advice import advice_on
 
     manifests = read_all(options)
-    planned = check_batch(manifests, options) if len(manifests) > 1 else []
+    wiring = Rehearsal(options)
     documents: list[dict[str, Any]] = []
-    lines: list[str] = []
-    findings = advice_on(manifests, mode=options.mode)
-    for manifest in manifests:
-        document, text, more = _plan(manifest, options, console, planned, all_paths=all_paths)
-        documents.append(document)
-        lines += ["", *text] if lines else text
-        findings += more
+    texts: list[Iterable[str]] = []
+    built: dict[str, ImageFacts] = {}
+    with console.working():
+        run = check_run(manifests, terms_of(options), learner(options, wiring, console))
+        findings = advice_on(manifests, today(), mode=options.mode)
+        for manifest in manifests:
+            findings += [*manifest.warnings, *remarks(manifest.model, manifest.document)]
+        for check in run.services:
+            report, earlier = _service(check, options, wiring, console)
+            built |= {earlier.image: earlier} if earlier else {}
+            findings += [*check.limits, *check.uses, *report.findings]
+            documents.append(as_document(report))
+            texts.append(table_lines(report, all_paths=all_paths))
+        for mesh in run.meshes:
+            show_findings([*mesh.advice, *mesh.limits])
+            plan = run.mesh_plan(mesh, built)
+            apply_mesh(plan, mesh_world(options, wiring, console, mesh.mesh, plan))
+            sessions = {address: store.outcomes for address, store in wiring.stores.items()}
+            documents.append(mesh_document(mesh, sessions, wiring.workspace.outcomes))
+            texts.append(mesh_lines(documents[-1]))
+    lines = [line for number, text in enumerate(texts) for line in (*([""] if number else []), *text)]
     found = sorted(findings, key=lambda finding: finding.position)
     return documents[0] if len(documents) == 1 else {"plans": documents}, lines, found
 
 
-def _plan(
-    manifest: Manifest, options: ApplyOptions, console: Console, planned: Sequence[BuildRecord], *, all_paths: bool
-) -> tuple[dict[str, Any], Iterable[str], list[Finding]]:
-    from sconectl.manifest.model.genservice import GenService
-    from sconectl.plan.mesh.availability import remarks, unavailable
-
-    findings = [*manifest.warnings, *remarks(manifest.model, manifest.document)]
-    if isinstance(manifest.model, GenService):
-        findings += unavailable(manifest.model, manifest.document)
-    with console.working():
-        if isinstance(manifest.model, GenService):
-            from sconectl.cli.output.plan_table import table_lines
-            from sconectl.report.plan_words import as_document
-
-            report, more = _service(manifest, options, console)
-            return as_document(report), table_lines(report, all_paths=all_paths), [*findings, *more]
-        from sconectl.cli.runs.plan_mesh import mesh_lines, plan_of_mesh
-
-        document = plan_of_mesh(manifest, manifest.model, options, console, planned)
-        return document, mesh_lines(document), findings
-
-
-def _service(manifest: Manifest, options: ApplyOptions, console: Console) -> tuple[PlanReport, list[Finding]]:
-    """Return the plan of a service, and what there is to say about it."""
+def _service(
+    check: ServiceCheck, options: ApplyOptions, wiring: Wiring, console: Console
+) -> tuple[PlanReport, ImageFacts | None]:
+    """Return the plan of a service, and the facts of its image if there is nothing to build."""
     from sconectl.apply.local_layers import local_files
-    from sconectl.cli.runs.apply_service import read_service, service_remarks, service_world
-    from sconectl.cli.wiring import Wiring
+    from sconectl.cli.runs.worlds import service_world
     from sconectl.usecases.apply_service import earlier_runs
     from sconectl.usecases.plan_report import PlanWorld, report_plan
 
-    planned, sources = read_service(manifest, options)
-    wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
+    plan, sources = check.ready()
     service = service_world(options, wiring, console, None)
     console.step("looking at the image")
     world = PlanWorld(
         engine=service.engine,
         registry=lambda: wiring.registry,
-        files=lambda name, info: local_files(service.engine, name, info, service.cache, contents=bool(planned.native)),
-        earlier=earlier_runs(planned, sources, service),
+        files=lambda name, info: local_files(service.engine, name, info, service.cache, contents=bool(plan.native)),
+        earlier=earlier_runs(plan, sources, service),
         push=service.push,
         session=not options.dry_run,
     )
-    report = report_plan(planned, sources, manifest.document, world)
-    return report, [*service_remarks(manifest), *report.findings]
+    return report_plan(plan, sources, check.manifest.document, world), world.earlier.facts

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sconectl.cli.output.console import result, show_findings
+from sconectl.cli.output.console import note, result, show_findings
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.text.findings import errors_of
 
 if TYPE_CHECKING:
+    from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.text.findings import Finding
 
 FORMS = ("text", "json", "sarif")
@@ -53,7 +54,6 @@ def validate(
     from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.cli.options.config import ProjectConfig
     from sconectl.cli.options.option_values import pairs
-    from sconectl.cli.runs.validate_run import everything_about
     from sconectl.text.yaml_tree import MAX_BYTES
 
     if output not in FORMS:
@@ -74,6 +74,30 @@ def validate(
     )
     count, findings = everything_about(options)
     _report(count, findings, output)
+
+
+def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
+    """Return the number of valid manifests, and all findings about all of them; note what could not be checked."""
+    from sconectl.cli.options.manifest_files import read_each
+    from sconectl.cli.options.option_values import attestation_flags
+    from sconectl.cli.output.printable import shown
+    from sconectl.cli.wiring import today
+    from sconectl.usecases.check_offline import check_offline
+
+    manifests, invalid = read_each(options)
+    findings, notes = check_offline(
+        manifests,
+        invalid,
+        mode=options.mode,
+        release=options.release,
+        today=today(),
+        parse_flags=attestation_flags,
+        given=options.facts,
+        built=options.target / "images",
+    )
+    for text in notes:
+        note(f"note: {shown(text)}")
+    return len(manifests), findings
 
 
 def _report(count: int, findings: list[Finding], output: str) -> None:

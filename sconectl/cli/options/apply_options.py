@@ -1,15 +1,21 @@
-"""The options that `apply` and `plan` share, and what is refused before anything is read."""
+"""The options that `apply`, `plan` and `validate` share, what they change in a mesh, and refused toolchains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sconectl.cli.options.config import ProjectConfig
 from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, toolchain_traits, toolchains
 from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.text.yaml_tree import MAX_BYTES
+
+if TYPE_CHECKING:
+    from sconectl.manifest.reading.reader import Manifest
+
+_NAMESPACE_HINT = "letters, digits and _ - . ~, parts separated by /"
 
 
 @dataclass(frozen=True)
@@ -56,3 +62,22 @@ def check_toolchain(toolchain: str) -> None:
     if toolchain not in (ready := toolchains()):
         hint = f"use --toolchain {' or '.join(ready)}"
         raise PlanImpossible(f"the toolchain {toolchain} is not available in this version", hint=hint)
+
+
+def with_options(manifest: Manifest, options: ApplyOptions) -> Manifest:
+    """Return a mesh with what options put in the place of its policy; a service as it is. Raises `UsageError`."""
+    given = {
+        "namespace": (options.namespace, "--policy-namespace is not a CAS namespace", _NAMESPACE_HINT),
+        "maa": (options.maa, "--maa is not the address of an attestation service", "it begins with https://"),
+    }
+    for name, (value, message, hint) in given.items():
+        mesh = manifest.model
+        if value and mesh.kind == "mesh":
+            from pydantic import ValidationError
+
+            try:
+                policy = type(mesh.policy).model_validate({**mesh.policy.model_dump(), name: value})
+            except ValidationError:
+                raise UsageError(message, hint=hint) from None
+            manifest = replace(manifest, model=mesh.model_copy(update={"policy": policy}))
+    return manifest

@@ -11,8 +11,9 @@ import re
 import sys
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from sconectl.cli.options.apply_options import ApplyOptions, with_options
 from sconectl.cli.output.console import note
 from sconectl.cli.output.printable import shown
 from sconectl.cli.output.render import remember
@@ -22,9 +23,6 @@ from sconectl.plan.batch import in_order
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import MAX_BYTES, Document, parse_all
-
-if TYPE_CHECKING:
-    from sconectl.cli.options.apply_options import ApplyOptions
 
 _STDIN = "<stdin>"
 _ENDINGS = (".yaml", ".yml", ".yaml.template", ".yml.template")
@@ -73,7 +71,7 @@ def read_each(options: ApplyOptions) -> tuple[list[Manifest], list[Finding]]:
             continue
         for document in documents:
             try:
-                manifests.append(read_document(document, known))
+                manifests.append(with_options(read_document(document, known), options))
             except InvalidInput as error:
                 findings += error.findings
     if not manifests and not findings:
@@ -170,11 +168,6 @@ def _variables(options: ApplyOptions) -> dict[str, str]:
     if faults:
         raise InvalidInput(faults)
     return {**values, **options.variables}
-
-
-def directory_of(manifest: Manifest) -> Path:
-    """Return the directory that paths in the manifest are relative to."""
-    return Path.cwd() if manifest.document.file == _STDIN else Path(manifest.document.file).parent
 
 
 def private_paths(options: ApplyOptions) -> tuple[Path, ...]:

@@ -22,3 +22,10 @@ def base_images(values: list[str]) -> dict[str, str]:
     found = pairs("--base-image", values)
     check_kinds(found, "--base-image")
     return found
+
+
+def attestation_flags(flags: str) -> object:
+    """Return the flags of the field `tolerance`. Raises `UsageError`."""
+    from sconectl.cas.client.tolerance import parse
+
+    return parse(flags)

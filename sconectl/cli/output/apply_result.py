@@ -1,4 +1,4 @@
-"""The lines about the results of `apply`."""
+"""The lines about the results of `apply`, and about the next step."""
 
 from __future__ import annotations
 
@@ -8,13 +8,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sconectl.apply.sessions import Uploaded
+    from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.usecases.apply_mesh import MeshResult
+    from sconectl.usecases.apply_service import ServiceResult
 
 
-def session_lines(sessions: Iterable[Uploaded], address: str) -> list[str]:
+def service_lines(done: ServiceResult, cas: str, target: Path) -> list[str]:
+    """Return what became of a service; `cas` is the address of the CAS that holds the image session."""
+    facts = done.facts
+    return [
+        f"image {facts.image}: {'built' if done.built else 'unchanged'}{', pushed' if done.pushed else ''}",
+        f"measurement {facts.measurement}",
+        *_session_lines([done.session] if done.session else [], cas),
+        _files_line(done.files_changed, target),
+    ]
+
+
+def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
+    """Return what became of a mesh."""
+    return [
+        *_session_lines(done.sessions, plan.cas.cas_url),
+        *(f"session {name}: {'signed' if plan.mode == 'SignedManifest' else 'encrypted'}" for name in done.shipped),
+        _files_line(done.files_changed, target),
+    ]
+
+
+def next_step(plan: MeshPlan, target: Path, release: str, *, uploaded: bool) -> str:
+    """Return what is to be done with a mesh."""
+    if uploaded or plan.installed:
+        return f"install with: helm install {release or 'RELEASE'} {target / 'helm'}"
+    nothing = "nothing was uploaded to a CAS; the services cannot start before their sessions are there"
+    if plan.signed:
+        return f"{nothing} (sconectl session create {target / 'policies'}/….json, the namespace first)"
+    return nothing
+
+
+def _session_lines(sessions: Iterable[Uploaded], address: str) -> list[str]:
     """Return a line for each session."""
     return [f"session {entry.name}: {entry.outcome} (CAS {address})" for entry in sessions]
 
 
-def files_line(changed: int, target: Path) -> str:
+def _files_line(changed: int, target: Path) -> str:
     """Return the line about the target directory."""
     return f"{target}: {f'{changed} files written' if changed else 'unchanged'}"

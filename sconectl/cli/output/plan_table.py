@@ -1,12 +1,14 @@
-"""The plan of a service as a table that fits on 80 columns.
+"""The plan of a service as a table that fits on 80 columns, and that of a mesh as lists.
 
-In: a `PlanReport`. Out: text for people; paths of foreign images are shown with their control characters escaped.
+In: a `PlanReport`; for a mesh, plain values. Out: text for people; paths of foreign images are shown with their control
+characters escaped.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from sconectl.cli.output.printable import shown
 from sconectl.plan.service.protection import CONTAINER_RUNTIMES
@@ -75,3 +77,24 @@ def _wrapped(mark: str, text: str) -> list[str]:
     first = f"  {mark} "
     rest = " " * len(first)
     return textwrap.wrap(shown(text), _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def mesh_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the plan of a mesh, given as plain values, as text."""
+    yield f"mesh in namespace {document['namespace']}"
+    yield ""
+    yield "SERVICES"
+    for service in document["services"]:
+        yield f"  {service['name']:<20} {service['image']}"
+    yield ""
+    yield "SESSIONS"
+    for session in document["sessions"]:
+        yield f"  {session['state']:<10} {shown(session['name'])} (CAS {session['cas']})"
+    if not document["sessions"]:
+        yield "  none is uploaded"
+    yield ""
+    yield "FILES"
+    for file in document["files"]:
+        yield f"  {file['state']:<10} {shown(file['path'])}"
+    if not document["files"]:
+        yield "  unchanged"

@@ -1,1 +1,1 @@
-"""What `apply`, `plan` and `validate` have in common."""
+"""What `apply`, `plan` and `validate` give to the use cases: options as plain values, and the adapters of the run."""

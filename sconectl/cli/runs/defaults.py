@@ -6,22 +6,21 @@ variables. Values of an image's local variables are shown for service manifests 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sconectl.cli.options.manifest_files import directory_of
+from sconectl.apply.sources.service_files import read_service_files
 from sconectl.cli.output.console import Console, note, result, show_findings
 from sconectl.cli.output.printable import shown
+from sconectl.cli.runs.worlds import bases_of, learner, wiring_of
 from sconectl.cli.wiring import Wiring
 from sconectl.errors import Refused, UsageError
 from sconectl.manifest.model.faults import did_you_mean
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.reading.reader import Manifest
-from sconectl.plan.check import provisional_facts
-from sconectl.plan.facts.image_facts import BuildRecord
 from sconectl.plan.mesh.mesh_input import builtin_names
 from sconectl.plan.secrets.image_secrets import with_variables
 from sconectl.plan.values.variables import (
@@ -33,9 +32,12 @@ from sconectl.plan.values.variables import (
     service_rows,
     unused_values,
 )
+from sconectl.usecases.check_run import planned_facts
+from sconectl.usecases.check_service import ServiceCheck, check_service
 
 if TYPE_CHECKING:
     from sconectl.cli.options.apply_options import ApplyOptions
+    from sconectl.plan.facts.image_facts import ImageFacts
     from sconectl.text.yaml_tree import Document
 
 _HEAD = ("VARIABLE", "DEFAULT", "VALUE", "SET BY")
@@ -48,19 +50,18 @@ def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console:
     meshes = [manifest for manifest in manifests if isinstance(manifest.model, Mesh)]
     if options.out is not None:
         _check_out(manifests, meshes, options)
-    wiring = Wiring(target=options.target, cas_config=options.cas_config, notify=note)
-    planned: list[BuildRecord] = []
+    services: list[ServiceCheck] = []
     for number, manifest in enumerate(manifests):
         if number:
             result("")
         if isinstance(manifest.model, GenService):
+            services.append(check_service(manifest, mode=options.mode, bases=bases_of(options)))
+            show_findings(services[-1].uses)
             missing = _show_service(manifest, manifest.model)
             if missing and not meshes:
                 note(f"note: a mesh has to give values to: {', '.join(map(shown, missing))}")
-            facts = provisional_facts(manifest, options.mode)
-            planned += [BuildRecord(image_id="", inputs="", facts=facts)] if facts else []
         elif isinstance(manifest.model, Mesh):
-            _show_mesh(manifest, manifest.model, options, wiring, console, planned)
+            _show_mesh(manifest, manifest.model, options, console, planned_facts(services))
 
 
 def _check_out(manifests: Sequence[Manifest], meshes: Sequence[Manifest], options: ApplyOptions) -> None:
@@ -74,9 +75,6 @@ def _check_out(manifests: Sequence[Manifest], meshes: Sequence[Manifest], option
 
 def _show_service(manifest: Manifest, model: GenService) -> list[str]:
     """Show the variables of a service, and return those that need a value from the mesh."""
-    from sconectl.cli.runs.apply_service import service_remarks
-
-    show_findings(service_remarks(manifest))
     rows = service_rows(model)
     result(f"service {model.build.name} ({model.build.to})")
     for line in _table(rows, manifest.document):
@@ -88,17 +86,12 @@ def _show_mesh(
     manifest: Manifest,
     mesh: Mesh,
     options: ApplyOptions,
-    wiring: Wiring,
     console: Console,
-    planned: Sequence[BuildRecord],
+    planned: Mapping[str, ImageFacts],
 ) -> None:
-    from sconectl.apply.sources.service_files import read_service_files
-    from sconectl.cli.runs.apply_mesh import learn_facts
-
-    files = read_service_files(mesh, manifest.document, directory_of(manifest))
+    files = read_service_files(mesh, manifest.document, manifest.directory)
     with console.working():
-        console.step("learning the facts of the images")
-        facts = learn_facts(manifest, mesh, options, wiring, planned)
+        facts = dict(learner(options, wiring_of(options), console)(mesh, manifest.document, planned))
     for name, given in files.items():
         if given.variables is not None:
             facts[name] = with_variables(facts[name], given.variables.content, given.variables.name)
@@ -109,7 +102,7 @@ def _show_mesh(
     _show_rows(mesh, rows, manifest.document)
     _show_remarks(mesh, rows, manifest.document)
     if options.out is not None:
-        if files and options.out.parent.resolve() != directory_of(manifest).resolve():
+        if files and options.out.parent.resolve() != manifest.directory.resolve():
             note(f"note: {options.out} names files that are beside {manifest.document.file}: put it there, too")
         _write(options.out, manifest.document, all_sections(mesh, rows))
 

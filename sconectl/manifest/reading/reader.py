@@ -6,6 +6,7 @@ forbid going on), or `InvalidInput` with every fault.
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -44,6 +45,11 @@ class Manifest:
     model: GenService | Mesh
     document: Document
     warnings: tuple[Finding, ...]
+
+    @property
+    def directory(self) -> pathlib.Path:
+        """What paths in the manifest are relative to: the directory of its file, or the current one."""
+        return pathlib.Path(self.document.file).parent
 
 
 def read_manifest(text: str | bytes, file: str, variables: Mapping[str, str]) -> Manifest:

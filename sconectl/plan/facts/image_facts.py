@@ -18,6 +18,8 @@ from sconectl.manifest.model.volumes import Volume
 
 FORMAT: Literal[2] = 2
 """Counts the forms of facts and label; facts of another form are of another version."""
+NOT_MEASURED = "0" * 64
+"""Stands for the measurement of an image that is still to be built."""
 
 Hex32 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 _Number = Annotated[int, Field(ge=0, le=65535)]

@@ -1,6 +1,6 @@
 """What a manifest may ask for but this version does not do yet: planned, and refused by apply; never silently dropped.
 
-In: a validated manifest. Out: warnings. `require_available` raises `PlanImpossible` with a finding for each such part.
+In: a validated manifest. Out: warnings. `refuse` raises `PlanImpossible` with them as errors.
 """
 
 from __future__ import annotations
@@ -27,11 +27,6 @@ def unavailable(model: GenService | Mesh, document: Document) -> list[Finding]:
         document.finding("warning", "SC2001", path, f"{what} is not available yet", hint)
         for path, what, hint in missing
     ]
-
-
-def require_available(model: GenService | Mesh, document: Document) -> None:
-    """Raise `PlanImpossible` with a finding for every part of the manifest that has no effect yet."""
-    refuse(unavailable(model, document))
 
 
 def refuse(limits: Sequence[Finding]) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.manifest.model.faults import meaning, nearest
 from sconectl.manifest.model.mesh import Cas, ExtraPolicy, Repo
+from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable
 from sconectl.plan.mesh.chart_plan import ChartPlan
@@ -42,6 +45,7 @@ from sconectl.plan.mesh.mesh_session import (
     SessionPlan,
     namespace_session,
     service_session,
+    with_measurements,
     with_version,
 )
 from sconectl.plan.secrets.secret_use import check_mesh_values, unusable_secrets
@@ -55,9 +59,9 @@ if TYPE_CHECKING:
     from sconectl.plan.facts.image_facts import ImageFacts
 
 __all__ = [
-    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "KeyShare", "MeshInput",
-    "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "image_cas", "main_cas", "plan_mesh",
-    "with_version",
+    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "KeyShare", "MeshDraft",
+    "MeshInput", "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "draft_mesh", "image_cas", "main_cas",
+    "plan_mesh", "with_version",
 ]  # fmt: skip
 
 
@@ -107,33 +111,31 @@ class MeshPlan:
 
 
 def plan_mesh(given: MeshInput) -> MeshPlan:
-    """Compile a mesh.
+    """Compile a mesh. Raises what `draft_mesh` raises."""
+    return draft_mesh(given).plan()
+
+
+def draft_mesh(given: MeshInput) -> MeshDraft:
+    """Compile a mesh but for what only building its images shows.
 
     Raises `PlanImpossible` (values or secrets are missing) with every fault at its position, and `InvalidInput` if
     only files that the mesh names are faulty.
     """
-    draft = _Draft(given)
+    draft = MeshDraft(given)
     if draft.findings:
         _raise(draft.findings)
-    sessions = draft.sessions()
-    cas = main_cas(given.mesh)
-    return MeshPlan(
-        cas,
-        sessions,
-        _shares(given, draft.services),
-        draft.chart(),
-        (*unavailable(given.mesh, given.document), *simulation_limits(given, draft.services)),
-        given.mesh.repo,
-        given.mesh.extra_policies,
-    )
+    return draft
 
 
-def _shares(given: MeshInput, services: Sequence[BoundService]) -> tuple[KeyShare, ...]:
-    """Return one share for each image with encrypted files; its facts are those of the image, and not of a service."""
+def _shares(services: Sequence[BoundService], images_facts: Mapping[str, ImageFacts]) -> tuple[KeyShare, ...]:
+    """Return one share for each image with encrypted files; its facts are those of the image, and not of a service.
+
+    An image that is still to be built has no key to share.
+    """
     images: dict[str, tuple[ImageFacts, list[str]]] = {}
     for service in services:
-        facts = given.facts[service.name]
-        if facts.fspf:
+        facts = images_facts[service.name]
+        if facts.fspf and facts.measurement != NOT_MEASURED:
             images.setdefault(facts.image_session, (facts, []))[1].append(service.session_name)
     return tuple(KeyShare(facts, tuple(sessions)) for facts, sessions in images.values())
 
@@ -145,8 +147,8 @@ def _raise(findings: Sequence[Finding]) -> None:
     raise PlanImpossible("the mesh cannot be compiled", findings=found)
 
 
-class _Draft:
-    """A mesh on its way to a plan; `findings` are all its faults."""
+class MeshDraft:
+    """A mesh with every value bound and every secret wired; `findings` are all its faults."""
 
     def __init__(self, given: MeshInput) -> None:
         self.given = given
@@ -212,18 +214,30 @@ class _Draft:
         mesh, facts = self.given.mesh, self.given.facts
         return {service.name: "" if service.helm_chart else facts[service.name].name for service in mesh.services}
 
-    def sessions(self) -> tuple[SessionPlan, ...]:
-        """Return the sessions, the namespace first."""
-        signed = is_signed(main_cas(self.given.mesh))
-        namespace = namespace_session(self.given.mesh.policy.namespace, signed=signed)
-        own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in self.services]
-        return (namespace, *own)
+    @cached_property
+    def limits(self) -> tuple[Finding, ...]:
+        """Warnings about what the images cannot do when they run, or what is not done yet."""
+        given = self.given
+        return (*unavailable(given.mesh, given.document), *simulation_limits(given, self.services))
 
-    def chart(self) -> ChartPlan:
-        """Return what the chart has to say."""
-        given, values = self.given, self._helm
-        services = tuple(service.chart(values.services.get(service.name, {})) for service in self.services)
-        return ChartPlan(_chart_name(given.mesh.policy.namespace), given.version, services, values.shared)
+    def plan(self, built: Mapping[str, ImageFacts] = MappingProxyType({})) -> MeshPlan:
+        """Return the plan. `built` are the facts, by service, of images that were built since they were planned."""
+        given, mesh = self.given, self.given.mesh
+        services = [
+            service.measured(built[service.name]) if service.name in built else service for service in self.services
+        ]
+        signed = is_signed(main_cas(mesh))
+        own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in services]
+        charts = tuple(service.chart(self._helm.services.get(service.name, {})) for service in services)
+        return MeshPlan(
+            main_cas(mesh),
+            (namespace_session(mesh.policy.namespace, signed=signed), *with_measurements(own, services)),
+            _shares(services, {**given.facts, **built}),
+            ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared),
+            self.limits,
+            mesh.repo,
+            mesh.extra_policies,
+        )
 
 
 def _chart_name(namespace: str) -> str:

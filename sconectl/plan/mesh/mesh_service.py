@@ -5,9 +5,11 @@ In: the mesh, the facts of the image, values. Out: a session, the chart's facts,
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 _NO_FILES = ServiceFiles()
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ELSEWHERE = ("import", "import_akv")
+_MEASUREMENT = ("mrenclave", "measurement")
+"""Names that stand for the measurement in a policy template."""
 
 
 class BoundService:
@@ -95,6 +99,20 @@ class BoundService:
         )
         return self
 
+    @property
+    def measurement_mark(self) -> str:
+        """Stands for the measurement in what a policy template says: the image may still have to be built."""
+        return hashlib.sha256(f"the measurement of service {self.name}".encode()).hexdigest()
+
+    def measured(self, built: ImageFacts) -> BoundService:
+        """Return the service with what building its image has shown; everything else was known before."""
+        shown = built.environment
+        seen = {"image": shown.image, "runtime": shown.runtime, "host": shown.host}
+        found = copy(self)
+        found.facts = built.model_copy(update={"environment": self.facts.environment.model_copy(update=seen)})
+        found.literal_environment = found._literal_environment()
+        return found
+
     def _volume(self, volume: Volume) -> Any:
         names = volume.model_dump(by_alias=True, exclude={"path"})
         return {**self._bind_all(names, "a volume"), "path": volume.path}  # a path is no template
@@ -151,12 +169,11 @@ class BoundService:
             return None
         from sconectl.plan.mesh.policy_template import read_policy_template
 
-        own = {"mrenclave": self.facts.measurement, "measurement": self.facts.measurement}
         try:
             return read_policy_template(
                 file.content,
                 file.name,
-                lambda name: own.get(name) or self._text_of(name),
+                lambda name: self.measurement_mark if name in _MEASUREMENT else self._text_of(name),
                 self.session_name,
                 self.facts.toolchain,
             )

@@ -5,8 +5,8 @@ In: services with all names resolved, and their secrets. Out: session documents 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sconectl.plan.mesh.attestation import Fragments, attestation, with_mode
@@ -99,3 +99,22 @@ def _security(service: BoundService, fragments: Fragments) -> Any:
     debug = service.facts.parameters.get("mode") == "debug"
     written = attestation(service.given.mesh, toolchain=service.facts.toolchain, debug=debug)
     return {"attestation": fragments.references.get("attestation") or written}
+
+
+def with_measurements(sessions: Sequence[SessionPlan], services: Sequence[BoundService]) -> Iterator[SessionPlan]:
+    """Yield the sessions with the measurements of the services where policy templates name them."""
+    marks = {service.measurement_mark: service.facts.measurement for service in services if service.template}
+    for session in sessions:
+        yield replace(session, document=_filled(session.document, marks)) if marks else session
+
+
+def _filled(value: Any, marks: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        for mark, measurement in marks.items():
+            value = value.replace(mark, measurement)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _filled(item, marks) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_filled(item, marks) for item in value]
+    return value

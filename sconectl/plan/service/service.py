@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sconectl.errors import InvalidInput
 from sconectl.manifest.model.fields import CommandLine
 from sconectl.manifest.model.genservice import Build, GenService
 from sconectl.plan.facts.image_facts import Fspf, ImageFacts, Protected, Signer, Variable, Variables
 from sconectl.plan.facts.naming import image_session_name, with_tag
-from sconectl.plan.secrets.secret_references import check_references
-from sconectl.plan.secrets.secret_use import check_placeholders
 from sconectl.plan.service.base_images import base_image, is_java
 from sconectl.plan.service.class_path import main_class
-from sconectl.plan.service.protection import overlaps
 from sconectl.plan.values.parameters import enclave_parameters
-from sconectl.text.findings import Finding, errors_of
+from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Document
 
 
@@ -86,15 +82,11 @@ class ServicePlan:
         return with_tag(self.build.stable) if self.build.stable else ""
 
 
-def plan_service(model: GenService, document: Document, *, bases: Mapping[str, str], mode: str) -> ServicePlan:
-    """Plan the image of a service.
+def plan_service(model: GenService, *, bases: Mapping[str, str], mode: str) -> ServicePlan:
+    """Plan the image of a service in whose manifest there is no error.
 
-    `bases` gives the base image of each kind, `mode` is `production` or `debug`. Raises `InvalidInput` and
-    `PlanImpossible` with findings.
+    `bases` gives the base image of each kind, `mode` is `production` or `debug`.
     """
-    faults = errors_of(service_findings(model, document, mode=mode))
-    if faults:
-        raise InvalidInput(faults)
     build = model.build
     return ServicePlan(
         model=model,
@@ -104,15 +96,11 @@ def plan_service(model: GenService, document: Document, *, bases: Mapping[str, s
     )
 
 
-def service_findings(model: GenService, document: Document, *, mode: str) -> list[Finding]:
-    """Return, by position, what does not fit together in a service manifest; its warnings do not forbid a plan."""
+def service_faults(model: GenService, document: Document, *, mode: str) -> list[Finding]:
+    """Return an error for each enclave parameter that is none, and for fields that do not fit together."""
     _, problems = enclave_parameters(model.environment.local, mode=mode)
     findings = [_finding(document, *_where(model, name), message) for name, message in problems.items()]
-    findings += _conflicts(model, document)
-    findings += overlaps(model, document)
-    findings += check_placeholders(model, document)
-    findings += check_references(model, document)
-    return sorted(findings, key=lambda finding: finding.position)
+    return findings + _conflicts(model, document)
 
 
 def _where(model: GenService, variable: str) -> tuple[str | int, ...]:

@@ -42,7 +42,8 @@ class World:
 
     def gather(self, services: tuple[str, ...] = ("web",), **changes: Any) -> dict[str, ImageFacts]:
         mesh, manifest = read_mesh(mesh_text(services))
-        sources = FactSources(self.given, self.built, lambda: self.engine, lambda: self.registry, lambda: self.store)
+        given = {one.facts.image: one.facts for one in reversed(self.given)}
+        sources = FactSources(given, self.built, lambda: self.engine, lambda: self.registry, lambda: self.store)
         return gather_facts(mesh, manifest.document, replace(sources, **changes))
 
     def refused(self, services: tuple[str, ...] = ("web",), **changes: Any) -> str:
@@ -70,7 +71,7 @@ def test_given_facts_ask_nobody(world: World) -> None:
 def test_an_image_without_a_tag_is_the_latest(world: World) -> None:
     latest = facts("web", to="registry.example.org/web")
     mesh, manifest = read_mesh(mesh_text().replace("web:1", "web"))
-    sources = FactSources((record(latest),), (), unexpected, unexpected, unexpected)
+    sources = FactSources({latest.image: latest}, (), unexpected, unexpected, unexpected)
     assert gather_facts(mesh, manifest.document, sources) == {"web": latest}
 
 

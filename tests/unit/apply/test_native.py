@@ -17,8 +17,9 @@ from sconectl.errors import BuildFailed, PlanImpossible
 from sconectl.image.build.native_build import BuildEnvironment, Wheel
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.reading.reader import read_manifest
-from sconectl.plan.service.service import ServicePlan, plan_service
+from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo, Progress
+from sconectl.usecases.check_service import check_service
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def project(tmp_path: Path) -> Path:
 def collected(project: Path, **changes: Any) -> tuple[ServicePlan, NativeSources]:
     manifest = read_manifest(service_text(**changes), "service.yaml", {})
     assert isinstance(manifest.model, GenService)
-    plan = plan_service(manifest.model, manifest.document, bases={"python": "base:1", "java": "jdk:1"}, mode="debug")
+    plan = check_service(manifest, mode="debug", bases={"python": "base:1", "java": "jdk:1"}).planned()
     return plan, collect_sources(plan, project, manifest.document)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.builders import service_plan, service_text
+from fakes.builders import facts, service_plan, service_text
 from fakes.engine import FakeEngine, FakeRegistry, image
 from fakes.members import directory, file, hard_link, link, special, tree
 
@@ -121,9 +121,9 @@ def test_steps_in_order_and_which_would_be_done(sources: NativeSources) -> None:
     first = report(text, sources=sources)
     assert [step.name for step in first.steps] == expected
     assert states(first) == dict.fromkeys(expected, "to do") | {"image": "unchanged", "session": "checked"}
-    again = report(text, sources=sources, earlier=EarlierRuns(launcher=True, unchanged=True, pushed=True))
+    again = report(text, sources=sources, earlier=EarlierRuns(launcher=True, facts=facts(), pushed=True))
     assert states(again) == dict.fromkeys(expected, "unchanged") | {"session": "checked"}
-    pending = report(text, sources=sources, earlier=EarlierRuns(launcher=True, unchanged=True))
+    pending = report(text, sources=sources, earlier=EarlierRuns(launcher=True, facts=facts()))
     assert [name for name, state in states(pending).items() if state == "to do"] == ["push"]
     local = report(text, sources=sources, push=False, session=False, earlier=EarlierRuns(launcher=True))
     assert {"push", "session"}.isdisjoint(states(local))

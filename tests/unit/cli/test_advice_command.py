@@ -11,7 +11,7 @@ import pytest
 from fakes.builders import facts, mesh_text, record, service_text
 from fakes.engine import FakeEngine
 
-from sconectl.cli.output.advice import today
+from sconectl.cli.wiring import today
 
 from .conftest import Run
 

@@ -160,12 +160,12 @@ def test_a_mesh_alone_is_checked_as_far_as_possible(manifests: Path, run: Run) -
 @pytest.mark.parametrize("option", [("--facts", "target/images"), ("-t", "target"), ()])
 def test_facts_of_built_images_are_used(manifests: Path, run: Run, option: tuple[str, ...]) -> None:
     from sconectl.manifest.reading.reader import read_manifest
-    from sconectl.plan.check import provisional_facts
     from sconectl.plan.facts.image_facts import BuildRecord
+    from sconectl.usecases.check_service import check_service
 
     (manifests / "target/images").mkdir(parents=True)
     for name, text in (("web", SERVICE), ("db", DATABASE)):
-        facts = provisional_facts(read_manifest(text, name, {}), "production")
+        facts = check_service(read_manifest(text, name, {}), mode="production", bases={}).facts
         assert facts is not None
         record = BuildRecord(image_id="sha256:0", inputs="", facts=facts)
         (manifests / f"target/images/{name}.json").write_text(record.to_text())

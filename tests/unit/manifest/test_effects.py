@@ -13,14 +13,14 @@ from fakes.builders import facts
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.errors import SconectlError
-from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import ImageFacts
-from sconectl.plan.mesh.availability import remarks, unavailable
+from sconectl.plan.mesh.availability import remarks
 from sconectl.plan.mesh.mesh import GivenFile, MeshInput, MeshPlan, ServiceFiles, plan_mesh
-from sconectl.plan.service.service import ServicePlan, image_facts, plan_service, service_findings
+from sconectl.plan.service.service import ServicePlan, image_facts
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
+from sconectl.usecases.check_service import check_service
 
 from .forms import MESH, SERVICE, read, with_field
 from .test_published_schemas import FIELDS
@@ -41,7 +41,7 @@ ELSEWHERE = {
     "genservice Build.requirements": ("apply/native.py", "build.requirements"),
     "genservice Build.fs_dirs": ("plan/service/protection.py", "fs_dirs"),
     "genservice Build.fs_files": ("plan/service/protection.py", "fs_files"),
-    "mesh Cas.tolerance": ("cli/runs/apply_mesh.py", "cas.tolerance"),
+    "mesh Cas.tolerance": ("usecases/check_mesh.py", "cas.tolerance"),
     "genservice Manifest.apiVersion": ("manifest/model/fields.py", "ApiVersion"),
     "mesh Manifest.apiVersion": ("manifest/model/fields.py", "ApiVersion"),
     "genservice Manifest.kind": ("manifest/reading/reader.py", '"genservice"'),
@@ -59,13 +59,12 @@ OTHERWISE: dict[str, tuple[Any, ...]] = {
 
 def effect_of_service(manifest: Manifest) -> Any:
     """Return everything that follows from a service manifest by itself and in a mesh, but for the model."""
-    model, document = manifest.model, manifest.document
-    assert isinstance(model, GenService)
-    said = [str(f.code) + f.path for f in service_findings(model, document, mode="production") if f.severity == "error"]
-    said += [f.code + f.path for f in [*unavailable(model, document), *remarks(model, document)]]
+    check = check_service(manifest, mode="production", bases={})
+    said = [f.code + f.path for f in check.findings if f.severity == "error"]
+    said += [f.code + f.path for f in [*check.limits, *remarks(manifest.model, manifest.document)]]
     if any(code.startswith("SC1") for code in said):
         return said
-    plan = plan_service(model, document, bases={}, mode="production")
+    plan = check.planned()
     decided = [field.name for field in dataclasses.fields(plan)]
     decided += [name for name, value in vars(ServicePlan).items() if isinstance(value, property)]
     made = {name: getattr(plan, name) for name in decided if name not in ("model", "build")}

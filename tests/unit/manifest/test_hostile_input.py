@@ -13,7 +13,7 @@ from fuzz.fuzz_manifests import CANARY, KEYS, STRANGE, VALID, check, is_secret, 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sconectl.cli.runs import validate_run
+from sconectl.cli.options import manifest_files
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_text import dump
 
@@ -62,7 +62,7 @@ def test_the_campaign_notices_a_value_in_a_message(
 
 
 def test_the_campaign_notices_an_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validate_run, "read_each", lambda _options: 1 / 0)
+    monkeypatch.setattr(manifest_files, "read_each", lambda _options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         check("kind: mesh\n", {}, tmp_path)
 

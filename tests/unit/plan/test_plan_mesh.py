@@ -8,7 +8,7 @@ import pytest
 from fakes.builders import MEASUREMENT, compiled, environment, facts, mesh_text, read_mesh, session
 
 from sconectl.errors import PlanImpossible
-from sconectl.plan.mesh.availability import remarks, require_available
+from sconectl.plan.mesh.availability import refuse, remarks, unavailable
 from sconectl.plan.mesh.mesh import FSPF_SECRET, IMAGE_KEY_SECRET, MeshInput, image_cas, main_cas, plan_mesh
 from sconectl.usecases.apply_mesh import check_sessions
 
@@ -141,7 +141,7 @@ def test_everything_that_is_not_available_yet_is_planned_and_refused_together() 
     ).replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    mode: SignOnline")
     mesh, manifest = read_mesh(text)
     with pytest.raises(PlanImpossible) as caught:
-        require_available(mesh, manifest.document)
+        refuse(unavailable(mesh, manifest.document))
     expected = {("SC2001", path) for path in ["cas[0].mode", "repo", "extra_policies"]}
     assert {(f.code, f.path) for f in caught.value.findings} == expected
     assert all(finding.hint for finding in caught.value.findings)
@@ -150,13 +150,13 @@ def test_everything_that_is_not_available_yet_is_planned_and_refused_together() 
     assert plan.repo is not None and plan.repo.destination == "registry.example.org/x"
     assert not plan.upload and not plan.signed
     mesh, manifest = read_mesh(mesh_text())
-    require_available(mesh, manifest.document)
+    refuse(unavailable(mesh, manifest.document))
     assert compiled(facts()).limits == ()
 
 
 def test_images_that_are_not_copied_need_nothing() -> None:
     mesh, manifest = read_mesh(mesh_text() + "repo: {destination: registry.example.org/x, push: false}\n")
-    require_available(mesh, manifest.document)
+    refuse(unavailable(mesh, manifest.document))
     (remark,) = remarks(mesh, manifest.document)
     assert (remark.code, remark.path) == ("SC2010", "repo")
 

@@ -15,7 +15,7 @@ from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.facts import naming
 from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
 from sconectl.plan.facts.image_label import ImageLabel
-from sconectl.plan.mesh.availability import require_available
+from sconectl.plan.mesh.availability import refuse, unavailable
 
 
 def faults(text: str) -> list[tuple[str, str, str]]:
@@ -84,7 +84,7 @@ def test_what_is_not_available_is_planned_and_then_refused() -> None:
     assert service_plan(text).model.build.volumes
     manifest = read_manifest(text, "service.yaml", {})
     with pytest.raises(PlanImpossible) as caught:
-        require_available(manifest.model, manifest.document)
+        refuse(unavailable(manifest.model, manifest.document))
     assert {(f.code, f.path) for f in caught.value.findings} == {
         ("SC2001", f"build.{field}") for field in ("gen_policy", "volumes")
     }

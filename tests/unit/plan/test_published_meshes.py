@@ -14,11 +14,11 @@ from sconectl.apply.sources.service_files import read_service_files
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.reading.reader import read_manifest
-from sconectl.plan.check import provisional_facts
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
+from sconectl.usecases.check_service import check_service
 
 CORPUS = Path(__file__).resolve().parents[4] / "shared/corpus"
 SHOP = Path(__file__).parents[2] / "templates/shop/mesh.yaml.template"
@@ -65,7 +65,7 @@ def known_images(folder: Path) -> dict[str, ImageFacts]:
     for file in sorted(folder.glob("*ervice.yaml.template")):
         manifest = read_manifest(file.read_bytes(), file.name, VARIABLES)
         assert isinstance(manifest.model, GenService)
-        image = provisional_facts(manifest, "production")
+        image = check_service(manifest, mode="production", bases={}).facts
         assert image is not None
         found[image.image] = image
     return found

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 from fakes.builders import mesh_text, service_text
 
 from sconectl.manifest.reading.reader import Manifest, read_manifest
-from sconectl.plan.check import check_mesh, check_service, provisional_facts
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.text.findings import Finding
+from sconectl.usecases.check_mesh import check_mesh
+from sconectl.usecases.check_service import ServiceCheck, check_service
 
 
 def read(text: str) -> Manifest:
     return read_manifest(text, "file.yaml", {})
 
 
-def image(text: str) -> ImageFacts:
-    facts = provisional_facts(read(text), "production")
+def service(text: str, mode: str = "production") -> ServiceCheck:
+    return check_service(read(text), mode=mode, bases={})
+
+
+def image(text: str, mode: str = "production") -> ImageFacts:
+    facts = service(text, mode).facts
     assert facts is not None
     return facts
 
 
+def said(text: str, facts: Mapping[str, ImageFacts]) -> list[Finding]:
+    check = check_mesh(
+        read(text),
+        lambda _mesh, _document: facts,
+        release="any",
+        today=date(2026, 1, 1),
+        parse_flags=lambda _flags: None,
+    )
+    return [*check.findings, *check.broken_rules()]
+
+
 def about_mesh(text: str, facts: Mapping[str, ImageFacts]) -> list[tuple[str, str, str]]:
-    return [(finding.severity, finding.code, finding.path) for finding in check_mesh(read(text), facts)]
+    return [(finding.severity, finding.code, finding.path) for finding in said(text, facts)]
 
 
 def test_everything_about_a_service_is_said_at_once_and_in_order() -> None:
@@ -32,15 +49,16 @@ def test_everything_about_a_service_is_said_at_once_and_in_order() -> None:
         volumes=[{"name": "v", "path": "/v"}],
         environment={"local": [{"name": "SCONE_HEAP", "value": "much"}, {"name": "SCONE_STACK", "value": "9M"}]},
     )
-    found = check_service(read(text), "production")
-    assert {(finding.severity, finding.code, finding.path) for finding in found} == {
+    check = service(text)
+    assert [(finding.severity, finding.code, finding.path) for finding in check.findings] == [
         ("error", "SC1004", "build.dirs[0]"),
-        ("warning", "SC2001", "build.volumes"),
         ("error", "SC1004", "environment.local[0].value"),
-        ("warning", "SC1010", "environment.local[1].value"),
-    }
-    assert [finding.position for finding in found] == sorted(finding.position for finding in found)
-    assert provisional_facts(read(text), "production") is None
+    ]
+    assert [(finding.severity, finding.code, finding.path) for finding in check.limits] == [
+        ("warning", "SC2001", "build.volumes")
+    ]
+    assert [finding.position for finding in check.findings] == sorted(finding.position for finding in check.findings)
+    assert check.facts is None
 
 
 def test_an_image_will_have_the_facts_of_its_manifest() -> None:
@@ -48,9 +66,7 @@ def test_an_image_will_have_the_facts_of_its_manifest() -> None:
     assert [variable.name for variable in facts.environment.global_] == ["A"]
     assert facts.fspf is not None
     assert set(facts.measurement) == {"0"}
-    debug = provisional_facts(read(service_text()), "debug")
-    assert debug is not None
-    assert debug.parameters["mode"] == "debug"
+    assert image(service_text(), "debug").parameters["mode"] == "debug"
 
 
 def test_missing_values_are_found_if_every_image_is_known() -> None:
@@ -77,7 +93,7 @@ def test_the_release_is_known_later() -> None:
 
 def test_policies_that_would_break_a_rule_are_named_where_they_come_from() -> None:
     text = mesh_text(["web"]).replace("namespace: ", "namespace: ../")
-    found: list[Finding] = check_mesh(read(text), {"web": image(service_text("web"))})
+    found = said(text, {"web": image(service_text("web"))})
     assert [(finding.code, finding.path) for finding in found] == [
         ("SC3014", "policy.namespace"),
         ("SC3014", "services[0]"),

@@ -1,0 +1,138 @@
+"""From the options of `apply`, `plan` and `validate` to the terms and the outside world of their use cases."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sconectl.cli.options.option_values import attestation_flags
+from sconectl.cli.output.console import Console, note
+from sconectl.cli.output.printable import shown
+from sconectl.cli.wiring import Wiring, build_environment, cache_directory, source_date_epoch, today, toolchains
+from sconectl.usecases.check_run import LearnFacts, Terms
+from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
+
+if TYPE_CHECKING:
+    from sconectl.cli.options.apply_options import ApplyOptions
+    from sconectl.manifest.model.mesh import Cas, Mesh
+    from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.ports import SessionStore
+    from sconectl.text.yaml_tree import Document
+    from sconectl.usecases.apply_mesh import MeshWorld
+    from sconectl.usecases.apply_service import ServiceWorld
+
+
+def wiring_of(options: ApplyOptions) -> Wiring:
+    """Return the adapters of a run."""
+    return Wiring(target=options.target, cas_config=options.cas_config, notify=note)
+
+
+class Rehearsal(Wiring):
+    """The adapters of a run that changes nothing."""
+
+    def __init__(self, options: ApplyOptions) -> None:
+        super().__init__(target=options.target, cas_config=options.cas_config, notify=note)
+        self.stores: dict[str, RehearsalStore] = {}
+
+    @cached_property
+    def workspace(self) -> RehearsalWorkspace:
+        """The target directory, in which nothing is written."""
+        return RehearsalWorkspace(super().workspace)
+
+    def store(self, cas_url: str, cas_key: str | None = None, tolerance: str | None = None) -> SessionStore:
+        """Return a connection to a CAS that writes nothing there."""
+        if cas_url not in self.stores:
+            self.stores[cas_url] = RehearsalStore(super().store(cas_url, cas_key, tolerance))
+        return self.stores[cas_url]
+
+
+def bases_of(options: ApplyOptions) -> dict[str, str]:
+    """Return the base images that are given, by kind: options win over the project's configuration."""
+    return {**options.config.base_images, **options.base_images}
+
+
+def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
+    """Return how the manifests of a run are looked at; of the `refused` kinds, none may ask for what is not done."""
+    from sconectl.cli.options.manifest_files import private_paths
+
+    return Terms(
+        mode=options.mode,
+        today=today(),
+        parse_flags=attestation_flags,
+        bases=bases_of(options),
+        release=options.release,
+        private=private_paths(options),
+        refused=refused,
+        as_manifests=options.output == "yaml",
+    )
+
+
+def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFacts:
+    """Return what gives the facts of the images of a mesh; those of --facts come first, then those that are planned."""
+
+    def learn(mesh: Mesh, document: Document, planned: Mapping[str, ImageFacts]) -> Mapping[str, ImageFacts]:
+        from sconectl.apply.gather import FactSources, gather_facts
+        from sconectl.apply.records import read_records
+        from sconectl.plan.mesh.mesh import image_cas
+
+        console.step("learning the facts of the images")
+        images = options.target / "images"
+        records = read_records(options.facts) if options.facts else ()
+        sources = FactSources(
+            given={**planned, **{record.facts.image: record.facts for record in reversed(records)}},
+            built=read_records(images) if images.is_dir() else (),
+            engine=lambda: wiring.engine,
+            registry=lambda: wiring.registry,
+            image_store=lambda: _store_of(image_cas(mesh), wiring),
+        )
+        return gather_facts(mesh, document, sources)
+
+    return learn
+
+
+def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store: SessionStore | None) -> ServiceWorld:
+    """Return the outside world of a service manifest."""
+    from sconectl.plan.service.base_images import DEFAULT_BASES
+    from sconectl.usecases.apply_service import ServiceWorld
+
+    return ServiceWorld(
+        toolchain=toolchains()[options.toolchain],
+        engine=wiring.engine,
+        registry=lambda: wiring.registry,
+        keys=wiring.keys,
+        workspace=wiring.workspace,
+        store=store,
+        environment=build_environment(options.config.ca_bundle),
+        launcher_base=options.config.launcher_base or bases_of(options).get("python") or DEFAULT_BASES["python"],
+        cache=cache_directory(),
+        push=not (options.no_push or options.dry_run),
+        progress=console.step,
+        detail=console.detail,
+        remark=lambda text: note(f"note: {shown(text)}"),
+        epoch=source_date_epoch(),
+    )
+
+
+def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Mesh, plan: MeshPlan) -> MeshWorld:
+    """Return the outside world of a mesh: CASes only where something is to be written to them."""
+    from sconectl.plan.mesh.mesh import image_cas
+    from sconectl.usecases.apply_mesh import MeshWorld
+
+    upload = plan.upload and not options.dry_run
+    shares = plan.shares and not options.dry_run and (plan.upload or plan.installed)
+    return MeshWorld(
+        store=_store_of(plan.cas, wiring) if upload else None,
+        image_store=_store_of(image_cas(mesh), wiring) if shares else None,
+        keys=wiring.keys,
+        workspace=wiring.workspace,
+        progress=console.step,
+        signing_key=lambda: wiring.signing_key,
+        encryption_key=lambda: _store_of(plan.cas, wiring).encryption_key(),
+        release=(options.release or plan.chart.name) if options.output == "yaml" else "",
+    )
+
+
+def _store_of(cas: Cas, wiring: Wiring) -> SessionStore:
+    return wiring.store(cas.cas_url, cas.cas_key, cas.tolerance)

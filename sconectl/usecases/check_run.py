@@ -1,0 +1,161 @@
+"""All manifests of a run of `plan` or `apply`, checked before the first is applied: a fault in one leaves all undone.
+
+In: valid manifests, services before meshes, the terms of the run, and what knows the facts of images. Out: a
+`RunCheck`. Raises `InvalidInput` or `PlanImpossible` with everything that is wrong with any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.manifest.reading.reader import Manifest
+from sconectl.plan.batch import collisions
+from sconectl.plan.facts.naming import with_tag
+from sconectl.plan.mesh.availability import refuse
+from sconectl.text.findings import Finding, errors_of
+
+if TYPE_CHECKING:
+    from sconectl.manifest.model.mesh import Mesh
+    from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.text.yaml_tree import Document
+    from sconectl.usecases.check_mesh import Fault, MeshCheck
+    from sconectl.usecases.check_service import ServiceCheck
+
+LearnFacts = Callable[["Mesh", "Document", Mapping[str, "ImageFacts"]], Mapping[str, "ImageFacts"]]
+"""Gives the facts of all images of a mesh, by service; the mapping holds those of images that are to be built."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How the manifests of a run are looked at.
+
+    `mode` is that of services, `bases` gives base images by kind, `release` is the name of the Helm release. `today`
+    decides about waivers. `private` are files that are copied into an image only if a manifest names them. Of the
+    kinds of manifests in `refused`, nothing may ask for what this version does not do yet. `as_manifests` asks for what
+    has to hold if Helm renders nothing.
+    """
+
+    mode: str
+    today: date
+    parse_flags: Callable[[str], object]
+    """Raises `UsageError` for flags of `tolerance` that nobody knows."""
+    bases: Mapping[str, str]
+    release: str = ""
+    private: Collection[Path] = ()
+    refused: Collection[str] = ()
+    as_manifests: bool = False
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """The manifests of a run, each checked once, and nothing is wrong with any of them."""
+
+    services: tuple[ServiceCheck, ...]
+    meshes: tuple[MeshCheck, ...]
+
+    def mesh_plan(self, mesh: MeshCheck, built: Mapping[str, ImageFacts]) -> MeshPlan:
+        """Return the plan of a mesh; `built` are the facts, by image, of services of this run that were built."""
+        planned = planned_facts(self.services)
+        return mesh.plan(
+            {
+                name: built[facts.image]
+                for name, facts in mesh.facts.items()
+                if facts.image in built and facts == planned.get(facts.image)
+            }
+        )
+
+
+def planned_facts(services: Sequence[ServiceCheck]) -> dict[str, ImageFacts]:
+    """Return the facts that images will have, by image, as far as they are known before they are built."""
+    return {check.facts.image: check.facts for check in services if check.facts}
+
+
+def check_run(manifests: Sequence[Manifest], terms: Terms, learn: LearnFacts) -> RunCheck:
+    """Check all manifests together. Raises `InvalidInput` and `PlanImpossible`."""
+    services: list[ServiceCheck] = []
+    meshes: list[MeshCheck] = []
+    faults: list[Fault] = []
+    for manifest in manifests:
+        if manifest.model.kind == "genservice":
+            services.append(_service(manifest, terms, faults))
+        else:
+            meshes.append(_mesh(manifest, terms, learn, services, faults))
+    if services and not faults:  # else nothing is done before the sessions themselves are checked
+        faults += [fault for mesh in meshes if (fault := _broken(mesh))]
+    _refuse(faults, collisions(manifests), several=len(manifests) > 1)
+    return RunCheck(tuple(services), tuple(meshes))
+
+
+@contextmanager
+def _collected(faults: list[Fault]) -> Iterator[None]:
+    """Keep what is raised with findings."""
+    try:
+        yield
+    except (InvalidInput, PlanImpossible) as fault:
+        if not fault.findings:
+            raise
+        faults.append(fault)
+
+
+def _service(manifest: Manifest, terms: Terms, faults: list[Fault]) -> ServiceCheck:
+    from sconectl.usecases.check_service import check_service, with_sources
+
+    check = check_service(manifest, mode=terms.mode, bases=terms.bases)
+    with _collected(faults):
+        refuse(check.limits if manifest.model.kind in terms.refused else ())
+    with _collected(faults):
+        return with_sources(check, terms.private)
+    return check
+
+
+def _mesh(
+    manifest: Manifest, terms: Terms, learn: LearnFacts, services: Sequence[ServiceCheck], faults: list[Fault]
+) -> MeshCheck:
+    from sconectl.usecases.check_mesh import check_mesh
+
+    planned = planned_facts(services)
+
+    def known(mesh: Mesh, document: Document) -> Mapping[str, ImageFacts]:
+        if all(service.facts for service in services):
+            return learn(mesh, document, planned)
+        # It is the fault in a service that leaves its image unknown: nobody is asked for it.
+        images = {service.name: with_tag(service.image) for service in mesh.services}
+        return {name: planned[image] for name, image in images.items() if image in planned}
+
+    check = check_mesh(
+        manifest,
+        known,
+        release=terms.release,
+        today=terms.today,
+        parse_flags=terms.parse_flags,
+        as_manifests=terms.as_manifests,
+    )
+    faults += check.faults
+    with _collected(faults):
+        refuse(check.limits if manifest.model.kind in terms.refused else ())
+    return check
+
+
+def _broken(mesh: MeshCheck) -> PlanImpossible | None:
+    broken = list(mesh.broken_rules())
+    return PlanImpossible("the policies would break rules", findings=broken) if broken else None
+
+
+def _refuse(faults: Sequence[Fault], collisions: Sequence[Finding], *, several: bool) -> None:
+    """Raise all faults as one error; those of one manifest as an error like the first of them."""
+    found = [*collisions, *(finding for fault in faults for finding in fault.findings)]
+    if not found:
+        return
+    findings = sorted(dict.fromkeys(found), key=lambda finding: finding.position)
+    if any(isinstance(fault, InvalidInput) for fault in (faults if several else faults[:1])):
+        raise InvalidInput(findings)
+    if several:
+        raise PlanImpossible("these manifests cannot be applied together", findings=errors_of(findings))
+    raise PlanImpossible(faults[0].message, hint=faults[0].hint, findings=findings)
