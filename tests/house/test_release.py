@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import sconectl
 
 from .sources import ROOT
 
-SKIPPED = frozenset({"target", "dist", "build", "__pycache__", "node_modules"})
+SKIPPED = frozenset({"target", "__pycache__", "node_modules"})
+SKIPPED_AT_THE_TOP = frozenset({"dist", "build"})
 WORKPLACE = re.compile(
     r"/work/(?:main|shared)\b"  # absolute paths of a checkout
     r"|/(?:home|Users)/(?!nonroot\b|app\b|user\b)[a-z][\w.-]*/"
@@ -25,12 +29,24 @@ def project_files() -> Iterator[tuple[Path, str]]:
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
         generated = any(p in SKIPPED or (p.startswith(".") and p != ".ci") for p in parts[:-1])
+        generated |= parts[0] in SKIPPED_AT_THE_TOP
         if generated or path.name == ".git" or not path.is_file() or path.stat().st_size > 1 << 20:
             continue
         try:
             yield path, path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
+
+
+def test_git_ignores_nothing_of_the_package() -> None:
+    """What .gitignore names is in no wheel, even if it was added to the repository."""
+    files = [path for path in (ROOT / "sconectl").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    names = "\n".join(str(path.relative_to(ROOT)) for path in files)
+    command = ["git", "check-ignore", "--no-index", "--verbose", "--stdin"]
+    done = subprocess.run(command, input=names, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode > 1:
+        pytest.skip("this is no checkout of git")
+    assert done.stdout == ""
 
 
 def test_versions_agree() -> None:
