@@ -72,6 +72,7 @@ WIRING = "sconectl.cli.wiring"  # the only module that knows the adapters
 # Foreign libraries that stay in one room, so that they can be exchanged there.
 ONE_ROOM = {
     "docker": frozenset({"adapters"}),
+    "jinja2": frozenset({"text"}),
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
     "ruamel": frozenset({"text"}),

@@ -1,8 +1,8 @@
 """Build contexts for the container engine: Dockerfiles whose text holds nothing that a user could break out of.
 
-In: what goes into the image. Out: a context, written as a stream. Raises `BuildFailed`. User text reaches a Dockerfile
-only as JSON (RUN in exec form), or if it is a plain word (working directory); files travel in inner tars that the
-engine unpacks, never as COPY arguments, so that any name works with any engine.
+In: what goes into the image. Out: a context, written as a stream. Raises `BuildFailed`. Text reaches a Dockerfile only
+through `written_in_dockerfile`; files travel in inner tars that the engine unpacks, never as COPY arguments, so that
+any name works with any engine.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from sconectl.ports import BASE_ARGUMENT
 from sconectl.image.build.source_files import SourceFiles, Stamp, changed, stamp_of
+from sconectl.text.rendering import render
 
 SCRATCH = ".sconectl"
 """Folder below / that build steps may use; it never reaches a final image."""
@@ -37,7 +37,10 @@ _FIXED = {
 _CA_VARIABLES = ("CURL_CA_BUNDLE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _PIP = ("python3", "-I", "-B", "-m", "pip")
 """-I: never with a module of the working directory in the place of its own; -B: it ignores PYTHONDONTWRITEBYTECODE."""
+_INSTALL = ("install", "--no-compile", "--no-index", "--no-deps", "--find-links", WHEELS, "-r")
 _JAVA = f"/{SCRATCH}/java"
+# Run in that directory, javac names the sources as the user does; the locale lets it find names that are not ASCII.
+_COMPILER = ("env", "LC_ALL=C.UTF-8", "javac", "-encoding", "UTF-8", "-d")
 _BLOCK = 1 << 20
 _WORD = re.compile(r"[A-Za-z0-9_./+@%,:=~-]+")
 
@@ -98,28 +101,33 @@ class NativeContent:
     run: Sequence[str] = ()
 
 
-def dockerfile_head(environment: BuildEnvironment) -> str:
-    """Return the first lines of a Dockerfile: base image, build-only variables, and the inner tar unpacked.
+def dockerfile(environment: BuildEnvironment, steps: Sequence[Sequence[str]]) -> str:
+    """Return a Dockerfile that unpacks the inner tar files.tar over the base image, and runs commands.
 
     The base image is an argument of the build, because engines differ in how they are told an image that has no name.
     """
+    return _rendered("steps", environment, steps=steps)
+
+
+def _rendered(template: str, environment: BuildEnvironment, **values: Any) -> str:
+    """Return a Dockerfile; the variables are for the steps of the build only."""
     variables = dict(_FIXED)
     if environment.ca_bundle:
         variables.update(dict.fromkeys(_CA_VARIABLES, f"/{SCRATCH}/ca.pem"))
-    arguments = "".join(f"ARG {name}={value}\n" for name, value in sorted(variables.items()))
-    return f"ARG {BASE_ARGUMENT}\nFROM ${{{BASE_ARGUMENT}}}\nUSER 0\n{arguments}ADD files.tar /\n"
+    template = f"image/build/{template}.Dockerfile"
+    return render(template, written_in_dockerfile, variables=sorted(variables.items()), **values)
 
 
-def _workdir(pwd: str) -> str:
-    """Return the line that makes `pwd`, the working directory, and enters it if its name is a plain word."""
-    return f"WORKDIR {pwd}" if _WORD.fullmatch(pwd) else _run("mkdir", "-p", pwd)
+def written_in_dockerfile(value: object) -> str:
+    """Return a list of words as JSON, the form of a command that nothing breaks out of, and a plain word as it is.
 
-
-def _step(pwd: str, step: str) -> str:
-    """Return the line that runs a command of a shell in `pwd`; a name that is no plain word is only in its JSON."""
-    if _WORD.fullmatch(pwd):
-        return _run("/bin/sh", "-c", step)
-    return _run("/bin/sh", "-c", 'cd "$0" && exec /bin/sh -c "$1"', pwd, step)
+    Raises `ValueError` for everything else, so that no template can write it.
+    """
+    if isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value):
+        return json.dumps(value)
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    raise ValueError("only lists of words and plain words can stand in a Dockerfile")
 
 
 def native_context(content: NativeContent, environment: BuildEnvironment, context: IO[bytes]) -> None:
@@ -127,14 +135,6 @@ def native_context(content: NativeContent, environment: BuildEnvironment, contex
 
     Raises `BuildFailed` for files that changed.
     """
-    lines = [_workdir(content.pwd)] if _WORD.fullmatch(content.pwd) or content.java or content.run else []
-    if content.wheels:
-        options = ("--no-compile", "--no-index", "--no-deps", "--find-links", WHEELS)
-        lines.append(_run(*_PIP, "install", *options, "-r", f"{WHEELS}.txt"))
-    lines.append("ADD program.tar /")
-    if content.java:
-        lines += _compilation(content)
-    lines += [_step(content.pwd, step) for step in content.run]
     with _inner_tar(context, "files.tar") as tar:
         environment.add_to(tar)
         if content.wheels:
@@ -153,7 +153,17 @@ def native_context(content: NativeContent, environment: BuildEnvironment, contex
                     for f in content.java
                 ],
             )
-    _finish(context, dockerfile_head(environment) + "\n".join(lines) + "\n")
+    text = _rendered(
+        "native",
+        environment,
+        pwd=content.pwd,
+        pwd_is_word=bool(_WORD.fullmatch(content.pwd)),
+        install=[*_PIP, *_INSTALL, f"{WHEELS}.txt"] if content.wheels else [],
+        sources=_JAVA,
+        compiler=[*_COMPILER, content.pwd, "-cp", content.class_path, f"@{_JAVA}.txt"] if content.java else [],
+        run=content.run,
+    )
+    _finish(context, text)
 
 
 def wheel_context(
@@ -169,24 +179,13 @@ def wheel_context(
     """
     index = ("--index-url", index_url) if index_url else ()
     folder = f"/{SCRATCH}/requirements"
-    step = _run(*_PIP, "wheel", "--wheel-dir", WHEELS, *index, "-r", f"{folder}/{main}")
+    step = [*_PIP, "wheel", "--wheel-dir", WHEELS, *index, "-r", f"{folder}/{main}"]
     with _inner_tar(context, "files.tar") as tar:
         environment.add_to(tar)
         _add_copied(tar, [CopiedFile(WHEELS, 0o755)])
         for path, text in sorted(requirements.items()):
             add_file(tar, f"{folder}/{path}"[1:], text)
-    _finish(context, dockerfile_head(environment) + step + "\n")
-
-
-def _run(*words: str) -> str:
-    return f"RUN {json.dumps(words)}"
-
-
-def _compilation(content: NativeContent) -> list[str]:
-    # The directory makes javac name the sources as the user does; the locale lets it find names that are not ASCII.
-    compiler = ("env", "LC_ALL=C.UTF-8", "javac", "-encoding", "UTF-8", "-d", content.pwd)
-    step = _run(*compiler, "-cp", content.class_path, f"@{_JAVA}.txt")
-    return [f"WORKDIR {_JAVA}", step, _workdir(content.pwd)]
+    _finish(context, dockerfile(environment, [step]))
 
 
 def _below(pwd: str, path: str) -> str:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import sconectl
 from sconectl.errors import BuildFailed
-from sconectl.image.build.native_build import BuildEnvironment, add_file, dockerfile_head
+from sconectl.image.build.native_build import BuildEnvironment, add_file, dockerfile
 from sconectl.image.layers.image_archive import ImageLayer, image_archive, image_config
 from sconectl.image.layers.layer_cache import LayerCache
 from sconectl.image.layers.layer_index import Member, index_layer
@@ -34,6 +34,12 @@ from sconectl.toolchains.sim.commands import ENTRYPOINT
 REPOSITORY = "sconectl-launcher"
 REQUIREMENTS = Path(__file__).with_name("launcher_requirements.txt").read_text("utf-8")
 """Pinned by hash, as the launcher handles every secret; scripts/pin_launcher.py writes that file."""
+_LIST = "/.sconectl/requirements.txt"
+_SAFELY = ("--no-compile", "--no-deps", "--require-hashes", "--only-binary", ":all:")
+_STEPS = (
+    ("python3", "-I", "-B", "-m", "pip", "install", *_SAFELY, "--target", "/.sconectl/site", "-r", _LIST),
+    ("python3", "-I", "-S", "-B", "/.sconectl/site/collect_launcher.py", "/.sconectl/site", "/.sconectl/out/scone"),
+)
 _PACKAGE = Path(sconectl.__file__).parent
 _SOURCES = ("key_hash.py", "protect", "runtime")
 
@@ -110,7 +116,7 @@ def _build(engine: ImageEngine, base: ImageInfo, environment: BuildEnvironment, 
     """Make the launcher; return the id of its image."""
     with tempfile.TemporaryDirectory(prefix="sconectl-") as work, no_space_explained(Path(work)):
         with Path(work, "context.tar").open("w+b") as context:
-            _write_context(context, dockerfile_head(environment), environment)
+            _write_context(context, environment)
             context.seek(0)
             temporary = engine.build(context, base, progress)
         try:
@@ -124,15 +130,7 @@ def _build(engine: ImageEngine, base: ImageInfo, environment: BuildEnvironment, 
     return image
 
 
-def _write_context(context: BinaryIO, head: str, environment: BuildEnvironment) -> None:
-    dockerfile = (
-        f"{head}"
-        'RUN ["python3", "-I", "-B", "-m", "pip", "install", "--no-compile", "--no-deps", "--require-hashes", '
-        '"--only-binary", ":all:", '
-        '"--target", "/.sconectl/site", "-r", "/.sconectl/requirements.txt"]\n'
-        'RUN ["python3", "-I", "-S", "-B", "/.sconectl/site/collect_launcher.py", "/.sconectl/site", '
-        '"/.sconectl/out/scone"]\n'
-    )
+def _write_context(context: BinaryIO, environment: BuildEnvironment) -> None:
     files = io.BytesIO()
     with tarfile.open(fileobj=files, mode="w") as inner:
         add_file(inner, ".sconectl/requirements.txt", REQUIREMENTS.encode())
@@ -140,7 +138,7 @@ def _write_context(context: BinaryIO, head: str, environment: BuildEnvironment) 
         for name, content in _runtime_sources():
             add_file(inner, f".sconectl/site/{name}", content)
     with tarfile.open(fileobj=context, mode="w") as tar:
-        add_file(tar, "Dockerfile", dockerfile.encode())
+        add_file(tar, "Dockerfile", dockerfile(environment, _STEPS).encode())
         add_file(tar, "files.tar", files.getvalue())
 
 

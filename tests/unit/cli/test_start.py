@@ -13,7 +13,7 @@ import typer
 import sconectl
 from sconectl.cli.command_table import COMMANDS, app, load
 
-HEAVY = {"rich", "docker", "httpx", "cryptography", "uvicorn", "starlette", "sqlite3", "asyncio"}
+HEAVY = {"rich", "docker", "httpx", "cryptography", "uvicorn", "starlette", "sqlite3", "asyncio", "jinja2"}
 LOADED = """
 import sys
 from sconectl.cli.main import run_sconectl

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 import tarfile
 import tempfile
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import TemplateError
 
 from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import (
@@ -22,8 +26,11 @@ from sconectl.image.build.native_build import (
     Wheel,
     native_context,
     wheel_context,
+    written_in_dockerfile,
 )
 from sconectl.image.build.source_files import stamp_of
+from sconectl.ports import BASE_ARGUMENT
+from sconectl.text.rendering import render
 
 PLAIN = BuildEnvironment()
 
@@ -47,7 +54,7 @@ def test_the_dockerfile(tmp_path: Path) -> None:
     wheel = tmp_path / "a-1-py3-none-any.whl"
     wheel.write_bytes(b"")
     lines = dockerfile(wheels=(Wheel(wheel, "ab" * 32),), run=("echo 1",))
-    assert lines[:2] == ["ARG SCONECTL_BASE", "FROM ${SCONECTL_BASE}"]
+    assert lines[:2] == [f"ARG {BASE_ARGUMENT}", f"FROM ${{{BASE_ARGUMENT}}}"]
     assert [line.split(" ")[0] for line in lines if line] == [
         "ARG",
         "FROM",
@@ -94,6 +101,56 @@ def test_names_that_are_more_than_a_word_are_only_in_json(text: str) -> None:
     assert steps[-1][-2:] == [pwd, "echo 1"] and pwd not in steps[-1][2]
     assert not any(line.endswith("\\") for line in lines)
     assert "RUN" not in "".join(dockerfile(pwd=pwd))  # a base image without a shell needs none for it
+
+
+TEXT = (
+    st.text(max_size=40)
+    | st.text(" \t\r\n\\\\\"'`$#<>[]{}%,|&;\u2028\udcff", max_size=12)
+    | st.sampled_from(
+        [
+            "x\nRUN evil",
+            "{{ pwd }}",
+            "{% include 'x' %}",
+            "{#",
+            "<<EOF\nRUN evil\nEOF",
+            '"]\nRUN ["evil"]',
+            "# escape=`",
+        ]
+    )
+)
+
+
+@given(TEXT, TEXT, st.lists(TEXT, max_size=3), st.booleans())
+def test_whatever_users_write_is_a_word_in_a_command(pwd: str, class_path: str, run: list[str], java: bool) -> None:
+    pwd = f"/{pwd}"
+    sources = (CopiedFile(f"{pwd}/A.java", 0o644, Path(__file__)),) if java else ()
+    lines = dockerfile(pwd=pwd, class_path=class_path, run=run, java=sources)
+    head = 1 + lines.index("ADD files.tar /")
+    assert {line.split(" ")[0] for line in lines[:head]} == {"ARG", "FROM", "USER", "ADD"} and lines.pop() == ""
+    steps = []
+    for line in lines[head:]:
+        name, _, rest = line.partition(" ")
+        assert name in ("RUN", "WORKDIR", "ADD")
+        if name == "RUN":
+            steps.append(json.loads(rest))
+        else:
+            assert rest in ("program.tar /", "/.sconectl/java", pwd)
+            assert re.fullmatch(r"[A-Za-z0-9_./+@%,:=~-]+( /)?", rest)
+    shells = [step for step in steps if step[0] == "/bin/sh"]
+    assert [step[-1] for step in shells] == run
+    assert {len(step) for step in shells} <= {3, 5}
+    compilers = [step for step in steps if step[0] == "env"]
+    assert [step[-4:] for step in compilers] == [[pwd, "-cp", class_path, "@/.sconectl/java.txt"]] * java
+    others = [step for step in steps if step not in shells + compilers]
+    assert all(step == ["mkdir", "-p", pwd] for step in others)
+
+
+@pytest.mark.parametrize("value", ["a b", "a\nRUN b", "", "$X", '["a"]', None, 1, {"a": "b"}, ["a", 1], ["a", ["b"]]])
+def test_nothing_else_can_be_written_in_a_dockerfile(value: object) -> None:
+    with pytest.raises(ValueError, match="only lists of words and plain words"):
+        written_in_dockerfile(value)
+    with pytest.raises((ValueError, TemplateError)):
+        render("image/build/steps.Dockerfile", written_in_dockerfile, variables=[("A", value)], steps=[])
 
 
 def test_a_source_whose_name_begins_with_a_hyphen_is_no_option_of_the_compiler() -> None:
@@ -223,9 +280,9 @@ def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
     stamp = stamp_of(file.lstat())
     file.unlink()
     file.symlink_to("/etc/passwd")
-    for given in (stamp, None):
+    for known in (stamp, None):
         with pytest.raises(BuildFailed, match="f changed while it was read"):
-            context(files=[CopiedFile("/app/f", 0o644, file, stamp=given)])
+            context(files=[CopiedFile("/app/f", 0o644, file, stamp=known)])
 
 
 def test_a_file_that_shrinks_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
