@@ -153,7 +153,7 @@ CODES: dict[str, Code] = {
     MALFORMED: Code(
         "a waiver that cannot be understood",
         "A comment that begins with `sconectl:allow` silences nothing unless it names the code of one piece of "
-        "security advice (SC4001 to SC4013), a date, and a reason in double quotes, in this order. Errors, and "
+        "security advice (SC4…), a date, and a reason in double quotes, in this order. Errors, and "
         "warnings of other kinds, cannot be waived. A comment is about the line that it ends, or, on a line of its "
         "own, about the first line below that is no comment.",
         "image: registry.example.org/web:latest # sconectl:allow SC4007",

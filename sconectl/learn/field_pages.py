@@ -28,7 +28,7 @@ class NoSuchField(UsageError):
 
 
 @dataclass(frozen=True)
-class _Field:
+class Field:
     """A field where it stands: what its schema says, and whether the part that it is in needs it."""
 
     schema: Schema
@@ -42,21 +42,26 @@ def steps_of(words: str) -> list[str]:
 
 def field_page(kind: str, schema: Schema, steps: Sequence[str]) -> list[str]:
     """Return the page about the field of `kind` that `steps` lead to; no steps: about the kind itself."""
-    field = _Field(schema, needed=True)
+    return [".".join([kind, *steps]), *_page(field_at(kind, schema, steps), schema, steps)]
+
+
+def field_at(kind: str, schema: Schema, steps: Sequence[str]) -> Field:
+    """Return the field of `kind` that `steps` lead to; no steps: the kind itself."""
+    field = Field(schema, needed=True)
     place = kind
     for step in steps:
-        known = _fields(field.schema, schema)
+        known = fields_of(field.schema, schema)
         if step not in known:
             raise NoSuchField(
                 place, step, [name for name, found in known.items() if not found.schema.get("deprecated")]
             )
         field = known[step]
         place = f"{place}.{step}"
-    return [place, *_page(field, schema, steps)]
+    return field
 
 
-def _page(field: _Field, root: Schema, steps: Sequence[str]) -> Iterator[str]:
-    yield from _wrapped(_description(field.schema, root), "  ")
+def _page(field: Field, root: Schema, steps: Sequence[str]) -> Iterator[str]:
+    yield from _wrapped(description_of(field.schema, root), "  ")
     yield ""
     yield f"  form      {_form(field.schema, root)}"
     if steps:
@@ -65,16 +70,16 @@ def _page(field: _Field, root: Schema, steps: Sequence[str]) -> Iterator[str]:
         yield "  older     accepted, with a remark; write the newer form"
     if "default" in field.schema:
         yield f"  default   {dump(field.schema['default']).rstrip()}"
-    meanings = _meanings(field.schema, root)
+    meanings = meanings_of(field.schema, root)
     if meanings:
         yield from ("", "  values")
         yield from _table((value, meaning) for value, meaning in meanings.items())
-    fields = _fields(field.schema, root)
+    fields = fields_of(field.schema, root)
     current = {name: found for name, found in fields.items() if not found.schema.get("deprecated")}
     if current:
         yield from ("", "  fields    (* needed)")
         yield from _table(
-            (f"{name}{'*' if found.needed else ''}", _first_sentence(_description(found.schema, root)))
+            (f"{name}{'*' if found.needed else ''}", _first_sentence(description_of(found.schema, root)))
             for name, found in current.items()
         )
     older = [name for name in fields if name not in current]
@@ -108,40 +113,41 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=[.]) ", text, maxsplit=1)[0]
 
 
-def _description(schema: Schema, root: Schema) -> str:
+def description_of(schema: Schema, root: Schema) -> str:
+    """Return what is said about a field, or about the part that it holds."""
     if "description" in schema:
         return str(schema["description"])
-    for form in _forms(schema, root):
+    for form in forms_of(schema, root):
         if "description" in form:
             return str(form["description"])
     return "No more is known about it: it may have any form."
 
 
-def _forms(schema: Schema, root: Schema) -> Iterator[Schema]:
+def forms_of(schema: Schema, root: Schema) -> Iterator[Schema]:
     """Yield the schema and what it stands for: its definition, its alternatives."""
     yield schema
     if "$ref" in schema:
-        yield from _forms(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
+        yield from forms_of(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
     for key in ("anyOf", "oneOf"):
         for form in schema.get(key, ()):
             is_rule = not set(form) - {"required", "properties"}  # about which fields go together
             if not is_rule and not form.get("deprecated"):
-                yield from _forms(form, root)
+                yield from forms_of(form, root)
 
 
-def _fields(schema: Schema, root: Schema) -> dict[str, _Field]:
+def fields_of(schema: Schema, root: Schema) -> dict[str, Field]:
     """Return the fields of a mapping, of the entries of a list, or of any of the alternatives."""
-    found: dict[str, _Field] = {}
-    for form in _forms(schema, root):
+    found: dict[str, Field] = {}
+    for form in forms_of(schema, root):
         if form.get("type") == "object":
             needed = _needed(form)
             for name, part in form.get("properties", {}).items():
-                found.setdefault(name, _Field(part, name in needed))
+                found.setdefault(name, Field(part, name in needed))
             for pattern, part in form.get("patternProperties", {}).items():
                 if pattern.startswith("^require"):
-                    found.setdefault("require-all", _Field(part, needed=False))
+                    found.setdefault("require-all", Field(part, needed=False))
         elif "items" in form:
-            for name, field in _fields(form["items"], root).items():
+            for name, field in fields_of(form["items"], root).items():
                 found.setdefault(name, field)
     return found
 
@@ -153,12 +159,12 @@ def _needed(form: Schema) -> set[str]:
     return needed | (set(first.get("required", ())) if set(first) == {"required"} else set())
 
 
-def _meanings(schema: Schema, root: Schema) -> dict[str, str]:
+def meanings_of(schema: Schema, root: Schema) -> dict[str, str]:
     """Return the values of a field that has one of a few, or whose entries have."""
-    for form in _forms(schema, root):
+    for form in forms_of(schema, root):
         if "enum" in form:
             return dict(zip(form["enum"], form.get("enumDescriptions") or [""] * len(form["enum"]), strict=True))
-        if "items" in form and (found := _meanings(form["items"], root)):
+        if "items" in form and (found := meanings_of(form["items"], root)):
             return found
         if form.get("type") == "object":
             return {}
@@ -168,13 +174,13 @@ def _meanings(schema: Schema, root: Schema) -> dict[str, str]:
 def _form(schema: Schema, root: Schema) -> str:
     """Say in words what may stand there."""
     words: list[str] = []
-    for form in _forms(schema, root):
+    for form in forms_of(schema, root):
         word = _word(form, root)
         if word and word not in words:
             words.append(word)
     if len(words) > 1:  # numbers, flags and values of a list may be written as text: no second form
         exact = [word for word in words if word != "text"]
-        plain = any(form.get("type") == ["string", "number", "boolean"] for form in _forms(schema, root))
+        plain = any(form.get("type") == ["string", "number", "boolean"] for form in forms_of(schema, root))
         words = words if plain else exact
     return " or ".join(words) or "anything"
 

@@ -47,7 +47,7 @@ _WORD = re.compile(r"[A-Za-z0-9_./+@%,:=~-]+")
 
 @dataclass(frozen=True)
 class BuildEnvironment:
-    """The CA certificates (PEM) that build steps trust when they reach the network; empty for those of the base image."""
+    """The CA certificates (PEM) that build steps trust in the network; empty for those of the base image."""
 
     ca_bundle: bytes = b""
 

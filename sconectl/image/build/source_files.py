@@ -55,7 +55,7 @@ class SourceFiles:
             os.close(self._descriptors.pop())
 
     def open(self, path: str, stamp: Stamp | None) -> int:
-        """Return a descriptor of a regular file with this stamp (None: any). Raises `BuildFailed` for any other file."""
+        """Return a descriptor of a regular file with this stamp (None: any). Raises `BuildFailed` for other files."""
         descriptor = self.open_unseen(path)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or (stamp and stamp_of(status) != stamp):

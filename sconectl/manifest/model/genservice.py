@@ -68,19 +68,23 @@ class Build(Part):
     """What goes into the image and how it is protected."""
 
     name: BuildName = Field(
-        description="Name of the service; also of target/images/<name>.json.", examples=["python-hello-user"]
+        description="Name of the service; also of `target/images/<name>.json`, and `{{chartname}}` in the mesh.",
+        examples=["python-hello-user"],
     )
     kind: Annotated[str, OneOf(BUILD_KINDS)] = Field(description="Language of the program.", examples=["python"])
     to: ImageReference = Field(
         description="The image to make; without a tag it is `latest`.", examples=["registry.example.org/hello:1"]
     )
     command: CommandLine = Field(
-        description="The full command line; only a verified policy brings it.", examples=["python3 print_env.py"]
+        description="The full command line; only a verified policy brings it, and it is in no image. Words are split "
+        "like a shell does, without running one.",
+        examples=["python3 print_env.py"],
     )
     base: Maybe[ImageReference] = Field(
         None,
         alias="from",
-        description="Base image instead of the kind's own. For sconify_image: the image to convert.",
+        description="Base image instead of the kind's own: one with Python and pip, or with a JDK. For sconify_image: "
+        "the image to convert; needed then.",
         examples=["python:3.13-slim"],
     )
     pwd: Annotated[AbsolutePath, BeforeValidator(lambda value: "/" if value in (None, "") else value)] = Field(
@@ -89,22 +93,27 @@ class Build(Part):
     copied: Many[InnerPath] = Field(
         (),
         alias="copy",
-        description="Files, directories and patterns, relative to the manifest, placed below pwd.",
+        description="Files, directories and patterns, relative to the manifest, placed at the same path below `pwd`.",
         examples=[["print_env.py", "data", "lib/*.py"]],
     )
     requirements: Maybe[InnerPath] = Field(
-        None, description="pip requirements file, for Python.", examples=["requirements.txt"]
+        None,
+        description="pip requirements file, for Python; installed before `copy`.",
+        examples=["requirements.txt"],
     )
     run: Many[Line] = Field(
         (),
-        description="Shell commands that run in the image after `copy`, one build step each.",
+        description="Shell commands that run in the image after `copy`, one build step each. They run as root in "
+        "`pwd`, after the compiler, too. A line break within one counts as a blank. If one fails, its output is shown.",
         examples=[["python3 -m compileall /python"]],
     )
     binaries: Many[PublicLine] = Field(
         (), description="Programs of the image that are protected; best exactly one.", examples=[["/usr/bin/redis"]]
     )
     dirs: Many[AbsolutePath] = Field(
-        (), description="Directories whose files are encrypted.", examples=[["/python/data"]]
+        (),
+        description="Directories whose files are encrypted; not `/`, and not inside of each other.",
+        examples=[["/python/data"]],
     )
     fs_dirs: Many[AbsolutePath] = Field(
         (),
@@ -122,7 +131,7 @@ class Build(Part):
     )
     host_paths: Many[AbsolutePath] = Field(
         (),
-        description="Paths that the host may provide or change, without any protection.",
+        description="Paths that the host may provide or change, without any protection; mounts are allowed there.",
         examples=[["/etc/ssl/certs"]],
     )
     volumes: Many[Volume] = Field(
@@ -130,14 +139,21 @@ class Build(Part):
         description="Protected file systems that the program mounts.",
         examples=[[{"name": "database", "path": "/media/database"}]],
     )
-    signature: Signature | None = Field(None, description="Who signs the image.", examples=[{"sign": True}])
+    signature: Signature | None = Field(
+        None,
+        description="Who signs the image: with `{}` your own key. Without it the image is not signed.",
+        examples=[{"sign": True}],
+    )
     stable: Maybe[ImageReference] = Field(
         None,
-        description="Image of the last stable version, which stays valid, too.",
+        description="Image of the last stable version, which stays valid beside the new one.",
         examples=["registry.example.org/hello:stable"],
     )
     gen_policy: GenPolicy | None = Field(
-        None, description="Template for the policy instead of the built-in one.", examples=[{"policy": "./policy.yaml"}]
+        None,
+        description="Template for the policy instead of the built-in one. Refused in this version: use `image_policy` "
+        "of a service in the mesh.",
+        examples=[{"policy": "./policy.yaml"}],
     )
 
 

@@ -56,31 +56,38 @@ class Cas(Part):
 
     name: PublicLine = Field(
         "cas",
-        description="Role: cas, image, security, access or attestation. A role that no CAS has is played by the "
-        "first one.",
+        description="Role: cas, image, security, access or attestation. `cas` holds the sessions, `image` the image "
+        "sessions; the others are names for `{{…}}`. A role that no CAS has is played by the first one.",
         examples=["cas"],
     )
     alias: Many[PublicLine] = Field(
-        (), description="Further roles of the same CAS.", examples=[["image", "security", "access", "attestation"]]
+        (),
+        description="Further roles of the same CAS; no two CASes have the same role.",
+        examples=[["image", "security", "access", "attestation"]],
     )
     cas_url: HostAddress = Field(
-        description="host[:port], or `local` for the embedded CAS.", examples=["cas.example.org", "local"]
+        description="HOST, HOST:PORT, or `local` for the embedded CAS in the default directory, without a server.",
+        examples=["cas.example.org", "local"],
     )
     cas_key: Maybe[PublicLine] = Field(
         None,
-        description="Expected key hash of the CAS; another CAS is refused.",
+        description="Expected key hash of the CAS; another CAS is refused. It also goes into the chart, as "
+        "SCONE_CAS_KEY. Without it the pinned key counts.",
         examples=["46YyxrywJ8PFRruWX8YLxa9q4axxYJgTbA81tv7NBcJfn43DQt"],
     )
     cas_encryption_key: Maybe[Line] = Field(
         None,
-        description="Public key of the CAS for sessions that are encrypted for it.",
+        description="Public key of the CAS for sessions that are encrypted for it; without it the CAS is asked.",
         examples=["7b21fbe8515b9c0f51bf2a36d1b24aef2f329794d142356941468a6c8f352a98"],
     )
     tolerance: Maybe[PublicLine] = Field(
-        None, description="What the attestation of the CAS tolerates: flags of `sconectl cas attest`.", examples=["-G"]
+        None,
+        description="What the attestation of the CAS tolerates: flags of `sconectl cas attest`, also under their names "
+        "in `tolerate`. `-c HASH` demands a key; what a simulation cannot show is refused.",
+        examples=["-G"],
     )
     mode: Maybe[Annotated[str, OneOf(MODES)]] = Field(
-        None, description="How the sessions reach the CAS.", examples=["Upload"]
+        None, description="How the sessions reach the CAS; without it `Upload`.", examples=["Upload"]
     )
 
 
@@ -88,25 +95,32 @@ class Policy(Part):
     """Where the sessions live and what their attestation accepts."""
 
     namespace: Namespace = Field(
-        description="Namespace of the sessions: they are called NAMESPACE/SERVICE.", examples=["shop"]
+        description="Namespace of the sessions: they are called NAMESPACE/SERVICE. Its parts are separated by `/`; all "
+        "but the last must exist in the CAS. `sconectl apply --policy-namespace` replaces it.",
+        examples=["shop"],
     )
     tolerate: CommaList = Field(
         None,
-        description="Weaknesses of the machine that attestation tolerates, separated by commas.",
+        description="Weaknesses of the machine that attestation tolerates, separated by commas or as a list.",
         examples=["outdated-tcb, hyperthreading"],
     )
     ignore_advisories: CommaList = Field(
         None,
-        description="Security advisories that attestation ignores, separated by commas, or `*` for all.",
+        description="Security advisories that attestation ignores, separated by commas or as a list, or `*` for all; "
+        "no effect with `sim`.",
         examples=["INTEL-SA-00615, INTEL-SA-00767"],
     )
     maa: Maybe[Url] = Field(
         None,
-        description="Address of Microsoft Azure Attestation; then it attests the services, and not DCAP.",
+        description="Address of Microsoft Azure Attestation; then it attests the services, and not DCAP. "
+        "`sconectl apply --maa` replaces it.",
         examples=["https://sharedweu.weu.attest.azure.net"],
     )
     image_policy_namespace: Maybe[Namespace] = Field(
-        None, description="Namespace of the image sessions, if it is another one.", examples=["myImageNamespace"]
+        None,
+        description="Namespace of the image sessions, if it is another one. Without effect: they are named after their "
+        "images.",
+        examples=["myImageNamespace"],
     )
     access_policy_name: Maybe[Namespace] = Field(
         None,
@@ -148,19 +162,23 @@ class MeshService(Part):
     """One service of the application."""
 
     name: ServiceName = Field(
-        description="Unique name of the service; without it, the last part of the image's name.", examples=["web"]
+        description="Unique name of the service; without it, the last part of the image's name. Not `global`, `helm` "
+        "or `namespace`; letters, digits, `-` and `_`, at most 63. Session and policy file are called so, and the "
+        "subchart in lower case, with `-` for `_`.",
+        examples=["web"],
     )
     image: ImageReference = Field(
-        description="The confidential image to run.", examples=["registry.example.org/python_hello_user:1"]
+        description="The confidential image to run. Several services may have the same.",
+        examples=["registry.example.org/python_hello_user:1"],
     )
     image_policy: Maybe[InnerPath] = Field(
         None,
-        description="File with a session template instead of the generated session.",
+        description="File with a session, or sections of one, that is laid over the generated session.",
         examples=["templates/web.yaml"],
     )
     image_secrets: Maybe[InnerPath] = Field(
         None,
-        description="File with secrets that replace those of the image.",
+        description="File with secrets that replace those of the image that are called so; others are added.",
         examples=["templates/mariadb_secrets.yaml"],
     )
     env: Maybe[InnerPath] = Field(
@@ -252,16 +270,19 @@ class Mesh(Part):
     )
     helm_extra_values: Maybe[HelmValues] = Field(
         None,
-        description="Values that are merged over those of the charts, by the name of the service or of its chart.",
+        description="Values that are merged over those of the charts, by the name of the service or of its chart: a "
+        "mapping, or YAML text that is one.",
         examples=[{"mariadb": {"persistence": {"enabled": True, "size": "1Gi"}}}],
     )
     repo: Repo | None = Field(
         None,
-        description="What happens to the images before they are used.",
+        description="What happens to the images before they are used; refused by apply.",
         examples=[{"destination": "registry.example.org/shop"}],
     )
     extra_policies: Many[ExtraPolicy] = Field(
-        (), description="Further sessions that are uploaded.", examples=[[{"name": "policies/audit.yaml"}]]
+        (),
+        description="Further sessions that are uploaded; refused by apply.",
+        examples=[[{"name": "policies/audit.yaml"}]],
     )
 
     @model_validator(mode="wrap")

@@ -28,13 +28,13 @@ class Environment(Part):
 
     local: Many[NamedValue] = Field(
         (),
-        description="Variables whose value is fixed here; no mesh can change them.",
+        description="Variables whose value is fixed here; no mesh can change them. The value may be empty.",
         examples=[[{"name": "SCONE_HEAP", "value": "760M"}]],
     )
     global_: Many[NamedDefault] = Field(
         (),
         alias="global",
-        description="Variables that the mesh sets; `value` is the default.",
+        description="Variables that the mesh sets; `value` is the default. Without one, the mesh has to give a value.",
         examples=[[{"name": "API_USER"}]],
     )
 

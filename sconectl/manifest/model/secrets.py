@@ -43,7 +43,7 @@ from sconectl.manifest.model.fields import (
 from sconectl.text.marks import SHOWN
 
 SECRET_KINDS = {
-    "ascii": "text; generated ones have printable characters without line breaks",
+    "ascii": "text; a generated one has printable characters without blanks",
     "binary": "bytes; a `value` is written as hex digits",
     "private-key": "a private key, for certificates and signatures; a `value` is PEM (PKCS#8)",
     "public-key": "the public half of the `private_key` that it names; a `value` is PEM",
@@ -163,13 +163,16 @@ class Secret(Sparse):
         description="What kind of secret it is.", examples=["ascii", "x509"]
     )
     size: Maybe[Size] = Field(
-        None, description="Length of a generated value, in characters or bytes; without it 20.", examples=[10]
+        None,
+        description="Length of a generated value (ascii, binary), in characters or bytes, 1 to 65536; without it 20.",
+        examples=[10],
     )
     value: Value | None = Field(
         None,
         repr=False,
-        description="The value itself, visible to whoever may read the session. Without it the CAS draws one and keeps "
-        "it. Hex digits for binary secrets, PEM for keys and certificates.",
+        description="The value itself, visible to whoever may read the session. Without it the CAS draws one, once, "
+        "and keeps it over updates. Hex digits for binary secrets, PEM for keys and certificates, any structure for a "
+        "config-fragment. An aad-token, a pgp-key and a jwt take none.",
         examples=["DEADBEEF"],
     )
     key_type: Maybe[Annotated[str, OneOf(KEY_TYPES, late=True)]] = Field(
@@ -184,29 +187,32 @@ class Secret(Sparse):
     private_key: Maybe[Line] = Field(
         None,
         repr=False,
-        description="Name of the private-key secret that a certificate or public key belongs to. For an aad-token: the "
-        "RSA key of the registered certificate, PEM.",
+        description="Name of the private-key secret that a certificate or public key belongs to; needed without "
+        "`value`. For an aad-token: the RSA key of the registered certificate, PEM.",
         examples=["my_ca_private_key"],
     )
     issuer: Maybe[SecretReference] = Field(
         None,
-        description="Name of the x509-ca secret that signs the certificate; without it the certificate signs itself.",
+        description="Name of the x509-ca secret that signs a certificate; without it the certificate signs itself.",
         examples=["my_ca_certificate"],
     )
     common_name: Annotated[Maybe[PublicLine], AfterValidator(_common_name)] = Field(
         None,
-        description="Common name of a certificate; without it the first `dns` name, else the name of the secret.",
+        description="Common name of a certificate, at most 64 characters; without it the first `dns` name, else the "
+        "name of the secret.",
         examples=["example.com"],
     )
     endpoint: Maybe[Annotated[str, OneOf(ENDPOINTS, late=True)]] = Field(
-        None, description="What an x509 certificate is for (extended key usage).", examples=["server"]
+        None, description="What an x509 certificate is for (extended key usage); without it both.", examples=["server"]
     )
     dns: Maybe[Annotated[tuple[HostName, ...], BeforeValidator(one_or_many)]] = Field(
-        None, description="Host names that an x509 certificate is valid for.", examples=[["api", "{{fastapi_host}}"]]
+        None,
+        description="Host names that an x509 certificate is valid for; not with `endpoint: client`.",
+        examples=[["api", "{{fastapi_host}}"]],
     )
     san: Maybe[Annotated[tuple[OtherName, ...], BeforeValidator(one_or_many)]] = Field(
         None,
-        description="Host names and addresses that an x509 certificate is valid for.",
+        description="Host names and addresses that an x509 certificate is valid for: `dns:NAME`, `ip:ADDRESS`.",
         examples=[["dns:api.example.org", "ip:192.0.2.7"]],
     )
     valid_for: Maybe[Duration] = Field(
@@ -219,28 +225,38 @@ class Secret(Sparse):
     )
     export: Maybe[Annotated[tuple[Export, ...], BeforeValidator(one_or_many)]] = Field(
         None,
-        description="Who else may import it. Services of the same mesh that import it are added by themselves.",
+        description="Who else may import it: names of sessions, or mappings. Services of the same mesh that import it "
+        "are added by themselves.",
         examples=[[{"session": "shop/reports"}]],
     )
     tenant_id: Maybe[Line] = Field(
-        None, description="The tenant of an aad-token.", examples=["3f1c0d2e-0000-4000-8000-000000000001"]
+        None, description="The tenant of an aad-token; needed there.", examples=["3f1c0d2e-0000-4000-8000-000000000001"]
     )
     client_id: Maybe[Line] = Field(
-        None, description="The application of an aad-token.", examples=["e6c9c526-f1aa-4e0d-b207-50bad9a89d21"]
+        None,
+        description="The application of an aad-token; needed there.",
+        examples=["e6c9c526-f1aa-4e0d-b207-50bad9a89d21"],
     )
     application_secret: Maybe[Line] = Field(
-        None, repr=False, description="The shared secret of an aad-token.", examples=["dGmbyTBE4JNAN3JJobeD"]
+        None,
+        repr=False,
+        description="The shared secret of an aad-token; or it has `private_key` and `certificate_thumbprint`.",
+        examples=["dGmbyTBE4JNAN3JJobeD"],
     )
     certificate_thumbprint: Maybe[Thumbprint] = Field(
         None,
-        description="The thumbprint of the registered certificate of an aad-token, beside `private_key`.",
+        description="The thumbprint of the registered certificate of an aad-token, 40 hex digits; needs `private_key`.",
         examples=["8f3c" * 10],
     )
     signer: Maybe[SecretReference] = Field(
-        None, description="Name of the private-key secret (P-384) that signs a jwt.", examples=["jwt_key"]
+        None, description="Name of the private-key secret (P-384) that signs a jwt; needed there.", examples=["jwt_key"]
     )
-    alg: Maybe[Annotated[str, OneOf(ALGORITHMS)]] = Field(None, description="How a jwt is signed.", examples=["ES384"])
-    validity: Validity | None = Field(None, description="How long a jwt is valid.", examples=[{"for": "24h"}])
+    alg: Maybe[Annotated[str, OneOf(ALGORITHMS)]] = Field(
+        None, description="How a jwt is signed; needed there.", examples=["ES384"]
+    )
+    validity: Validity | None = Field(
+        None, description="How long a jwt is valid; needed there.", examples=[{"for": "24h"}]
+    )
     payload: dict[str, Text] | None = Field(
         None, repr=False, description="Claims of a jwt, all of them texts.", examples=[{"sub": "reports"}]
     )

@@ -30,10 +30,12 @@ class VolumeExport(Sparse):
         None, description="Only this state of the session may use it.", examples=["668e9aaba22c7631" * 4]
     )
     update_policy: Maybe[Annotated[str, OneOf(UPDATE_POLICIES)]] = Field(
-        None, description="What that session may do.", examples=["rollback_protected"]
+        None, description="What that session may do; without it `rollback_protected`.", examples=["rollback_protected"]
     )
     volume_alias: Maybe[VolumeName] = Field(
-        None, description="The name under which that session knows the volume.", examples=["their_volume"]
+        None,
+        description="The name under which that session knows the volume; without it the same name.",
+        examples=["their_volume"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Every code that a finding can carry is explained, in the program and on the page about diagnostics."""
+"""Every code that a finding can carry is explained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sconectl.codes.advice import CODES as ADVICE
 from sconectl.codes.all_codes import all_codes
 
 PACKAGE = Path(sconectl.__file__).parent
-PAGE = PACKAGE.parent / "docs" / "diagnostics.md"
 
 
 def codes_of_findings() -> set[str]:
@@ -37,9 +36,3 @@ def test_every_code_has_a_title_of_one_line_and_an_explanation() -> None:
         assert "\n" not in explained.title, code
         assert len(explained.text) > len(explained.title) / 2, code
         assert bool(explained.wrong) <= bool(explained.right), code
-
-
-def test_the_page_lists_every_code() -> None:
-    rows = [f"| {code} | {explained.title} |" for code, explained in all_codes().items()]
-    listed = [line for line in PAGE.read_text("utf-8").splitlines() if re.match(r"\| SC[0-9]{4} \|", line)]
-    assert listed == rows, "\n".join(["the table should be:", *rows])

@@ -22,7 +22,7 @@ def test_a_field(run: Run) -> None:
     assert done.code == 0, done.err
     assert done.out == (
         "genservice.build.dirs\n"
-        "  Directories whose files are encrypted.\n"
+        "  Directories whose files are encrypted; not `/`, and not inside of each other.\n"
         "\n"
         "  form      list of texts\n"
         "  needed    no\n"
