@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sconectl import assets
-from sconectl.artefacts.chart import render_chart
+from sconectl.artefacts.chart import readme, render_chart
 from sconectl.errors import UsageError
 from sconectl.plan.mesh.mesh import MeshPlan
 
 WORKLOADS = ("deployment", "statefulset", "daemonset", "job")
 _DEPLOYMENT = "templates/deployment.yaml"
 _POD = "  template:\n"
-_VALUES = b"## Values of each service\n"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,52}[a-z0-9])?\Z")
 
 
@@ -59,8 +58,7 @@ def chart_files(request: ChartRequest, plan: MeshPlan, service: str) -> dict[str
     files = render_chart(replace(plan.chart, name=name, services=(own,)))
     folder = f"charts/{name}/"
     chart = {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
-    head, values = assets.read("charts_templates/workloads/README.md"), files["README.md"].partition(_VALUES)
-    chart["README.md"] = head + b"".join(values[1:])
+    chart["README.md"] = readme("service")
     if request.workload != "deployment":
         chart[f"templates/{request.workload}.yaml"] = _as_workload(request.workload, chart.pop(_DEPLOYMENT))
     for file in _manifests(request.manifests):

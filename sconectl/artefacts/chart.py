@@ -53,6 +53,7 @@ def render_chart(plan: ChartPlan) -> dict[str, bytes]:
         "values.yaml": _yaml(umbrella_values(plan), _UMBRELLA_COMMENT),
         "values.schema.json": _umbrella_schema(plan),
         **assets.read_tree("charts_templates/umbrella"),
+        "README.md": readme("mesh"),
     }
     for service in plan.services:
         folder = f"charts/{service.name}/"
@@ -65,6 +66,11 @@ def render_chart(plan: ChartPlan) -> dict[str, bytes]:
         files[f"{folder}values.yaml"] = _yaml(values[service.name], _SERVICE_COMMENT)
         files.update({folder + name: content for name, content in service_files.items()})
     return files
+
+
+def readme(about: str) -> bytes:
+    """Return README.md of a chart about a `mesh` or a `service`: its beginning, and what each value means."""
+    return b"".join(assets.read(f"charts_templates/readme/{part}.md") for part in (about, "values"))
 
 
 def _yaml(value: Mapping[str, Any], comment: str) -> bytes:
