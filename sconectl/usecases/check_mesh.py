@@ -59,8 +59,8 @@ class MeshCheck:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong or remarkable, without what depends on images of which nothing is known."""
-        said = [finding for fault in self.faults for finding in fault.findings if finding not in self.advice]
-        return [*said, *self.advice, *self.limits]
+        found = (finding for fault in self.faults for finding in fault.findings)
+        return list(dict.fromkeys((*found, *self.advice, *self.limits)))
 
     def plan(self, built: Mapping[str, ImageFacts]) -> MeshPlan:
         """Return the plan; `built` are the facts, by service, of images that were only planned before."""

@@ -85,6 +85,7 @@ def plan(
         dry_run=dry_run,
         no_push=no_push,
         mode=mode,
+        toolchain=toolchain,
         release=release,
         namespace=policy_namespace,
         facts=facts,

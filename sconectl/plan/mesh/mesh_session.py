@@ -102,19 +102,18 @@ def _security(service: BoundService, fragments: Fragments) -> Any:
 
 
 def with_measurements(sessions: Sequence[SessionPlan], services: Sequence[BoundService]) -> Iterator[SessionPlan]:
-    """Yield the sessions with the measurements of the services where policy templates name them."""
-    marks = {service.measurement_mark: service.facts.measurement for service in services if service.template}
+    """Yield the sessions with the measurements of their services where policy templates name them."""
+    marks = {s.name: (s.measurement_mark, s.facts.measurement) for s in services if s.template}
     for session in sessions:
-        yield replace(session, document=_filled(session.document, marks)) if marks else session
+        mark = marks.get(session.file)
+        yield replace(session, document=_filled(session.document, *mark)) if mark else session
 
 
-def _filled(value: Any, marks: Mapping[str, str]) -> Any:
+def _filled(value: Any, mark: str, measurement: str) -> Any:
     if isinstance(value, str):
-        for mark, measurement in marks.items():
-            value = value.replace(mark, measurement)
-        return value
+        return value.replace(mark, measurement)
     if isinstance(value, Mapping):
-        return {key: _filled(item, marks) for key, item in value.items()}
+        return {key: _filled(item, mark, measurement) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_filled(item, marks) for item in value]
+        return [_filled(item, mark, measurement) for item in value]
     return value
