@@ -16,6 +16,7 @@ from typing import Any
 
 from sconectl.artefacts.session import session_text
 from sconectl.errors import InvalidInput, PlanImpossible
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.attestation import false_mode, with_mode
 from sconectl.plan.mesh.mesh import FSPF_SECRET
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_secrets
@@ -28,7 +29,6 @@ VARIABLES = (
     "CMD", "ENVVARS", "INJECTED_FILES", "MRENCLAVE", "NAMESPACE", "SCONE_FSPF_KEY", "SCONE_FSPF_TAG", "SECRETS",
     "SESSION",
 )  # fmt: skip
-_TOOLCHAIN = "sim"
 _VARIABLE = re.compile(rf"\$(?:\{{({'|'.join(VARIABLES)})\}}|({'|'.join(VARIABLES)})(?![A-Za-z0-9_]))")
 _INDENTED = re.compile(r"^([ \t]+)\$\{?(SECRETS|INJECTED_FILES)\}?[ \t]*$", re.MULTILINE)
 """A section on an indented line of its own is indented as a whole; elsewhere it is taken as it is."""
@@ -44,14 +44,14 @@ class SessionTemplate:
     secrets: str = field(default="", repr=False)
     injected_files: str = field(default="", repr=False)
 
-    def before_build(self, namespace: str, session: str) -> dict[str, Any]:
+    def before_build(self, namespace: str, session: str, toolchain: ToolchainTraits) -> dict[str, Any]:
         """Return the session as far as it is known before anything is built, to find its faults early."""
         values = {"MRENCLAVE": "0" * 64, "SCONE_FSPF_KEY": "0" * 64, "SCONE_FSPF_TAG": "0" * 32, "CMD": "program"}
         return self._checked(
-            self._filled({**values, "NAMESPACE": namespace, "SESSION": session}), f"{namespace}/{session}"
+            self._filled({**values, "NAMESPACE": namespace, "SESSION": session}), f"{namespace}/{session}", toolchain
         )
 
-    def after_build(self, generated: Mapping[str, Any]) -> dict[str, Any]:
+    def after_build(self, generated: Mapping[str, Any], toolchain: ToolchainTraits) -> dict[str, Any]:
         """Return the session to upload. `generated` is the one made without a template."""
         name = str(generated["name"])
         namespace, _, session = name.rpartition("/")
@@ -70,8 +70,8 @@ class SessionTemplate:
             "SCONE_FSPF_TAG": service.get("fspf_tag", ""),
             "SESSION": session,
         }
-        document = with_mode(_with_key(self._filled(values), generated), _TOOLCHAIN)
-        return self._checked(document, name)
+        document = with_mode(_with_key(self._filled(values), generated), toolchain)
+        return self._checked(document, name, toolchain)
 
     def _filled(self, values: Mapping[str, str]) -> dict[str, Any]:
         known = {"ENVVARS": "", "SECRETS": self.secrets, "INJECTED_FILES": self.injected_files, **values}
@@ -82,10 +82,10 @@ class SessionTemplate:
             raise self._refused("expected a mapping: name, version, services, …")
         return document.value
 
-    def _checked(self, document: dict[str, Any], name: str) -> dict[str, Any]:
+    def _checked(self, document: dict[str, Any], name: str, toolchain: ToolchainTraits) -> dict[str, Any]:
         if document.get("name") != name:
             raise self._refused(f"expected the name {name}", "begin the template with `name: $NAMESPACE/$SESSION`")
-        if false := false_mode(document, _TOOLCHAIN):
+        if false := false_mode(document, toolchain):
             raise self._refused(*false)
         document.setdefault("version", lowest_version(document))
         parse_session(session_text(document), file=self.name)

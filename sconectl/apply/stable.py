@@ -16,20 +16,21 @@ from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import image_session_name
 from sconectl.ports import ImageEngine, Registry, SessionStore
 
-TOOLCHAIN = "sim"
 
+def find_stable(reference: str, toolchain: str, *, engine: ImageEngine, registry: Callable[[], Registry]) -> ImageLabel:
+    """Return the facts in the label of the stable image; `toolchain` is that of the new one.
 
-def find_stable(reference: str, *, engine: ImageEngine, registry: Callable[[], Registry]) -> ImageLabel:
-    """Return the facts in the label of the stable image. Raises `BuildFailed` and `PlanImpossible`."""
+    Raises `BuildFailed` and `PlanImpossible`.
+    """
     try:
         _, info = find_image(reference, engine=lambda: engine, registry=registry)
     except BuildFailed as error:
         error.hint = "push or pull it, or remove `stable` while there is no earlier version"
         raise
     label = ImageLabel.read(reference, info.labels)
-    if label.toolchain != TOOLCHAIN:
+    if label.toolchain != toolchain:
         raise PlanImpossible(
-            f"the stable image {reference} was made with toolchain {label.toolchain}, the new one is with {TOOLCHAIN}",
+            f"the stable image {reference} was made with toolchain {label.toolchain}, the new one is with {toolchain}",
             hint="build the stable version again with this toolchain, or remove `stable`",
         )
     return label

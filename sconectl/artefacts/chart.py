@@ -78,7 +78,7 @@ def _yaml(value: Mapping[str, Any], comment: str) -> bytes:
 
 
 def _umbrella_chart(plan: ChartPlan, icon: str) -> dict[str, Any]:
-    simulated = any(service.toolchain == "sim" for service in plan.services)
+    simulated = any(service.toolchain.simulated for service in plan.services)
     return {
         "apiVersion": "v2",
         "name": plan.name,
@@ -108,7 +108,7 @@ def _values_above(service: ChartService) -> dict[str, Any]:
     if service.own_chart is None:
         return {}
     # NOTES.txt reads from here which services are simulated.
-    return merged(service.extra_values, {"scone": {"toolchain": service.toolchain}})
+    return merged(service.extra_values, {"scone": {"toolchain": service.toolchain.name}})
 
 
 def own_chart_head(plan: ChartPlan, service: ChartService, chart: OwnChart) -> dict[str, Any]:
@@ -147,8 +147,8 @@ def _annotations(plan: ChartPlan, service: ChartService) -> dict[str, str]:
     return {
         "sconectl.io/version": plan.version,
         "sconectl.io/mesh": plan.name,
-        "sconectl.io/toolchain": service.toolchain,
-        **({"sconectl.io/simulation": "true"} if service.toolchain == "sim" else {}),
+        "sconectl.io/toolchain": service.toolchain.name,
+        **({"sconectl.io/simulation": "true"} if service.toolchain.simulated else {}),
     }
 
 
@@ -160,7 +160,7 @@ def image_tag(image: str) -> str:
 
 def chart_values(service: ChartService) -> dict[str, Any]:
     """Return the values of the chart that is written for a service."""
-    hardware = service.toolchain == "scone"
+    hardware = service.toolchain.sgx
     values: dict[str, Any] = {
         "replicaCount": 1,
         "image": service.image,
@@ -174,7 +174,7 @@ def chart_values(service: ChartService) -> dict[str, Any]:
             "casKey": service.cas_key,
             "las": "",
             "log": service.log_level,
-            "toolchain": service.toolchain,
+            "toolchain": service.toolchain.name,
             "measurement": service.measurement,
             **({"edmm": "auto"} if hardware else {}),
         },
@@ -254,10 +254,12 @@ def _check_values(plan: ChartPlan, values: Mapping[str, Any], schema: Mapping[st
     for service in plan.services:
         if service.own_chart is None:
             scone = values[service.name].get("scone")
-            kept = isinstance(scone, Mapping) and scone.get("toolchain") == service.toolchain
+            kept = isinstance(scone, Mapping) and scone.get("toolchain") == service.toolchain.name
         else:
             scone = service.extra_values.get("scone", {})
-            kept = isinstance(scone, Mapping) and scone.get("toolchain", service.toolchain) == service.toolchain
+            kept = (
+                isinstance(scone, Mapping) and scone.get("toolchain", service.toolchain.name) == service.toolchain.name
+            )
         if not kept:
             raise Refused(
                 f"the extra Helm values of {service.name} change scone.toolchain, which says how the image was built",

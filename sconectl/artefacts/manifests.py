@@ -102,7 +102,7 @@ class _Objects:
         return self._object("v1", "Service", {"spec": spec}, given.get("annotations") or {})
 
     def _simulation(self) -> dict[str, str]:
-        return {"sconectl.io/simulation": "true"} if self.service.toolchain == "sim" else {}
+        return {"sconectl.io/simulation": "true"} if self.service.toolchain.simulated else {}
 
     def _deployment(self) -> Object:
         spec: Object = {"replicas": self.values["replicaCount"]}
@@ -156,7 +156,7 @@ class _Objects:
 
     def _settings(self) -> list[Object]:
         scone = self.values["scone"]
-        hardware = scone["toolchain"] == "scone"
+        hardware = self.service.toolchain.sgx
         given = {
             "SCONE_CONFIG_ID": scone["configId"],
             "SCONE_CAS_ADDR": scone["cas"],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from sconectl.image.build.native_build import BuildEnvironment
-    from sconectl.plan.facts.toolchain_traits import ToolchainTraits
+    from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
     from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
     from sconectl.toolchains.interface import Toolchain
 
@@ -78,6 +78,14 @@ def toolchain_traits() -> dict[str, ToolchainTraits]:
     from sconectl.toolchains.scone import TRAITS
 
     return {name: toolchain.traits for name, toolchain in toolchains().items()} | {TRAITS.name: TRAITS}
+
+
+def toolchains_of(chosen: str) -> Toolchains:
+    """Return what plans have to know of the toolchain that protects the images of this run, and of all others."""
+    from sconectl.plan.facts.toolchain_traits import Toolchains
+
+    known = toolchain_traits()
+    return Toolchains(known[chosen], known)
 
 
 class Wiring:

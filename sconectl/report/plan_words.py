@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.service.protection import Protection, Rule
 from sconectl.usecases.plan_report import PathRow, PlanReport
 
@@ -82,9 +83,13 @@ def readable(report: PlanReport) -> list[str]:
         "label: the paths above, the parameters, and the names, not the values, of "
         f"{counted(variables, 'variable')} and {counted(secrets, 'secret')}",
         "command line, values: nothing; they are in the policy",
-        "SIMULATION (toolchain sim): root on the machine also reads the memory of the running program, with decrypted "
-        "and injected files",
+        *_simulation(report.plan.toolchain),
     ]
+
+
+def _simulation(toolchain: ToolchainTraits) -> list[str]:
+    said = "root on the machine also reads the memory of the running program, with decrypted and injected files"
+    return [f"SIMULATION (toolchain {toolchain.name}): {said}"] if toolchain.simulated else []
 
 
 def _paths_by_class(report: PlanReport) -> dict[Protection, list[str]]:
@@ -121,8 +126,8 @@ def as_document(report: PlanReport) -> dict[str, Any]:
         "name": plan.build.name,
         "kind": plan.build.kind,
         "image": plan.image,
-        "toolchain": "sim",
-        "simulation": True,
+        "toolchain": plan.toolchain.name,
+        "simulation": plan.toolchain.simulated,
         "base": {"reference": report.base.reference, "digest": report.base.digest, "missing": report.base.missing},
         "steps": [{"step": step.name, "what": step.what, "state": step.state} for step in report.steps],
         "classes": [

@@ -201,17 +201,22 @@ class _Build:
         require_buildable(world.launcher_base, self._launcher_base)
         self._time = BuildTime.of(self._base.created, world.epoch)
         self._signing_key = (sources.signing_key or world.keys.signing_key()) if plan.signed else b""
-        self._stable = find_stable(plan.stable, engine=world.engine, registry=world.registry) if plan.stable else None
+        self._stable = (
+            find_stable(plan.stable, plan.toolchain.name, engine=world.engine, registry=world.registry)
+            if plan.stable
+            else None
+        )
 
     def inputs_digest(self) -> str:
         """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""
         document: dict[str, Any] = {
             "version": sconectl.__version__,
             "images": [self._base.id, self._world.toolchain.launcher_key(self._launcher_base)],
+            "toolchain": self._plan.toolchain.name,
             "epoch": self._time.epoch,
             "signing_key": hashlib.sha256(self._signing_key).hexdigest(),
             "stable": self._stable and self._stable.measurement,
-            "plan": {**vars(self._plan), "model": self._plan.model.model_dump(mode="json")},
+            "plan": {**vars(self._plan), "toolchain": "", "model": self._plan.model.model_dump(mode="json")},
             "sources": sources_digest(self._sources, self._world.cache),
         }
         text = json.dumps(document, sort_keys=True, default=list)
@@ -312,8 +317,9 @@ class _Build:
         return loaded
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
-        labels = ImageLabel.of(facts).among(self._base.labels)
-        return {**configuration, "Entrypoint": list(self._world.toolchain.entrypoint), "Labels": labels}
+        label = ImageLabel.of(facts, simulated=self._plan.toolchain.simulated)
+        entrypoint = list(self._world.toolchain.entrypoint)
+        return {**configuration, "Entrypoint": entrypoint, "Labels": label.among(self._base.labels)}
 
 
 def _common(digests: Sequence[str], info: ImageInfo) -> int:

@@ -19,7 +19,8 @@ from sconectl.manifest.model.mesh import Mesh, MeshService
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import NOT_MEASURED, ImageFacts, Protected
 from sconectl.plan.facts.naming import image_session_name, with_tag
-from sconectl.plan.mesh.availability import unavailable
+from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
+from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.mesh import MeshDraft, MeshInput, MeshPlan, ServiceFiles, draft_mesh
 from sconectl.text.findings import Finding, errors_of
 from sconectl.text.yaml_tree import Document, Path
@@ -90,6 +91,7 @@ def check_mesh(
     release: str,
     today: date,
     parse_flags: Callable[[str], object],
+    toolchains: Toolchains,
     as_manifests: bool = False,
 ) -> MeshCheck:
     """Check a mesh; nothing is raised but what makes it impossible to look.
@@ -120,8 +122,12 @@ def check_mesh(
     if errors_of(advice):
         faults.append(InvalidInput(advice))
     used = facts if complete else {}
-    unknown = {service.name: _unknown(service) for service in mesh.services if service.name not in used}
-    given = MeshInput(mesh, document, {**used, **unknown}, {}, release, sconectl.__version__, files=files)
+    unknown = {
+        service.name: _unknown(service, toolchains.chosen) for service in mesh.services if service.name not in used
+    }
+    given = MeshInput(
+        mesh, document, {**used, **unknown}, {}, release, sconectl.__version__, files=files, toolchains=toolchains.known
+    )
     draft = None
     try:
         draft = draft_mesh(given)
@@ -130,7 +136,7 @@ def check_mesh(
         faults += [error] if error.findings else []
     if as_manifests and (foreign := list(_foreign_charts(mesh, document))):
         faults.append(PlanImpossible("not every chart can become manifests", findings=foreign))
-    limits = draft.limits if draft and not unknown else tuple(unavailable(mesh, document))
+    limits = draft.limits if draft and not unknown else tuple(unavailable_in_mesh(mesh, document))
     return MeshCheck(manifest, facts, files, advice, limits, tuple(faults), draft)
 
 
@@ -155,11 +161,11 @@ def _foreign_charts(mesh: Mesh, document: Document) -> Iterator[Finding]:
             yield document.finding("error", "SC2020", path, message, hint)
 
 
-def _unknown(service: MeshService) -> ImageFacts:
+def _unknown(service: MeshService, toolchain: ToolchainTraits) -> ImageFacts:
     """Return facts for an image of which nothing is known."""
     image = with_tag(service.image)
     return ImageFacts.model_construct(
-        toolchain="sim",
+        toolchain=toolchain.name,
         name=service.name,
         image=image,
         measurement=NOT_MEASURED,

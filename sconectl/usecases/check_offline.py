@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sconectl.manifest.model.mesh import Mesh
     from sconectl.manifest.reading.reader import Manifest
     from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.facts.toolchain_traits import Toolchains
     from sconectl.text.yaml_tree import Document
 
 ANY_RELEASE = "RELEASE"
@@ -40,6 +41,7 @@ def check_offline(
     release: str,
     today: date,
     parse_flags: Callable[[str], object],
+    toolchains: Toolchains,
     given: Path | None,
     built: Path,
 ) -> tuple[list[Finding], list[str]]:
@@ -57,14 +59,16 @@ def check_offline(
         if model.kind == "genservice":
             from sconectl.usecases.check_service import check_service
 
-            service = check_service(manifest, mode=mode, bases={})
+            service = check_service(manifest, mode=mode, bases={}, toolchain=toolchains.chosen)
             findings += [*service.limits, *service.findings]
             images.add(service.facts)
         else:
             from sconectl.usecases.check_mesh import check_mesh
 
             release = release or ANY_RELEASE
-            mesh = check_mesh(manifest, images.of, release=release, today=today, parse_flags=parse_flags)
+            mesh = check_mesh(
+                manifest, images.of, release=release, today=today, parse_flags=parse_flags, toolchains=toolchains
+            )
             findings += [*mesh.findings, *mesh.broken_rules()]
     findings = one_cause(findings + list(images.misspelt(manifests)))
     if not errors_of(findings):  # else it is mostly the fault in a service that leaves its image unknown

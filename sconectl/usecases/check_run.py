@@ -23,6 +23,7 @@ from sconectl.text.findings import Finding, errors_of
 if TYPE_CHECKING:
     from sconectl.manifest.model.mesh import Mesh
     from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.facts.toolchain_traits import Toolchains
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.text.yaml_tree import Document
     from sconectl.usecases.check_mesh import Fault, MeshCheck
@@ -47,6 +48,7 @@ class Terms:
     parse_flags: Callable[[str], object]
     """Raises `UsageError` for flags of `tolerance` that nobody knows."""
     bases: Mapping[str, str]
+    toolchains: Toolchains
     release: str = ""
     private: Collection[Path] = ()
     refused: Collection[str] = ()
@@ -107,7 +109,7 @@ def _collected(faults: list[Fault]) -> Iterator[None]:
 def _service(manifest: Manifest, terms: Terms, faults: list[Fault]) -> ServiceCheck:
     from sconectl.usecases.check_service import check_service, with_sources
 
-    check = check_service(manifest, mode=terms.mode, bases=terms.bases)
+    check = check_service(manifest, mode=terms.mode, bases=terms.bases, toolchain=terms.toolchains.chosen)
     with _collected(faults):
         refuse(check.limits if manifest.model.kind in terms.refused else ())
     with _collected(faults):
@@ -134,6 +136,7 @@ def _mesh(
         known,
         release=terms.release,
         today=terms.today,
+        toolchains=terms.toolchains,
         parse_flags=terms.parse_flags,
         as_manifests=terms.as_manifests,
     )

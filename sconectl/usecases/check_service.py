@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from sconectl.errors import InvalidInput
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import NOT_MEASURED, Fspf, ImageFacts
-from sconectl.plan.mesh.availability import unavailable
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
+from sconectl.plan.mesh.availability import unavailable_in_service
 from sconectl.plan.secrets.secret_references import check_references
 from sconectl.plan.secrets.secret_use import check_placeholders
 from sconectl.plan.service.protection import overlaps
@@ -70,10 +71,13 @@ class ServiceCheck:
         )
 
 
-def check_service(manifest: Manifest, *, mode: str, bases: Mapping[str, str]) -> ServiceCheck:
+def check_service(
+    manifest: Manifest, *, mode: str, bases: Mapping[str, str], toolchain: ToolchainTraits
+) -> ServiceCheck:
     """Check a service manifest; nothing is raised.
 
-    `mode` is `production` or `debug`, `bases` gives base images that take the place of the official ones, by kind.
+    `mode` is `production` or `debug`, `bases` gives base images that take the place of the official ones, by kind, and
+    `toolchain` is to protect the image.
     """
     model, document = manifest.model, manifest.document
     assert model.kind == "genservice"  # noqa: S101 - narrows the type
@@ -83,8 +87,8 @@ def check_service(manifest: Manifest, *, mode: str, bases: Mapping[str, str]) ->
         manifest,
         tuple(sorted(found, key=lambda finding: finding.position)),
         uses,
-        tuple(unavailable(model, document)),
-        None if errors_of(found) else plan_service(model, bases=bases, mode=mode),
+        tuple(unavailable_in_service(model, document, toolchain)),
+        None if errors_of(found) else plan_service(model, bases=bases, mode=mode, toolchain=toolchain),
     )
 
 

@@ -30,6 +30,7 @@ from sconectl.manifest.model.program_input import Secrets
 from sconectl.manifest.model.secrets import Secret
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.availability import refuse
 from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.service.service import ServicePlan
@@ -80,6 +81,7 @@ class SconifyRequest:
     namespace: str
     service_name: str
     cas: str
+    toolchain: ToolchainTraits
     command: str = ""
     protection: Mapping[str, Sequence[str]] = field(default_factory=dict)
     volumes: Sequence[Mapping[str, Any]] = ()
@@ -119,7 +121,9 @@ def _own_command(source: str, native: ImageInfo) -> CommandLine:
 def planned(request: SconifyRequest, native: ImageInfo) -> ServicePlan:
     """Return the plan of the image. The command of the native image is in it as it is: its text is no template."""
     manifest = service_manifest(request, native)
-    check = check_service(Manifest(manifest, COMMAND_LINE, ()), mode="production", bases={})
+    check = check_service(
+        Manifest(manifest, COMMAND_LINE, ()), mode="production", bases={}, toolchain=request.toolchain
+    )
     refuse(check.limits)
     try:
         plan = check.planned()
@@ -136,7 +140,7 @@ def service_manifest(request: SconifyRequest, native: ImageInfo) -> GenService:
     if request.template is None:
         injected = _section(request.injected_files, "injection_files")
     else:
-        injected = injected_by(request.template.before_build(request.namespace, request.name))
+        injected = injected_by(request.template.before_build(request.namespace, request.name, request.toolchain))
     build: dict[str, Any] = {
         "name": request.name,
         "kind": "sconify_image",
@@ -259,11 +263,14 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
     secrets = facts.secrets if request.template is None else _secrets_of(request, request.template)
     names = {request.name: facts.model_copy(update={"environment": own, "secrets": secrets})}
     mesh = mesh_manifest(request, facts.image)
-    compiled = plan_mesh(MeshInput(mesh, COMMAND_LINE, names, {}, "", sconectl.__version__, request.service_name))
+    known = {request.toolchain.name: request.toolchain}
+    compiled = plan_mesh(
+        MeshInput(mesh, COMMAND_LINE, names, {}, "", sconectl.__version__, request.service_name, toolchains=known)
+    )
     namespace, session = compiled.sessions
     document = dict(session.document)
     if request.template is not None:
-        document = request.template.after_build(document)
+        document = request.template.after_build(document, request.toolchain)
     if not request.attested.anything:
         document["security"] = {**(document.get("security") or {}), "attestation": {"mode": "none"}}
         document["services"] = [
@@ -276,7 +283,7 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
 
 def _secrets_of(request: SconifyRequest, template: SessionTemplate) -> Secrets:
     """Return the secrets that a template defines, so that it is known what the program may use."""
-    entries = template.before_build(request.namespace, request.name).get("secrets") or ()
+    entries = template.before_build(request.namespace, request.name, request.toolchain).get("secrets") or ()
     known = ({key: entry[key] for key in ("name", "kind") if key in entry} for entry in entries)
     return Secrets.model_construct(global_=tuple(Secret.model_construct(**entry) for entry in known))
 

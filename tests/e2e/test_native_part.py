@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.builders import SIM
 
 from sconectl.adapters.docker_engine import DockerEngine
 from sconectl.adapters.leftovers import LABEL, mark
@@ -37,7 +38,7 @@ class Bench:
         text = dump({"apiVersion": "scone/5.8", "kind": "genservice", "build": about, "environment": {}})
         manifest = read_manifest(text, "service.yaml", {})
         assert isinstance(manifest.model, GenService)
-        plan = check_service(manifest, mode="production", bases={"python": self.base}).planned()
+        plan = check_service(manifest, mode="production", bases={"python": self.base}, toolchain=SIM).planned()
         engine = DockerEngine()
         base = engine.inspect(self.base)
         assert base is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 from fakes.workspace import FakeKeys
 from sconectl.apply.image_sessions import salt_of
+from sconectl.cli.wiring import toolchain_traits
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.model.secrets import Secret
@@ -17,9 +18,12 @@ from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.service.service import ServicePlan, image_facts
 from sconectl.text.yaml_text import dump
+from sconectl.toolchains.sim.toolchain import SimToolchain
 from sconectl.usecases.check_service import check_service
 
 MEASUREMENT = "ab" * 32
+TOOLCHAINS = toolchain_traits()
+SIM = SimToolchain.traits
 
 
 def service_text(name: str = "web", **changes: Any) -> str:
@@ -41,7 +45,7 @@ def service_text(name: str = "web", **changes: Any) -> str:
 def service_plan(text: str, *, mode: str = "production") -> ServicePlan:
     manifest = read_manifest(text, "service.yaml", {})
     assert isinstance(manifest.model, GenService)
-    return check_service(manifest, mode=mode, bases={"python": "base:1"}).planned()
+    return check_service(manifest, mode=mode, bases={"python": "base:1"}, toolchain=SIM).planned()
 
 
 def facts(name: str = "web", *, machine: str = "a", **changes: Any) -> ImageFacts:
@@ -97,7 +101,7 @@ def compiled(
     """Compile the mesh of these images; services are called like their images."""
     mesh, manifest = read_mesh(text or mesh_text([given.name for given in images], env=env))
     known = {given.name: given for given in images}
-    return plan_mesh(MeshInput(mesh, manifest.document, known, replaced or {}, release, "0.0.0"))
+    return plan_mesh(MeshInput(mesh, manifest.document, known, replaced or {}, release, "0.0.0", toolchains=TOOLCHAINS))
 
 
 def session(plan: MeshPlan, service: str) -> Mapping[str, Any]:

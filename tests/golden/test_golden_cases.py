@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.builders import SIM, TOOLCHAINS
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.apply.image_sessions import salt_of
@@ -36,7 +37,7 @@ VERSION = "0.0.0"  # the chart names the version that wrote it; releases must no
 def image(file: Path, learnt: dict[str, Any]) -> ImageFacts:
     manifest = read_manifest(file.read_bytes(), file.name, learnt["variables"])
     assert isinstance(manifest.model, GenService)
-    plan = check_service(manifest, mode="production", bases={}).planned()
+    plan = check_service(manifest, mode="production", bases={}, toolchain=SIM).planned()
     seen = learnt["images"][plan.build.name]
     facts = image_facts(
         plan,
@@ -58,7 +59,7 @@ def compile_case(case: Path) -> dict[str, bytes]:
     mesh = manifest.model
     assert isinstance(mesh, Mesh)
     facts = {service.name: images[service.image] for service in mesh.services}
-    given = MeshInput(mesh, manifest.document, facts, {}, learnt["release"], VERSION)
+    given = MeshInput(mesh, manifest.document, facts, {}, learnt["release"], VERSION, toolchains=TOOLCHAINS)
     with contextlib.chdir(case):
         files = read_service_files(mesh, manifest.document, Path())
     plan = plan_mesh(replace(given, files=files))

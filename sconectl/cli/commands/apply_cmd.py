@@ -114,7 +114,7 @@ def apply_command(
 
 def apply(options: ApplyOptions, console: Console) -> None:
     """Apply the manifests, services before meshes, if nothing is wrong with any of them. Raises `SconectlError`."""
-    from sconectl.cli.options.apply_options import check_toolchain
+    from sconectl.cli.options.apply_options import check_toolchain, warn_of_simulation
     from sconectl.cli.options.manifest_files import read_all
     from sconectl.cli.runs.worlds import learner, terms_of, wiring_of
     from sconectl.cli.wiring import today
@@ -135,7 +135,7 @@ def apply(options: ApplyOptions, console: Console) -> None:
     if errors_of(advice):
         raise InvalidInput(advice)
     show_findings(advice)
-    note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
+    warn_of_simulation(options.toolchain)
     wiring = wiring_of(options)
     refused = ("genservice",) if options.dry_run else ("genservice", "mesh")
     with console.working():

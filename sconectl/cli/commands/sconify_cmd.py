@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.cli.options import sconify_options as options
-from sconectl.cli.options.apply_options import check_toolchain
+from sconectl.cli.options.apply_options import check_toolchain, warn_of_simulation
 from sconectl.cli.options.config import load_config
 from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import Console, note, result
@@ -159,6 +159,7 @@ def sconify_image(
         namespace=namespace or f"NS-{randomness.token_hex(8)}",
         service_name=service_name,
         cas=cas,
+        toolchain=toolchains()[DEFAULT_TOOLCHAIN].traits,
         command=command,
         protection={
             "binaries": binary or (),
@@ -212,7 +213,7 @@ def sconify_image(
 
 def _warn(request: SconifyRequest, run: _Run) -> None:
     """Say what weakens the result, because it was asked for."""
-    note("warning: toolchain sim: everything works, but no hardware protects it (docs/simulation.md)")
+    warn_of_simulation(DEFAULT_TOOLCHAIN)
     if not request.attested.anything:
         note("warning: the session checks no enclave: whoever reaches the CAS gets its secrets (none, as asked for)")
     if run.any_cas:

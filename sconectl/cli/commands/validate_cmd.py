@@ -81,7 +81,7 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
     from sconectl.cli.options.manifest_files import read_each
     from sconectl.cli.options.option_values import attestation_flags
     from sconectl.cli.output.printable import shown
-    from sconectl.cli.wiring import today
+    from sconectl.cli.wiring import today, toolchains_of
     from sconectl.usecases.check_offline import check_offline
 
     manifests, invalid = read_each(options)
@@ -92,6 +92,7 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
         release=options.release,
         today=today(),
         parse_flags=attestation_flags,
+        toolchains=toolchains_of(options.toolchain),
         given=options.facts,
         built=options.target / "images",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.cli.options.config import ProjectConfig
+from sconectl.cli.output.console import note
 from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, toolchain_traits, toolchains
 from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.text.yaml_tree import MAX_BYTES
@@ -62,6 +63,12 @@ def check_toolchain(toolchain: str) -> None:
     if toolchain not in (ready := toolchains()):
         hint = f"use --toolchain {' or '.join(ready)}"
         raise PlanImpossible(f"the toolchain {toolchain} is not available in this version", hint=hint)
+
+
+def warn_of_simulation(toolchain: str) -> None:
+    """Say once in a run that nothing protects the images but software, if that is so."""
+    if toolchains()[toolchain].traits.simulated:
+        note(f"warning: toolchain {toolchain}: everything works, but no hardware protects it (docs/simulation.md)")
 
 
 def with_options(manifest: Manifest, options: ApplyOptions) -> Manifest:

@@ -24,7 +24,8 @@ def table_lines(report: PlanReport, *, all_paths: bool) -> Iterator[str]:
     """Yield the plan as text; `all_paths` adds a line for every path."""
     plan, base = report.plan, report.base
     yield f"{plan.build.name} (kind {plan.build.kind}): {plan.image}"
-    yield "toolchain sim: SIMULATION, no hardware protects the result"
+    said = ": SIMULATION, no hardware protects the result" if plan.toolchain.simulated else ""
+    yield f"toolchain {plan.toolchain.name}{said}"
     yield f"base image {shown(base.reference)}"
     yield f"  {shown(base.digest)}" if base.digest else "  digest not known"
     if base.missing:

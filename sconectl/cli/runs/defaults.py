@@ -15,7 +15,7 @@ from sconectl.apply.sources.service_files import read_service_files
 from sconectl.cli.output.console import Console, note, result, show_findings
 from sconectl.cli.output.printable import shown
 from sconectl.cli.runs.worlds import bases_of, learner, wiring_of
-from sconectl.cli.wiring import Wiring
+from sconectl.cli.wiring import Wiring, toolchains
 from sconectl.errors import Refused, UsageError
 from sconectl.manifest.model.faults import did_you_mean
 from sconectl.manifest.model.genservice import GenService
@@ -55,7 +55,9 @@ def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console:
         if number:
             result("")
         if isinstance(manifest.model, GenService):
-            services.append(check_service(manifest, mode=options.mode, bases=bases_of(options)))
+            chosen = toolchains()[options.toolchain].traits
+            check = check_service(manifest, mode=options.mode, bases=bases_of(options), toolchain=chosen)
+            services.append(check)
             show_findings(services[-1].uses)
             missing = _show_service(manifest, manifest.model)
             if missing and not meshes:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from sconectl.cli.options.option_values import attestation_flags
 from sconectl.cli.output.console import Console, note
 from sconectl.cli.output.printable import shown
-from sconectl.cli.wiring import Wiring, build_environment, cache_directory, source_date_epoch, today, toolchains
+from sconectl.cli.wiring import (
+    Wiring,
+    build_environment,
+    cache_directory,
+    source_date_epoch,
+    today,
+    toolchains,
+    toolchains_of,
+)
 from sconectl.usecases.check_run import LearnFacts, Terms
 from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
 
@@ -62,6 +70,7 @@ def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
         today=today(),
         parse_flags=attestation_flags,
         bases=bases_of(options),
+        toolchains=toolchains_of(options.toolchain),
         release=options.release,
         private=private_paths(options),
         refused=refused,

@@ -96,7 +96,7 @@ class ImageFacts(Kept):
     """
 
     format: Literal[2] = FORMAT
-    toolchain: Literal["sim", "scone"]
+    toolchain: Annotated[str, Field(pattern=r"\A[a-z][a-z0-9-]{0,31}\z")]
     name: str
     image: str
     measurement: Hex32

@@ -38,6 +38,7 @@ class ImageLabel(Part):
 
     format: Literal[2]
     toolchain: str
+    simulation: bool
     name: str
     measurement: Hex32
     signer: Signer | None = None
@@ -51,17 +52,13 @@ class ImageLabel(Part):
     image_session: str
     facts_digest: Hex32
 
-    @property
-    def simulation(self) -> bool:
-        """Whether nothing but software protects the image."""
-        return self.toolchain == "sim"
-
     @classmethod
-    def of(cls, facts: ImageFacts) -> ImageLabel:
-        """Return what anybody may know of `facts`."""
+    def of(cls, facts: ImageFacts, *, simulated: bool) -> ImageLabel:
+        """Return what anybody may know of `facts`; `simulated` if nothing but software protects the image."""
         return cls(
             format=facts.format,
             toolchain=facts.toolchain,
+            simulation=simulated,
             name=facts.name,
             measurement=facts.measurement,
             signer=facts.signer,
@@ -104,5 +101,4 @@ class ImageLabel(Part):
 
     def text(self) -> str:
         """Return the text of the label: the same facts give the same bytes."""
-        public = {**self.model_dump(by_alias=True, mode="json"), "simulation": self.simulation}
-        return json.dumps(public, separators=(",", ":"), sort_keys=True)
+        return json.dumps(self.model_dump(by_alias=True, mode="json"), separators=(",", ":"), sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sconectl.policy.forms.tolerations import SIMULATION
@@ -25,3 +26,11 @@ class ToolchainTraits:
     def simulated(self) -> bool:
         """Whether no hardware protects the running program."""
         return self.mode == SIMULATION
+
+
+@dataclass(frozen=True)
+class Toolchains:
+    """The toolchain that is `chosen` for the images of a run, and those whose images are `known`, by name."""
+
+    chosen: ToolchainTraits
+    known: Mapping[str, ToolchainTraits]

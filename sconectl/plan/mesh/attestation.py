@@ -13,6 +13,7 @@ from typing import Any
 
 from sconectl.manifest.model.faults import did_you_mean
 from sconectl.manifest.model.mesh import Mesh
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.mesh_input import MeshInput, main_cas, role_cas
 from sconectl.policy.forms.tolerations import DEBUG_MODE, HARDWARE, MAA_TCB, SIMULATION, TOLERATIONS
 from sconectl.text.findings import Finding
@@ -31,12 +32,7 @@ class Fragments:
     secrets: tuple[dict[str, Any], ...] = ()
 
 
-MODES = {"sim": SIMULATION, "scone": HARDWARE}
-"""How a session calls the protection by each toolchain. A simulation is never called hardware: who reads the session
-decides on it, and a CAS that is no simulation has to refuse it."""
-
-
-def attestation(mesh: Mesh, *, toolchain: str, debug: bool) -> dict[str, Any]:
+def attestation(mesh: Mesh, *, toolchain: ToolchainTraits, debug: bool) -> dict[str, Any]:
     """Return what the attestation accepts of an image of `toolchain`; `debug` if it was built for debugging."""
     policy = mesh.policy
     tolerate = [_meant(word) for word in comma_list(policy.tolerate)]
@@ -44,7 +40,7 @@ def attestation(mesh: Mesh, *, toolchain: str, debug: bool) -> dict[str, Any]:
         tolerate.append(MAA_TCB)
     if debug and DEBUG_MODE not in tolerate:
         tolerate.append(DEBUG_MODE)
-    found: dict[str, Any] = {"mode": "maa", "url": policy.maa} if policy.maa else {"mode": MODES[toolchain]}
+    found: dict[str, Any] = {"mode": "maa", "url": policy.maa} if policy.maa else {"mode": toolchain.mode}
     if tolerate:
         found["tolerate"] = list(dict.fromkeys(tolerate))
     if ignored := comma_list(policy.ignore_advisories):
@@ -52,7 +48,7 @@ def attestation(mesh: Mesh, *, toolchain: str, debug: bool) -> dict[str, Any]:
     return found
 
 
-def with_mode(session: Mapping[str, Any], toolchain: str) -> dict[str, Any]:
+def with_mode(session: Mapping[str, Any], toolchain: ToolchainTraits) -> dict[str, Any]:
     """Return a session, over which a template may have been laid, that says how its enclaves are protected.
 
     What a template decides is left alone: a mode, or references to fragments of somebody else.
@@ -61,7 +57,7 @@ def with_mode(session: Mapping[str, Any], toolchain: str) -> dict[str, Any]:
     section = security.get("attestation") or {} if isinstance(security, Mapping) else None
     if not isinstance(section, Mapping) or section.get("mode"):
         return dict(session)
-    return {**session, "security": {**security, "attestation": {**section, "mode": MODES[toolchain]}}}
+    return {**session, "security": {**security, "attestation": {**section, "mode": toolchain.mode}}}
 
 
 def mode_of(session: Mapping[str, Any]) -> str | None:
@@ -72,13 +68,13 @@ def mode_of(session: Mapping[str, Any]) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def false_mode(session: Mapping[str, Any], toolchain: str) -> tuple[str, str] | None:
+def false_mode(session: Mapping[str, Any], toolchain: ToolchainTraits) -> tuple[str, str] | None:
     """Return message and hint if a template calls the protection by `toolchain` something else than it is."""
     mode = mode_of(session)
-    if mode not in MODES.values() or mode == MODES[toolchain]:
+    if mode not in (SIMULATION, HARDWARE) or mode == toolchain.mode:
         return None
-    message = f"the image is protected by the toolchain {toolchain}, for which the mode is not {mode}"
-    return message, f"write mode: {MODES[toolchain]}, or leave mode out: then it is filled in"
+    message = f"the image is protected by the toolchain {toolchain.name}, for which the mode is not {mode}"
+    return message, f"write mode: {toolchain.mode}, or leave mode out: then it is filled in"
 
 
 def comma_list(given: str | tuple[str, ...] | None) -> list[str]:

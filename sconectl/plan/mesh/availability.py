@@ -18,11 +18,20 @@ from sconectl.text.yaml_tree import Document, Path
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
     from sconectl.manifest.model.mesh import Mesh
+    from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 
 
-def unavailable(model: GenService | Mesh, document: Document) -> list[Finding]:
-    """Return a warning for every part of the manifest that apply refuses in this version."""
-    missing = _of_service(model) if model.kind == "genservice" else _of_mesh(model)
+def unavailable_in_service(model: GenService, document: Document, toolchain: ToolchainTraits) -> list[Finding]:
+    """Return a warning for every part of a service manifest that apply refuses in this version, with `toolchain`."""
+    return _warnings(_of_service(model, toolchain), document)
+
+
+def unavailable_in_mesh(model: Mesh, document: Document) -> list[Finding]:
+    """Return a warning for every part of a mesh that apply refuses in this version."""
+    return _warnings(_of_mesh(model), document)
+
+
+def _warnings(missing: Iterator[tuple[Path, str, str]], document: Document) -> list[Finding]:
     return [
         document.finding("warning", "SC2001", path, f"{what} is not available yet", hint)
         for path, what, hint in missing
@@ -87,13 +96,13 @@ def _revealed(model: Mesh) -> Iterator[tuple[str, Path, str]]:
         yield "SC2019", ("cas", model.cas.index(main), "mode"), message
 
 
-def _of_service(model: GenService) -> Iterator[tuple[Path, str, str]]:
+def _of_service(model: GenService, toolchain: ToolchainTraits) -> Iterator[tuple[Path, str, str]]:
     build = model.build
-    if build.volumes:
+    if build.volumes and not toolchain.volumes:
         yield (
             ("build", "volumes"),
             "protecting volumes",
-            "keep data in `dirs`, or in memory, while the toolchain is sim",
+            f"keep data in `dirs`, or in memory, while the toolchain is {toolchain.name}",
         )
     if build.gen_policy:
         yield ("build", "gen_policy"), "replacing the policy template", "use services[].image_policy of the mesh"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sconectl.plan.facts.toolchain_traits import ToolchainTraits
     from sconectl.plan.mesh.own_chart import OwnChart
 
 
@@ -36,8 +37,8 @@ class ChartService:
     cas_key: str
     """The hash of the key that the CAS has to show (SCONE_CAS_KEY), or "" to leave that to the image."""
 
-    toolchain: str
-    """How the image was protected: `sim` or `scone`."""
+    toolchain: ToolchainTraits
+    """How the image was protected."""
 
     measurement: str
     """What the image measures: 64 hex digits. A change replaces the pods."""

@@ -17,14 +17,15 @@ from sconectl.manifest.model.faults import meaning, nearest
 from sconectl.manifest.model.mesh import Cas, ExtraPolicy, Repo
 from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
-from sconectl.plan.mesh.availability import unavailable
+from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.chart_plan import ChartPlan
 from sconectl.plan.mesh.mesh_checks import (
     RESERVED_NAMES,
+    image_limits,
     key_faults,
     mode_faults,
     name_faults,
-    simulation_limits,
+    toolchain_faults,
     volumes_faults,
 )
 from sconectl.plan.mesh.mesh_input import (
@@ -152,7 +153,9 @@ class MeshDraft:
 
     def __init__(self, given: MeshInput) -> None:
         self.given = given
-        self.findings: list[Finding] = []
+        self.findings = list(toolchain_faults(given))
+        if self.findings:
+            _raise(self.findings)
         facts = {name: self._effective(name, image) for name, image in given.facts.items()}
         values = MeshValues(given.mesh, facts)
         self.services = [
@@ -218,7 +221,7 @@ class MeshDraft:
     def limits(self) -> tuple[Finding, ...]:
         """Warnings about what the images cannot do when they run, or what is not done yet."""
         given = self.given
-        return (*unavailable(given.mesh, given.document), *simulation_limits(given, self.services))
+        return (*unavailable_in_mesh(given.mesh, given.document), *image_limits(given, self.services))
 
     def plan(self, built: Mapping[str, ImageFacts] = MappingProxyType({})) -> MeshPlan:
         """Return the plan. `built` are the facts, by service, of images that were built since they were planned."""

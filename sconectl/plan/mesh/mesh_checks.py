@@ -92,13 +92,27 @@ def _holds_secret(entry: Mapping[str, Any]) -> bool:
     return "application_secret" in entry or ("value" in entry and entry.get("kind") not in _OPEN_KINDS)
 
 
-def simulation_limits(given: MeshInput, services: Sequence[BoundService]) -> Iterator[Finding]:
-    """Yield a warning for each thing that images of the toolchain sim cannot do when they run; apply refuses these."""
-    simulated = [service for service in services if service.facts.toolchain == "sim"]
+def toolchain_faults(given: MeshInput) -> Iterator[Finding]:
+    """Yield a fault for each image that a toolchain protected of which nothing is known."""
+    for number, service in enumerate(given.mesh.services):
+        if (name := given.facts[service.name].toolchain) not in given.toolchains:
+            message = (
+                f"the image of {service.name} was made with the toolchain {name}, which this version does not know"
+            )
+            yield given.at(("services", number, "image"), "SC2001", message, "use the version of sconectl that made it")
+
+
+def image_limits(given: MeshInput, services: Sequence[BoundService]) -> Iterator[Finding]:
+    """Yield a warning for each thing that the images cannot do when they run; apply refuses these."""
+    simulated = sorted({service.toolchain.name for service in services if service.toolchain.simulated})
     if given.mesh.policy.maa and simulated:
-        message = "Azure attests hardware, and the images are protected by the toolchain sim"
-        yield given.remark(("policy", "maa"), "SC2001", message, "leave it out while the toolchain is sim")
-    for service in simulated:
-        if service.volumes.declared:
-            message = f"the image of {service.name} has volumes, which the toolchain sim cannot protect in this version"
+        names = " and ".join(simulated)
+        message = f"Azure attests hardware, and the images are protected by the toolchain {names}"
+        yield given.remark(("policy", "maa"), "SC2001", message, f"leave it out while the toolchain is {names}")
+    for service in services:
+        if service.volumes.declared and not service.toolchain.volumes:
+            message = (
+                f"the image of {service.name} has volumes, which the toolchain {service.toolchain.name} cannot protect "
+                "in this version"
+            )
             yield given.remark((*service.place, "image"), "SC2001", message, "remove build.volumes from its manifest")

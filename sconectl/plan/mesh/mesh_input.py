@@ -17,6 +17,7 @@ from sconectl.text.yaml_tree import Document, Path
 if TYPE_CHECKING:
     from sconectl.manifest.model.secrets import Secret
     from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 
 SIGNED_MODE, ENCRYPTED_MODE, ENCRYPTED_ONLY = "SignedManifest", "EncryptedManifest", "EncryptedOnly"
 ENCRYPTED_MODES = (ENCRYPTED_MODE, ENCRYPTED_ONLY)
@@ -62,6 +63,8 @@ class MeshInput:
     service_name: str = ""
     """What services are called inside their sessions; the file name of the program if empty."""
     files: Mapping[str, ServiceFiles] = field(default_factory=dict)
+    toolchains: Mapping[str, ToolchainTraits] = field(kw_only=True)
+    """The toolchains, by name, whose images a mesh may have."""
 
     def at(self, path: Path, code: str, message: str, hint: str = "", cause: Cause | None = None) -> Finding:
         """Return an error about a place in the manifest."""

@@ -61,6 +61,7 @@ class BoundService:
         self.service = service
         self.name = service.name
         self.facts = facts
+        self.toolchain = given.toolchains[facts.toolchain]
         self.session_name = session_name(given.mesh.policy.namespace, service.name)
         self.program = given.service_name or program_name(facts.command.words)
         self._mesh_values = values
@@ -175,7 +176,7 @@ class BoundService:
                 file.name,
                 lambda name: self.measurement_mark if name in _MEASUREMENT else self._text_of(name),
                 self.session_name,
-                self.facts.toolchain,
+                self.toolchain,
             )
         except InvalidInput as error:
             self._take(error)
@@ -300,7 +301,7 @@ class BoundService:
             config_id=f"{self.session_name}/{self.program}",
             cas_address=cas_host(cas),
             cas_key=cas.cas_key or "",
-            toolchain=self.facts.toolchain,
+            toolchain=self.toolchain,
             measurement=self.facts.measurement,
             port=self.port,
             pull_secret=self._text_of("imagePullSecrets") or "",

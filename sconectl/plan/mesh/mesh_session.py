@@ -89,7 +89,7 @@ def service_session(
     if service.volumes.declared:
         document["volumes"] = session_volumes(service.volumes)
     if service.template:
-        document = with_mode(service.template.over(document), facts.toolchain)
+        document = with_mode(service.template.over(document), service.toolchain)
     return SessionPlan(service.session_name, service.name, with_version(document, signed=signed))
 
 
@@ -97,7 +97,7 @@ def _security(service: BoundService, fragments: Fragments) -> Any:
     if "security" in fragments.references:
         return fragments.references["security"]
     debug = service.facts.parameters.get("mode") == "debug"
-    written = attestation(service.given.mesh, toolchain=service.facts.toolchain, debug=debug)
+    written = attestation(service.given.mesh, toolchain=service.toolchain, debug=debug)
     return {"attestation": fragments.references.get("attestation") or written}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import did_you_mean
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.attestation import false_mode
 from sconectl.plan.values.scalars import typed_values
 from sconectl.plan.values.templates import Lookup, bind_yaml
@@ -46,7 +47,9 @@ class PolicyTemplate:
         return _merged(session, self.sections)
 
 
-def read_policy_template(raw: bytes, file: str, lookup: Lookup, session: str, toolchain: str) -> PolicyTemplate:
+def read_policy_template(
+    raw: bytes, file: str, lookup: Lookup, session: str, toolchain: ToolchainTraits
+) -> PolicyTemplate:
     """Return the template in `raw` for the session of this name, of an image of `toolchain`. Raises `InvalidInput`."""
     document = bind_yaml(raw, file, lookup, dollars=True)
     if not isinstance(document.value, dict):

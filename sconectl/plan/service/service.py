@@ -10,6 +10,7 @@ from sconectl.manifest.model.fields import CommandLine
 from sconectl.manifest.model.genservice import Build, GenService
 from sconectl.plan.facts.image_facts import Fspf, ImageFacts, Protected, Signer, Variable, Variables
 from sconectl.plan.facts.naming import image_session_name, with_tag
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.service.base_images import base_image, is_java
 from sconectl.plan.service.class_path import main_class
 from sconectl.plan.values.parameters import enclave_parameters
@@ -26,6 +27,7 @@ class ServicePlan:
     """
 
     model: GenService
+    toolchain: ToolchainTraits
     base: str
     command: CommandLine
     parameters: Mapping[str, str]
@@ -82,7 +84,7 @@ class ServicePlan:
         return with_tag(self.build.stable) if self.build.stable else ""
 
 
-def plan_service(model: GenService, *, bases: Mapping[str, str], mode: str) -> ServicePlan:
+def plan_service(model: GenService, *, bases: Mapping[str, str], mode: str, toolchain: ToolchainTraits) -> ServicePlan:
     """Plan the image of a service in whose manifest there is no error.
 
     `bases` gives the base image of each kind, `mode` is `production` or `debug`.
@@ -90,6 +92,7 @@ def plan_service(model: GenService, *, bases: Mapping[str, str], mode: str) -> S
     build = model.build
     return ServicePlan(
         model=model,
+        toolchain=toolchain,
         base="" if build.kind == "sconify_image" else build.base or base_image(build.kind, bases),
         command=build.command,
         parameters=enclave_parameters(model.environment.local, mode=mode)[0],
@@ -177,7 +180,7 @@ def image_facts(
     """Return the full facts of the image that was built from `plan`."""
     model, build = plan.model, plan.build
     return ImageFacts(
-        toolchain="sim",
+        toolchain=plan.toolchain.name,
         name=build.name,
         image=plan.image,
         measurement=measurement,

@@ -28,7 +28,9 @@ def unexpected() -> NoReturn:
 
 
 def built(label: str | ImageFacts) -> Image:
-    return image({}, Labels={LABEL: ImageLabel.of(label).text() if isinstance(label, ImageFacts) else label})
+    return image(
+        {}, Labels={LABEL: ImageLabel.of(label, simulated=True).text() if isinstance(label, ImageFacts) else label}
+    )
 
 
 class World:
@@ -139,7 +141,7 @@ def test_an_image_that_was_not_made_by_sconectl(world: World, label: str) -> Non
 
 
 def test_an_image_of_another_version_says_so(world: World) -> None:
-    label = json.loads(ImageLabel.of(WEB).text()) | {"format": 1}
+    label = json.loads(ImageLabel.of(WEB, simulated=True).text()) | {"format": 1}
     world.engine.images[REFERENCE] = built(json.dumps(label))
     world.built = (record(WEB),)
     assert "cannot be understood" in world.refused()

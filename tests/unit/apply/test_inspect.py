@@ -46,7 +46,7 @@ def inspected(engine: FakeEngine, remote: dict[str, Image] | None = None) -> Ins
 
 
 def test_everything_that_a_label_says_is_shown_and_no_value() -> None:
-    found = as_document(inspected(FakeEngine(images={NAME: labelled(ImageLabel.of(FACTS).text())})))
+    found = as_document(inspected(FakeEngine(images={NAME: labelled(ImageLabel.of(FACTS, simulated=True).text())})))
     assert found["found_in"] == "container engine"
     assert found["measurement"] == FACTS.measurement
     assert (found["toolchain"], found["simulation"], found["mode"]) == ("sim", True, "production")
@@ -66,13 +66,13 @@ def test_everything_that_a_label_says_is_shown_and_no_value() -> None:
 
 
 def test_an_image_of_a_registry_is_not_pulled() -> None:
-    found = inspected(FakeEngine(), {NAME: labelled(ImageLabel.of(FACTS).text())})
+    found = inspected(FakeEngine(), {NAME: labelled(ImageLabel.of(FACTS, simulated=True).text())})
     assert found.place == "registry"
     assert [(layer.digest, layer.size) for layer in found.layers] == [(layer[7:], None) for layer in LAYERS]
 
 
 def test_an_engine_that_is_down_does_not_matter_if_the_registry_answers() -> None:
-    found = inspected(FakeEngine(down=True), {NAME: labelled(ImageLabel.of(FACTS).text())})
+    found = inspected(FakeEngine(down=True), {NAME: labelled(ImageLabel.of(FACTS, simulated=True).text())})
     assert found.label.measurement == FACTS.measurement
 
 
@@ -88,7 +88,7 @@ def test_an_ordinary_image_is_no_confidential_one() -> None:
 
 
 def _changed(**changes: Any) -> str:
-    return json.dumps({**json.loads(ImageLabel.of(FACTS).text()), **changes})
+    return json.dumps({**json.loads(ImageLabel.of(FACTS, simulated=True).text()), **changes})
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def archive(
     """Write an image as `docker save` does; `top` is one more layer, `label` changes the label."""
     described, value, root = _description()
     given = facts().model_copy(update={"measurement": value, "protected": Protected(root=root)})
-    text = json.dumps({**json.loads(ImageLabel.of(given).text()), **(label or {})})
+    text = json.dumps({**json.loads(ImageLabel.of(given, simulated=True).text()), **(label or {})})
     layers = [_tar(FILES if bare else {**FILES, **described}), *([_tar(top)] if top else [])]
     document = {
         "architecture": "amd64",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from fakes.builders import service_text
+from fakes.builders import SIM, service_text
 
 from sconectl.apply import native
 from sconectl.apply.native import NativeSources, build_native, collect_sources, complete_plan, sources_digest
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
 def collected(project: Path, **changes: Any) -> tuple[ServicePlan, NativeSources]:
     manifest = read_manifest(service_text(**changes), "service.yaml", {})
     assert isinstance(manifest.model, GenService)
-    plan = check_service(manifest, mode="debug", bases={"python": "base:1", "java": "jdk:1"}).planned()
+    plan = check_service(manifest, mode="debug", bases={"python": "base:1", "java": "jdk:1"}, toolchain=SIM).planned()
     return plan, collect_sources(plan, project, manifest.document)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fakes.builders import MEASUREMENT, compiled, service_plan, service_text, session
+from fakes.builders import MEASUREMENT, SIM, compiled, service_plan, service_text, session
 
 from sconectl.apply.session_template import SessionTemplate
 from sconectl.manifest.model.fields import CommandLine
@@ -41,7 +41,7 @@ def filled(variables: Mapping[str, str], host: tuple[str, ...] = ()) -> Mapping[
         host_names=host,
         salt="",
     )
-    found = SessionTemplate("template", TEMPLATE).after_build(session(compiled(facts), "web"))
+    found = SessionTemplate("template", TEMPLATE).after_build(session(compiled(facts), "web"), SIM)
     parse_session(dump(found))
     return found
 

@@ -164,7 +164,10 @@ def test_another_stable_version_is_noticed(bench: Bench) -> None:
 def test_a_stable_version_of_which_only_the_label_is_known_is_remarked(bench: Bench, offline: bool) -> None:
     """Whoever may push an image under that name could have written any measurement."""
     first = bench.apply(to=OLDER).facts
-    label = json.loads(ImageLabel.of(first).text()) | {"measurement": "00" * 32, "facts_digest": "00" * 32}
+    label = json.loads(ImageLabel.of(first, simulated=True).text()) | {
+        "measurement": "00" * 32,
+        "facts_digest": "00" * 32,
+    }
     bench.engine.images[OLDER] = image({}, Labels={LABEL: json.dumps(label)})
     if offline:
         bench.world = replace(bench.world, store=None)
@@ -196,14 +199,14 @@ def test_a_stable_version_that_is_none(bench: Bench, labels: dict[str, str], rea
 
 
 def test_a_stable_version_of_another_toolchain(bench: Bench) -> None:
-    label = json.loads(ImageLabel.of(bench.apply().facts).text()) | {"toolchain": "scone"}
+    label = json.loads(ImageLabel.of(bench.apply().facts, simulated=True).text()) | {"toolchain": "scone"}
     bench.engine.images["web:0"] = image({}, Labels={LABEL: json.dumps(label)})
     with pytest.raises(PlanImpossible, match="toolchain scone"):
         bench.apply(stable="web:0")
 
 
 def test_a_stable_version_that_could_not_work_is_remarked(bench: Bench) -> None:
-    label = json.loads(ImageLabel.of(bench.apply(mode="debug").facts).text())
+    label = json.loads(ImageLabel.of(bench.apply(mode="debug").facts, simulated=True).text())
     label["protected"]["encrypted"] = ["/app"]
     label["fspf"] = {"path": "/scone/image/fs.fspf", "tag": "00" * 16}
     bench.engine.images["web:0"] = image({}, Labels={LABEL: json.dumps(label)})

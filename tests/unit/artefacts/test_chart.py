@@ -10,6 +10,7 @@ from typing import Any
 import helm_python as helm
 import kubernetes_validate
 import pytest
+from fakes.builders import TOOLCHAINS
 from ruamel.yaml import YAML
 
 from sconectl import assets
@@ -22,8 +23,8 @@ SIM_ENV = ["SCONE_CONFIG_ID", "SCONE_CAS_ADDR", "SCONE_LOG"]
 HARDWARE_ENV = ["SCONE_LAS_ADDR", "SCONE_VERSION", "SCONE_EDMM_MODE"]
 FACTS: dict[str, Any] = {"config_id": "shop-1/web/main", "cas_address": "cas.scone-system:8081", "cas_key": ""}
 FACTS |= {"measurement": MEASUREMENT, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
-WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain="sim", **FACTS)
-HARDWARE = replace(WEB, toolchain="scone")
+WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain=TOOLCHAINS["sim"], **FACTS)
+HARDWARE = replace(WEB, toolchain=TOOLCHAINS["scone"])
 BARE = replace(WEB, name="worker", port=None)
 FULL = replace(HARDWARE, name="db", cas_key="5Kq", pull_secret="sconeapps", extra_values={"replicaCount": 3})
 MANY = tuple(
@@ -233,7 +234,7 @@ def test_hardware_is_never_called_a_simulation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("built", "claimed"), [("sim", "scone"), ("scone", "sim")])
 def test_no_value_changes_the_toolchain(tmp_path: Path, built: str, claimed: str) -> None:
-    service = replace(WEB, toolchain=built)
+    service = replace(WEB, toolchain=TOOLCHAINS[built])
     with pytest.raises(helm.HelmRenderError, match="build the image again"):
         render(write(tmp_path, plan(service)), {"web": {"scone": {"toolchain": claimed}}})
     for extra in ({"scone": {"toolchain": claimed}}, {"scone": None}, {"scone": {"toolchain": None}}):

@@ -7,6 +7,7 @@ from typing import Any
 
 import helm_python as helm
 import pytest
+from fakes.builders import TOOLCHAINS
 from ruamel.yaml import YAML
 
 from sconectl.artefacts.chart import render_chart
@@ -32,7 +33,7 @@ FILES = {
 }
 NAMES = {"image_name": "example/web:1", "PORT": "8080"}
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
-FACTS |= {"measurement": "ab" * 32, "port": 8080, "pull_secret": "", "log_level": ""}
+FACTS |= {"toolchain": TOOLCHAINS["sim"], "measurement": "ab" * 32, "port": 8080, "pull_secret": "", "log_level": ""}
 
 
 def own() -> OwnChart:
@@ -40,7 +41,13 @@ def own() -> OwnChart:
 
 
 def service(**changes: Any) -> ChartService:
-    given = {"name": "web", "image": "example/web:1", "toolchain": "sim", "extra_values": {}, "own_chart": own()}
+    given = {
+        "name": "web",
+        "image": "example/web:1",
+        "toolchain": TOOLCHAINS["sim"],
+        "extra_values": {},
+        "own_chart": own(),
+    }
     return ChartService(**{**FACTS, **given, **changes})
 
 

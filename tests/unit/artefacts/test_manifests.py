@@ -8,6 +8,7 @@ from typing import Any
 
 import helm_python as helm
 import pytest
+from fakes.builders import TOOLCHAINS
 from ruamel.yaml import YAML
 
 from sconectl.artefacts.chart import render_chart
@@ -16,7 +17,7 @@ from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
 FACTS |= {"measurement": "1e" + "0" * 62, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
-WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain="sim", **FACTS)
+WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain=TOOLCHAINS["sim"], **FACTS)
 DATABASE = {
     "persistence": {"enabled": True, "mountPath": "/data", "storageClass": "fast", "annotations": {"a": "b"}},
     "extraVolumes": [{"name": "tmp", "persistentVolumeClaim": {"claimName": "scratch"}}],
@@ -32,7 +33,7 @@ DATABASE = {
 }
 CASES = {
     "simple": WEB,
-    "hardware": replace(WEB, toolchain="scone", cas_key="5Kq", pull_secret="regcred"),
+    "hardware": replace(WEB, toolchain=TOOLCHAINS["scone"], cas_key="5Kq", pull_secret="regcred"),
     "without port": replace(WEB, port=None, log_level=""),
     "database": replace(WEB, extra_values=DATABASE),
     "existing claim": replace(

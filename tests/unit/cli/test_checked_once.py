@@ -18,9 +18,9 @@ from sconectl.apply.native import collect_sources
 from sconectl.apply.sources.service_files import read_service_files
 from sconectl.plan.advice.advice import advise
 from sconectl.plan.batch import collisions
-from sconectl.plan.mesh.availability import remarks, unavailable
+from sconectl.plan.mesh.availability import remarks, unavailable_in_mesh, unavailable_in_service
 from sconectl.plan.mesh.mesh import draft_mesh
-from sconectl.plan.mesh.mesh_checks import key_faults, mode_faults, name_faults, simulation_limits, volumes_faults
+from sconectl.plan.mesh.mesh_checks import image_limits, key_faults, mode_faults, name_faults, volumes_faults
 from sconectl.plan.secrets.secret_references import check_references
 from sconectl.plan.secrets.secret_use import check_mesh_values, check_placeholders, unusable_secrets
 from sconectl.plan.secrets.wiring import wire
@@ -32,14 +32,22 @@ from sconectl.usecases.check_service import check_service
 
 from .conftest import Run
 
-SERVICE = (plan_service, service_faults, overlaps, check_placeholders, check_references, check_service)
+SERVICE = (
+    plan_service,
+    service_faults,
+    overlaps,
+    check_placeholders,
+    check_references,
+    check_service,
+    unavailable_in_service,
+)
 MESH = (
     *(draft_mesh, wire, unusable_secrets, helm_values, check_mesh_values, check_mesh, read_service_files),
-    *(key_faults, mode_faults, name_faults, volumes_faults),
+    *(key_faults, mode_faults, name_faults, volumes_faults, unavailable_in_mesh),
 )
-EVERY = (remarks, unavailable, advise)
+EVERY = (remarks, advise)
 COUNTED: dict[Any, str] = {f.__code__: f.__name__ for f in (*SERVICE, *MESH, *EVERY, collect_sources, gather_facts)}
-COUNTED |= {f.__code__: f.__name__ for f in (simulation_limits, collisions)}
+COUNTED |= {f.__code__: f.__name__ for f in (image_limits, collisions)}
 FILES = ("-f", "web.yaml", "-f", "db.yaml", "-f", "mesh.yaml")
 BASE = ("--base-image", "python=base:1")
 
@@ -77,7 +85,7 @@ def manifests(project: Path) -> Path:
 
 def expected(*, sources: int, facts: int, run: int) -> dict[str, int]:
     counts = {f.__name__: 2 for f in SERVICE} | {f.__name__: 1 for f in MESH} | {f.__name__: 3 for f in EVERY}
-    counts |= {"collect_sources": sources, "gather_facts": facts, "collisions": run, "simulation_limits": 1}
+    counts |= {"collect_sources": sources, "gather_facts": facts, "collisions": run, "image_limits": 1}
     return {name: count for name, count in counts.items() if count}
 
 

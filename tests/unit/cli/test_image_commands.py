@@ -218,7 +218,7 @@ def test_images_that_are_not_ours(run: Run, project: Path, engine: FakeEngine) -
 
 def test_what_a_label_says_cannot_steer_the_terminal(run: Run, engine: FakeEngine, project: Path) -> None:
     hostile = {"name": "\x1b[2J\x9b31m", "secrets": ["a\nmeasurement fake"]}
-    label = json.dumps({**json.loads(ImageLabel.of(facts()).text()), **hostile})
+    label = json.dumps({**json.loads(ImageLabel.of(facts(), simulated=True).text()), **hostile})
     engine.images["foreign:1"] = of_layers([], {"Labels": {LABEL: label}})
     done = run("inspect", "foreign:1")
     assert done.code == 0, done.err
@@ -232,7 +232,7 @@ def test_what_a_label_says_cannot_steer_the_terminal(run: Run, engine: FakeEngin
 
 
 def test_inspect_asks_the_registry_if_the_engine_has_no_such_image(run: Run, engine: FakeEngine, project: Path) -> None:
-    remote: Image = of_layers([tar_of({})], {"Labels": {LABEL: ImageLabel.of(facts()).text()}})
+    remote: Image = of_layers([tar_of({})], {"Labels": {LABEL: ImageLabel.of(facts(), simulated=True).text()}})
     engine.remote[NAME] = remote
     document = json.loads(run("inspect", NAME, "--output", "json").out)
     assert document["found_in"] == "registry"

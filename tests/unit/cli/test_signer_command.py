@@ -42,7 +42,7 @@ def test_the_own_key_is_drawn_once(run: Run, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.usefixtures("project")
 def test_the_signer_of_an_image(run: Run, engine: FakeEngine) -> None:
     signed = facts("web").model_copy(update={"signer": SIGNER})
-    engine.images["web:1"] = image({}, Labels={LABEL: ImageLabel.of(signed).text()})
+    engine.images["web:1"] = image({}, Labels={LABEL: ImageLabel.of(signed, simulated=True).text()})
     done = run("signer", "info", "web:1")
     assert done.code == 0
     signer, product, version = done.out.splitlines()
@@ -53,7 +53,7 @@ def test_the_signer_of_an_image(run: Run, engine: FakeEngine) -> None:
 
 
 def test_what_has_no_signer(run: Run, engine: FakeEngine, project: Path) -> None:
-    engine.images["web:1"] = image({}, Labels={LABEL: ImageLabel.of(facts("web")).text()})
+    engine.images["web:1"] = image({}, Labels={LABEL: ImageLabel.of(facts("web"), simulated=True).text()})
     done = run("signer", "info", "web:1")
     assert (done.code, done.out) == (4, "")
     assert "is not signed" in done.err

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.builders import mesh_text, service_text
+from fakes.builders import SIM, mesh_text, service_text
 
 from .conftest import Run
 
@@ -165,7 +165,7 @@ def test_facts_of_built_images_are_used(manifests: Path, run: Run, option: tuple
 
     (manifests / "target/images").mkdir(parents=True)
     for name, text in (("web", SERVICE), ("db", DATABASE)):
-        facts = check_service(read_manifest(text, name, {}), mode="production", bases={}).facts
+        facts = check_service(read_manifest(text, name, {}), mode="production", bases={}, toolchain=SIM).facts
         assert facts is not None
         record = BuildRecord(image_id="sha256:0", inputs="", facts=facts)
         (manifests / f"target/images/{name}.json").write_text(record.to_text())

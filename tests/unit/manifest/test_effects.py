@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fakes.builders import facts
+from fakes.builders import SIM, TOOLCHAINS, facts
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.errors import SconectlError
@@ -59,7 +59,7 @@ OTHERWISE: dict[str, tuple[Any, ...]] = {
 
 def effect_of_service(manifest: Manifest) -> Any:
     """Return everything that follows from a service manifest by itself and in a mesh, but for the model."""
-    check = check_service(manifest, mode="production", bases={})
+    check = check_service(manifest, mode="production", bases={}, toolchain=SIM)
     said = [f.code + f.path for f in check.findings if f.severity == "error"]
     said += [f.code + f.path for f in [*check.limits, *remarks(manifest.model, manifest.document)]]
     if any(code.startswith("SC1") for code in said):
@@ -97,7 +97,7 @@ def _input(mesh: Mesh, manifest: Manifest, image: ImageFacts) -> MeshInput:
             FILES.chart if service.helm_chart else None,
         )
     known = {service.name: image for service in mesh.services}
-    return MeshInput(mesh, manifest.document, known, {}, "demo", "0", files=named)
+    return MeshInput(mesh, manifest.document, known, {}, "demo", "0", files=named, toolchains=TOOLCHAINS)
 
 
 def _files(plan: MeshPlan) -> Mapping[str, bytes]:

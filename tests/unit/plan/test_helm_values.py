@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes.builders import facts, mesh_text, read_mesh
+from fakes.builders import TOOLCHAINS, facts, mesh_text, read_mesh
 
 from sconectl.artefacts.chart import render_chart
 from sconectl.errors import PlanImpossible
@@ -21,7 +21,7 @@ def plan(extra: str, service: str = "") -> MeshPlan:
         image = '    image: "registry.example.org/db:1"'
         text = text.replace(image, f"{image}\n{service}")
     mesh, manifest = read_mesh(text)
-    return plan_mesh(MeshInput(mesh, manifest.document, {"web": WEB, "db": DB}, {}, "", "0"))
+    return plan_mesh(MeshInput(mesh, manifest.document, {"web": WEB, "db": DB}, {}, "", "0", toolchains=TOOLCHAINS))
 
 
 def values(extra: str, service: str = "") -> dict[str, Any]:
@@ -43,7 +43,9 @@ def test_a_key_is_a_service_or_its_chart(key: str) -> None:
 
 def test_a_chart_of_two_services_is_both() -> None:
     mesh, manifest = read_mesh(mesh_text(["a", "b"]) + "helm_extra_values: {web: {replicaCount: 3}}\n")
-    both = plan_mesh(MeshInput(mesh, manifest.document, {"a": WEB, "b": WEB}, {}, "", "0")).chart.services
+    both = plan_mesh(
+        MeshInput(mesh, manifest.document, {"a": WEB, "b": WEB}, {}, "", "0", toolchains=TOOLCHAINS)
+    ).chart.services
     assert [entry.extra_values for entry in both] == [{"replicaCount": 3}] * 2
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from fakes.builders import MEASUREMENT, environment, facts, mesh_text, read_mesh, session
+from fakes.builders import MEASUREMENT, TOOLCHAINS, environment, facts, mesh_text, read_mesh, session
 
 from sconectl.errors import InvalidInput, SconectlError
 from sconectl.plan.facts.image_facts import ImageFacts
@@ -21,7 +21,9 @@ ENV = {"global": {"WHO": "you: {a}", "PORT": "8080"}}
 def plan(files: ServiceFiles, *images: ImageFacts, env: Mapping[str, Mapping[str, str]] = ENV) -> MeshPlan:
     known = {image.name: image for image in images or (facts(),)}
     mesh, manifest = read_mesh(mesh_text(list(known), env=env))
-    return plan_mesh(MeshInput(mesh, manifest.document, known, {}, "rel", "0", files={"web": files}))
+    return plan_mesh(
+        MeshInput(mesh, manifest.document, known, {}, "rel", "0", files={"web": files}, toolchains=TOOLCHAINS)
+    )
 
 
 def policy(text: str) -> ServiceFiles:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes.builders import MEASUREMENT, compiled, environment, facts, mesh_text, read_mesh, session
+from fakes.builders import MEASUREMENT, TOOLCHAINS, compiled, environment, facts, mesh_text, read_mesh, session
 
 from sconectl.errors import PlanImpossible
-from sconectl.plan.mesh.availability import refuse, remarks, unavailable
+from sconectl.plan.mesh.availability import refuse, remarks, unavailable_in_mesh
 from sconectl.plan.mesh.mesh import FSPF_SECRET, IMAGE_KEY_SECRET, MeshInput, image_cas, main_cas, plan_mesh
 from sconectl.usecases.apply_mesh import check_sessions
 
@@ -141,7 +141,7 @@ def test_everything_that_is_not_available_yet_is_planned_and_refused_together() 
     ).replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    mode: SignOnline")
     mesh, manifest = read_mesh(text)
     with pytest.raises(PlanImpossible) as caught:
-        refuse(unavailable(mesh, manifest.document))
+        refuse(unavailable_in_mesh(mesh, manifest.document))
     expected = {("SC2001", path) for path in ["cas[0].mode", "repo", "extra_policies"]}
     assert {(f.code, f.path) for f in caught.value.findings} == expected
     assert all(finding.hint for finding in caught.value.findings)
@@ -150,13 +150,13 @@ def test_everything_that_is_not_available_yet_is_planned_and_refused_together() 
     assert plan.repo is not None and plan.repo.destination == "registry.example.org/x"
     assert not plan.upload and not plan.signed
     mesh, manifest = read_mesh(mesh_text())
-    refuse(unavailable(mesh, manifest.document))
+    refuse(unavailable_in_mesh(mesh, manifest.document))
     assert compiled(facts()).limits == ()
 
 
 def test_images_that_are_not_copied_need_nothing() -> None:
     mesh, manifest = read_mesh(mesh_text() + "repo: {destination: registry.example.org/x, push: false}\n")
-    refuse(unavailable(mesh, manifest.document))
+    refuse(unavailable_in_mesh(mesh, manifest.document))
     (remark,) = remarks(mesh, manifest.document)
     assert (remark.code, remark.path) == ("SC2010", "repo")
 
@@ -313,7 +313,7 @@ def test_names_that_are_one_in_the_chart() -> None:
     mesh, manifest = read_mesh(text)
     known = {"Maria_DB": images["web"], "maria-db": images["db"]}
     with pytest.raises(PlanImpossible) as caught:
-        plan_mesh(MeshInput(mesh, manifest.document, known, {}, "", "0"))
+        plan_mesh(MeshInput(mesh, manifest.document, known, {}, "", "0", toolchains=TOOLCHAINS))
     (finding,) = caught.value.findings
     assert (finding.code, finding.path) == ("SC2002", "services[1].name")
     assert "Maria_DB" in finding.message
@@ -322,7 +322,7 @@ def test_names_that_are_one_in_the_chart() -> None:
 def test_a_name_with_other_letters_becomes_a_label_in_the_chart_only() -> None:
     text = changed("name: web", "name: maria_DB")
     mesh, manifest = read_mesh(text)
-    plan = plan_mesh(MeshInput(mesh, manifest.document, {"maria_DB": facts()}, {}, "", "0"))
+    plan = plan_mesh(MeshInput(mesh, manifest.document, {"maria_DB": facts()}, {}, "", "0", toolchains=TOOLCHAINS))
     assert plan.sessions[1].name == "shop/maria_DB"
     assert plan.chart.services[0].name == "maria-db"
     assert plan.chart.services[0].config_id == "shop/maria_DB/python3"

@@ -15,7 +15,7 @@ from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.facts import naming
 from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
 from sconectl.plan.facts.image_label import ImageLabel
-from sconectl.plan.mesh.availability import refuse, unavailable
+from sconectl.plan.mesh.availability import refuse, unavailable_in_service
 
 
 def faults(text: str) -> list[tuple[str, str, str]]:
@@ -84,7 +84,8 @@ def test_what_is_not_available_is_planned_and_then_refused() -> None:
     assert service_plan(text).model.build.volumes
     manifest = read_manifest(text, "service.yaml", {})
     with pytest.raises(PlanImpossible) as caught:
-        refuse(unavailable(manifest.model, manifest.document))
+        assert manifest.model.kind == "genservice"
+        refuse(unavailable_in_service(manifest.model, manifest.document, SIM))
     assert {(f.code, f.path) for f in caught.value.findings} == {
         ("SC2001", f"build.{field}") for field in ("gen_policy", "volumes")
     }
@@ -148,13 +149,13 @@ FULL = facts(
 
 
 def test_the_label_names_things_and_has_no_values() -> None:
-    label = json.loads(ImageLabel.of(FULL).text())
+    label = json.loads(ImageLabel.of(FULL, simulated=True).text())
     assert label["variables"] == {"local": ["A"], "global": ["G"]}
     assert (label["secrets"], label["imports"]) == (["s"], ["t"])
     assert label["simulation"] is True
     assert label["facts_digest"] == FULL.digest()
-    assert "hunter" not in ImageLabel.of(FULL).text()
-    assert FULL.salt not in ImageLabel.of(FULL).text()
+    assert "hunter" not in ImageLabel.of(FULL, simulated=True).text()
+    assert FULL.salt not in ImageLabel.of(FULL, simulated=True).text()
 
 
 def test_facts_survive_their_text_and_keep_their_digest() -> None:
@@ -189,7 +190,7 @@ EVERYTHING: dict[str, Any] = {
 
 def test_facts_keep_the_bytes_that_images_are_known_by() -> None:
     made = facts(**EVERYTHING)
-    label = hashlib.sha256(ImageLabel.of(made).text().encode()).hexdigest()
+    label = hashlib.sha256(ImageLabel.of(made, simulated=True).text().encode()).hexdigest()
     assert made.digest() == "90d62aa6f930ca7ab5089b50186a5c01ac34f92271305fdf0b03e57eef19ef07"
     assert label == "8a1deb756d6bdb5bb9b17032d881a1174c866abaaf2124f6bb0525a9926be25f"
     assert ImageFacts.read(made.to_json()) == made

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fakes.builders import facts
+from fakes.builders import SIM, TOOLCHAINS, facts
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
 from sconectl.apply.sources.service_files import read_service_files
@@ -65,7 +65,7 @@ def known_images(folder: Path) -> dict[str, ImageFacts]:
     for file in sorted(folder.glob("*ervice.yaml.template")):
         manifest = read_manifest(file.read_bytes(), file.name, VARIABLES)
         assert isinstance(manifest.model, GenService)
-        image = check_service(manifest, mode="production", bases={}).facts
+        image = check_service(manifest, mode="production", bases={}, toolchain=SIM).facts
         assert image is not None
         found[image.image] = image
     return found
@@ -79,7 +79,7 @@ def test_a_mesh_with_variables_compiles(file: Path) -> None:
     images = known_images(file.parent)
     known = {service.name: images[with_tag(service.image)] for service in mesh.services}
     files = read_service_files(mesh, manifest.document, file.parent)
-    plan = plan_mesh(MeshInput(mesh, manifest.document, known, {}, "demo", "0", files=files))
+    plan = plan_mesh(MeshInput(mesh, manifest.document, known, {}, "demo", "0", files=files, toolchains=TOOLCHAINS))
     assert plan.limits == ()
     workspace, key = MemoryWorkspace(), Ed25519PrivateKey.generate()
     apply_mesh(plan, MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: key))

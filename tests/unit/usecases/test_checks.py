@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from fakes.builders import mesh_text, service_text
+from fakes.builders import SIM, mesh_text, service_text
 
+from sconectl.cli.wiring import toolchains_of
 from sconectl.manifest.reading.reader import Manifest, read_manifest
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.text.findings import Finding
@@ -19,7 +20,7 @@ def read(text: str) -> Manifest:
 
 
 def service(text: str, mode: str = "production") -> ServiceCheck:
-    return check_service(read(text), mode=mode, bases={})
+    return check_service(read(text), mode=mode, bases={}, toolchain=SIM)
 
 
 def image(text: str, mode: str = "production") -> ImageFacts:
@@ -35,6 +36,7 @@ def said(text: str, facts: Mapping[str, ImageFacts]) -> list[Finding]:
         release="any",
         today=date(2026, 1, 1),
         parse_flags=lambda _flags: None,
+        toolchains=toolchains_of(SIM.name),
     )
     return [*check.findings, *check.broken_rules()]
 
