@@ -13,7 +13,7 @@ from sconectl.errors import UsageError
 from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -66,11 +66,16 @@ def default_cas_config() -> Path:
 DEFAULT_TOOLCHAIN = "sim"
 
 
-def toolchains() -> dict[str, Toolchain]:
-    """Return by name what can protect images."""
+def _toolchains() -> Iterator[Toolchain]:
+    """Yield every toolchain: a new one is one more line here."""
     from sconectl.toolchains.sim.toolchain import SimToolchain
 
-    return {toolchain.traits.name: toolchain for toolchain in (SimToolchain(),)}
+    yield SimToolchain()
+
+
+def toolchains() -> dict[str, Toolchain]:
+    """Return by name what can protect images."""
+    return {toolchain.traits.name: toolchain for toolchain in _toolchains()}
 
 
 def toolchain_traits() -> dict[str, ToolchainTraits]:
