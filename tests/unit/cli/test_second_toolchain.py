@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from sconectl.cli import wiring
 from sconectl.image.layers.image_archive import ImageLayer
 from sconectl.image.layers.saved_image import NativeImage
-from sconectl.plan.facts.image_facts import LABEL
+from sconectl.plan.facts.image_label import LABEL
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.policy.forms.tolerations import HARDWARE
 from sconectl.ports import ImageEngine, ImageInfo

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from fakes.builders import compiled, facts, service_plan, service_text, session
+from fakes.builders import SIM, compiled, facts, service_plan, service_text, session
 from pydantic import ValidationError
 
 from sconectl.errors import InvalidInput, PlanImpossible
