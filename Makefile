@@ -45,18 +45,18 @@ nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile cl
 	$(BIN)/python tests/nightly/pairs_of_builds.py --pairs 200 && \
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 
-bench: venv ## measure speed as ratios (see bench/README.md)
-	$(BIN)/python bench/start.py
-	$(BIN)/python bench/compile.py
-	$(BIN)/python bench/certificates.py
-	$(BIN)/python bench/rest.py
-	$(BIN)/python bench/sources.py
-	$(BIN)/python bench/protect.py
+bench: venv ## measure speed as ratios, all of them even if one misses its goal (see bench/README.md)
+	-$(BIN)/python bench/start.py
+	-$(BIN)/python bench/compile.py
+	-$(BIN)/python bench/certificates.py
+	-$(BIN)/python bench/rest.py
+	-$(BIN)/python bench/sources.py
+	-$(BIN)/python bench/protect.py
 	@scripts/engine.sh
 	@scripts/test-images.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
-	$(BIN)/python bench/assembly.py && $(BIN)/python bench/launcher.py
+	$(BIN)/python bench/assembly.py; $(BIN)/python bench/launcher.py
 
 lint: venv ## check style and types
 	$(BIN)/ruff check
