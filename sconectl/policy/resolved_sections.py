@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from sconectl.errors import InvalidInput
 from sconectl.policy.forms import placeholders
 from sconectl.policy.forms.fields import VERSIONS
-from sconectl.policy.forms.placeholders import Placeholder
 from sconectl.policy.reading import AccessPolicy, Principal, Rule, Security, Service, Session, Variant, parse_session
 from sconectl.text import yaml_text
 from sconectl.text.findings import errors_of
+from sconectl.text.secret_placeholders import START, Placeholder
 
 Resolve = Callable[[Placeholder], Any]
 """Gives the plain value behind a placeholder: text, or the structure of a config-fragment.
@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 def _has_reference(value: Any) -> bool:
     if isinstance(value, str):
-        return value.startswith(placeholders.START)
+        return value.startswith(START)
     if isinstance(value, BaseModel):
         return any(_has_reference(getattr(value, key)) for key in type(value).model_fields if key not in _LITERAL_KEYS)
     if isinstance(value, Mapping):

@@ -18,5 +18,11 @@ class KeysShown:
     """The keys of this mapping may be shown, at every depth; its values may not."""
 
 
+@dataclass(frozen=True, eq=False)
+class MayNameSecrets:
+    """Secrets of the CAS may be named in this text."""
+
+
 SHOWN = Shown()
 KEYS_SHOWN = KeysShown()
+MAY_NAME_SECRETS = MayNameSecrets()

@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from sconectl.cas.bounds.limits import DEFAULT
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.secrets.placeholder_formats import write
-from sconectl.policy.forms.placeholders import (
-    Placeholder,
-    PlaceholderError,
-    check,
-    find,
-    substitute,
-    substitute_text,
-    target_of,
-)
+from sconectl.policy.forms.placeholders import PlaceholderError, check, find, substitute, substitute_text, target_of
 from sconectl.policy.reading import Session
 from sconectl.policy.resolved_sections import Resolve
+from sconectl.text.secret_placeholders import Placeholder
 
 if TYPE_CHECKING:
     from sconectl.cas.secrets.session_secrets import Value

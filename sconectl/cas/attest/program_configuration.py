@@ -15,8 +15,8 @@ from sconectl.cas.attest.tags import Subject, current_tag
 from sconectl.cas.attest.volumes import opened_volumes
 from sconectl.cas.bounds.limits import DEFAULT
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.policy.forms.placeholders import START, is_reference
 from sconectl.policy.reading import Image, Service, Session
+from sconectl.text.secret_placeholders import START, is_reference
 
 if TYPE_CHECKING:
     from sconectl.cas.store.store import Transaction

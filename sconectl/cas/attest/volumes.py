@@ -16,8 +16,8 @@ from sconectl.cas.attest.placeholder_filling import SecretValues, key_behind
 from sconectl.cas.attest.tags import EPHEMERAL, PROTECTED, UNPROTECTED, Subject, current_tag
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.secrets.session_secrets import Stored
-from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.reading import Mount, Service, Session, Volume, VolumeExport, VolumeImport
+from sconectl.text.secret_placeholders import is_reference
 
 if TYPE_CHECKING:
     from sconectl.cas.store.store import Transaction

@@ -21,6 +21,7 @@ from sconectl.cas.secrets.secret_value import EXPLICIT, ImportedValue, Stored, V
 from sconectl.cas.secrets.signing_keys import SigningKeys
 from sconectl.policy.forms import placeholders
 from sconectl.policy.reading import Secret, Session
+from sconectl.text.secret_placeholders import Placeholder, is_reference
 
 __all__ = [
     "ImportedValue",
@@ -270,11 +271,11 @@ class Reading:
             if self._software_identity is None:
                 raise CasRefusal(403, "The software identity is known only when a program is attested")
             return self._software_identity
-        if not placeholders.is_reference(text):
+        if not is_reference(text):
             return text
         return placeholders.substitute_text(text, self._filled)
 
-    def _filled(self, placeholder: placeholders.Placeholder) -> bytes:
+    def _filled(self, placeholder: Placeholder) -> bytes:
         name = placeholders.target_of(placeholder, self._kinds).secret
         value = self.value(name)
         target = placeholders.check(placeholder, self._kinds | {name: value.kind}, text_only=True)

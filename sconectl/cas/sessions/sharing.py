@@ -22,10 +22,11 @@ from sconectl.cas.secrets.renewal import is_due, renewed
 from sconectl.cas.secrets.session_secrets import ImportedValue, Reading, Stored, Value
 from sconectl.cas.store.store import Store, Transaction
 from sconectl.policy.forms.names import is_within
-from sconectl.policy.forms.placeholders import Placeholder, PlaceholderError, check
+from sconectl.policy.forms.placeholders import PlaceholderError, check
 from sconectl.policy.reading import Export, Import, Secret, Session
 from sconectl.policy.resolved_sections import FragmentError, Resolve
 from sconectl.policy.serialized.canonical import session_hash
+from sconectl.text.secret_placeholders import Placeholder
 
 _log = logging.getLogger(__name__)
 

@@ -25,9 +25,8 @@ from pydantic_core import CoreSchema, core_schema
 from sconectl.cas_address import CAS_ADDRESS, PORT
 from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import Unfit, did_you_mean
-from sconectl.manifest.spelling.near_misses import without_raw
-from sconectl.manifest.spelling.placeholders import without_marks
-from sconectl.text.marks import KEYS_SHOWN, SHOWN, Shown
+from sconectl.manifest.spelling.placeholders import without_marks, without_raw
+from sconectl.text.marks import KEYS_SHOWN, MAY_NAME_SECRETS, SHOWN, Shown
 from sconectl.text.yaml_tree import parse
 
 # Patterns are compiled, and kept, by `re` when they are first needed: few fields are in one manifest.
@@ -307,13 +306,15 @@ class NamedValue(Sparse):
     """A variable with a value."""
 
     name: VariableName = Field(description="Name of the variable.", examples=["SCONE_HEAP"])
-    value: Text = Field("", repr=False, description="Its value, taken exactly as written.", examples=["760M"])
+    value: Annotated[Text, MAY_NAME_SECRETS] = Field(
+        "", repr=False, description="Its value, taken exactly as written.", examples=["760M"]
+    )
 
 
 class NamedDefault(Part):
     """A variable that the mesh sets; `value` is its default."""
 
     name: VariableName = Field(description="Name of the variable.", examples=["API_USER"])
-    value: str | None = Field(
+    value: Annotated[str | None, MAY_NAME_SECRETS] = Field(
         None, repr=False, description="Default; without one the mesh must give a value.", examples=["myself"]
     )

@@ -23,7 +23,7 @@ from sconectl.manifest.model.fields import (
 )
 from sconectl.manifest.model.program_input import Environment, InjectionFile, Secrets
 from sconectl.manifest.model.volumes import Volume
-from sconectl.text.marks import SHOWN
+from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 
 BUILD_KINDS = {
     "python": "a Python program",
@@ -75,7 +75,7 @@ class Build(Part):
     to: ImageReference = Field(
         description="The image to make; without a tag it is `latest`.", examples=["registry.example.org/hello:1"]
     )
-    command: CommandLine = Field(
+    command: Annotated[CommandLine, MAY_NAME_SECRETS] = Field(
         description="The full command line; only a verified policy brings it, and it is in no image. Words are split "
         "like a shell does, without running one.",
         examples=["python3 print_env.py"],

@@ -29,7 +29,7 @@ from sconectl.manifest.model.fields import (
     Url,
     VariableName,
 )
-from sconectl.text.marks import SHOWN
+from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 from sconectl.text.yaml_tree import Path
 
 MODES = {
@@ -143,7 +143,9 @@ class MeshValue(Part):
     """A variable and the value that the mesh gives it."""
 
     name: VariableName = Field(description="Name of the variable.", examples=["API_USER"])
-    value: Text = Field(repr=False, description="Its value, taken exactly as written.", examples=["myself"])
+    value: Annotated[Text, MAY_NAME_SECRETS] = Field(
+        repr=False, description="Its value, taken exactly as written.", examples=["myself"]
+    )
 
 
 class EnvironmentSection(Part):

@@ -6,7 +6,7 @@ In: mappings. Out: frozen parts of a service manifest, which the facts of its im
 # Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -21,6 +21,7 @@ from sconectl.manifest.model.fields import (
     Text,
 )
 from sconectl.manifest.model.secrets import Secret
+from sconectl.text.marks import MAY_NAME_SECRETS
 
 
 class Environment(Part):
@@ -43,7 +44,7 @@ class InjectionFile(Part):
     """A file that exists only inside the running enclave."""
 
     path: AbsolutePath = Field(description="Where the program finds it.", examples=["/etc/nginx_ca.crt"])
-    content: Text = Field(
+    content: Annotated[Text, MAY_NAME_SECRETS] = Field(
         repr=False,
         description="The text; `{{name}}` and `$$SCONE::secret$$` in it are filled in.",
         examples=["$$SCONE::NGINX_SERVER_CA_CERT:chain$$"],

@@ -19,6 +19,7 @@ from functools import cached_property
 from sconectl.errors import InvalidInput
 from sconectl.manifest.reading.variables import fill_in, is_surely_a_variable
 from sconectl.text.findings import Finding, Position
+from sconectl.text.secret_placeholders import SPELT
 
 CODE = "SC1014"
 _START = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(?P<sign>[=:]|(?=\n|\Z))[ \t]*")
@@ -30,7 +31,7 @@ _COMMENT = re.compile(r"[ ]#")
 _UNSURE_COMMENT = re.compile(r"\t#")
 _ESCAPE = re.compile(r"\\(?:([abcfnrtv\"\\$])|(0[0-7]{0,3}))")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\"}
-_DOLLARS = re.compile(r"(\$\$SCONE::[^\s$]*\$\$)|\$\$")
+_DOLLARS = re.compile(rf"({SPELT}\$\$)|\$\$")
 _KEPT = "\0"  # stands for a `$` that begins no variable; no file holds one
 _NO_NUL = r"leave it out; write \\ for a backslash"
 _FORM = "expected NAME=VALUE"

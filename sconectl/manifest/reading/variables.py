@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sconectl.manifest.spelling.placeholders import EXPRESSION
+from sconectl.text.secret_placeholders import SPELT
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _LATER = (
-    r"\$\$+SCONE::(?:\{\{[^{}]*\}\}|[^\s$])*(?:\$\$)?"  # a placeholder for a secret
+    rf"\$*{SPELT}(?:\$\$)?"  # a placeholder for a secret
     rf"|{EXPRESSION}|\{{\{{[^{{}}]*\}}\}}"  # a name of the mesh
 )
 _FORM = re.compile(

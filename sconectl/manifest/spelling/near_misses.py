@@ -10,19 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sconectl.manifest.spelling.placeholders import EXPRESSION
+from sconectl.manifest.spelling.placeholders import EXPRESSION, NAME, without_raw
+from sconectl.text.secret_placeholders import SPELT, START
 
-_RAW = re.compile(r"\{%\s*(?P<end>end)?raw\s*%\}")
-_RIGHT = re.compile(rf"\$\$SCONE::(?:\{{\{{[^{{}}]*\}}\}}|[^\s$])+\$\$|{EXPRESSION}")
-_START = "$$SCONE::"
+_RIGHT = re.compile(rf"{SPELT}\$\$|{EXPRESSION}")
 _MOST = 2
 _PIECE = re.compile(r"\$\$S|SCO|CON|ONE|NE:|E::", re.IGNORECASE)
 """Whatever two changes make of the start of a placeholder, one of its pieces stays."""
-_REACH = len(_START) + _MOST
+_REACH = len(START) + _MOST
 _MARKS = frozenset("$@%")
-_ONE_BRACE_LESS = re.compile(
-    r"(?<![{$])\{\{\s*[A-Za-z_][A-Za-z0-9_.-]*\s*\}(?!\})|(?<![{$])\{\s*[A-Za-z_][A-Za-z0-9_.-]*\s*\}\}(?!\})"
-)
+_ONE_BRACE_LESS = re.compile(rf"(?<![{{$])\{{\{{\s*{NAME}\s*\}}(?!\}})|(?<![{{$])\{{\s*{NAME}\s*\}}\}}(?!\}})")
 PLACEHOLDER_HINT = "write $$SCONE::name$$; text that is meant as it is stands between {% raw %} and {% endraw %}"
 NAME_HINT = "write {{name}}; text that is meant as it is stands between {% raw %} and {% endraw %}"
 
@@ -36,18 +33,6 @@ def near_misses(text: str) -> Iterator[tuple[str, str]]:
         yield "this is nearly a placeholder for a secret, and is none", PLACEHOLDER_HINT
     if rest.count("{") != rest.count("}") and _ONE_BRACE_LESS.search(rest):
         yield "this is nearly a {{name}}, and is none", NAME_HINT
-
-
-def without_raw(text: str) -> str:
-    """Return `text` without what stands between {% raw %} and {% endraw %}; a {% raw %} without an end is text."""
-    kept, done, begin = [], 0, -1
-    for mark in _RAW.finditer(text):
-        if not mark["end"]:
-            begin = mark.start() if begin < 0 else begin
-        elif begin >= 0:
-            kept.append(text[done:begin])
-            done, begin = mark.end(), -1
-    return " ".join([*kept, text[done:]])
 
 
 def _is_near(text: str) -> bool:
@@ -69,11 +54,11 @@ def _least_changes(text: str) -> int:
     """Return how many changes it takes at least to make the start of a placeholder of some piece of `text`."""
     above: list[int] = []
     row = [0] * (len(text) + 1)
-    for number, wanted in enumerate(_START, 1):
+    for number, wanted in enumerate(START, 1):
         before, above, row = above if number > 1 else [], row, [number]
         for place, given in enumerate(text):
             least = min(above[place + 1] + 1, row[-1] + 1, above[place] + (given != wanted))
-            if before and place and given == _START[number - 2] and text[place - 1] == wanted:
+            if before and place and given == START[number - 2] and text[place - 1] == wanted:
                 least = min(least, before[place - 1] + 1)  # neighbours that were exchanged
             row.append(least)
     return min(row)

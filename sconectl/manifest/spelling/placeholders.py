@@ -12,16 +12,16 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
+NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _TEXT = r"""\"[^\"]*\"|'[^']*'|`[^`]*`"""
 EXPRESSION = (
-    rf"\{{\{{\s*(?P<name>{_NAME})\s*"
+    rf"\{{\{{\s*(?P<name>{NAME})\s*"
     rf"(?:\|\s*default\(\s*value\s*=\s*(?P<default>{_TEXT}|-?[0-9][0-9.]*|true|false)\s*\)\s*)?\}}\}}"
 )
 _MESH = re.compile(
     r"(?P<raw>\{%\s*raw\s*%\})"
     rf"|{EXPRESSION}"
-    rf"|(?P<filter>\{{\{{\s*{_NAME}\s*\|)"
+    rf"|(?P<filter>\{{\{{\s*{NAME}\s*\|)"
     r"|(?P<other>\{\{(?=\s*[^\s{}])[^{}]*\}\})"
     r"|(?P<statement>\{%[^%{}]*%\}|(?<!\$)\{#[^{}]*#\})"
 )
@@ -49,6 +49,10 @@ class _Unsupported:
     reason: str
 
 
+class _Raw(str):
+    """What stands between the marks of a raw block."""
+
+
 def _parts(text: str) -> Iterator[str | Expression | _Unsupported]:
     """Take a text apart: what stays, and what is replaced when the mesh is compiled."""
     at = 0
@@ -61,7 +65,7 @@ def _parts(text: str) -> Iterator[str | Expression | _Unsupported]:
             inner = default[1:-1] if default and default[0] in "\"'`" else default
             yield Expression(match["name"], inner, match[0])
         elif kind == "raw" and (end := _END_OF_RAW.search(text, at)):
-            yield text[at : end.start()]
+            yield _Raw(text[at : end.start()])
             at = end.end()
         else:
             yield _Unsupported(match[0], _UNSUPPORTED[str(kind)])
@@ -118,6 +122,14 @@ def bind_mesh(text: str, lookup: Callable[[str], str | None]) -> tuple[str, tupl
 def without_marks(text: str) -> str:
     """Return `text` without the marks of its raw blocks."""
     return replace_expressions(text, lambda expression: expression.source) if _has_expressions(text) else text
+
+
+def without_raw(text: str) -> str:
+    """Return `text` with a blank for each raw block; a {% raw %} without an end is text."""
+    parts = _parts(text) if "{%" in text else (text,)
+    return "".join(
+        part.source if not isinstance(part, str) else " " if isinstance(part, _Raw) else part for part in parts
+    )
 
 
 def replace_expressions(text: str, replace: Callable[[Expression], str]) -> str:

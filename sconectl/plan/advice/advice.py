@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from sconectl.manifest.model.texts import texts_of
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.advice import advice_secrets, advice_trust, advice_values
 from sconectl.plan.advice.advice_values import Remark, Source
@@ -60,9 +61,7 @@ def used_by(manifests: Iterable[Manifest]) -> frozenset[str]:
     for manifest in manifests:
         model = manifest.model
         if model.kind == "mesh":
-            for section in model.env:
-                for variable in section.env:
-                    names |= used_in(variable.value)
+            names.update(name for _, text in texts_of(model) for name in used_in(text))
         else:
             names.update(model.secrets.import_)
     return frozenset(names)

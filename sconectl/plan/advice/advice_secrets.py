@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sconectl.manifest.model.texts import texts_of
 from sconectl.plan.advice.advice_values import KEEP_OUT, Remark, Source
 from sconectl.plan.advice.credentials import credential
-from sconectl.plan.secrets.secret_names import START, used_in
+from sconectl.plan.secrets.secret_names import used_in
+from sconectl.text.secret_placeholders import START
 from sconectl.text.yaml_tree import Path
 
 if TYPE_CHECKING:
@@ -78,12 +80,7 @@ def namespace_exports(secrets: Sequence[Secret], place: Path) -> Iterator[Remark
 
 def unused(model: GenService, elsewhere: Collection[str]) -> Iterator[Remark]:
     """SC4010: secrets that nothing in this manifest, and nobody in `elsewhere`, uses."""
-    texts = [
-        model.build.command,
-        *(variable.value for variable in model.environment.local),
-        *(variable.value or "" for variable in model.environment.global_),
-        *(file.content for file in model.injection_files),
-    ]
+    texts = [text for _, text in texts_of(model)]
     if any(f"{START}{{{{" in text for text in texts):
         return  # the mesh says which secret is meant
     used = {name for text in texts for name in used_in(text)} | set(elsewhere)

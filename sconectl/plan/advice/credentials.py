@@ -12,12 +12,14 @@ from collections import Counter
 from functools import cache
 from math import log2
 
+from sconectl.text.secret_placeholders import START
+
 _SHORTEST_FORM = 12  # no well-known form has fewer characters
 _RANDOM_LENGTH = 16
 _RANDOM_BITS = 3.0  # of entropy in each character; words of a language have less at this length
 _PIN_LENGTH = 6  # digits; what is called a password and is shorter is a port, a size or a switch
 
-_LATE = ("$$SCONE::", "{{")
+_LATE = (START, "{{")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PASSWORD = ("password", "passwd", "passphrase", "passcode")
 _NOUN = ("secret", "token", "credential", "credentials", "apikey")

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_ser
 from sconectl.manifest.model.fields import LITERAL_PATHS, CommandLine, Part
 from sconectl.manifest.model.program_input import Environment, InjectionFile, Secrets
 from sconectl.manifest.model.volumes import Volume
+from sconectl.text.marks import MAY_NAME_SECRETS
 
 FORMAT: Literal[2] = 2
 """Counts the forms of facts and label; facts of another form are of another version."""
@@ -103,7 +104,7 @@ class ImageFacts(Kept):
     signer: Signer | None = None
     stable: tuple[Hex32, ...] = ()
     parameters: dict[str, str]
-    command: CommandLine = Field(repr=False)
+    command: Annotated[CommandLine, MAY_NAME_SECRETS] = Field(repr=False)
     literal_command: bool = False
     pwd: str
     environment: Variables = Variables.model_construct()

@@ -5,12 +5,11 @@ In: text with `$$SCONE::name:format$$`. Out: names and uses. Malformed placehold
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-START = "$$SCONE::"
-_USE = re.compile(r"\$\$SCONE::(?P<name>[^\s\0$:|/]+)(?P<form>(?::[a-z0-9-]+)*)(?:\|escape\(json\))?\$\$")
+from sconectl.text.secret_placeholders import placeholders
+
 _OLD_SUFFIXES = frozenset({"crt", "key", "chain", "hex"})
 _PUBLIC_FORMS = ("crt", "chain", "spki", "publickey")
 _CERTIFICATES = frozenset({"x509", "x509-ca"})
@@ -32,12 +31,10 @@ class Use(NamedTuple):
 
 def uses_in(text: str) -> Iterator[Use]:
     """Yield the placeholders in `text`."""
-    if START in text:
-        for found in _USE.finditer(text):
-            name, form = found["name"], found["form"].removeprefix(":")
-            stem, _, suffix = name.rpartition(".")
-            old = suffix if stem and suffix in _OLD_SUFFIXES else ""
-            yield Use(name, stem if old else name, form or old)
+    for found in filter(None, placeholders(text)):
+        stem, _, suffix = found.name.rpartition(".")
+        old = suffix if stem and suffix in _OLD_SUFFIXES else ""
+        yield Use(found.name, stem if old else found.name, found.suffix or old)
 
 
 def used_in(text: str) -> set[str]:

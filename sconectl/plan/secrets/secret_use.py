@@ -12,13 +12,15 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from sconectl.manifest.model.faults import meaning, nearest
+from sconectl.manifest.model.texts import texts_of
 from sconectl.manifest.spelling.near_misses import near_misses
 from sconectl.manifest.spelling.placeholders import expressions, replace_expressions, unsupported
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.secrets.secret_references import CERTIFICATE_NEEDS, CERTIFICATES
 from sconectl.plan.secrets.wiring import ServiceSecrets, WiringFault
-from sconectl.policy.forms.placeholders import FORMATS, START, Placeholder, PlaceholderError, check, find, target_of
+from sconectl.policy.forms.placeholders import FORMATS, PlaceholderError, check, find, target_of
 from sconectl.text.findings import Cause, Finding, Name
+from sconectl.text.secret_placeholders import START, Placeholder
 from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
@@ -56,8 +58,8 @@ def check_placeholders(model: GenService, document: Document) -> list[Finding]:
     declared = [variable.name for variable in model.environment.global_]
     findings: list[Finding] = []
     image = with_tag(model.build.to)
-    for path, text, only_text in _texts(model):
-        findings += _secrets(document, path, text, kinds, image, only_text=only_text)
+    for path, text in texts_of(model):
+        findings += _secrets(document, path, text, kinds, image, only_text="injection_files" not in path)
         findings += _template(document, path, text)
         findings += _names(document, path, text, declared, image)
         findings += _near(document, path, text)
@@ -70,15 +72,13 @@ def check_placeholders(model: GenService, document: Document) -> list[Finding]:
 def check_mesh_values(mesh: Mesh, document: Document) -> list[Finding]:
     """Return an error for each malformed placeholder in the values of a mesh."""
     findings: list[Finding] = []
-    for number, section in enumerate(mesh.env):
-        for entry, variable in enumerate(section.env):
-            path: Path = ("env", number, "env", entry, "value")
-            findings += _near(document, path, variable.value)
-            findings += _template(document, path, variable.value)
-            try:
-                find(_bound_later(variable.value))
-            except PlaceholderError as error:
-                findings.append(document.finding("error", "SC1006", path, error.message))
+    for path, text in texts_of(mesh):
+        findings += _near(document, path, text)
+        findings += _template(document, path, text)
+        try:
+            find(_bound_later(text))
+        except PlaceholderError as error:
+            findings.append(document.finding("error", "SC1006", path, error.message))
     return findings
 
 
@@ -218,17 +218,6 @@ def _is_misspelt(name: str, known: str) -> bool:
         and SequenceMatcher(None, word, other).ratio() >= _ALIKE
         for word, other in pairs
     )
-
-
-def _texts(model: GenService) -> Iterator[tuple[Path, str, bool]]:
-    """Yield every text of a service in which secrets can stand, and whether it takes text only."""
-    yield ("build", "command"), model.build.command, True
-    for number, variable in enumerate(model.environment.local):
-        yield ("environment", "local", number, "value"), variable.value, True
-    for number, default in enumerate(model.environment.global_):
-        yield ("environment", "global", number, "value"), default.value or "", True
-    for number, file in enumerate(model.injection_files):
-        yield ("injection_files", number, "content"), file.content, False
 
 
 def _secret_texts(model: GenService) -> Iterator[tuple[Path, str]]:

@@ -5,12 +5,13 @@ In: the secrets of each service, resolved. Out: the secrets section of each sess
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-_PRIVATE_USE = r"\$\$SCONE::{name}(?:\.key|:privatekey[a-z0-9:]*|:pkcs12-with-private-key)(?:\|[^$]*)?\$\$"
+from sconectl.text.secret_placeholders import placeholders
+
+_PRIVATE_FORMATS = ("privatekey", "pkcs12-with-private-key")
 
 
 @dataclass
@@ -82,8 +83,9 @@ def _private_key(definition: Mapping[str, Any], importer: ServiceSecrets, name: 
     key = str(definition.get("private_key", ""))
     if not key:
         return ""
-    pattern = re.compile(_PRIVATE_USE.format(name=re.escape(name)))
-    return key if any(pattern.search(text) for text in importer.texts) else ""
+    used = [found for text in importer.texts for found in placeholders(text) if found]
+    old = any(found.name == f"{name}.key" and not found.suffix for found in used)
+    return key if old or any(found.name == name and found.suffix.startswith(_PRIVATE_FORMATS) for found in used) else ""
 
 
 def _definition(entry: Mapping[str, Any], importers: Sequence[str]) -> dict[str, Any]:

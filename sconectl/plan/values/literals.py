@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sconectl.policy.forms.placeholders import START
+from sconectl.text.secret_placeholders import START
 
 _DOLLARS, _ATS = "sconectl-literal-dollars", "sconectl-literal-ats"
 _MARKS = {_DOLLARS: "$$", _ATS: "@@"}

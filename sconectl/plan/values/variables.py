@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh, MeshService
+from sconectl.manifest.model.texts import texts_of
 from sconectl.manifest.spelling.placeholders import Expression, expressions
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, unpasted
@@ -55,10 +56,7 @@ def service_rows(model: GenService) -> tuple[Row, ...]:
         for number, variable in enumerate(declared)
     ]
     texts = [
-        model.build.command,
-        *(variable.value for variable in model.environment.local),
-        *(variable.value or "" for variable in declared),
-        *(file.content for file in model.injection_files),
+        *(text for _, text in texts_of(model)),
         *_leaves([secret.model_dump() for secret in model.secrets.global_]),
         *model.secrets.import_,
     ]
@@ -136,10 +134,7 @@ def _texts(service: MeshService, image: ImageFacts) -> list[str]:
     """Return the texts of an image that names are filled into; secrets only if the mesh does not replace them."""
     secrets = [] if service.image_secrets else list(_leaves([secret.model_dump() for secret in image.secrets.global_]))
     return [
-        "" if image.literal_command else image.command,
-        *(variable.value for variable in image.environment.local),
-        *(variable.value or "" for variable in image.environment.global_),
-        *(file.content for file in image.injection_files),
+        *(text for path, text in texts_of(image) if path != ("command",) or not image.literal_command),
         *secrets,
         *image.secrets.import_,
     ]

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 from sconectl.policy.forms import durations, names
-from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.violation import violation
 from sconectl.text.marks import SHOWN
+from sconectl.text.secret_placeholders import is_reference
 
 _HEX = re.compile(r"[0-9a-fA-F]*\Z")
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.violation import violation
+from sconectl.text.secret_placeholders import is_reference
 
 MIN_BYTES = 16
 

@@ -1,4 +1,4 @@
-"""Placeholders `$$SCONE::name[:format…][|escape(json)]$$`: finding, checking, formatting, replacing.
+"""What placeholders for secrets stand for (`text.secret_placeholders` reads them): checking, formatting, replacing.
 
 In: text from a policy, and the kinds or values of secrets. Out: placeholders, problems, or the text with the values
 in their places. One pass: what a secret's value looks like is never interpreted again.
@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-START = "$$SCONE::"
-_FORM = re.compile(r"\$\$SCONE::(?P<name>[^\s\0$:|/]+)(?P<formats>(?::[a-z0-9-]+)*)(?P<escape>\|escape\(json\))?\$\$")
+from sconectl.text.secret_placeholders import Placeholder, placeholders
 
 _NOT_PRINTABLE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 
@@ -76,18 +75,6 @@ class PlaceholderError(ValueError):
 
 
 @dataclass(frozen=True)
-class Placeholder:
-    """One placeholder as written: `text` at `start`…`end`; `suffix` is its formats, like `crt:pem`."""
-
-    text: str
-    name: str
-    suffix: str
-    escape_json: bool
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
 class Target:
     """The secret and format that a placeholder means; `kind` is None for an import without a kind."""
 
@@ -97,24 +84,15 @@ class Target:
     legacy: bool
 
 
-def is_reference(text: str) -> bool:
-    """Say whether `text` is exactly one placeholder (a whole-value reference)."""
-    match = _FORM.fullmatch(text)
-    return match is not None
-
-
 def find(text: str) -> list[Placeholder]:
     """Return the placeholders in `text` from left to right; raises `PlaceholderError` (P1) for a malformed one."""
     found: list[Placeholder] = []
-    at = text.find(START)
-    while at >= 0:
-        match = _FORM.match(text, at)
-        if match is None:
+    for placeholder in placeholders(text):
+        if placeholder is None:
             raise PlaceholderError(
                 "P1", "malformed placeholder; expected $$SCONE::name$$ or $$SCONE::name:format|escape(json)$$"
             )
-        found.append(Placeholder(match[0], match["name"], match["formats"][1:], bool(match["escape"]), at, match.end()))
-        at = text.find(START, match.end())
+        found.append(placeholder)
     return found
 
 

@@ -23,10 +23,10 @@ from pydantic import (
 
 from sconectl.key_hash import SIGNER_VERSION, decode_base58check, is_key_hash, normal_certificate
 from sconectl.policy.forms import pem
-from sconectl.policy.forms.placeholders import START, is_reference
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import Part
 from sconectl.text.marks import SHOWN
+from sconectl.text.secret_placeholders import START, is_reference
 
 KEYWORDS = frozenset({"CREATOR", "ANY", "NONE"})
 OPERATIONS = ("read", "update", "create_sessions", "list_sessions")

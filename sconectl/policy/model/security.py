@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from sconectl.policy.forms import fields, pem
 from sconectl.policy.forms.one_time_password import SharedSecret
-from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.tolerations import DEBUG_MODE, HARDWARE, MODES, TOLERATIONS
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import MAP, REFERENCE, Part, one_or_many, shape
 from sconectl.text.marks import SHOWN
+from sconectl.text.secret_placeholders import is_reference
 
 _ALIASES = {"debug": DEBUG_MODE}
 _ADVISORY = re.compile(r"INTEL-SA-\d{5}\Z")

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from sconectl.policy.forms import fields
 from sconectl.policy.forms.one_time_password import SharedSecret
-from sconectl.policy.forms.placeholders import START, is_reference
 from sconectl.policy.forms.violation import violation
 from sconectl.policy.model.base import MAP, REFERENCE, Part, one_or_many, shape
 from sconectl.text.marks import KEYS_SHOWN, SHOWN
+from sconectl.text.secret_placeholders import START, is_reference
 
 QE_ID = "INTEL_QE_ID:"
 _QE_ID = re.compile(r"INTEL_QE_ID:[0-9a-fA-F]{32}\Z")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.model.access_policy import old_signer
 from sconectl.policy.model.secret import without_effect
 from sconectl.policy.model.services import QE_ID
 from sconectl.policy.rules.session_draft import Draft
 from sconectl.text.findings import Finding
+from sconectl.text.secret_placeholders import is_reference
 from sconectl.text.yaml_tree import Path
 
 _SAN_SINCE = 10

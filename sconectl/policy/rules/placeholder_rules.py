@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 
 from sconectl.policy.forms import placeholders
 from sconectl.policy.forms.one_time_password import MIN_BYTES, base32_bytes
-from sconectl.policy.forms.placeholders import PlaceholderError, Target, is_reference
+from sconectl.policy.forms.placeholders import PlaceholderError, Target
 from sconectl.policy.model.access_policy import AccessPolicy, Principal, Rule
 from sconectl.policy.model.secret import Secret
 from sconectl.policy.model.security import Attestation
 from sconectl.policy.model.services import EnclaveSigner, Service, Variant
 from sconectl.policy.rules.session_draft import Draft
 from sconectl.text.findings import Finding, Severity
+from sconectl.text.secret_placeholders import START, is_reference
 from sconectl.text.yaml_tree import Path
 
 _KEY_BYTES = 32
@@ -44,7 +45,7 @@ def file_placeholders(draft: Draft) -> Iterator[Finding]:
 
 
 def _text(draft: Draft, text: str, path: Path, kinds: _Kinds, *, text_only: bool) -> Iterator[Finding]:
-    if placeholders.START not in text:
+    if START not in text:
         return
     try:
         for placeholder in placeholders.find(text):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sconectl.policy.forms.placeholders import is_reference
 from sconectl.policy.forms.tolerations import ADVISORY_CATEGORIES, DEBUG_MODE, HARDWARE, LOCAL_TCB, MAA_TCB, SIMULATION
 from sconectl.policy.model.security import Attestation
 from sconectl.policy.rules import advice, placeholder_rules, secret_rules
 from sconectl.policy.rules.session_draft import Draft
 from sconectl.policy.serialized.features import features_of
 from sconectl.text.findings import Finding
+from sconectl.text.secret_placeholders import is_reference
 from sconectl.text.yaml_tree import Path
 
 __all__ = ["FAULTS", "RULES", "Check", "Draft"]

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sconectl.policy.forms import placeholders
+from sconectl.text.secret_placeholders import START, Placeholder
 from sconectl.text.yaml_tree import Path, parse
 
 if TYPE_CHECKING:
     from sconectl.policy.model.session import Session
 
-_START = placeholders.START
 _TAGS = {"!akv": "mapping", "!cas": "empty"}
 
 
@@ -101,7 +101,7 @@ def _named_keys(value: Mapping[str, Any], path: Path, since: Mapping[str, int]) 
 
 
 def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(_START)
+    return isinstance(value, str) and value.startswith(START)
 
 
 def _entries(value: Any, path: Path) -> Iterator[tuple[Any, Path]]:
@@ -231,7 +231,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[Feature]:
     """Look at the formats of the placeholders everywhere; the value of a secret is no place for placeholders."""
     for section in ("services", "images", "security"):
         for text, path in _strings(document.get(section), (section,)):
-            if _START not in text:
+            if START not in text:
                 continue
             try:
                 found = placeholders.find(text)
@@ -241,7 +241,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[Feature]:
                 yield from _formats(placeholder, path)
 
 
-def _formats(placeholder: placeholders.Placeholder, path: Path) -> Iterator[Feature]:
+def _formats(placeholder: Placeholder, path: Path) -> Iterator[Feature]:
     if placeholder.escape_json:
         yield Feature(10, "|escape(json)", path)
     if placeholder.suffix:

@@ -17,6 +17,7 @@ from sconectl.policy.forms.violation import code_of
 from sconectl.policy.serialized.features import lowest_version
 from sconectl.text import yaml_text
 from sconectl.text.findings import Finding, Severity
+from sconectl.text.secret_placeholders import START, Placeholder
 from sconectl.text.yaml_tree import Document, Path, parse
 
 LEGACY_VERSIONS = ("0.1", "0.2")
@@ -284,11 +285,11 @@ class _Rewriter:
             text = text[: placeholder.start] + self.placeholder(placeholder, path) + text[placeholder.end :]
         return text
 
-    def placeholder(self, placeholder: placeholders.Placeholder, path: Path) -> str:
+    def placeholder(self, placeholder: Placeholder, path: Path) -> str:
         stem, dot, old = placeholder.name.rpartition(".")
         if placeholder.name in self.kinds or not dot or stem not in self.kinds:
             return placeholder.text
-        start = f"{placeholders.START}{stem}"
+        start = f"{START}{stem}"
         if old in _SUFFIXES:
             return f"{start}:{_SUFFIXES[old]}$$"
         if old != "chain":

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-_FORM = re.compile(
-    r"\$\$+SCONE::[^\s$]*(?:\$\$)?|\$(?P<escaped>\$+(?=[A-Za-z_]))|\$\$+|\$(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-)
+from sconectl.text.secret_placeholders import SPELT
+
+_FORM = re.compile(rf"\$*{SPELT}(?:\$\$)?|\$(?P<escaped>\$+(?=[A-Za-z_]))|\$\$+|\$(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
 def fill_in(text: str, value: Callable[[str], str | None]) -> str:

@@ -9,6 +9,7 @@ from time import process_time
 import pytest
 from fakes.builders import SIM, mesh_text, service_text
 
+from sconectl.manifest.reading.env_file import read_env_file
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.manifest.spelling.near_misses import near_misses
 from sconectl.plan.secrets.secret_use import check_mesh_values
@@ -143,3 +144,11 @@ def test_every_text_is_read_in_linear_time(piece: str) -> None:
     start = process_time()
     list(near_misses(piece * (200_000 // len(piece))))
     assert process_time() - start < 5
+
+
+def test_many_names_in_a_placeholder_without_an_end_are_read_in_no_time() -> None:
+    text = f"$$SCONE::{'{{a}}' * 5000} "
+    begin = process_time()
+    list(near_misses(text))
+    assert read_env_file(f"A={text}".encode(), "x.env", {}, {}, {}) == {"A": text[1:-1]}
+    assert process_time() - begin < 1

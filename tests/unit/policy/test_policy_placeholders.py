@@ -14,11 +14,11 @@ from sconectl.policy.forms.placeholders import (
     check,
     escape_json,
     find,
-    is_reference,
     substitute,
     substitute_text,
     target_of,
 )
+from sconectl.text.secret_placeholders import is_reference
 
 
 def test_neighbours_suffixes_and_escapes() -> None:

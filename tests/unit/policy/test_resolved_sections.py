@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from sconectl.policy.forms.placeholders import Placeholder
 from sconectl.policy.reading import Attestation, Rule, Session, Signer, parse_session
 from sconectl.policy.resolved_sections import (
     FragmentError,
@@ -17,6 +16,7 @@ from sconectl.policy.resolved_sections import (
     security_of,
     variants_of,
 )
+from sconectl.text.secret_placeholders import Placeholder
 
 H, G, P = "0a" * 32, "0b" * 32, "INTEL_QE_ID:" + "0c" * 16
 OTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
