@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sconectl.cli.output.console import Console, note
+from sconectl.cli.output.printable import shown
 from sconectl.errors import UsageError
 from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
     from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
     from sconectl.toolchains.interface import Toolchain
+    from sconectl.usecases.apply_service import ServiceWorld
 
 MAX_BUNDLE = 16 << 20  # bytes of a file of certificates
 _MAX_DIGITS = 10
@@ -96,10 +99,9 @@ def toolchains_of(chosen: str) -> Toolchains:
 class Wiring:
     """The adapters of one run."""
 
-    def __init__(self, *, target: Path, cas_config: Path | None, notify: Callable[[str], None]) -> None:
+    def __init__(self, target: Path = Path("target"), cas_config: Path | None = None) -> None:
         self._target = target
         self._cas_config = cas_config or default_cas_config()
-        self._notify = notify
         self._stores: dict[tuple[str, str | None, str | None], SessionStore] = {}
 
     @cached_property
@@ -137,6 +139,37 @@ class Wiring:
 
         return DiskWorkspace(self._target)
 
+    def service_world(
+        self,
+        console: Console,
+        store: SessionStore | None,
+        *,
+        toolchain: str,
+        push: bool,
+        ca_bundle: str,
+        launcher_base: str,
+    ) -> ServiceWorld:
+        """Return the outside world of a service manifest, or of an image that is converted."""
+        from sconectl.plan.service.base_images import DEFAULT_BASES
+        from sconectl.usecases.apply_service import ServiceWorld
+
+        return ServiceWorld(
+            toolchain=toolchains()[toolchain],
+            engine=self.engine,
+            registry=lambda: self.registry,
+            keys=self.keys,
+            workspace=self.workspace,
+            store=store,
+            environment=build_environment(ca_bundle),
+            launcher_base=launcher_base or DEFAULT_BASES["python"],
+            cache=cache_directory(),
+            push=push,
+            progress=console.step,
+            detail=console.detail,
+            remark=lambda text: note(f"note: {shown(text)}"),
+            epoch=source_date_epoch(),
+        )
+
     def store(self, cas_url: str, cas_key: str | None = None, tolerance: str | None = None) -> SessionStore:
         """Return a connection to a CAS; `local` is the embedded one. `tolerance` holds flags of `cas attest`."""
         wanted = (cas_url, cas_key, tolerance)
@@ -149,7 +182,7 @@ class Wiring:
                 data_dir=data_directory() / "cas",
                 cas_key=cas_key,
                 tolerance=tolerance,
-                notify=self._notify,
+                notify=note,
             )
         return self._stores[wanted]
 

@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 
 from sconectl.cli.commands.validate_cmd import everything_about
 from sconectl.cli.options.apply_options import ApplyOptions
-from sconectl.cli.options.config import ProjectConfig
 from sconectl.cli.output.finding_json import as_json
 from sconectl.cli.output.render import lines_of_findings
 from sconectl.errors import InvalidInput
@@ -253,7 +252,9 @@ def check(text: str | bytes, variables: Mapping[str, str], folder: Path) -> bool
     """Check one file; returns whether it is valid. Raises AssertionError, or whatever the stages let through."""
     file = folder / FILE
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    options = ApplyOptions(files=(file,), target=folder / "target", config=ProjectConfig(), variables=variables)
+    options = ApplyOptions(
+        files=[file], target=folder / "target", set_=[f"{name}={value}" for name, value in variables.items()]
+    )
     with contextlib.redirect_stderr(io.StringIO()) as notes:
         findings = everything_about(options)[1]
     lines = [

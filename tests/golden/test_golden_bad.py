@@ -10,7 +10,6 @@ import pytest
 
 from sconectl.cli.commands.validate_cmd import everything_about
 from sconectl.cli.options.apply_options import ApplyOptions
-from sconectl.cli.options.config import ProjectConfig
 
 from .bad_cases import ADVICE, BAD, FOLDER, GROUPS, OLDER, VALID, BadCase, read_cases, write_cases
 
@@ -22,7 +21,7 @@ def said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return what `validate` finds in the manifests of a folder, on the first day of 2026."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", NEW_YEAR_2026)
-    options = ApplyOptions(files=tuple(map(Path, VALID)), target=Path("target"), config=ProjectConfig())
+    options = ApplyOptions(files=[*map(Path, VALID)])
     _, findings = everything_about(options)
     return "".join(f"{finding}\n" for finding in findings)
 

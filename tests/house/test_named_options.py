@@ -38,6 +38,7 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("cas.client.refusal_hints", "--cas-config"): {"apply", "session create", "session update", "session read"},
     ("cas.attest.hardware_policies", "--hardware-policies"): {"cas serve"},  # stands behind that
     ("cli.options.apply_options", "--maa"): {"apply"},
+    ("cli.options.apply_options", "--mode"): {"validate", "plan", "apply"},
     ("cli.cas.cas_cmd", "--import-from"): {"cas serve"},
     ("cli.cas.cas_keep_cmd", "--last"): {"cas verify-audit-log"},
     ("cli.cas.cas_keep_cmd", "--segments"): {"cas verify-audit-log"},

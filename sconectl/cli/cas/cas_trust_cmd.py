@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sconectl.cli.cas.cas_boundary import explaining
+from sconectl.cli.session.session_access import Config
 from sconectl.cli.wiring import data_directory, default_cas_config
 from sconectl.errors import CasNotTrusted, UsageError
 from sconectl.regular_files import first_bytes
@@ -28,10 +29,6 @@ Directory = Annotated[
     typer.Option(
         "--dir", metavar="DIR", help="The directory of the embedded CAS.", show_default="~/.local/share/sconectl/cas"
     ),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option("--cas-config", metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas"),
 ]
 Cas = Annotated[str, typer.Argument(metavar="CAS", help="local, HOST or HOST:PORT.")]
 

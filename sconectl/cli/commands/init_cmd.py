@@ -105,7 +105,7 @@ def _of_image(image: str) -> Program:
     from sconectl.starter.init_program import program_of_image
 
     try:
-        found = Wiring(target=Path("target"), cas_config=None, notify=note).engine.inspect(image)
+        found = Wiring().engine.inspect(image)
     except EngineUnreachable:
         found = None
     return program_of_image(image, found.config if found else None)
@@ -122,4 +122,4 @@ def _write(directory: Path, files: dict[str, bytes], *, force: bool) -> None:
             f"{', '.join(taken)} already {verb}; nothing was written",
             hint="rename, or replace with --force, or write the starters for another directory",
         )
-    Wiring(target=directory, cas_config=None, notify=note).workspace.write(files)
+    Wiring(directory).workspace.write(files)

@@ -6,12 +6,11 @@ In: the name of an image. Out: text or JSON on stdout. Whatever comes from the i
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sconectl.cli.output.console import note, result
+from sconectl.cli.output.console import result
 from sconectl.cli.output.printable import shown
 from sconectl.cli.session.session_access import Format, one_of
 
@@ -36,7 +35,7 @@ def inspect(
     from sconectl.cli.wiring import Wiring, cache_directory
 
     one_of("--output", output, ("text", "json"))
-    wiring = Wiring(target=Path("target"), cas_config=None, notify=note)
+    wiring = Wiring()
     found = inspect_image(
         image,
         engine=lambda: wiring.engine,

@@ -43,7 +43,7 @@ def measure(
         archive = ArchiveFile(file)
         found = compare(image, archive.info(), archive, cache_directory())
     else:
-        engine = Wiring(target=Path("target"), cas_config=None, notify=note).engine
+        engine = Wiring().engine
         info = engine.inspect(image)
         if info is None:
             hint = f"docker pull {image}, or give a file that `docker save` has written"

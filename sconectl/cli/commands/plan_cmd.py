@@ -7,57 +7,39 @@ are raised as `InvalidInput` after the plan is shown.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sconectl.cli.options.apply_options import ApplyOptions, check_toolchain
+from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.output.console import Console, result, show_findings
-from sconectl.cli.wiring import DEFAULT_TOOLCHAIN
 from sconectl.errors import InvalidInput, SconectlError
 from sconectl.text.findings import Finding, errors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.image_facts import ImageFacts
     from sconectl.usecases.check_service import ServiceCheck
     from sconectl.usecases.plan_report import PlanReport
 
 
+@grouped
 def plan(
-    files: Annotated[
-        list[Path],
-        typer.Option(
-            "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
+    options: Annotated[
+        ApplyOptions,
+        Only(
+            "files target output dry_run no_push mode base_image release policy_namespace facts set_ env_file "
+            "toolchain cas_config max_size",
+            target="Where `apply` puts results.",
+            dry_run="Plan for `apply --dry-run`.",
+            no_push="Service: plan for `apply --no-push`.",
+            facts="Mesh: image facts (file or directory).",
         ),
     ],
-    target: Annotated[
-        Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where `apply` puts results.")
-    ] = Path("target"),
     output: Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")] = "text",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Plan for `apply --dry-run`.")] = False,
-    no_push: Annotated[
-        bool, typer.Option("--no-push", "-n", "--no-pull", help="Service: plan for `apply --no-push`.")
-    ] = False,
-    mode: Annotated[str, typer.Option(metavar="MODE", help="Service: production or debug.")] = "production",
-    base_image: Annotated[
-        list[str] | None, typer.Option(metavar="KIND=IMAGE", help="Service: base image of a kind, like python=IMAGE.")
-    ] = None,
-    release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = "",
-    policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = "",
-    facts: Annotated[Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory).")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
-    env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
-    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = DEFAULT_TOOLCHAIN,
-    cas_config: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
-    ] = None,
-    max_size: Annotated[
-        int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
-    ] = None,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="List every path.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -66,33 +48,13 @@ def plan(
     Service: steps, every path with its class and why, what is measured, what an
     operator of the machine will be able to read. Mesh: sessions and files.
     """
-    from sconectl.cli.options.apply_options import ApplyOptions, check_toolchain
-    from sconectl.cli.options.config import load_config
-    from sconectl.cli.options.option_values import base_images, pairs
     from sconectl.cli.output.finding_json import as_json, plain
     from sconectl.cli.session.session_access import one_of
-    from sconectl.text.yaml_tree import MAX_BYTES
 
     one_of("--output", output, ("text", "json"))
-    one_of("--mode", mode, ("production", "debug"))
-    check_toolchain(toolchain)
-    options = ApplyOptions(
-        files=tuple(files),
-        target=target,
-        config=load_config(Path.cwd()),
-        variables=pairs("--set", set_ or []),
-        env_files=tuple(env_file or ()),
-        dry_run=dry_run,
-        no_push=no_push,
-        mode=mode,
-        toolchain=toolchain,
-        release=release,
-        namespace=policy_namespace,
-        facts=facts,
-        cas_config=cas_config,
-        base_images=base_images(base_image or []),
-        size_limit=max_size or MAX_BYTES,
-    )
+    one_of("--mode", options.mode, ("production", "debug"))
+    options.check()
+    check_toolchain(options.toolchain)
     console = Console(-1 if quiet else 0)
     try:
         document, lines, findings = _plans(options, console, all_paths=verbose > 0)
@@ -129,7 +91,7 @@ def _plans(
     from sconectl.usecases.security_advice import advice_on
 
     manifests = read_all(options)
-    wiring = Rehearsal(options)
+    wiring = Rehearsal(options.target, options.cas_config)
     documents: list[dict[str, Any]] = []
     texts: list[Iterable[str]] = []
     built: dict[str, ImageFacts] = {}

@@ -9,36 +9,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.output.console import result
-from sconectl.cli.session.session_access import Access, Config, Identity, read_bytes
+from sconectl.cli.session.session_access import Access, Config, read_bytes
 from sconectl.errors import UsageError
 
 if TYPE_CHECKING:
     from sconectl.cas.client.identity import CasConfig
 
 self_app = typer.Typer(no_args_is_help=True, help="Show your client identity and signing key; made on first use.")
+_Own = Annotated[Access, Only("cas_config identity")]
+
 cert_app = typer.Typer(no_args_is_help=True, help="Look at certificates.")
 
 
 @self_app.command("show")
-def show(cas_config: Config = None, identity: Identity = None) -> None:
+@grouped
+def show(access: _Own) -> None:
     """Print your certificate, its key hash, and the public key that signs sessions."""
-    config = Access(identity=identity, cas_config=cas_config).config()
+    config = access.config()
     result(config.identity().certificate_pem.rstrip())
     result(f"key hash: {config.identity().key_hash}")
     result(f"session signing key:\n{_signing_key(config)}")
 
 
 @self_app.command("show-certificate")
-def show_certificate(cas_config: Config = None, identity: Identity = None) -> None:
+@grouped
+def show_certificate(access: _Own) -> None:
     """Print your client certificate as PEM."""
-    result(Access(identity=identity, cas_config=cas_config).config().identity().certificate_pem.rstrip())
+    result(access.config().identity().certificate_pem.rstrip())
 
 
 @self_app.command("show-key-hash")
-def show_key_hash(cas_config: Config = None, identity: Identity = None) -> None:
+@grouped
+def show_key_hash(access: _Own) -> None:
     """Print the key hash by which access policies name you."""
-    result(Access(identity=identity, cas_config=cas_config).config().identity().key_hash)
+    result(access.config().identity().key_hash)
 
 
 @self_app.command("show-session-signing-key")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sconectl.cli.output.console import note, result
+from sconectl.cli.output.console import result
 from sconectl.errors import PlanImpossible, UsageError
 
 signer_app = typer.Typer(no_args_is_help=True, help="Who signs confidential images.")
@@ -37,7 +37,7 @@ def info(
     from sconectl.plan.facts.image_label import ImageLabel
     from sconectl.protect.signature import mrsigner_of
 
-    wiring = Wiring(target=Path("target"), cas_config=None, notify=note)
+    wiring = Wiring()
     if not image:
         result(f"MRSIGNER: {mrsigner_of(load_signing_key(key) if key else wiring.keys.signing_key())}")
         return

@@ -6,44 +6,33 @@ there is an error among them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.options.apply_options import ApplyOptions
+from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.output.console import note, result, show_findings
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.text.findings import errors_of
 
 if TYPE_CHECKING:
-    from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.text.findings import Finding
 
 FORMS = ("text", "json", "sarif")
 
 
+@grouped
 def validate(
-    files: Annotated[
-        list[Path],
-        typer.Option(
-            "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
+    options: Annotated[
+        ApplyOptions,
+        Only(
+            "files output target facts mode release policy_namespace set_ env_file max_size",
+            target="Where `apply` put facts of images.",
+            facts="Mesh: image facts (file or directory) to use first.",
         ),
     ],
     output: Annotated[str, typer.Option(metavar="FORM", help="text, json or sarif.")] = "text",
-    target: Annotated[
-        Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where `apply` put facts of images.")
-    ] = Path("target"),
-    facts: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory) to use first.")
-    ] = None,
-    mode: Annotated[str, typer.Option(metavar="MODE", help="Service: production or debug.")] = "production",
-    release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = "",
-    policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = "",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None,
-    env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None,
-    max_size: Annotated[
-        int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
-    ] = None,
 ) -> None:
     """Check manifests, and say everything that is wrong at once.
 
@@ -51,27 +40,9 @@ def validate(
     a mesh are checked together with it; facts of other images are taken from
     --facts and from what `apply` left in the target directory.
     """
-    from sconectl.cli.options.apply_options import ApplyOptions
-    from sconectl.cli.options.config import ProjectConfig
-    from sconectl.cli.options.option_values import pairs
-    from sconectl.text.yaml_tree import MAX_BYTES
-
     if output not in FORMS:
         raise UsageError(f"--output {output} is not possible", hint=f"give one of {', '.join(FORMS)}")
-    if mode not in ("production", "debug"):
-        raise UsageError(f"{mode} is not a mode", hint="give --mode production or --mode debug")
-    options = ApplyOptions(
-        files=tuple(files),
-        target=target,
-        config=ProjectConfig(),
-        variables=pairs("--set", set_ or []),
-        env_files=tuple(env_file or ()),
-        mode=mode,
-        release=release,
-        namespace=policy_namespace,
-        facts=facts,
-        size_limit=max_size or MAX_BYTES,
-    )
+    options.check_mode()
     count, findings = everything_about(options)
     _report(count, findings, output)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from sconectl.cli.options.config import ProjectConfig
+import typer
+
+from sconectl.cli.options.config import ProjectConfig, load_config
+from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import note
 from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, toolchain_traits, toolchains
 from sconectl.errors import PlanImpossible, Refused, UsageError
-from sconectl.text.yaml_tree import MAX_BYTES
+from sconectl.plan.service.base_images import check_kinds
 
 if TYPE_CHECKING:
     from sconectl.manifest.reading.reader import Manifest
@@ -21,33 +24,84 @@ _NAMESPACE_HINT = "letters, digits and _ - . ~, parts separated by /"
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """The options of `apply`, as given.
+    """The options of `apply`, `plan` and `validate`, as given; each of these has some of them.
 
-    `files` are files, directories, patterns, and - for stdin.
-    `print_defaults` shows the variables instead of applying anything, `out` is the mesh file that comes of it; `maa`
-    replaces `policy.maa`; `output` is `helm_chart` or `yaml`; `size_limit` is in bytes, for each manifest.
+    What --set, --base-image and the project's configuration give is read when it is first asked for.
     """
 
-    files: tuple[Path, ...]
-    target: Path
-    config: ProjectConfig
-    variables: Mapping[str, str] = field(default_factory=dict)
-    env_files: tuple[Path, ...] = ()
-    dry_run: bool = False
-    no_push: bool = False
-    mode: str = "production"
-    toolchain: str = DEFAULT_TOOLCHAIN
-    release: str = ""
-    namespace: str = ""
-    facts: Path | None = None
-    cas: str = ""
-    cas_config: Path | None = None
-    base_images: Mapping[str, str] = field(default_factory=dict)
-    print_defaults: bool = False
-    out: Path | None = None
-    maa: str = ""
-    output: str = "helm_chart"
-    size_limit: int = MAX_BYTES
+    files: Annotated[
+        list[Path],
+        typer.Option(
+            "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
+        ),
+    ]
+    target: Annotated[Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where results go.")] = Path(
+        "target"
+    )
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Write results, but nothing to CAS or registry.")] = (
+        False
+    )
+    no_push: Annotated[
+        bool, typer.Option("--no-push", "-n", "--no-pull", help="Service: keep the image local, do not push it.")
+    ] = False
+    mode: Annotated[str, typer.Option(metavar="MODE", help="Service: production or debug.")] = "production"
+    base_image: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=IMAGE", help="Service: base image of a kind, like python=IMAGE.")
+    ] = None
+    cas: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Service: CAS for the image session.", show_default="local")
+    ] = ""
+    release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = ""
+    policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = ""
+    facts: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory), to compile offline.")
+    ] = None
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Value of $VAR.")] = None
+    env_file: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="File with VAR=VALUE lines.")] = None
+    toolchain: Annotated[str, typer.Option(metavar="NAME", help="How images are protected.")] = DEFAULT_TOOLCHAIN
+    cas_config: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas")
+    ] = None
+    print_defaults: Annotated[
+        bool, typer.Option("--print-defaults", "-p", help="Show every variable and its value; apply nothing.")
+    ] = False
+    out: Annotated[
+        Path | None, typer.Option("--file", metavar="OUT", help="Mesh, with -p: write it with all its variables.")
+    ] = None
+    maa: Annotated[str, typer.Option("--maa", "-m", metavar="URL", help="Mesh: replaces policy.maa.")] = ""
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FORM", help="Mesh: helm_chart, or yaml for manifests, too.")
+    ] = "helm_chart"
+    max_size: Annotated[
+        int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
+    ] = None
+
+    @cached_property
+    def config(self) -> ProjectConfig:
+        """The project's configuration. Raises `UsageError`."""
+        return load_config(Path.cwd())
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """The values of --set. Raises `UsageError`."""
+        return pairs("--set", self.set_ or [])
+
+    @cached_property
+    def bases(self) -> dict[str, str]:
+        """The base images that are given, by kind: options win over the configuration. Raises `UsageError`."""
+        given = pairs("--base-image", self.base_image or [])
+        check_kinds(given, "--base-image")
+        return {**self.config.base_images, **given}
+
+    def check(self) -> None:
+        """Raise `UsageError` for what the project's configuration or an option of `apply` cannot say."""
+        self.check_mode()
+        _ = self.bases
+
+    def check_mode(self) -> None:
+        """Raise `UsageError` for a mode that there is not."""
+        if self.mode not in ("production", "debug"):
+            raise UsageError(f"{self.mode} is not a mode", hint="give --mode production or --mode debug")
 
 
 def check_toolchain(toolchain: str) -> None:
@@ -74,7 +128,7 @@ def warn_of_simulation(toolchain: str) -> None:
 def with_options(manifest: Manifest, options: ApplyOptions) -> Manifest:
     """Return a mesh with what options put in the place of its policy; a service as it is. Raises `UsageError`."""
     given = {
-        "namespace": (options.namespace, "--policy-namespace is not a CAS namespace", _NAMESPACE_HINT),
+        "namespace": (options.policy_namespace, "--policy-namespace is not a CAS namespace", _NAMESPACE_HINT),
         "maa": (options.maa, "--maa is not the address of an attestation service", "it begins with https://"),
     }
     for name, (value, message, hint) in given.items():

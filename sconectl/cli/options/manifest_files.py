@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +66,7 @@ def read_each(options: ApplyOptions) -> tuple[list[Manifest], list[Finding]]:
         template = given.name.endswith(".template")
         known = {**os.environ, **variables} if template else variables
         try:
-            documents = _documents(given, options.size_limit)
+            documents = _documents(given, options.max_size or MAX_BYTES)
         except InvalidInput as error:
             findings += error.findings
             continue
@@ -106,7 +107,7 @@ def _is_foreign(document: Document) -> bool:
     return foreign
 
 
-def _given_files(files: tuple[Path, ...]) -> list[_Given]:
+def _given_files(files: Sequence[Path]) -> list[_Given]:
     """Return each file that is named, once. Raises `UsageError` if there is nothing of that name."""
     found: dict[str, _Given] = {}
     for path in files:
@@ -155,7 +156,7 @@ def _variables(options: ApplyOptions) -> dict[str, str]:
     """Return the variables of options and files: options win over files, and a file over those before it."""
     values: dict[str, str] = {}
     faults: list[Finding] = []
-    for path in options.env_files:
+    for path in options.env_file or ():
         content = _bytes(path, MAX_BYTES + 1, "give the file of variables with --env-file FILE")
         if len(content) > MAX_BYTES:
             raise UsageError(f"{path}: larger than {MAX_BYTES} bytes", hint="a file of variables has lines NAME=VALUE")
@@ -173,4 +174,4 @@ def _variables(options: ApplyOptions) -> dict[str, str]:
 def private_paths(options: ApplyOptions) -> tuple[Path, ...]:
     """Return the files and directories with values that belong to the services alone."""
     manifests = (given.path for given in _given_files(options.files) if given.name != _STDIN)
-    return (options.target, *manifests, *options.env_files)
+    return (options.target, *manifests, *(options.env_file or ()))

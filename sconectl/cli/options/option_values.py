@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from sconectl.errors import UsageError
-from sconectl.plan.service.base_images import check_kinds
 
 
-def pairs(option: str, values: list[str]) -> dict[str, str]:
+def pairs(option: str, values: list[str], form: str = "NAME=VALUE") -> dict[str, str]:
     """Return what a repeated option NAME=VALUE gives; the last one of a name counts."""
     found = {}
     for value in values:
         name, sign, text = value.partition("=")
         if not sign or not name:
-            raise UsageError(f"{option} takes NAME=VALUE")
+            raise UsageError(f"{option} takes {form}")
         found[name] = text
-    return found
-
-
-def base_images(values: list[str]) -> dict[str, str]:
-    """Return what a repeated option `--base-image KIND=IMAGE` gives."""
-    found = pairs("--base-image", values)
-    check_kinds(found, "--base-image")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sconectl.apply.sources.service_files import read_service_files
 from sconectl.cli.output.console import Console, note, result, show_findings
 from sconectl.cli.output.printable import shown
-from sconectl.cli.runs.worlds import bases_of, learner, wiring_of
+from sconectl.cli.runs.worlds import learner
 from sconectl.cli.wiring import Wiring, toolchains
 from sconectl.errors import Refused, UsageError
 from sconectl.manifest.model.faults import did_you_mean
@@ -56,8 +56,7 @@ def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console:
             result("")
         if isinstance(manifest.model, GenService):
             chosen = toolchains()[options.toolchain].traits
-            check = check_service(manifest, mode=options.mode, bases=bases_of(options), toolchain=chosen)
-            services.append(check)
+            services.append(check_service(manifest, mode=options.mode, bases=options.bases, toolchain=chosen))
             show_findings(services[-1].uses)
             missing = _show_service(manifest, manifest.model)
             if missing and not meshes:
@@ -69,7 +68,7 @@ def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console:
 def _check_out(manifests: Sequence[Manifest], meshes: Sequence[Manifest], options: ApplyOptions) -> None:
     if len(meshes) != 1:
         raise UsageError("--file writes one mesh", hint="give one mesh manifest with -f")
-    given = [*(Path(manifest.document.file) for manifest in manifests), *options.env_files]
+    given = [*(Path(manifest.document.file) for manifest in manifests), *(options.env_file or ())]
     out = options.out
     if out is not None and out.exists() and any(file.exists() and file.samefile(out) for file in given):
         raise Refused("--file names a file that is read here", hint="give the new mesh another name")
@@ -93,7 +92,9 @@ def _show_mesh(
 ) -> None:
     files = read_service_files(mesh, manifest.document, manifest.directory)
     with console.working():
-        facts = dict(learner(options, wiring_of(options), console)(mesh, manifest.document, planned))
+        facts = dict(
+            learner(options, Wiring(options.target, options.cas_config), console)(mesh, manifest.document, planned)
+        )
     for name, given in files.items():
         if given.variables is not None:
             facts[name] = with_variables(facts[name], given.variables.content, given.variables.name)
@@ -149,7 +150,7 @@ def _write(out: Path, document: Document, sections: Sequence[Section]) -> None:
         for section in sections
     ]
     text = mesh_file(replace(document, value=escape_all(document.value)), entries)
-    folder = Wiring(target=out.parent, cas_config=None, notify=note).workspace
+    folder = Wiring(out.parent).workspace
     changed = folder.write({out.name: text.encode()})
     result("")
     result(f"{out}: {'written' if changed else 'unchanged'}")

@@ -7,17 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sconectl.cli.options.option_values import attestation_flags
-from sconectl.cli.output.console import Console, note
-from sconectl.cli.output.printable import shown
-from sconectl.cli.wiring import (
-    Wiring,
-    build_environment,
-    cache_directory,
-    source_date_epoch,
-    today,
-    toolchains,
-    toolchains_of,
-)
+from sconectl.cli.output.console import Console
+from sconectl.cli.wiring import Wiring, today, toolchains_of
 from sconectl.usecases.check_run import LearnFacts, Terms
 from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
 
@@ -32,17 +23,13 @@ if TYPE_CHECKING:
     from sconectl.usecases.apply_service import ServiceWorld
 
 
-def wiring_of(options: ApplyOptions) -> Wiring:
-    """Return the adapters of a run."""
-    return Wiring(target=options.target, cas_config=options.cas_config, notify=note)
-
-
 class Rehearsal(Wiring):
     """The adapters of a run that changes nothing."""
 
-    def __init__(self, options: ApplyOptions) -> None:
-        super().__init__(target=options.target, cas_config=options.cas_config, notify=note)
-        self.stores: dict[str, RehearsalStore] = {}
+    @cached_property
+    def stores(self) -> dict[str, RehearsalStore]:
+        """The connections that were asked for, by address."""
+        return {}
 
     @cached_property
     def workspace(self) -> RehearsalWorkspace:
@@ -56,11 +43,6 @@ class Rehearsal(Wiring):
         return self.stores[cas_url]
 
 
-def bases_of(options: ApplyOptions) -> dict[str, str]:
-    """Return the base images that are given, by kind: options win over the project's configuration."""
-    return {**options.config.base_images, **options.base_images}
-
-
 def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
     """Return how the manifests of a run are looked at; of the `refused` kinds, none may ask for what is not done."""
     from sconectl.cli.options.manifest_files import private_paths
@@ -69,7 +51,7 @@ def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
         mode=options.mode,
         today=today(),
         parse_flags=attestation_flags,
-        bases=bases_of(options),
+        bases=options.bases,
         toolchains=toolchains_of(options.toolchain),
         release=options.release,
         private=private_paths(options),
@@ -103,24 +85,13 @@ def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFac
 
 def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store: SessionStore | None) -> ServiceWorld:
     """Return the outside world of a service manifest."""
-    from sconectl.plan.service.base_images import DEFAULT_BASES
-    from sconectl.usecases.apply_service import ServiceWorld
-
-    return ServiceWorld(
-        toolchain=toolchains()[options.toolchain],
-        engine=wiring.engine,
-        registry=lambda: wiring.registry,
-        keys=wiring.keys,
-        workspace=wiring.workspace,
-        store=store,
-        environment=build_environment(options.config.ca_bundle),
-        launcher_base=options.config.launcher_base or bases_of(options).get("python") or DEFAULT_BASES["python"],
-        cache=cache_directory(),
+    return wiring.service_world(
+        console,
+        store,
+        toolchain=options.toolchain,
         push=not (options.no_push or options.dry_run),
-        progress=console.step,
-        detail=console.detail,
-        remark=lambda text: note(f"note: {shown(text)}"),
-        epoch=source_date_epoch(),
+        ca_bundle=options.config.ca_bundle,
+        launcher_base=options.config.launcher_base or options.bases.get("python", ""),
     )
 
 

@@ -9,11 +9,13 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import note, show_findings
 from sconectl.cli.wiring import data_directory, default_cas_config
 from sconectl.errors import BuildFailed, InvalidInput, UsageError
@@ -28,19 +30,6 @@ if TYPE_CHECKING:
     from sconectl.text.findings import Finding
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The session: YAML, or signed JSON; - reads stdin.")]
-Variables = Annotated[
-    list[str] | None, typer.Option("--env", "-e", metavar="VAR=VALUE", help="Value of $VAR. (repeatable)")
-]
-UseEnv = Annotated[bool, typer.Option("--use-env", help="Take other variables from the environment.")]
-Name = Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Name in place of that in the file.")]
-FailOnWarning = Annotated[bool, typer.Option("--fail-on-warning", help="Take warnings for errors.")]
-Cas = Annotated[str, typer.Option("--cas", "-c", metavar="CAS", help="local, HOST or HOST:PORT.")]
-Identity = Annotated[
-    Path | None, typer.Option("--identity", metavar="FILE", help="PEM file with your key and certificate.")
-]
-Retries = Annotated[
-    int, typer.Option("--retries", min=0, max=100, envvar="SCONE_CLI_RETRIES", help="How often reads are repeated.")
-]
 Config = Annotated[
     Path | None,
     typer.Option("--cas-config", metavar="DIR", help="Your client identity and known CAS keys.", show_default="~/.cas"),
@@ -48,49 +37,52 @@ Config = Annotated[
 Output = Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="Write there, not to stdout.")]
 Format = Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")]
 
-DEFAULT_RETRIES = 3
 MAX_BYTES = 64 << 20  # of a file; sessions have limits of their own
 
 
 @dataclass(frozen=True)
 class Templating:
-    """What fills in a session file: values of `$VAR`, and a name in place of its own."""
+    """What fills in a session file: values of `$VAR`, and a name in place of its own. Raises `UsageError`."""
 
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    use_environment: bool = False
-    name: str = ""
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="VAR=VALUE", help="Value of $VAR. (repeatable)")
+    ] = field(default=None, repr=False)
+    use_env: Annotated[bool, typer.Option("--use-env", help="Take other variables from the environment.")] = False
+    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="Name in place of that in the file.")] = ""
+    fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="Take warnings for errors.")] = False
+
+    def __post_init__(self) -> None:
+        _ = self.variables
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """The values that are given."""
+        return pairs("-e", self.env or [], "VAR=VALUE")
 
     @property
     def wanted(self) -> bool:
         """Whether anything was asked for."""
-        return bool(self.variables or self.use_environment or self.name)
+        return bool(self.variables or self.use_env or self.name)
 
     def value(self, variable: str) -> str | None:
         """Return the value of a variable; one that is given wins over the environment."""
         if variable in self.variables:
             return self.variables[variable]
-        return os.environ.get(variable) if self.use_environment else None
-
-
-def templating(variables: list[str] | None, use_env: bool, name: str) -> Templating:
-    """Return what fills in a file; raises `UsageError` unless variables are given as VAR=VALUE."""
-    values = {}
-    for entry in variables or ():
-        variable, sign, value = entry.partition("=")
-        if not sign or not variable:
-            raise UsageError("-e takes VAR=VALUE")
-        values[variable] = value
-    return Templating(values, use_env, name)
+        return os.environ.get(variable) if self.use_env else None
 
 
 @dataclass(frozen=True)
 class Access:
     """How the CAS is reached, and who the client is."""
 
-    cas: str = "local"
-    identity: Path | None = None
-    retries: int = DEFAULT_RETRIES
-    cas_config: Path | None = None
+    cas: Annotated[str, typer.Option("--cas", "-c", metavar="CAS", help="local, HOST or HOST:PORT.")] = "local"
+    identity: Annotated[
+        Path | None, typer.Option("--identity", metavar="FILE", help="PEM file with your key and certificate.")
+    ] = None
+    retries: Annotated[
+        int, typer.Option("--retries", min=0, max=100, envvar="SCONE_CLI_RETRIES", help="How often reads are repeated.")
+    ] = 3
+    cas_config: Config = None
 
     def config(self) -> CasConfig:
         """Return the cas-config, with the identity that was given."""

@@ -61,9 +61,7 @@ def together(first: Iterable[Finding], second: Iterable[Finding]) -> tuple[Findi
     return tuple(sorted([*first, *others], key=lambda finding: finding.position))
 
 
-def checked_body(
-    file: str, filling: Templating, fail_on_warning: bool, *, successor: bool = False
-) -> SessionFile | str:
+def checked_body(file: str, filling: Templating, *, successor: bool = False) -> SessionFile | str:
     """Return what is uploaded: a valid session, or the JSON of a signed or encrypted one."""
     given = read_file(file, filling)
     if isinstance(given, EncryptedSession):
@@ -76,7 +74,7 @@ def checked_body(
                 hint="write predecessor: HASH into the session, and sign it again",
             )
         return given.to_json()
-    accept(given.examined.findings, fail_on_warning)
+    accept(given.examined.findings, filling.fail_on_warning)
     return given
 
 

@@ -11,25 +11,17 @@ from typing import Annotated
 
 import typer
 
+from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.output.console import note, result
 from sconectl.cli.session.session_access import (
-    DEFAULT_RETRIES,
     Access,
-    Cas,
-    Config,
-    FailOnWarning,
     File,
     Format,
-    Identity,
-    Name,
     Output,
-    Retries,
-    UseEnv,
-    Variables,
+    Templating,
     accept,
     deliver,
     one_of,
-    templating,
 )
 from sconectl.cli.session.session_sign_cmd import encrypt, sign
 from sconectl.errors import CasError, InvalidInput, UsageError
@@ -43,12 +35,10 @@ session_app.command("encrypt")(encrypt)
 
 
 @session_app.command("check")
+@grouped
 def check(
     file: File,
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
+    filling: Templating,
     output: Format = "text",
     output_file: Output = None,
 ) -> None:
@@ -63,28 +53,23 @@ def check(
     from sconectl.policy.serialized.canonical import read_back
 
     one_of("--output", output, ("text", "json"))
-    session, findings = examined(file, templating(env, use_env, name))
+    session, findings = examined(file, filling)
     if output == "json":
         deliver(as_json(findings) + "\n", output_file)
-        if errors_of(findings) or (findings and fail_on_warning):
+        if errors_of(findings) or (findings and filling.fail_on_warning):
             raise typer.Exit(InvalidInput.exit_code)
         return
-    accept(findings, fail_on_warning)
+    accept(findings, filling.fail_on_warning)
     if session is not None:
         deliver(as_file(read_back(session)), output_file)
 
 
 @session_app.command("create")
+@grouped
 def create(
     file: Annotated[str, typer.Argument(metavar="FILE", help="YAML, signed or encrypted JSON; - reads stdin.")],
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
-    cas: Cas = "local",
-    identity: Identity = None,
-    retries: Retries = DEFAULT_RETRIES,
-    cas_config: Config = None,
+    filling: Templating,
+    access: Access,
 ) -> None:
     """Create a session in a CAS, and print its hash.
 
@@ -92,22 +77,17 @@ def create(
     """
     from sconectl.cli.session.session_check import checked_body
 
-    body = checked_body(file, templating(env, use_env, name), fail_on_warning)
-    store = Access(cas, identity, retries, cas_config).store()
+    body = checked_body(file, filling)
+    store = access.store()
     result(store.put(body if isinstance(body, str) else body.text))
 
 
 @session_app.command("update")
+@grouped
 def update(
     file: Annotated[str, typer.Argument(metavar="FILE", help="YAML, signed or encrypted JSON; - reads stdin.")],
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
-    cas: Cas = "local",
-    identity: Identity = None,
-    retries: Retries = DEFAULT_RETRIES,
-    cas_config: Config = None,
+    filling: Templating,
+    access: Access,
 ) -> None:
     """Update a session that exists in a CAS, and print its new hash.
 
@@ -115,8 +95,8 @@ def update(
     """
     from sconectl.cli.session.session_check import checked_body
 
-    body = checked_body(file, templating(env, use_env, name), fail_on_warning, successor=True)
-    store = Access(cas, identity, retries, cas_config).store()
+    body = checked_body(file, filling, successor=True)
+    store = access.store()
     if not isinstance(body, str):
         session = body.session()
         if session.predecessor is None:
@@ -132,18 +112,16 @@ def update(
 
 
 @session_app.command("read")
+@grouped
 def read(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the session.")],
-    cas: Cas = "local",
-    identity: Identity = None,
-    retries: Retries = DEFAULT_RETRIES,
-    cas_config: Config = None,
+    access: Access,
     output_file: Output = None,
 ) -> None:
     """Print the active session as the CAS gives it, in YAML; a $ in front of a name is written $$."""
     from sconectl.cli.session.session_file import as_file
 
-    store = Access(cas, identity, retries, cas_config).store()
+    store = access.store()
     stored = store.read(name)
     if stored is None:
         raise CasError(f"CAS {store.address} has no session {name}", hint="check the name, and which CAS has it")
@@ -151,16 +129,11 @@ def read(
 
 
 @session_app.command("verify")
+@grouped
 def verify_command(
     file: File,
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
-    cas: Cas = "local",
-    identity: Identity = None,
-    retries: Retries = DEFAULT_RETRIES,
-    cas_config: Config = None,
+    filling: Templating,
+    access: Access,
 ) -> None:
     """Compare the active session of a CAS with a file, and print its hash.
 
@@ -171,10 +144,10 @@ def verify_command(
     from sconectl.policy.reading import parse_session
     from sconectl.policy.serialized.canonical import same_content
 
-    wanted, findings = examined(file, templating(env, use_env, name))
-    accept(findings, fail_on_warning)
+    wanted, findings = examined(file, filling)
+    accept(findings, filling.fail_on_warning)
     assert wanted is not None  # noqa: S101 - narrows the type: without errors there is a session
-    store = Access(cas, identity, retries, cas_config).store()
+    store = access.store()
     stored = store.read(wanted.name)
     if stored is None:
         raise CasError(f"CAS {store.address} has no session {wanted.name}", hint="create it, or check the name")
@@ -192,17 +165,15 @@ def verify_command(
 
 
 @session_app.command("calculate-hash")
+@grouped
 def calculate_hash(
     file: File,
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
+    *,
+    filling: Templating,
     with_self_as_creator: Annotated[
         str, typer.Option(metavar="HOW", help="Assume that you create it: tls or signer.", show_default=False)
     ] = "",
-    identity: Identity = None,
-    cas_config: Config = None,
+    access: Annotated[Access, Only("identity cas_config")],
 ) -> None:
     """Print the hash that a session will have, offline.
 
@@ -213,28 +184,24 @@ def calculate_hash(
 
     if with_self_as_creator:
         one_of("--with-self-as-creator", with_self_as_creator, ("tls", "signer"))
-    session, findings = examined(file, templating(env, use_env, name), upgrade=False)
-    accept(findings, fail_on_warning)
+    session, findings = examined(file, filling, upgrade=False)
+    accept(findings, filling.fail_on_warning)
     assert session is not None  # noqa: S101 - narrows the type
     if not mentions_creator(session):
         if isinstance(session.creator, str):  # a CAS does not keep a creator who does not matter
             session = session.model_copy(update={"creator": None})
     elif session.creator is None:
-        access = Access(identity=identity, cas_config=cas_config)
         session = session.model_copy(update={"creator": own_creator(with_self_as_creator, access)})
     result(session_hash(session))
 
 
 @session_app.command("diff")
+@grouped
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="A file, or cas:NAME for the active session of a CAS.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="A file, or cas:NAME.")],
-    env: Variables = None,
-    use_env: UseEnv = False,
-    cas: Cas = "local",
-    identity: Identity = None,
-    retries: Retries = DEFAULT_RETRIES,
-    cas_config: Config = None,
+    filling: Annotated[Templating, Only("env use_env")],
+    access: Access,
     output: Format = "text",
     output_file: Output = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with exit code 1 if they differ.")] = False,
@@ -250,11 +217,9 @@ def diff(
     one_of("--output", output, ("text", "json"))
     if old == new == "-":
         raise UsageError("stdin can be read only once", hint="give a file, or cas:NAME")
-    access = Access(cas, identity, retries, cas_config)
-    filling = templating(env, use_env, "")
     before, after = side_of(old, access, filling), side_of(new, access, filling)
     if after is None:
-        raise CasError(f"CAS {cas} has no session {new.removeprefix(CAS_PREFIX)}", hint="check the name")
+        raise CasError(f"CAS {access.cas} has no session {new.removeprefix(CAS_PREFIX)}", hint="check the name")
     changes = differences(before, after)
     text = as_text(changes) if output == "text" else json.dumps({"changes": to_json(changes)}, indent=2) + "\n"
     deliver(text, output_file)
@@ -263,19 +228,17 @@ def diff(
 
 
 @session_app.command("upgrade")
+@grouped
 def upgrade(
     file: File,
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
+    filling: Templating,
     output_file: Output = None,
 ) -> None:
     """Rewrite a session of language 0.1 or 0.2 in 0.3; comments are not kept."""
     from sconectl.cli.session.session_check import together, yaml_file
     from sconectl.cli.session.session_file import as_file
 
-    given = yaml_file(file, templating(env, use_env, name))
+    given = yaml_file(file, filling)
     done = given.upgraded()
     if done is None:
         note(f"{given.file} is in session language 0.3 already; nothing is changed")
@@ -283,5 +246,5 @@ def upgrade(
         return
     upgraded, findings = done
     remarks = [finding for finding in findings if finding.severity != "deprecation"]
-    accept(together(remarks, upgraded.examined.findings), fail_on_warning)
+    accept(together(remarks, upgraded.examined.findings), filling.fail_on_warning)
     deliver(as_file(upgraded.text), output_file)

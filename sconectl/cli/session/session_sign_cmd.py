@@ -6,25 +6,20 @@ In: session files, public keys, signatures. Out: JSON documents, or the bytes th
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.session.session_access import (
-    DEFAULT_RETRIES,
     Access,
     Config,
-    FailOnWarning,
     File,
-    Identity,
-    Name,
     Output,
-    Retries,
-    UseEnv,
-    Variables,
+    Templating,
     deliver,
-    templating,
 )
 from sconectl.errors import UsageError
 
@@ -32,6 +27,7 @@ WITH_IDENTITY, MESSAGE, ADD = "sign-with-cli-identity", "generate-message-to-be-
 _ACTIONS = (WITH_IDENTITY, MESSAGE, ADD)
 
 
+@grouped
 def sign(
     file: File,
     action: Annotated[
@@ -43,10 +39,8 @@ def sign(
     signature: Annotated[
         str, typer.Argument(metavar="[BASE64]", help=f"{ADD}: the signature; else raw on stdin.", show_default=False)
     ] = "",
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
+    *,
+    filling: Templating,
     force: Annotated[bool, typer.Option("--force", "-f", help="Print the message to a terminal, too.")] = False,
     cas_config: Config = None,
     output_file: Output = None,
@@ -69,7 +63,7 @@ def sign(
         raise UsageError(f"{action} is nothing that sign can do", hint=f"give {', '.join(_ACTIONS)}")
     if file == "-" and action == ADD and not signature:
         raise UsageError("file and signature cannot both come from stdin", hint="give the signature in base64")
-    given = signing.read(file, templating(env, use_env, name), fail_on_warning)
+    given = signing.read(file, filling)
     if action == MESSAGE:
         unsigned = signing.to_sign(
             given, signing.public_key(signer) if signer else signing.named_creator(given, cas_config)
@@ -91,21 +85,18 @@ def sign(
     deliver(signed.to_json() + "\n", output_file)
 
 
+@grouped
 def encrypt(
     file: File,
-    env: Variables = None,
-    use_env: UseEnv = False,
-    name: Name = "",
-    fail_on_warning: FailOnWarning = False,
+    *,
+    filling: Templating,
     cas: Annotated[
         str, typer.Option("--cas", "-c", metavar="CAS", help="The CAS that may read it.", show_default="local")
     ] = "",
     key: Annotated[
         str, typer.Option("--key", metavar="HEX", help="The encryption key of that CAS.", show_default=False)
     ] = "",
-    identity: Identity = None,
-    retries: Retries = DEFAULT_RETRIES,
-    cas_config: Config = None,
+    access: Annotated[Access, Only("identity retries cas_config")],
     output_file: Output = None,
 ) -> None:
     """Encrypt a session for one CAS, and print it as JSON.
@@ -118,8 +109,11 @@ def encrypt(
 
     if cas and key:
         raise UsageError("--cas and --key exclude each other", hint="give one of them")
-    given = signing.read(file, templating(env, use_env, name), fail_on_warning)
-    signed = given if isinstance(given, SignedSession) else signing.signed_by(signing.signing_key(cas_config), given)
+    given = signing.read(file, filling)
+    if isinstance(given, SignedSession):
+        signed = given
+    else:
+        signed = signing.signed_by(signing.signing_key(access.cas_config), given)
     verify(signed, file=file)
-    encryption_key = key or Access(cas or "local", identity, retries, cas_config).store().encryption_key()
+    encryption_key = key or replace(access, cas=cas or "local").store().encryption_key()
     deliver(encrypt_document(signed.to_json().encode(), encryption_key).to_json() + "\n", output_file)

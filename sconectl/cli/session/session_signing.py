@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 _MAX_SIGNATURE = 4096
 
 
-def read(file: str, filling: Templating, fail_on_warning: bool) -> SessionFile | SignedSession:
+def read(file: str, filling: Templating) -> SessionFile | SignedSession:
     """Return the session that is to be signed, checked unless it is signed already; raises `UsageError` and others."""
     given = read_file(file, filling)
     if isinstance(given, EncryptedSession):
         raise UsageError(f"{file} is encrypted; it can neither be read nor changed", hint="give the original file")
     if isinstance(given, SessionFile):
-        accept(given.examined.findings, fail_on_warning)
+        accept(given.examined.findings, filling.fail_on_warning)
     else:
         verify(given, file=file)  # nobody adds a signature to what was changed since the first
     return given

@@ -485,7 +485,7 @@ def test_sconify_image_prints_the_session_and_nothing_else(
 
 
 def test_one_connection_per_cas(project: Path) -> None:
-    wiring = Wiring(target=Path("target"), cas_config=None, notify=lambda _text: None)
+    wiring = Wiring()
     assert wiring.store("local", None) is wiring.store("local", None)
     assert wiring.workspace is wiring.workspace
     assert wiring.keys is wiring.keys

@@ -51,10 +51,11 @@ def test_values_as_words_of_their_own(convert: Convert) -> None:
 
 
 def test_options_without_effect_say_what_happens_instead(convert: Convert) -> None:
-    flags = [name for name in WITHOUT_EFFECT if name.startswith("--disable") or name in ("--cas-debug",)]
+    reasons = {f"--{name.replace('_', '-')}": reason for name, reason in WITHOUT_EFFECT.items()}
+    flags = [name for name in reasons if name.startswith("--disable") or name in ("--cas-debug",)]
     done = convert(*flags, "--base=alpine:3.10", "--cli=x", "--crosscompiler=y", "--las", "localhost")
     assert done.code == 0
-    for name, reason in WITHOUT_EFFECT.items():
+    for name, reason in reasons.items():
         if name != "--generate-sconefile":
             assert f"{name} has no effect: {reason}\n" in done.err
 
