@@ -14,10 +14,10 @@ from urllib.request import getproxies_environment
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def proxy_for(host: str, port: int, scheme: str = "https") -> str | None:
+def proxy_for(host: str, port: int) -> str | None:
     """Return the URL of the proxy for requests to `host`, or None if it is reached directly."""
     given = getproxies_environment()
-    proxy = given.get(scheme) or given.get("all")
+    proxy = given.get("https") or given.get("all")
     if not proxy or is_here(host) or _excepted(host, port, given.get("no", "")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"

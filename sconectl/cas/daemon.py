@@ -31,9 +31,7 @@ from sconectl.cas.isolated_process import environment, isolated
 from sconectl.errors import CasError
 
 if TYPE_CHECKING:
-    from sconectl.cas.embedded import EmbeddedCas
-    from sconectl.cas.http.cas_interface import ServedCas
-    from sconectl.cas.http.https_server import HttpsServer
+    from sconectl.cas.sessions.embedded import EmbeddedCas
 
 LOG_FILE = "server.log"
 _START_SECONDS = 30.0
@@ -72,13 +70,6 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def build_server(cas: ServedCas, host: str, limits: Limits = DEFAULT) -> HttpsServer:
-    """Return the HTTPS server for `cas`, reachable under `host` too; it runs with `server.run(sockets=[…])`."""
-    from sconectl.cas.http import https_server
-
-    return https_server.build_server(cas, _names(host), limits)
-
-
 def _names(host: str) -> list[str]:
     """Return the names under which a server that listens on `host` is reached."""
     try:
@@ -105,9 +96,9 @@ def serve(
     """
     private_directory(directory)
     with writer(directory) as own, contextlib.closing(listen(host, port, limits)) as server_socket:
-        from sconectl.cas.embedded import EmbeddedCas
         from sconectl.cas.http import https_server
         from sconectl.cas.http.server_log import log_to
+        from sconectl.cas.sessions.embedded import EmbeddedCas
 
         log_to(sys.stderr, limits)
         with contextlib.closing(EmbeddedCas(directory, anchor=anchor, limits=limits)) as cas:

@@ -17,9 +17,9 @@ from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.client.refusal_hints import refused
 from sconectl.cas.disk.directory_lock import writer
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.ports import StoredSession
 
 ADDRESS = "local"

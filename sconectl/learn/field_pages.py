@@ -16,7 +16,6 @@ from sconectl.text.yaml_text import dump
 
 Schema = Mapping[str, Any]
 _WIDTH = 80
-_ABOUT = frozenset({"description", "default", "examples", "deprecated", "title"})
 
 
 class NoSuchField(UsageError):

@@ -73,7 +73,7 @@ class SignedSession:
 
     def with_signature(self, signer: Signer, signature: bytes) -> SignedSession:
         """Return the session with a signature more, or with another one of the same signer."""
-        others = tuple(entry for entry in self.signatures if _signer(entry.signer) != signer)
+        others = tuple(entry for entry in self.signatures if signer_from(entry.signer) != signer)
         return SignedSession(self.session, (*others, Signature(signer.signer, signature)))
 
 
@@ -149,7 +149,7 @@ def valid_signers(signed: SignedSession) -> tuple[Signer, ...]:
     message = message_to_sign(signed.session)
     signers: dict[str, Signer] = {}
     for number, entry in enumerate(signed.signatures, 1):
-        signer = _signer(entry.signer)
+        signer = signer_from(entry.signer)
         if not _is_valid(signer, entry.signature, message):
             raise SignedError(
                 f"signature {number} of {len(signed.signatures)} is not valid for this session and signer",
@@ -185,12 +185,7 @@ def signer_of(public_key: Any) -> Signer:
     """Return a public key of `cryptography` as a signer; raises `SignedError` unless it is Ed25519 or P-384."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return _signer(public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
-
-
-def signer_from(text: str) -> Signer:
-    """Return the signer in `text` (PEM public key, or base58); raises `SignedError`."""
-    return _signer(text)
+    return signer_from(public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
 
 
 def encrypt(document: bytes, key_hex: str) -> EncryptedSession:
@@ -244,7 +239,8 @@ def _suite() -> Suite:
     return Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-def _signer(text: str) -> Signer:
+def signer_from(text: str) -> Signer:
+    """Return the signer in `text` (PEM public key, or base58); raises `SignedError`."""
     try:
         return Signer.model_validate({"signer": text})
     except ValidationError as error:

@@ -45,9 +45,9 @@ class Plain(NamedTuple):
     digest: str = ""
 
 
-def pack_size(files: Sequence[Plain], chunk: int = CHUNK) -> int:
+def pack_size(files: Sequence[Plain]) -> int:
     """Return the size of the pack that `write_pack` makes."""
-    return sum(sealed_size(file.size, chunk) for file in files)
+    return sum(sealed_size(file.size) for file in files)
 
 
 @no_collection()

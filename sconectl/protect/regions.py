@@ -6,7 +6,7 @@ In: regions. Out: the region of a path, or `SealBroken` for regions that make no
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sconectl.protect.chunks import CHUNK, MAX_CHUNK, MIN_CHUNK, SealBroken
@@ -60,12 +60,3 @@ def by_path(regions: Iterable[Region]) -> dict[str, Region]:
     if len(result) > 1 and "/" not in result:
         raise SealBroken("with more than one region there must be one for /")
     return result
-
-
-def region_of(path: str, regions: Mapping[str, Region]) -> Region | None:
-    """Return the region that a path belongs to: the longest one that it is in."""
-    while True:
-        found = regions.get(path)
-        if found is not None or path == "/":
-            return found
-        path = path.rpartition("/")[0] or "/"

@@ -13,8 +13,9 @@ from fakes.stores import MemorySessionStore
 from sconectl.cas import daemon
 from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
-from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.http import https_server
 from sconectl.cas.local import LocalCas
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.ports import SessionStore
 
 Stores = Callable[[str], SessionStore]
@@ -25,7 +26,7 @@ Stores = Callable[[str], SessionStore]
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, EmbeddedCas]]:
     cas = EmbeddedCas(tmp_path_factory.mktemp("served") / "cas")
     listening = daemon.listen("127.0.0.1", 0)
-    server = daemon.build_server(cas, "127.0.0.1")
+    server = https_server.build_server(cas, ["127.0.0.1"])
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()
     while not server.started:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hmac
 import threading
 from collections import OrderedDict
-from typing import Protocol
 
 from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.store.store import Transaction
 
 STEP = 30
 DIGITS = 6
@@ -21,16 +21,6 @@ MAX_WRONG = 5
 """So many wrong codes within `WRONG_SECONDS` close the door until the first of them is that old."""
 WRONG_SECONDS = 300
 _MAX_SCOPES = 4096
-
-
-class Memory(Protocol):
-    """The part of a store's transaction that remembers used steps."""
-
-    def meta(self, key: str) -> str | None:
-        """Return a remembered text."""
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Remember a text."""
 
 
 def code_at(secret: bytes, step: int) -> str:
@@ -66,7 +56,9 @@ class Guessing:
         return [time for time in self._wrong.get(scope, []) if abs(now - time) < WRONG_SECONDS]
 
 
-def use_code(memory: Memory, guessing: Guessing, scope: str, secret: bytes, code: str | None, now: float) -> None:
+def use_code(
+    transaction: Transaction, guessing: Guessing, scope: str, secret: bytes, code: str | None, now: float
+) -> None:
     """Accept `code` for `scope` (all services that share a secret) at `now` (unix seconds), once.
 
     Raises `CasRefusal` 403 if it is missing, wrong or was used, or after too many wrong ones.
@@ -85,13 +77,13 @@ def use_code(memory: Memory, guessing: Guessing, scope: str, secret: bytes, code
     if not matching:
         guessing.wrong(scope, now)
         raise CasRefusal(403, "The one-time password is not valid", "Check the shared secret and both clocks")
-    last = int(memory.meta(_last(scope)) or -1)
+    last = int(transaction.meta(_last(scope)) or -1)
     unused = [step for step in matching if step > last]
     if not unused:
         raise CasRefusal(
             403, "The one-time password was already used in this time step", f"Wait {STEP} seconds for the next one"
         )
-    memory.set_meta(_last(scope), str(min(unused)))
+    transaction.set_meta(_last(scope), str(min(unused)))
 
 
 def _last(scope: str) -> str:

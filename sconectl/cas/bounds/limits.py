@@ -1,7 +1,7 @@
 """Every bound of the CAS: what one client, and all of them together, may cost it.
 
-In: `NAME=VALUE` as an operator writes it. Out: `Limits`, which server, store and policies are given, and the rows of
-the table in docs/cas.md. A bound that stands anywhere else is a constant of a protocol or format, no limit.
+In: `NAME=VALUE` as an operator writes it. Out: `Limits`, which server, store and policies are given; docs/cas.md has a
+table of them. A bound that stands anywhere else is a constant of a protocol or format, no limit.
 """
 
 from __future__ import annotations
@@ -111,26 +111,6 @@ class Limits:
 
 
 DEFAULT = Limits()
-
-
-@dataclass(frozen=True)
-class Row:
-    """A limit as the documentation shows it."""
-
-    name: str
-    default: str
-    what: str
-    seen: str
-
-
-def rows() -> tuple[Row, ...]:
-    """Return all limits in the order in which they are declared."""
-    return tuple(
-        Row(_name(field.name), f"{field.default:g}", field.metadata["what"], field.metadata["seen"])
-        if isinstance(field.default, float)
-        else Row(_name(field.name), str(field.default), field.metadata["what"], field.metadata["seen"])
-        for field in dataclasses.fields(Limits)
-    )
 
 
 def chosen(settings: Iterable[str]) -> Limits:

@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sconectl.cas.disk.private_files import (
     create_private,
@@ -122,7 +121,7 @@ class CasConfig:
             config = self._load()
             pem = config.get(_SIGNING_KEY)
             if pem is None:
-                pem = _key_pem(Ed25519PrivateKey.generate())
+                pem = certificates.key_pem(Ed25519PrivateKey.generate())
                 self._save(config | {_SIGNING_KEY: pem})
         try:
             key = serialization.load_pem_private_key(str(pem).encode(), None)
@@ -210,7 +209,6 @@ def read_identity(file: Path) -> ClientIdentity:
 
 
 _MAX_PEM = 1 << 20  # bytes of a file with a key and its certificate
-_MAX_PEM = 1 << 20  # bytes of a file with a key and its certificate
 _BAD_PEM = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -220,7 +218,7 @@ def _read_pem(pem: bytes) -> tuple[str, str] | None:
     key = serialization.load_pem_private_key(pem, None)
     if key_hash(key.public_key()) != key_hash(certificate.public_key()):
         return None
-    return _key_pem(key), certificates.certificate_pem(certificate)
+    return certificates.key_pem(key), certificates.certificate_pem(certificate)
 
 
 def _same_key(first: bytes, second: bytes) -> bool:
@@ -234,9 +232,3 @@ def _same_key(first: bytes, second: bytes) -> bool:
 def _new_identity() -> str:
     key = certificates.new_key()
     return certificates.key_pem(key) + certificates.certificate_pem(certificates.issue_client(key, COMMON_NAME))
-
-
-def _key_pem(key: PrivateKeyTypes) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()

@@ -133,7 +133,7 @@ def _value_flag(flag: str) -> tuple[str, Callable[[str], Any]]:
     near = difflib.get_close_matches(flag, [*_SWITCHES, *_VALUES], 1)
     raise UsageError(
         f"{flag} is no flag of `cas attest`",
-        hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted({*_SWITCHES, *_VALUES}))}",
+        hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(FLAGS))}",
     )
 
 
@@ -213,3 +213,4 @@ _VALUES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "--verification-time": ("verification_time", _day),
     "--retries": ("retries", _number),
 }
+FLAGS = frozenset({*_SWITCHES, *_VALUES})

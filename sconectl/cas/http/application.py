@@ -24,12 +24,12 @@ from sconectl.cas.bounds.lanes import Abandoned
 from sconectl.cas.bounds.limits import DEFAULT, Limits
 from sconectl.cas.bounds.memory_budget import SMALL, Budget
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
-from sconectl.cas.http.cas_interface import ServedCas
 from sconectl.cas.http.endpoints import Endpoints
 from sconectl.cas.http.http_protocol import READ
 from sconectl.cas.http.requests import Call
 from sconectl.cas.http.responses import BytesResponse, problem_response
 from sconectl.cas.http.routes import ROWS
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasError
 
 _SHOWN_PATH = 200
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[Call], Awaitable[BytesResponse]]
 
 
-def create_app(cas: ServedCas, limits: Limits = DEFAULT) -> ASGIApp:
+def create_app(cas: EmbeddedCas, limits: Limits = DEFAULT) -> ASGIApp:
     """Return the application that serves `cas`."""
     endpoints = Endpoints(cas, limits)
     app = Starlette(

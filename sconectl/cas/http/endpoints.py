@@ -17,11 +17,11 @@ from sconectl import __version__
 from sconectl.cas.bounds.lanes import Lane
 from sconectl.cas.bounds.limits import Limits
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.http.cas_interface import ServedCas
 from sconectl.cas.http.openapi import document
 from sconectl.cas.http.requests import MALFORMED, Call, message_in
 from sconectl.cas.http.responses import BytesResponse, json_response
 from sconectl.cas.http.routes import PEM, ROWS, YAML
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.ports import StoredSession
 
 _NONCE = re.compile(r"([0-9a-f]{2}){1,64}\Z")
@@ -33,7 +33,7 @@ _TEXT_OR_NONE = (str, NoneType)
 class Endpoints:
     """The handlers that `routes.ROWS` names, one method for each."""
 
-    def __init__(self, cas: ServedCas, limits: Limits) -> None:
+    def __init__(self, cas: EmbeddedCas, limits: Limits) -> None:
         self._cas = cas
         self._limits = limits
         self._attesting = _lane("attest", limits, urgent=True)

@@ -23,10 +23,10 @@ import uvicorn
 from sconectl.cas.bounds.limits import DEFAULT, Limits
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.http.application import create_app
-from sconectl.cas.http.cas_interface import ServedCas
 from sconectl.cas.http.http_protocol import CasProtocol
 from sconectl.cas.http.listener import CountingListener
 from sconectl.cas.http.tls import server_context
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasError
 
 RENEWAL_SECONDS = 3600.0
@@ -45,38 +45,37 @@ _M_MMAP_THRESHOLD, _LARGE = -3, 1 << 17
 _log = logging.getLogger(__name__)
 
 
-def build_server(cas: ServedCas, names: Iterable[str], limits: Limits = DEFAULT) -> HttpsServer:
+def build_server(cas: EmbeddedCas, names: Iterable[str], limits: Limits = DEFAULT) -> HttpsServer:
     """Return the server for `cas`, reachable under `names` too; it runs with `server.run(sockets=[…])`."""
     context = server_context(cas.keys.serve_as(names), cas.keys.software, limits)
     return HttpsServer(create_app(cas, limits), context, limits, background=lambda: _in_background(cas))
 
 
-async def _in_background(cas: ServedCas) -> None:
+async def _in_background(cas: EmbeddedCas) -> None:
     await asyncio.gather(_renewing(cas), _tending(cas))
 
 
-async def _tending(cas: ServedCas) -> None:
+async def _tending(cas: EmbeddedCas) -> None:
     """Let the CAS do its periodic work every few seconds."""
     while True:
         await asyncio.sleep(TENDING_SECONDS)
-        try:
-            await asyncio.get_running_loop().run_in_executor(None, cas.tend)
-        except (CasError, CasRefusal) as error:
-            _log.error("periodic work failed: %s", error)
-        except Exception as bug:  # its text may hold what must not be logged
-            _log.error("periodic work failed: %s, which is a bug", type(bug).__name__)
+        await _done(cas.tend, "periodic work failed")
 
 
-async def _renewing(cas: ServedCas) -> None:
+async def _renewing(cas: EmbeddedCas) -> None:
     """Renew certificates in time, now and every hour; after a failure it is tried again in the next hour."""
     while True:
-        try:
-            await asyncio.get_running_loop().run_in_executor(None, cas.renew)
-        except (CasError, CasRefusal) as error:
-            _log.error("certificates were not renewed: %s", error)
-        except Exception as bug:  # its text may hold what must not be logged
-            _log.error("certificates were not renewed: %s, which is a bug", type(bug).__name__)
+        await _done(cas.renew, "certificates were not renewed")
         await asyncio.sleep(RENEWAL_SECONDS)
+
+
+async def _done(work: Callable[[], object], failure: str) -> None:
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, work)
+    except (CasError, CasRefusal) as error:
+        _log.error("%s: %s", failure, error)
+    except Exception as bug:  # its text may hold what must not be logged
+        _log.error("%s: %s, which is a bug", failure, type(bug).__name__)
 
 
 def _share_memory() -> None:

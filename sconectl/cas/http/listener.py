@@ -41,8 +41,6 @@ class CountingListener(socket.socket):
     """A listening socket whose accepted connections are bounded by `limits`."""
 
     limits: Limits = DEFAULT
-    shed: int = 0
-    refused: int = 0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -76,9 +74,7 @@ class CountingListener(socket.socket):
         waiting = [found for found in among if found.waiting_since is not None and found.waiting_since < late]
         if not waiting:
             newcomer.close()
-            self.refused += 1
             raise ConnectionAbortedError("too many connections")
-        self.shed += 1
         min(waiting, key=lambda connection: connection.waiting_since or 0.0).hang_up()
 
     def _closed_one(self, connection: Accepted) -> None:

@@ -58,11 +58,6 @@ class CasKeys:
         return key_hash(self.software.key.public_key())
 
     @property
-    def quoting_key_hash(self) -> str:
-        """The hash of the key that signs simulated quotes."""
-        return key_hash(self.quoting.public_key())
-
-    @property
     def encryption_key_hex(self) -> str:
         """The public key (64 hex digits) to which sessions for this CAS are encrypted."""
         return self.encryption.public_key().public_bytes_raw().hex()
@@ -80,21 +75,19 @@ class CasKeys:
         return Holder(key, certificates.issue_server(key, "cas server (simulation)", names, self.software))
 
 
-def load_or_create(directory: Path, master: bytes | None = None) -> CasKeys:
+def load_or_create(directory: Path) -> CasKeys:
     """Return the keys in `directory`, made on first use.
 
-    `master` is the master key if the caller has it; otherwise it comes from where `SCONECTL_CAS_KEY` says, or from
-    `master.key` in the directory. Raises `CasError` if the file or the master key is unusable. Keys that an older
-    version stored unsealed are sealed.
+    The master key comes from where `SCONECTL_CAS_KEY` says, or from `master.key` in the directory. Keys that an older
+    version stored unsealed are sealed. Raises `CasError` if the file or the master key is unusable.
     """
     private_directory(directory)
     path = directory / FILE
     with locked(directory):
         raw = read_private(path)
         document = None if raw is None else _document(raw, path)
-        given = MasterKey("given", master) if master is not None else None
         if document is not None and document.get("format") == FORMAT:
-            used = given or master_key(directory, sealed=str(document["master"]["source"]))
+            used = master_key(directory, sealed=str(document["master"]["source"]))
             _check(document, used, path)
         else:
             if document is None and os.path.lexists(directory / "cas.db"):
@@ -102,7 +95,7 @@ def load_or_create(directory: Path, master: bytes | None = None) -> CasKeys:
                     f"{path} is missing, and without it nothing in {directory} can be read",
                     hint="restore keys.json from a backup, or start with an empty directory",
                 )
-            used = given or master_key(directory, sealed=None)
+            used = master_key(directory, sealed=None)
             entries = _create() if document is None else _completed(document, path)
             document = _sealed(entries, used)
             write = create_private if raw is None else write_private

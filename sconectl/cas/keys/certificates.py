@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey
@@ -138,7 +139,7 @@ def issue_client(key: Key, common_name: str) -> x509.Certificate:
     return issue(_unlimited(common_name, usage=ExtendedKeyUsageOID.CLIENT_AUTH), key, None)
 
 
-def key_pem(key: Key) -> str:
+def key_pem(key: PrivateKeyTypes) -> str:
     """Return a private key as PKCS#8 PEM."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -29,7 +29,6 @@ from sconectl.cas.store import faults, freshness, schema
 from sconectl.cas.store.session_cache import SessionCache
 from sconectl.cas.store.versions import Version
 from sconectl.errors import CasError, LocalFault, Refused
-from sconectl.policy.forms.names import ROOT
 
 FILE = "cas.db"
 _BUSY_SECONDS = 30
@@ -256,20 +255,10 @@ class Transaction:
             self._connection, self._sealer, name, row[0], version.hash, version.written, version.document
         )
 
-    def children(self, namespace: str | None, *, nested: bool = False) -> list[tuple[str, str]]:
-        """Return name and active hash of the sessions right in `namespace`, or with `nested` of all below it.
-
-        The top level is None or `/`; the root session is not in it.
-        """
-        above = namespace or ROOT
-        query = (
-            "SELECT name, hash FROM (SELECT name, hash, max(number) FROM sessions WHERE {} GROUP BY name) ORDER BY 1"
-        )
-        if not nested:
-            return self._all(query.format("parent = ?"), above)
-        if above == ROOT:
-            return self._all(query.format("parent > ''"))
-        return self._all(query.format("name > ? AND name < ?"), f"{above}/", f"{above}0")  # 0 follows / in ASCII
+    def children(self, namespace: str) -> list[tuple[str, str]]:
+        """Return name and active hash of the sessions right in `namespace`; the root session is not in it."""
+        query = "SELECT name, hash FROM (SELECT name, hash, max(number) FROM sessions WHERE parent = ? GROUP BY name)"
+        return self._all(f"{query} ORDER BY 1", namespace)
 
     def count(self) -> int:
         """Return the number of sessions."""
@@ -344,15 +333,6 @@ class Transaction:
     def is_salted(self, session: str) -> bool:
         """Say whether any version of a session had a salt."""
         return self.meta(f"salted:{session}") is not None
-
-    def use_once(self, kind: str, key: str, now: int) -> bool:
-        """Say whether `key` is used for the first time, and remember it; `now` in unix seconds."""
-        cursor = self._connection.execute("INSERT OR IGNORE INTO used VALUES (?, ?, ?)", (kind, key, now))
-        return cursor.rowcount == 1
-
-    def forget_used(self, kind: str, before: int) -> None:
-        """Forget the keys of a kind that were used before a time (unix seconds) and can be refused by their age."""
-        self._connection.execute("DELETE FROM used WHERE kind = ? AND at < ?", (kind, before))
 
     def open_everything(self) -> None:
         """Open every sealed value; raises `SealBroken` if one was changed or belongs to another CAS."""

@@ -18,7 +18,7 @@ from sconectl.cli.wiring import data_directory
 from sconectl.errors import CasError, CasUnreachable, UsageError
 
 if TYPE_CHECKING:
-    from sconectl.cas.embedded import EmbeddedCas
+    from sconectl.cas.sessions.embedded import EmbeddedCas
 
 DEFAULT_LISTEN = "127.0.0.1:8081"
 

@@ -113,6 +113,7 @@ def version(cas: Cas = LOCAL, directory: Directory = None, cas_config: Config = 
 
 
 def attest(
+    context: typer.Context,
     cas: Cas,
     mrenclave_argument: Annotated[str, typer.Argument(metavar="[MRENCLAVE]", help="Deprecated: --mrenclave.")] = "",
     cas_key: Annotated[str, typer.Option("-c", metavar="HASH", help="The expected CAS key.")] = "",
@@ -165,33 +166,15 @@ def attest(
     --only_for_testing-ignore-signer, --only_for_testing-trust-any,
     --only_for_testing_allow-unprovisioned-cas.
     """
-    from sconectl.cas.client.tolerance import parse_words
+    from sconectl.cas.client.tolerance import FLAGS, parse_words
     from sconectl.cas.connect import refuse_simulation
 
-    switches = {
-        "-C": configuration,
-        "-G": group,
-        "-S": hardening,
-        "--allow-cas-owner-secret-access": owner_access,
-        "--only_for_testing-debug": debug,
-        "--only_for_testing-ignore-signer": ignore_signer,
-        "--only_for_testing-trust-any": trust_any,
-        "--only_for_testing_allow-unprovisioned-cas": unprovisioned,
-    }
-    values = {
-        "-c": cas_key,
-        "-s": software_key,
-        "--mrsigner": mrsigner,
-        "--isvprodid": isvprodid,
-        "--isvsvn": isvsvn,
-        "--offline-report": offline_report,
-        "--nonce": nonce,
-        "--verification-time": verification_time,
-        "--retries": retries,
-    }
-    words = [flag for flag, given in switches.items() if given]
-    words += [word for flag, value in values.items() if value for word in (flag, value)]
-    words += [word for one in [*(mrenclave or []), mrenclave_argument] if one for word in ("--mrenclave", one)]
+    words = ["--mrenclave", mrenclave_argument] if mrenclave_argument else []
+    for option in context.command.params:
+        given, flag = context.params[option.name or ""], option.opts[0]
+        for value in given if isinstance(given, list) else [given]:
+            if value and flag in FLAGS:
+                words += [flag] if value is True else [flag, value]
     tolerance = parse_words(words)
     refuse_simulation(cas)
     if tolerance.offline_report is not None:

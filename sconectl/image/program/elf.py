@@ -61,11 +61,6 @@ def read_elf(read: Read, size: int) -> Elf | None:
     return _Reader(read, size).elf()
 
 
-def elf_of(content: bytes) -> Elf | None:
-    """Return the same for a file in memory."""
-    return read_elf(lambda offset, size: content[offset : offset + size], len(content))
-
-
 class _Reader:
     def __init__(self, read: Read, size: int) -> None:
         self._read = read

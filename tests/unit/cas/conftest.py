@@ -13,8 +13,9 @@ import pytest
 
 from sconectl.cas import daemon
 from sconectl.cas.client.identity import CasConfig, ClientIdentity
-from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.http import https_server
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +68,7 @@ class Served:
 def serving(cas: EmbeddedCas) -> Iterator[str]:
     """Serve `cas` over real TLS on a free port; yields the address."""
     listening = daemon.listen("127.0.0.1", 0)
-    server = daemon.build_server(cas, "127.0.0.1")
+    server = https_server.build_server(cas, ["127.0.0.1"])
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()
     while not server.started:

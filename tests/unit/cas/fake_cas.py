@@ -12,16 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sconectl.cas import daemon
 from sconectl.cas.bounds.limits import DEFAULT, Limits
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.client import trust
 from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.http import https_server
 from sconectl.cas.keys.cas_keys import CasKeys, load_or_create
 from sconectl.cas.sessions.access import Principal
 from sconectl.ports import StoredSession
+
+if TYPE_CHECKING:
+    from sconectl.cas.sessions.embedded import EmbeddedCas
 
 HASH = "ab" * 32
 TAG = "0b" * 16
@@ -153,7 +157,7 @@ def running(directory: Path, limits: Limits = DEFAULT) -> Iterator[Running]:
     """Serve a fake CAS in `directory`."""
     cas = FakeCas(directory / "cas")
     listening = daemon.listen("127.0.0.1", 0, limits)
-    server = daemon.build_server(cas, "127.0.0.1", limits)
+    server = https_server.build_server(cast("EmbeddedCas", cas), ["127.0.0.1"], limits)
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()
     while not server.started:

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.client.identity import CasConfig
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.policy.signed_session import message_to_sign
 
 COLUMNS = ("creator", "other", "public", "A", "A+B")

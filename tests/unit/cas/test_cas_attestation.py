@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sconectl.cas.attest.quotes import DOMAIN, report_data_for, sign_quote
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.cas_keys import CasKeys
+from sconectl.key_hash import key_hash
 
 from .enclave_world import CHANNEL, MEASUREMENT, OTHER, PLATFORM, World, make_keys, service
 
@@ -94,7 +95,7 @@ def test_foreign_and_broken_signatures_are_not_genuine(world: World, tmp_path: P
     for changed in (foreign, own | {"signature": foreign["signature"]}, own | {"signature": "***"},
                     own | {"signature": "é"}, own | {"signature": ""}):  # fmt: skip
         assert refused(world, changed)[1] == "The quote is not genuine"
-    trusted = f"but this CAS trusts {world.keys.quoting_key_hash} only"
+    trusted = f"but this CAS trusts {key_hash(world.keys.quoting.public_key())} only"
     assert refused(world, foreign)[2] == f"It names the quoting key {foreign['key']}, {trusted}"
     assert trusted in refused(world, own | {"key": foreign["key"]})[2]
     assert world.enclaves.attest("acme/app", own, CHANNEL)

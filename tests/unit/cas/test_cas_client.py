@@ -14,9 +14,9 @@ from sconectl.cas import daemon
 from sconectl.cas.client.http_cas import normal_address
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.connect import connect
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys import certificates
 from sconectl.cas.keys.certificates import Holder
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasError, CasNotTrusted, CasRefused, CasUnreachable, UsageError
 from sconectl.ports import SessionStore
 

@@ -23,6 +23,7 @@ from sconectl.cas.client.tolerance import parse
 from sconectl.cas.connect import connect
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.errors import CasError, CasNotTrusted, CasRefused, CasUnreachable, Refused, UsageError
+from sconectl.key_hash import key_hash
 from sconectl.ports import StoredSession
 
 from .fake_cas import HASH, Running, Taken, refusal, running
@@ -211,7 +212,7 @@ def test_tolerance_is_honoured(server: Running, tmp_path: Path) -> None:
         return connect(server.address, config_dir=tmp_path / "c", data_dir=tmp_path, tolerance=flags, **more)
 
     keys = server.cas.keys
-    wrong = keys.quoting_key_hash
+    wrong = key_hash(keys.quoting.public_key())
     with pytest.raises(UsageError):
         to("-Z")
     with pytest.raises(CasNotTrusted, match="which is not the expected key"):

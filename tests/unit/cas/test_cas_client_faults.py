@@ -13,8 +13,8 @@ import pytest
 
 from sconectl.cas.client.http_cas import HttpCas
 from sconectl.cas.client.identity import CasConfig
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys import certificates
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasNotTrusted, CasUnreachable, UsageError
 from sconectl.runtime.link import CasLink, open_channel
 from sconectl.runtime.log import LaunchRefused

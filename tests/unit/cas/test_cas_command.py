@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from sconectl.cas import daemon
 from sconectl.cas.connect import connect
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys.cas_keys import load_or_create
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.cli.cas.cas_cmd import cas_app, default_directory
 from sconectl.errors import CasError, CasUnreachable, SconectlError, UsageError
 

@@ -17,6 +17,7 @@ from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.keys.certificates import certificate_pem
 from sconectl.cli.cas.cas_cmd import cas_app
 from sconectl.errors import CasError, CasNotTrusted, Refused, SconectlError, UsageError
+from sconectl.key_hash import key_hash
 
 from .fake_cas import Running, running
 
@@ -94,7 +95,7 @@ def test_first_sight_is_told(server: Running, tmp_path: Path) -> None:
 def test_the_local_cas_can_be_attested(tmp_path: Path, server: Running) -> None:
     local = ["local", "--dir", tmp_path / "server" / "cas"]
     assert "SIMULATION" in done("attest", *local, "-c", server.cas.keys.cas_key_hash)
-    assert "CAS key" in failed(CasNotTrusted, "attest", *local, "-c", server.cas.keys.quoting_key_hash)
+    assert "CAS key" in failed(CasNotTrusted, "attest", *local, "-c", key_hash(server.cas.keys.quoting.public_key()))
     assert "measurement" in failed(CasNotTrusted, "attest", *local, M)
 
 
@@ -130,7 +131,7 @@ def test_offline_reports(server: Running, tmp_path: Path) -> None:
     assert output.startswith("CAS my-cas, by its report of 2026-01-02T00:00:00Z, is trustworthy (SIMULATION")
     assert "which key" not in output
     assert "not made for this request" in failed(CasNotTrusted, *offline, "--nonce", "00", "-c", keys.cas_key_hash)
-    assert "CAS key" in failed(CasNotTrusted, *offline, "--nonce", "00ff", "-c", keys.quoting_key_hash)
+    assert "CAS key" in failed(CasNotTrusted, *offline, "--nonce", "00ff", "-c", key_hash(keys.quoting.public_key()))
     assert "expected" in failed(UsageError, *offline, "--nonce", "00ff")
     assert "belong together" in failed(UsageError, *offline)
     for content in ("{", "[" * 100_000):

@@ -13,8 +13,8 @@ import pytest
 
 from sconectl.cas.attest.quotes import report_data_for
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasError
 from sconectl.policy.reading import parse_session
 from sconectl.policy.serialized.canonical import session_hash

@@ -8,9 +8,9 @@ import pytest
 
 from sconectl.cas.attest.hardware_policies import WARNING
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.keys.simulated_machine import load_machine
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.policy.forms.tolerations import LOCAL_TCB
 
 from .conftest import MEASUREMENT, session_text

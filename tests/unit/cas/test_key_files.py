@@ -13,7 +13,7 @@ import pytest
 
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.disk.private_files import create_private, read_private, write_private
-from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasError
 
 SCONECTL = Path(sys.executable).with_name("sconectl")

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.policy.signed_session import encrypt, message_to_sign
 
 ROOT = {"name": "/", "version": "0.3.11"}

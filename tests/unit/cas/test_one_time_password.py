@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from sconectl.cas.attest.one_time_password import MAX_WRONG, STEP, WRONG_SECONDS, Guessing, code_at, use_code
 from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.store.store import Transaction
 
 SECRET = b"12345678901234567890"
 """Of the examples in RFC 4226 and RFC 6238."""
@@ -32,7 +35,7 @@ class Door:
         self.guessing = Guessing()
 
     def use(self, code: str | None, now: float = NOW, scope: str = "s") -> None:
-        use_code(self.memory, self.guessing, scope, SECRET, code, now)
+        use_code(cast(Transaction, self.memory), self.guessing, scope, SECRET, code, now)
 
     def refused(self, code: str | None, now: float = NOW, scope: str = "s") -> str:
         with pytest.raises(CasRefusal) as caught:

@@ -15,8 +15,8 @@ import pytest
 from cryptography import x509
 
 from sconectl.cas.client.identity import ClientIdentity
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 
 SECRETS: list[dict[str, Any]] = [
     {"name": "key", "kind": "private-key", "export": {"session": "importing"}},

@@ -13,8 +13,8 @@ import pytest
 
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.client.identity import ClientIdentity
-from sconectl.cas.embedded import EmbeddedCas
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 
 from .conftest import serving
 

@@ -57,10 +57,8 @@ def test_children_and_count(store: Store) -> None:
     put(store, "acme/web", "h2")
     with store.reading() as transaction:
         top = [("ACME", "h1"), ("acme", "h1"), ("acme.x", "h1"), ("acme2", "h1")]
-        assert transaction.children(None) == transaction.children("/") == top
+        assert transaction.children("/") == top
         assert transaction.children("acme") == [("acme/web", "h2")]
-        assert transaction.children("acme", nested=True) == [("acme/web", "h2"), ("acme/web/deep", "h1")]
-        assert len(transaction.children("/", nested=True)) == 6
         assert transaction.count() == len(transaction.names()) == 7
 
 
@@ -86,19 +84,6 @@ def test_secrets_tags_and_facts(store: Store) -> None:
         transaction.replace_stored("acme", {"a": row(b"new")})
     with store.reading() as transaction:
         assert transaction.stored("acme") == {"a": row(b"new")}
-
-
-def test_one_time_use(store: Store) -> None:
-    with store.writing() as transaction:
-        assert transaction.use_once("otp", "k", 10)
-        assert not transaction.use_once("otp", "k", 11)
-        assert transaction.use_once("nonce", "k", 10)
-    with store.writing() as transaction:
-        transaction.forget_used("otp", 10)
-        assert not transaction.use_once("otp", "k", 12)
-        transaction.forget_used("otp", 11)
-        assert transaction.use_once("otp", "k", 13)
-        assert not transaction.use_once("nonce", "k", 13)
 
 
 def test_an_exception_takes_everything_back_and_the_store_goes_on(store: Store) -> None:
@@ -301,10 +286,7 @@ def test_a_read_costs_the_same_with_many_sessions(store: Store) -> None:
         transaction.tag("acme", "s")
         transaction.meta("s")
         transaction.children("acme")
-        transaction.children("acme", nested=True)
         transaction.due(5)
-        transaction.use_once("otp", "k", 1)
-        transaction.forget_used("otp", 1)
         transaction.record("session_read")
         transaction._connection.set_trace_callback(None)
         plans = {

@@ -16,9 +16,10 @@ import pytest
 
 from sconectl.cas import daemon
 from sconectl.cas.client.identity import CasConfig
-from sconectl.cas.embedded import EmbeddedCas
+from sconectl.cas.http import https_server
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal
+from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.key_hash import key_hash
 from sconectl.runtime.link import open_channel
 
@@ -38,7 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("cas")
     cas = EmbeddedCas(folder / "state")
     listening = daemon.listen("127.0.0.1", 0)
-    server = daemon.build_server(cas, "127.0.0.1")
+    server = https_server.build_server(cas, ["127.0.0.1"])
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()
     while not server.started:

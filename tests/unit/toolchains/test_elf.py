@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sconectl.errors import BuildFailed
-from sconectl.image.program.elf import Elf, elf_of
+from sconectl.image.program.elf import Elf, read_elf
+
+
+def elf_of(content: bytes) -> Elf | None:
+    return read_elf(lambda offset, size: content[offset : offset + size], len(content))
 
 
 def compiled(folder: Path, compiler: str, *flags: str, text: str = "int main(void) { return 0; }") -> Elf:
