@@ -89,6 +89,19 @@ def show_path(path: Path) -> str:
     return text
 
 
+def texts_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield each text in mappings and lists, with its path; `path` is that of `value`. Keys are no texts."""
+    if isinstance(value, str):
+        yield path, value
+        return
+    entries = enumerate(value) if isinstance(value, list | tuple) else ()
+    for step, item in value.items() if isinstance(value, Mapping) else entries:
+        if isinstance(item, str):  # here, and not by calling oneself, which takes longer than all the rest
+            yield (*path, step), item
+        elif item is not None:
+            yield from texts_in(item, (*path, step))
+
+
 def is_field(key: str, mapping: Mapping[str, Any]) -> bool:
     """Say whether a key is surely a field's name, and no piece of a secret without quotes: `{value: this, that}`."""
     if key in SECRETS or SECRETS.isdisjoint(mapping):

@@ -40,7 +40,7 @@ from sconectl.manifest.model.fields import (
     matching,
     one_or_many,
 )
-from sconectl.text.marks import SHOWN
+from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 
 SECRET_KINDS = {
     "ascii": "text; a generated one has printable characters without blanks",
@@ -257,8 +257,11 @@ class Secret(Sparse):
     validity: Validity | None = Field(
         None, description="How long a jwt is valid; needed there.", examples=[{"for": "24h"}]
     )
-    payload: dict[str, Text] | None = Field(
-        None, repr=False, description="Claims of a jwt, all of them texts.", examples=[{"sub": "reports"}]
+    payload: Annotated[dict[str, Text] | None, MAY_NAME_SECRETS] = Field(
+        None,
+        repr=False,
+        description="Claims of a jwt, all of them texts. One that is `$$SCONE::secret$$` as a whole is filled in.",
+        examples=[{"sub": "reports"}],
     )
 
     @field_validator("value", mode="after")

@@ -28,7 +28,8 @@ from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, liter
 from sconectl.plan.values.parameters import log_level
 from sconectl.plan.values.templates import EMPTY, EMPTY_HINT
 from sconectl.text.findings import Cause, Finding, Name
-from sconectl.text.yaml_tree import Path
+from sconectl.text.secret_placeholders import is_reference
+from sconectl.text.yaml_tree import Path, texts_in
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.secrets import Secret
@@ -206,6 +207,8 @@ class BoundService:
                     defined.pop(str(entry["name"]), None)
                 else:
                     defined[str(entry["name"])] = {**defined.get(str(entry["name"]), {}), **entry}
+        claims = (text for entry in defined.values() for _, text in texts_in(entry.get("payload")))
+        texts += filter(is_reference, claims)
         elsewhere = [str(entry["name"]) for entry in self.foreign]
         return ServiceSecrets(self.session_name, defined, imported, texts, elsewhere)
 

@@ -18,7 +18,7 @@ from sconectl.plan.mesh.attestation import false_mode
 from sconectl.plan.values.scalars import typed_values
 from sconectl.plan.values.templates import Lookup, bind_yaml
 from sconectl.text.findings import Finding
-from sconectl.text.yaml_tree import Document, Path
+from sconectl.text.yaml_tree import Document, Path, texts_in
 
 SECTIONS = ("access_policy", "images", "secret_config", "secrets", "security", "services", "version", "volumes")
 _OURS = {
@@ -40,7 +40,7 @@ class PolicyTemplate:
     def texts(self) -> Iterator[str]:
         """Yield every text in which a secret may be used."""
         for section in ("services", "images"):
-            yield from _texts(self.sections.get(section))
+            yield from (text for _, text in texts_in(self.sections.get(section)))
 
     def over(self, session: Mapping[str, Any]) -> dict[str, Any]:
         """Return a session with the template laid over it; secrets are merged before."""
@@ -129,14 +129,3 @@ def _by_name(base: list[Mapping[str, Any]], over: list[Mapping[str, Any]]) -> li
     for entry in over:
         entries[str(entry["name"])] = _merged(entries.get(str(entry["name"]), {}), entry)
     return list(entries.values())
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)

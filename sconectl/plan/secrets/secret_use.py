@@ -21,12 +21,11 @@ from sconectl.plan.secrets.wiring import ServiceSecrets, WiringFault
 from sconectl.policy.forms.placeholders import FORMATS, PlaceholderError, check, find, target_of
 from sconectl.text.findings import Cause, Finding, Name
 from sconectl.text.secret_placeholders import START, Placeholder
-from sconectl.text.yaml_tree import Document, Path
+from sconectl.text.yaml_tree import Document, Path, texts_in
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
     from sconectl.manifest.model.mesh import Mesh
-    from sconectl.manifest.model.secrets import Secret
 
 BUILT_IN = frozenset(
     {
@@ -58,12 +57,15 @@ def check_placeholders(model: GenService, document: Document) -> list[Finding]:
     declared = [variable.name for variable in model.environment.global_]
     findings: list[Finding] = []
     image = with_tag(model.build.to)
-    for path, text in texts_of(model):
+    texts = dict(texts_of(model))
+    for path, text in texts.items():
         findings += _secrets(document, path, text, kinds, image, only_text="injection_files" not in path)
         findings += _template(document, path, text)
         findings += _names(document, path, text, declared, image)
         findings += _near(document, path, text)
     for path, text in _secret_texts(model):
+        if path in texts:
+            continue
         findings += _template(document, path, text)
         findings += _names(document, path, text, declared, image)
     return findings
@@ -223,14 +225,4 @@ def _is_misspelt(name: str, known: str) -> bool:
 def _secret_texts(model: GenService) -> Iterator[tuple[Path, str]]:
     """Yield every text of the secrets that a service defines, in which names of the mesh can stand."""
     for number, secret in enumerate(model.secrets.global_):
-        yield from _leaves(("secrets", "global", number), secret)
-
-
-def _leaves(path: Path, secret: Secret) -> Iterator[tuple[Path, str]]:
-    for field, value in secret:
-        if isinstance(value, str):
-            yield (*path, field), value
-        elif isinstance(value, tuple):
-            for number, item in enumerate(value):
-                if isinstance(item, str):
-                    yield (*path, field, number), item
+        yield from texts_in(secret.model_dump(by_alias=True), ("secrets", "global", number))

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh, MeshService
+from sconectl.manifest.model.program_input import Secrets
 from sconectl.manifest.model.texts import texts_of
 from sconectl.manifest.spelling.placeholders import Expression, expressions
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, unpasted
-from sconectl.text.yaml_tree import Path
+from sconectl.text.yaml_tree import Path, texts_in
 
 CHART_NAMES = ("APP_SERVICE_PORT", "imagePullSecrets")
 """Names that the chart of every service looks at."""
@@ -57,7 +58,7 @@ def service_rows(model: GenService) -> tuple[Row, ...]:
     ]
     texts = [
         *(text for _, text in texts_of(model)),
-        *_leaves([secret.model_dump() for secret in model.secrets.global_]),
+        *_in_secrets(model.secrets),
         *model.secrets.import_,
     ]
     rows += [
@@ -132,23 +133,15 @@ def _used(texts: Sequence[str], taken: set[str]) -> tuple[Expression, ...]:
 
 def _texts(service: MeshService, image: ImageFacts) -> list[str]:
     """Return the texts of an image that names are filled into; secrets only if the mesh does not replace them."""
-    secrets = [] if service.image_secrets else list(_leaves([secret.model_dump() for secret in image.secrets.global_]))
     return [
         *(text for path, text in texts_of(image) if path != ("command",) or not image.literal_command),
-        *secrets,
+        *(() if service.image_secrets else _in_secrets(image.secrets)),
         *image.secrets.import_,
     ]
 
 
-def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _leaves(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _leaves(item)
+def _in_secrets(secrets: Secrets) -> Iterator[str]:
+    return (text for secret in secrets.global_ for _, text in texts_in(secret.model_dump()))
 
 
 def unused_values(mesh: Mesh, rows: Sequence[Row]) -> list[tuple[str, Path, Collection[str]]]:

@@ -15,7 +15,7 @@ from sconectl.policy.model.services import QE_ID
 from sconectl.policy.rules.session_draft import Draft
 from sconectl.text.findings import Finding
 from sconectl.text.secret_placeholders import is_reference
-from sconectl.text.yaml_tree import Path
+from sconectl.text.yaml_tree import Path, texts_in
 
 _SAN_SINCE = 10
 _ATTESTATION: Path = ("security", "attestation")
@@ -67,7 +67,7 @@ def old_alternative_names(draft: Draft) -> Iterator[Finding]:
 
 def old_signers(draft: Draft) -> Iterator[Finding]:
     """G5: signers are named by their key in PEM form; the base58 form is deprecated."""
-    for path, text in _texts(draft.value.get("access_policy"), ("access_policy",)):
+    for path, text in texts_in(draft.value.get("access_policy"), ("access_policy",)):
         if old_signer(text) is not None:
             yield draft.finding(
                 "G5",
@@ -76,15 +76,6 @@ def old_signers(draft: Draft) -> Iterator[Finding]:
                 "write its key in PEM form",
                 severity="deprecation",
             )
-
-
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str):
-        yield path, value
-    for key, item in value.items() if isinstance(value, dict) else ():
-        yield from _texts(item, (*path, key))
-    for number, item in enumerate(value if isinstance(value, list) else ()):
-        yield from _texts(item, (*path, number))
 
 
 def old_attestation_keys(draft: Draft) -> Iterator[Finding]:
@@ -99,7 +90,7 @@ def old_attestation_keys(draft: Draft) -> Iterator[Finding]:
 
 def misspelt_toleration(draft: Draft) -> Iterator[Finding]:
     """C3: `debug` is taken for `debug-mode`."""
-    for path, text in _texts(draft.value.get("security"), ("security",)):
+    for path, text in texts_in(draft.value.get("security"), ("security",)):
         if text == "debug" and path[:3] == (*_ATTESTATION, "tolerate"):
             yield draft.finding("C3", path, "debug is taken for debug-mode", "write debug-mode", severity="warning")
 

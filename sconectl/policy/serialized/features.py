@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sconectl.policy.forms import placeholders
 from sconectl.text.secret_placeholders import START, Placeholder
-from sconectl.text.yaml_tree import Path, parse
+from sconectl.text.yaml_tree import Path, parse, texts_in
 
 if TYPE_CHECKING:
     from sconectl.policy.model.session import Session
@@ -139,7 +139,7 @@ def _service(service: Mapping[str, Any], path: Path) -> Iterator[Feature]:
         for item, where in _entries(service.get(key), (*path, key)):
             if _is_reference(item):
                 yield Feature(10, f"references in {key}", where)
-    for item, where in _strings(service.get("attestation"), (*path, "attestation")):
+    for where, item in texts_in(service.get("attestation"), (*path, "attestation")):
         if _is_reference(item):
             yield Feature(10, "references in attestation", where)
 
@@ -189,7 +189,7 @@ def _session_id(reference: Any, path: Path) -> Iterator[Feature]:
 
 
 def _access_policy(policy: Any) -> Iterator[Feature]:
-    for text, path in _strings(policy, ("access_policy",)):
+    for path, text in texts_in(policy, ("access_policy",)):
         if _is_reference(text):
             yield Feature(10, "references in access_policy", path)
     if isinstance(policy, Mapping):
@@ -211,7 +211,7 @@ def _principals(value: Any, path: Path) -> Iterator[Feature]:
 
 
 def _security(security: Any) -> Iterator[Feature]:
-    for text, path in _strings(security, ("security",)):
+    for path, text in texts_in(security, ("security",)):
         if _is_reference(text) and path[-1] != "service_access_token":
             yield Feature(10, "references in security", path)
     if not isinstance(security, Mapping):
@@ -230,7 +230,7 @@ def _security(security: Any) -> Iterator[Feature]:
 def _texts(document: Mapping[str, Any]) -> Iterator[Feature]:
     """Look at the formats of the placeholders everywhere; the value of a secret is no place for placeholders."""
     for section in ("services", "images", "security"):
-        for text, path in _strings(document.get(section), (section,)):
+        for path, text in texts_in(document.get(section), (section,)):
             if START not in text:
                 continue
             try:
@@ -247,18 +247,6 @@ def _formats(placeholder: Placeholder, path: Path) -> Iterator[Feature]:
     if placeholder.suffix:
         since = max(_FORMATS.get(part, 5) for part in placeholder.suffix.split(":"))
         yield Feature(since, f"the format :{placeholder.suffix}", path)
-
-
-def _strings(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
-    if isinstance(value, str):
-        yield value, path
-        return
-    entries = enumerate(value) if isinstance(value, list | tuple) else ()
-    for step, item in value.items() if isinstance(value, Mapping) else entries:
-        if isinstance(item, str):  # here, and not by calling oneself, which takes longer than all the rest
-            yield item, (*path, step)
-        elif item is not None:
-            yield from _strings(item, (*path, step))
 
 
 _SECTIONS: dict[str, _Look] = {"services": _service, "images": _image, "volumes": _volume}

@@ -233,6 +233,19 @@ def test_advice_is_given_and_waived(manifests: Path, run: Run, monkeypatch: pyte
     assert places(found(run, *ALL))
 
 
+def test_a_secret_that_only_a_claim_of_a_token_names_is_used_and_checked(manifests: Path, run: Run) -> None:
+    change(manifests / "db.yaml", "$$SCONE::db-password$$", "$$SCONE::token$$")
+    with (manifests / "db.yaml").open("a") as file:
+        file.write("  - {name: key, kind: private-key, key_type: P-384}\n")
+        file.write("  - name: token\n    kind: jwt\n    signer: key\n    alg: ES384\n    validity: {for: 1h}\n")
+        file.write("    payload:\n      aud: $$SCONE::db-password$$\n")
+    assert found(run, "-f", "db.yaml") == []
+    change(manifests / "db.yaml", "aud: $$SCONE::db-password$$", "aud: $$SCONE::db-password:hex$$")
+    assert [(place[1], place[4]) for place in places(found(run, "-f", "db.yaml"))] == [
+        ("SC1006", "secrets.global[2].payload.aud")
+    ]
+
+
 def test_stdin_is_read(manifests: Path, run: Run) -> None:
     assert run("validate", "-f", "missing.yaml").code == 2
     assert run("validate", "-f", ".").code == 0

@@ -362,6 +362,24 @@ def test_secrets_that_nobody_uses() -> None:
     assert advice(given, used={"unused"}) == []
 
 
+def test_a_secret_in_a_claim_of_a_token_is_used() -> None:
+    given = secrets(
+        """\
+        - {name: audience, kind: ascii}
+        - {name: part, kind: ascii}
+        - {name: key, kind: private-key, key_type: P-384}
+        - name: token
+          kind: jwt
+          signer: key
+          alg: ES384
+          validity: {for: 24h}
+          payload: {aud: $$SCONE::audience$$, sub: of $$SCONE::part$$}
+        """,
+        use="$$SCONE::token$$",
+    )
+    assert advice(given) == [("SC4010", "secrets.global[1]")]
+
+
 @pytest.mark.parametrize(
     "text",
     [

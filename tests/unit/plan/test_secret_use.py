@@ -13,7 +13,7 @@ from sconectl.manifest.model.secrets import Secret
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.secrets.secret_use import check_placeholders
 
-SECRETS = {
+SECRETS: dict[str, Any] = {
     "global": [
         {"name": "password", "kind": "ascii"},
         {"name": "seed", "kind": "binary"},
@@ -191,3 +191,34 @@ def test_secrets_of_a_kind_that_nobody_knows_have_any_format() -> None:
     db = facts("db")
     strange = db.secrets.model_copy(update={"global_": (Secret.model_construct(name="s", kind="quantum"),)})
     assert compiled(web, db.model_copy(update={"secrets": strange}))
+
+
+TOKEN = {"name": "token", "kind": "jwt", "signer": "key", "alg": "ES384", "validity": {"for": "1h"}}
+
+
+def test_claims_of_a_token_are_checked_where_they_are_a_placeholder_as_a_whole() -> None:
+    claims = {
+        "good": "$$SCONE::password$$",
+        "later": "$$SCONE::{{which}}$$",
+        "text": "of $$SCONE::$$",
+        "unknown": "$$SCONE::passwort$$",
+        "bytes": "$$SCONE::seed$$",
+        "filter": "{{port1 | lower}}",
+        "misspelt": "{{database_hosts}}",
+    }
+    found = said(secrets={"global": [*SECRETS["global"], {**TOKEN, "payload": claims}]})
+    assert [(severity, code, path.rpartition(".")[2]) for severity, code, path, *_ in found] == [
+        ("warning", "SC1006", "unknown"),
+        ("error", "SC1006", "bytes"),
+        ("error", "SC1045", "filter"),
+        ("warning", "SC1046", "misspelt"),
+    ]
+
+
+def test_a_claim_that_names_a_secret_of_nobody_is_a_fault_of_the_mesh() -> None:
+    key = {"name": "key", "kind": "private-key", "key_type": "P-384"}
+    with pytest.raises(PlanImpossible) as caught:
+        compiled(facts("web", secrets={"global": [key, {**TOKEN, "payload": {"aud": "$$SCONE::nobody$$"}}]}))
+    assert [finding.message for finding in caught.value.findings] == [
+        "secret nobody of service web is used, but neither defined nor imported"
+    ]

@@ -26,7 +26,15 @@ environment:
   local: [{name: L, value: $$SCONE::two$$}]
   global: [{name: G, value: $$SCONE::three$$}, {name: EMPTY}]
 injection_files: [{path: /f, content: $$SCONE::four$$}]
-secrets: {global: [{name: one, kind: ascii, value: $$SCONE::no$$}]}
+secrets:
+  global:
+    - {name: one, kind: ascii, value: $$SCONE::no$$}
+    - name: token
+      kind: jwt
+      signer: key
+      alg: ES384
+      validity: {for: 1h}
+      payload: {five: "$$SCONE::five{{ a }}$$", part: "$$SCONE::no$$ x", two: "$$SCONE::no$$$$SCONE::no$$"}
 """
 MESH = """
 apiVersion: scone/5.8
@@ -37,7 +45,7 @@ env: [{service: global, env: [{name: A, value: $$SCONE::one$$}]}]
 services: [{name: a, image: x/y}]
 """
 NEVER = {
-    *("Secret.value", "Secret.private_key", "Secret.application_secret", "Secret.payload"),
+    *("Secret.value", "Secret.private_key", "Secret.application_secret"),
     *("Variable.value", "ImageFacts.salt"),
 }
 """What holds a secret itself, and what reaches a program as it is: texts in which no other secret is named."""
@@ -48,7 +56,7 @@ def test_each_text_comes_with_its_path() -> None:
         (("build", "command"), "python3 $$SCONE::one$$"),
         (("environment", "local", 0, "value"), "$$SCONE::two$$"),
         (("environment", "global", 0, "value"), "$$SCONE::three$$"),
-        (("environment", "global", 1, "value"), ""),
+        (("secrets", "global", 1, "payload", "five"), "$$SCONE::five{{ a }}$$"),
         (("injection_files", 0, "content"), "$$SCONE::four$$"),
     ]
     assert list(texts_of(read_manifest(MESH, "mesh.yaml", {}).model)) == [
@@ -61,6 +69,7 @@ PLACES: dict[type[Part], set[Path]] = {
         ("build", "command"),
         ("environment", "local", "value"),
         ("environment", "global", "value"),
+        ("secrets", "global", "payload", "a"),
         ("injection_files", "content"),
     },
     Mesh: {("env", "env", "value")},
@@ -68,6 +77,7 @@ PLACES: dict[type[Part], set[Path]] = {
         ("command",),
         ("environment", "local", "value"),
         ("environment", "global", "value"),
+        ("secrets", "global", "payload", "a"),
         ("injection_files", "content"),
     },
 }
@@ -103,8 +113,9 @@ def _filled(model: type[Part], path: Path, written: list[tuple[Path, str]]) -> P
         place, pieces = (*path, info.alias or name), list(pieces_of(info))
         below = [piece for piece in pieces if isinstance(piece, type) and issubclass(piece, Part)]
         if MAY_NAME_SECRETS in pieces:
-            values[name] = f"$$SCONE::secret-{len(written)}$$"
-            written.append((place, values[name]))
+            text = f"$$SCONE::secret-{len(written)}$$"
+            values[name] = {"a": text} if dict in pieces else text
+            written.append(((*place, "a") if dict in pieces else place, text))
         elif tuple in pieces:
             values[name] = tuple(_filled(part, (*place, n), written) for n, part in enumerate(below * 2))
         elif below:
