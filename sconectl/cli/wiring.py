@@ -89,7 +89,7 @@ def toolchain_traits() -> dict[str, ToolchainTraits]:
 
 
 def toolchains_of(chosen: str) -> Toolchains:
-    """Return what plans have to know of the toolchain that protects the images of this run, and of all others."""
+    """Return the traits of the toolchain that protects the images of this run, and those of all others."""
     from sconectl.plan.facts.toolchain_traits import Toolchains
 
     known = toolchain_traits()
@@ -188,7 +188,7 @@ class Wiring:
 
 
 def build_environment(ca_bundle: str) -> BuildEnvironment:
-    """Return what build steps need: the configured CA bundle, else the one this machine's tools are told to use."""
+    """Return the environment of build steps: the configured CA bundle, else the one that tools of this machine use."""
     from sconectl.image.build.native_build import BuildEnvironment
 
     path = ca_bundle or next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), "")

@@ -113,7 +113,7 @@ def _first_sentence(text: str) -> str:
 
 
 def description_of(schema: Schema, root: Schema) -> str:
-    """Return what is said about a field, or about the part that it holds."""
+    """Return the description of a field, or of the part that it holds."""
     if "description" in schema:
         return str(schema["description"])
     for form in forms_of(schema, root):
@@ -152,7 +152,7 @@ def fields_of(schema: Schema, root: Schema) -> dict[str, Field]:
 
 
 def _needed(form: Schema) -> set[str]:
-    """Return what has to be there; where one of two spellings has to be, the newer one."""
+    """Return the names of needed fields; where one of two spellings is needed, the newer one."""
     needed = set(form.get("required", ()))
     first: Schema = next(iter(form.get("anyOf", ())), {})
     return needed | (set(first.get("required", ())) if set(first) == {"required"} else set())

@@ -50,7 +50,7 @@ def accepted(read: Callable[..., Any], inner: Schema) -> Schema:
 
 
 def _made(read: Callable[..., Any], value: Any) -> Any:
-    """Return what `read` makes of a value, or the value if it takes none like it."""
+    """Return the value as `read` converts it, or as it is if `read` refuses it."""
     try:
         return read(value)
     except (TypeError, ValueError, AttributeError):  # PydanticCustomError is a ValueError

@@ -43,7 +43,7 @@ def enum(meanings: Mapping[str, str]) -> dict[str, Any]:
 
 
 def form_of(check: Callable[..., Any]) -> Form | None:
-    """Return what an after-validator demands of a text."""
+    """Return the form that an after-validator demands of a text; None if it is not known here."""
     owner = getattr(check, "__self__", None)
     if isinstance(owner, OneOf):
         return Form(enum(owner.meanings), owner.late)

@@ -19,7 +19,7 @@ def in_order(manifests: Sequence[Manifest]) -> list[Manifest]:
 
 
 def collisions(manifests: Sequence[Manifest]) -> list[Finding]:
-    """Return what is wrong with applying these together: a second mesh, or a name or image that is taken."""
+    """Return the errors of applying these together: a second mesh, or a name or image that is taken."""
     findings = []
     taken: dict[tuple[str, str], Manifest] = {}
     for manifest in manifests:

@@ -170,7 +170,7 @@ class EarlierRuns:
 
 
 def earlier_runs(plan: ServicePlan, sources: NativeSources, world: ServiceWorld) -> EarlierRuns:
-    """Return what is there already. Builds and pulls nothing."""
+    """Return the results of earlier runs that still fit the plan. Builds and pulls nothing."""
     base = world.engine.inspect(plan.base or plan.native)
     launcher_base = world.engine.inspect(world.launcher_base or plan.base)
     launcher = launcher_base is not None and world.toolchain.has_launcher(world.engine, launcher_base, world.cache)

@@ -50,7 +50,7 @@ class ServiceCheck:
         return self.plan
 
     def ready(self) -> tuple[ServicePlan, NativeSources]:
-        """Return what is built: the plan, and the sources that were read."""
+        """Return the plan, and the sources that are built."""
         assert self.sources is not None  # noqa: S101 - narrows the type
         return self.planned(), self.sources
 

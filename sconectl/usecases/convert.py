@@ -176,7 +176,7 @@ def _pwd(reference: str, native: ImageInfo) -> str:
 
 
 def _stand_in(command: CommandLine) -> str:
-    """Return what a manifest may say for a command of an image: its program, or a word for it."""
+    """Return a command line that a manifest may show for the image's own: its program, or the word `program`."""
     program = command.words[0]
     return program if _PLAIN_WORD.match(program) else "program"
 

@@ -79,7 +79,7 @@ class ArchiveFile:
         self._path = path
 
     def info(self) -> ImageInfo:
-        """Return what the archive says about its image. Raises `UsageError` if it does not hold exactly one."""
+        """Return the description of the image in the archive. Raises `UsageError` if there is not exactly one image."""
         try:
             with self.save("") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 return self._image(tar)

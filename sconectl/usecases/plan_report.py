@@ -87,7 +87,7 @@ class PlanWorld:
 
 
 def report_plan(plan: ServicePlan, sources: NativeSources, document: Document, world: PlanWorld) -> PlanReport:
-    """Return what `apply` would do. Raises `BuildFailed` and `EngineUnreachable`."""
+    """Return the report of what `apply` would do. Raises `BuildFailed` and `EngineUnreachable`."""
     reference = plan.native or plan.base
     info, missing = _find(reference, world, native=bool(plan.native))
     if info is not None:
@@ -121,7 +121,7 @@ def report_plan(plan: ServicePlan, sources: NativeSources, document: Document, w
 
 
 def _find(reference: str, world: PlanWorld, *, native: bool) -> tuple[ImageInfo | None, str]:
-    """Return what is known about the image, and why its files are not at hand if they are not."""
+    """Return the description of an image if engine or registry have it, and the reason if its files are not at hand."""
     found = world.engine.inspect(reference)
     if found is not None:
         return found, ""

@@ -100,7 +100,7 @@ def _check_image(reference: str, option: str) -> None:
 
 
 def _of_image(image: str) -> Program:
-    """Return what the container engine knows about an image; without an engine the command is left open."""
+    """Return the program of an image, as the container engine knows it; without an engine the command is left open."""
     from sconectl.cli.wiring import Wiring
     from sconectl.starter.init_program import program_of_image
 

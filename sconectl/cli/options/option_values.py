@@ -6,7 +6,7 @@ from sconectl.errors import UsageError
 
 
 def pairs(option: str, values: list[str], form: str = "NAME=VALUE") -> dict[str, str]:
-    """Return what a repeated option NAME=VALUE gives; the last one of a name counts."""
+    """Return the names and values of a repeated option NAME=VALUE; the last one of a name counts."""
     found = {}
     for value in values:
         name, sign, text = value.partition("=")

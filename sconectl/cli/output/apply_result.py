@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def service_lines(done: ServiceResult, cas: str, target: Path) -> list[str]:
-    """Return what became of a service; `cas` is the address of the CAS that holds the image session."""
+    """Return the lines about a service that was applied; `cas` is the address of the CAS with the image session."""
     facts = done.facts
     return [
         f"image {facts.image}: {'built' if done.built else 'unchanged'}{', pushed' if done.pushed else ''}",
@@ -25,7 +25,7 @@ def service_lines(done: ServiceResult, cas: str, target: Path) -> list[str]:
 
 
 def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
-    """Return what became of a mesh."""
+    """Return the lines about a mesh that was applied."""
     return [
         *_session_lines(done.sessions, plan.cas.cas_url),
         *(f"session {name}: {'signed' if plan.mode == 'SignedManifest' else 'encrypted'}" for name in done.shipped),
@@ -34,7 +34,7 @@ def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
 
 
 def next_step(plan: MeshPlan, target: Path, release: str, *, uploaded: bool) -> str:
-    """Return what is to be done with a mesh."""
+    """Return the line that tells how the application of a mesh is installed, or why it cannot start yet."""
     if uploaded or plan.installed:
         return f"install with: helm install {release or 'RELEASE'} {target / 'helm'}"
     nothing = "nothing was uploaded to a CAS; the services cannot start before their sessions are there"

@@ -61,7 +61,7 @@ def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
 
 
 def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFacts:
-    """Return what gives the facts of the images of a mesh; those of --facts come first, then those that are planned."""
+    """Return a function that finds the facts of images: first those of --facts, then those of planned images."""
 
     def learn(mesh: Mesh, document: Document, planned: Mapping[str, ImageFacts]) -> Mapping[str, ImageFacts]:
         from sconectl.apply.gather import FactSources, gather_facts

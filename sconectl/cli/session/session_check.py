@@ -62,7 +62,7 @@ def together(first: Iterable[Finding], second: Iterable[Finding]) -> tuple[Findi
 
 
 def checked_body(file: str, filling: Templating, *, successor: bool = False) -> SessionFile | str:
-    """Return what is uploaded: a valid session, or the JSON of a signed or encrypted one."""
+    """Return the body of the upload: a valid session, or the JSON of a signed or encrypted one."""
     given = read_file(file, filling)
     if isinstance(given, EncryptedSession):
         return given.to_json()
@@ -112,5 +112,5 @@ def side_of(side: str, access: Access, filling: Templating) -> Session | None:
 
 
 def _inside(file: str) -> str:
-    """Return what positions in the text of a signed session are called: its lines are not those of the file."""
+    """Return the name of the text inside a signed session, for positions: its lines are not those of the file."""
     return f"{'<stdin>' if file == '-' else file}#session"

@@ -47,7 +47,7 @@ def read(file: str, filling: Templating) -> SessionFile | SignedSession:
 
 
 def to_sign(given: SessionFile | SignedSession, signer: Signer) -> SignedSession:
-    """Return what is signed: the text as it is signed already, or the session with `signer` as its creator."""
+    """Return the session to sign: the one that is signed already, or a valid one with `signer` as its creator."""
     if isinstance(given, SignedSession):
         return given
     if given.session().creator not in (None, signer):

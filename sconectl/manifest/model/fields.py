@@ -131,7 +131,7 @@ def _remedy_of_namespace(value: str) -> str:
 
 
 def path_fault(value: str) -> tuple[str, str]:
-    """Return what keeps `value` from being a path in an image, and a remedy; empty if nothing does."""
+    """Return the fault that keeps `value` from being a path in an image, and a remedy; both empty if it is one."""
     if found := re.search(_UNSEEN, value):
         what = "text that is UTF-8" if "\ud800" <= found[0] <= "\udfff" else "no control characters"
         return f"expected a path of {what}; it has U+{ord(found[0]):04X}", "rename what is there in the image"

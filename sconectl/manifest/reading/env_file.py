@@ -166,7 +166,7 @@ def _byte(octal: str) -> int:
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    r"""Return what an escape in double quotes stands for; `\$` is a `$` that begins no variable."""
+    r"""Return the character of an escape in double quotes; `\$` is a `$` that begins no variable."""
     if match[2]:
         return chr(_byte(match[2]))
     return _KEPT if match[1] == "$" else _ESCAPED.get(match[1], match[0])

@@ -112,7 +112,7 @@ class _Rewriter:
         return environment is not None and (not isinstance(environment, dict) or "local" in environment)
 
     def build(self, build: dict[str, Any]) -> dict[str, Any]:
-        """Return what to build."""
+        """Return the section `build` with the fields that older manifests have elsewhere, or under another name."""
         if "requirements" in self.value and "requirements" not in build:
             build["requirements"] = self.value.pop("requirements")
             self.moved[("build", "requirements")] = ("requirements",)

@@ -116,7 +116,7 @@ def fill_in(text: str, lookup: Lookup) -> Filled:
 
 
 def escape(text: str) -> str:
-    """Return what has to be written so that `fill_in` gives `text`, whatever the variables are."""
+    """Return the spelling of `text` from which `fill_in` gives `text` again, whatever the variables are."""
     if "$" not in text:
         return text
     return _FORM.sub(

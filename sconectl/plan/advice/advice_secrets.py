@@ -50,7 +50,7 @@ def plain_text_secrets(secrets: Sequence[Secret], place: Path, source: Source) -
 
 
 def _kind_of(kind: str, name: str, field: str, value: str) -> str:
-    """Return what the explicit value of a secret seems to be, or nothing."""
+    """Return the kind of credential that the explicit value of a secret seems to be; empty if it seems none."""
     if field == "application_secret":
         name = "application_secret"
     if found := credential(name, value):

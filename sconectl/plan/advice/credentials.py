@@ -59,7 +59,7 @@ _RANDOM = re.compile(r"[A-Za-z0-9+/=_.~-]+")
 
 
 def credential(name: str, value: str) -> str:
-    """Return what the variable or secret `name` seems to hold, or nothing."""
+    """Return the kind of credential in the variable or secret `name`, like `a password`; empty if it seems none."""
     kind = _by_name(name)
     if not kind and len(value) < _SHORTEST_FORM:
         return ""
@@ -142,7 +142,7 @@ def names_a_credential(name: str) -> bool:
 
 @cache
 def _by_name(name: str) -> str:
-    """Return what a name says about its value: `password`, `noun` (another credential), `related`, or nothing."""
+    """Return the kind of value that a name announces: `password`, `noun` (another credential), `related`, or none."""
     words = [word.lower() for word in _WORDS.findall(name)]
     if not words:
         return ""

@@ -54,7 +54,7 @@ class ImageLabel(Part):
 
     @classmethod
     def of(cls, facts: ImageFacts, *, simulated: bool) -> ImageLabel:
-        """Return what anybody may know of `facts`; `simulated` if nothing but software protects the image."""
+        """Return the label with the public part of `facts`; `simulated` if nothing but software protects the image."""
         return cls(
             format=facts.format,
             toolchain=facts.toolchain,
@@ -78,7 +78,7 @@ class ImageLabel(Part):
 
     @classmethod
     def read(cls, reference: str, labels: Mapping[str, str]) -> ImageLabel:
-        """Return what the image that is called `reference` says in its `labels`. Raises `PlanImpossible`."""
+        """Return the label of the image `reference`, which is one of its `labels`. Raises `PlanImpossible`."""
         text = labels.get(LABEL)
         if text is None:
             raise PlanImpossible(

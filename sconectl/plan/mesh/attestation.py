@@ -33,7 +33,7 @@ class Fragments:
 
 
 def attestation(mesh: Mesh, *, toolchain: ToolchainTraits, debug: bool) -> dict[str, Any]:
-    """Return what the attestation accepts of an image of `toolchain`; `debug` if it was built for debugging."""
+    """Return the `attestation` of a session for an image of `toolchain`; `debug` if it was built for debugging."""
     policy = mesh.policy
     tolerate = [_meant(word) for word in comma_list(policy.tolerate)]
     if policy.maa and MAA_TCB not in tolerate:

@@ -200,7 +200,7 @@ class MeshDraft:
         return wired
 
     def _cause(self, fault: WiringFault, near: str) -> Cause | None:
-        """Return what a fault is about. Once it is mended, the owner of the secret has it not for nothing."""
+        """Return the cause of a fault: the name that is missing, and the names that are used once it is mended."""
         if not fault.lacks:
             return None
         images = {service.name: service.facts.image for service in self.services}

@@ -266,7 +266,7 @@ class BoundService:
         return value
 
     def _text_of(self, name: str) -> str | None:
-        """Return what `{{name}}` stands for; in it, what a variable brought along is no longer marked."""
+        """Return the value of `{{name}}`, without the marks of raw blocks in it."""
         value = self._names.get(name)
         return None if value is None else without_marks(value)
 
@@ -296,7 +296,7 @@ class BoundService:
         return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
 
     def chart(self, extra: Mapping[str, Any]) -> ChartService:
-        """Return what the chart needs for the service; `extra` are its values of the manifest."""
+        """Return the service as the chart needs it; `extra` are its chart values of the manifest."""
         cas = main_cas(self.given.mesh)
         return ChartService(
             name=chart_name(self.name),

@@ -85,7 +85,7 @@ def check_mesh_values(mesh: Mesh, document: Document) -> list[Finding]:
 
 
 def unusable_secrets(services: Mapping[str, ServiceSecrets]) -> list[WiringFault]:
-    """Return what is wrong with the secrets that the services of a mesh use, once everything is bound."""
+    """Return the faults of the secrets that the services of a mesh use, once everything is bound."""
     kinds = {name: _kind(entry.get("kind")) for secrets in services.values() for name, entry in secrets.defined.items()}
     faults: list[WiringFault] = []
     for service, secrets in services.items():

@@ -88,7 +88,7 @@ _Fault = tuple[_Claim, Severity, str, str]
 
 
 def overlaps(model: GenService, document: Document) -> list[Finding]:
-    """Return what does not fit together in the paths of a manifest, as errors and warnings at their positions."""
+    """Return errors and warnings about paths of a manifest that do not fit together, at their positions."""
     claims = list(_claims(model))
     found: list[_Fault | None] = [_place_fault(claim) for claim in claims]
     for number, claim in enumerate(claims):

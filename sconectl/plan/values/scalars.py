@@ -18,7 +18,7 @@ _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,17}\Z")
 
 
 def typed(text: str) -> str | int | float | bool:
-    """Return what `text` is if it is written without quotes."""
+    """Return the truth value, number or text that YAML reads in an unquoted `text`."""
     if text in _TRUTH:
         return _TRUTH[text]
     if _WHOLE.match(text):
