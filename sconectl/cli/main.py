@@ -55,7 +55,7 @@ def _sconify_image() -> None:
 def _be(program: Callable[[], None]) -> NoReturn:
     """Run a program and end the process, mostly without taking all its objects apart: that takes as long as many runs.
 
-    What asked to be called at the end is called. With other threads, or output that cannot be written, or an error
+    Functions of `atexit` are called. With other threads, or output that cannot be written, or an error
     that is none of ours, Python ends the process as always.
     """
     import atexit

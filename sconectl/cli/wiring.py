@@ -31,14 +31,14 @@ _CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUN
 
 
 def data_directory() -> Path:
-    """Return where sconectl keeps its own data ($XDG_DATA_HOME/sconectl)."""
+    """Return the directory of sconectl's own data ($XDG_DATA_HOME/sconectl)."""
     base = os.environ.get("XDG_DATA_HOME", "")
     # The XDG specification says to ignore relative paths.
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "sconectl"
 
 
 def cache_directory() -> Path:
-    """Return where sconectl keeps what it can make again ($XDG_CACHE_HOME/sconectl)."""
+    """Return the directory of files that sconectl can make again ($XDG_CACHE_HOME/sconectl)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "sconectl"
 
@@ -62,7 +62,7 @@ def today() -> date:
 
 
 def default_cas_config() -> Path:
-    """Return where the client identity lives unless told otherwise."""
+    """Return the directory of the client identity, unless an option gives another one."""
     return Path.home() / ".cas"
 
 
@@ -77,12 +77,12 @@ def _toolchains() -> Iterator[Toolchain]:
 
 
 def toolchains() -> dict[str, Toolchain]:
-    """Return by name what can protect images."""
+    """Return the toolchains that can protect images, by name."""
     return {toolchain.traits.name: toolchain for toolchain in _toolchains()}
 
 
 def toolchain_traits() -> dict[str, ToolchainTraits]:
-    """Return by name what meshes know of images, also of those that only others can protect."""
+    """Return the traits of all toolchains by name, also of those that protect images elsewhere only."""
     from sconectl.toolchains.scone import TRAITS
 
     return {name: toolchain.traits for name, toolchain in toolchains().items()} | {TRAITS.name: TRAITS}

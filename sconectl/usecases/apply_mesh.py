@@ -74,7 +74,7 @@ def apply_mesh(plan: MeshPlan, world: MeshWorld) -> MeshResult:
     """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`."""
     check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
-        world.workspace.files(folder)  # something else in their places is said before anything is uploaded
+        world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = ship(plan, world.signing_key(), world.encryption_key, world.workspace) if plan.signed else NOTHING
     resources = shipped.resources if plan.installed else {}
     chart = {f"helm/{path}": content for path, content in render_chart(plan.chart).items()}

@@ -87,7 +87,7 @@ def apply_service(
     Raises `BuildFailed` and `CasError`; what was not finished is finished by the next run.
     """
     path = f"images/{plan.build.name}.json"
-    world.workspace.files("images")  # something else in its place is said before anything is built
+    world.workspace.files("images")  # raises before anything is built if a file is in the place of the directory
     old = _old_record(world.workspace, path)
     build = _Build(plan, sources, world, native)
     inputs = build.inputs_digest()

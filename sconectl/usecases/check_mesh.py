@@ -1,4 +1,4 @@
-"""What can be said about a mesh before anything is written; `validate`, `plan` and `apply` ask here.
+"""The check of a mesh before anything is written, for `validate`, `plan` and `apply`.
 
 In: a manifest, and functions that know the facts of images and the flags of `tolerance`. Out: a `MeshCheck`. Reads the
 files that the mesh names beside its images.
@@ -31,7 +31,7 @@ LearnFacts = Callable[[Mesh, Document], Mapping[str, ImageFacts]]
 Fault = InvalidInput | PlanImpossible
 
 _DEPENDS_ON_ALL = frozenset({"SC2004", "SC2005", "SC2006", "SC2011", "SC2018"})
-"""Faults that an image may mend of which nothing is known: it may define the secret, or a default of the variable."""
+"""Codes of faults that may vanish with the facts of an unknown image: it may define the secret or the default."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MeshCheck:
 
     @property
     def findings(self) -> list[Finding]:
-        """What is wrong or remarkable, without what depends on images of which nothing is known."""
+        """All faults and advice, without those that depend on images whose facts are not known."""
         found = (finding for fault in self.faults for finding in fault.findings)
         return list(dict.fromkeys((*found, *self.advice, *self.limits)))
 
@@ -69,7 +69,7 @@ class MeshCheck:
         return self.draft.plan(built)
 
     def broken_rules(self) -> Iterator[Finding]:
-        """Yield what the policy language says about the sessions, at the service that each is written for."""
+        """Yield the faults that the policy language finds in the sessions, each at the service of the session."""
         if self.draft is None or len(self.facts) < len(self.mesh.services):
             return
         from sconectl.policy.session_check import faults_of
@@ -94,7 +94,7 @@ def check_mesh(
     toolchains: Toolchains,
     as_manifests: bool = False,
 ) -> MeshCheck:
-    """Check a mesh; nothing is raised but what makes it impossible to look.
+    """Check a mesh. Faults are in the result; only errors of `learn` without a finding are raised, like a dead engine.
 
     `release` is the name of the Helm release, `today` decides about waivers, `parse_flags` raises `UsageError` for
     flags of `tolerance` that nobody knows. `as_manifests` asks for what has to hold if Helm renders nothing.
@@ -162,7 +162,7 @@ def _foreign_charts(mesh: Mesh, document: Document) -> Iterator[Finding]:
 
 
 def _unknown(service: MeshService, toolchain: ToolchainTraits) -> ImageFacts:
-    """Return facts for an image of which nothing is known."""
+    """Return facts that stand for those of an image whose facts are not known."""
     image = with_tag(service.image)
     return ImageFacts.model_construct(
         toolchain=toolchain.name,

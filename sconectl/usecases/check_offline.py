@@ -1,6 +1,6 @@
-"""What `validate` says: each manifest by itself, and each mesh together with what is known of its images.
+"""The checks of `validate`: each manifest by itself, and each mesh together with the known facts of its images.
 
-In: valid manifests, what was said about the others, and where facts of images may be. Out: findings by position, and
+In: valid manifests, the findings about invalid ones, and the places of facts of images. Out: findings by position, and
 notes about what could not be checked. No engine, no registry and no CAS is asked.
 """
 
@@ -71,14 +71,14 @@ def check_offline(
             )
             findings += [*mesh.findings, *mesh.broken_rules()]
     findings = one_cause(findings + list(images.misspelt(manifests)))
-    if not errors_of(findings):  # else it is mostly the fault in a service that leaves its image unknown
+    if not errors_of(findings):  # an image is mostly unknown because of an error in its service, which is told already
         images.name_unknown()
     found = sorted(dict.fromkeys(findings), key=lambda finding: (finding.position, finding.code))
     return found, images.notes
 
 
 class _Images:
-    """What is known offline about images: those of the given services as they will be, and those that were built."""
+    """The facts of images that are known offline: of those that the services describe, and of those built before."""
 
     def __init__(self, given: Path | None, built: Path) -> None:
         self.notes: list[str] = []
@@ -87,7 +87,7 @@ class _Images:
         self._unknown: list[tuple[str, str]] = []
 
     def add(self, facts: ImageFacts | None) -> None:
-        """Take over what is known of an image that is to be built, if it can be planned."""
+        """Keep the facts of an image that is to be built, if it can be planned."""
         if facts is not None:
             self._planned.setdefault(facts.image, facts)
 

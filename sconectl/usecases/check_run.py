@@ -1,6 +1,6 @@
 """All manifests of a run of `plan` or `apply`, checked before the first is applied: a fault in one leaves all undone.
 
-In: valid manifests, services before meshes, the terms of the run, and what knows the facts of images. Out: a
+In: valid manifests, services before meshes, the terms of the run, and a function that finds the facts of images. Out: a
 `RunCheck`. Raises `InvalidInput` or `PlanImpossible` with everything that is wrong with any of them.
 """
 
@@ -35,7 +35,7 @@ LearnFacts = Callable[["Mesh", "Document", Mapping[str, "ImageFacts"]], Mapping[
 
 @dataclass(frozen=True)
 class Terms:
-    """How the manifests of a run are looked at.
+    """The terms under which the manifests of a run are checked.
 
     `mode` is that of services, `bases` gives base images by kind, `release` is the name of the Helm release. `today`
     decides about waivers. `private` are files that are copied into an image only if a manifest names them. Of the
@@ -89,7 +89,7 @@ def check_run(manifests: Sequence[Manifest], terms: Terms, learn: LearnFacts) ->
             services.append(_service(manifest, terms, faults))
         else:
             meshes.append(_mesh(manifest, terms, learn, services, faults))
-    if services and not faults:  # else nothing is done before the sessions themselves are checked
+    if services and not faults:  # a mesh alone is refused in time: `apply_mesh` checks its sessions first
         faults += [fault for mesh in meshes if (fault := _broken(mesh))]
     _refuse(faults, collisions(manifests), several=len(manifests) > 1)
     return RunCheck(tuple(services), tuple(meshes))
@@ -97,7 +97,7 @@ def check_run(manifests: Sequence[Manifest], terms: Terms, learn: LearnFacts) ->
 
 @contextmanager
 def _collected(faults: list[Fault]) -> Iterator[None]:
-    """Keep what is raised with findings."""
+    """Collect errors with findings that the body raises; others go on."""
     try:
         yield
     except (InvalidInput, PlanImpossible) as fault:
@@ -127,7 +127,7 @@ def _mesh(
     def known(mesh: Mesh, document: Document) -> Mapping[str, ImageFacts]:
         if all(service.facts for service in services):
             return learn(mesh, document, planned)
-        # It is the fault in a service that leaves its image unknown: nobody is asked for it.
+        # A service has an error, so its image may be unknown for that reason: no engine and no registry is asked.
         images = {service.name: with_tag(service.image) for service in mesh.services}
         return {name: planned[image] for name, image in images.items() if image in planned}
 

@@ -1,4 +1,4 @@
-"""What can be said about a service manifest before anything is built; `validate`, `plan` and `apply` ask here.
+"""The check of a service manifest before anything is built, for `validate`, `plan` and `apply`.
 
 In: a manifest, and how it is to be built. Out: a `ServiceCheck`. Only `with_sources` reads files, those that the
 manifest names.
@@ -56,7 +56,7 @@ class ServiceCheck:
 
     @cached_property
     def facts(self) -> ImageFacts | None:
-        """The facts that the image will have but for what building shows; None if it cannot be planned."""
+        """The facts of the future image, as far as they do not come from building it; None if it cannot be planned."""
         plan = self.plan
         if plan is None:
             return None

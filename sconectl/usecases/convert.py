@@ -103,7 +103,7 @@ class SconifyRequest:
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of a request: the facts of the image, and the session as it was or would be uploaded."""
+    """The result of a request: the facts of the image, and the session as it was or would be uploaded."""
 
     facts: ImageFacts
     session: Mapping[str, Any]

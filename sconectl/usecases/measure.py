@@ -31,7 +31,7 @@ _UNREADABLE = (
     *(tarfile.TarError, EOFError, OSError, zlib.error),
     *(LookupError, TypeError, AttributeError, ValueError, RecursionError),
 )
-"""What reading something else than the archive of an image raises."""
+"""The errors of reading a file that is no archive of an image."""
 
 
 @dataclass(frozen=True)

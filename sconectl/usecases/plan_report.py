@@ -73,7 +73,7 @@ class PlanReport:
 
 @dataclass(frozen=True)
 class PlanWorld:
-    """The outside world of a report: `files` gives the files of a local image, `earlier` says what is there already.
+    """The outside world of a report: `files` gives the files of a local image, `earlier` results of earlier runs.
 
     `push` and `session` say whether `apply` would push the image and write its session.
     """
@@ -166,7 +166,7 @@ def _rows(plan: ServicePlan, sources: NativeSources, known: Mapping[str, Rule], 
 
 
 def _explained(rows: list[PathRow], reasons: Mapping[str, str]) -> list[PathRow]:
-    """Add to what starts the program what it is needed for."""
+    """Add to the rules of the program's files the reason for which the program needs each of them."""
     return [
         replace(row, rule=replace(row.rule, why=f"{row.rule.why}; {reasons[row.path]}")) if row.path in reasons else row
         for row in rows

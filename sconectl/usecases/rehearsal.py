@@ -14,7 +14,7 @@ _NO_HASH = "0" * 64
 
 
 class RehearsalStore:
-    """Implements `ports.SessionStore`; `outcomes` says by name what would become of the sessions that are put."""
+    """Implements `ports.SessionStore`; `outcomes` holds by name whether a session would be created, updated or left."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store

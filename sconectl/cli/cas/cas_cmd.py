@@ -33,7 +33,7 @@ _HARDWARE = "policies for hardware are accepted here, and no hardware protects w
 
 
 def default_directory() -> Path:
-    """Return where the embedded CAS lives unless told otherwise."""
+    """Return the directory of the embedded CAS, unless an option gives another one."""
     return data_directory() / "cas"
 
 

@@ -99,7 +99,7 @@ class ApplyOptions:
         _ = self.bases
 
     def check_mode(self) -> None:
-        """Raise `UsageError` for a mode that there is not."""
+        """Raise `UsageError` for a mode that does not exist."""
         if self.mode not in ("production", "debug"):
             raise UsageError(f"{self.mode} is not a mode", hint="give --mode production or --mode debug")
 

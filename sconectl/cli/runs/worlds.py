@@ -44,7 +44,7 @@ class Rehearsal(Wiring):
 
 
 def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
-    """Return how the manifests of a run are looked at; of the `refused` kinds, none may ask for what is not done."""
+    """Return the terms of a run; manifests of the `refused` kinds may not ask for what this version does not do."""
     from sconectl.cli.options.manifest_files import private_paths
 
     return Terms(

@@ -80,7 +80,7 @@ def with_misfits(value: Any, read: Callable[[Any], _T], found: Iterable[Misfit])
 def findings_of(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Finding]:
     """Return one finding for each fault of the document."""
     findings: set[Finding] = set()
-    missing: dict[Finding, tuple[Path, str]] = {}  # and how a field that is misspelt would say so
+    missing: dict[Finding, tuple[Path, str]] = {}  # and the fault if it is misspelt
     unknown: set[tuple[Path, str]] = set()
     for fault in error.errors(include_url=False, include_input=False):
         path = _document_path(fault["loc"], document)

@@ -43,7 +43,7 @@ def modernise(document: Document) -> tuple[Document, list[Finding]]:
 
 
 class _Moved(Mapping[Path, Any]):
-    """A mapping by path in which some parts have another path than they had; `fixed` values go first."""
+    """A mapping by path in which parts of the document were moved; `fixed` values come before those of `base`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class _Moved(Mapping[Path, Any]):
 
 
 def _led(path: Path, ways: Mapping[Path, Path]) -> Path:
-    """Exchange the longest beginning of `path` that has a way."""
+    """Return `path` with its longest beginning that is in `ways` replaced by the path there."""
     for length in range(len(path), 0, -1):
         if path[:length] in ways:
             return ways[path[:length]] + path[length:]

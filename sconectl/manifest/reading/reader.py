@@ -120,7 +120,7 @@ def _substituted(
 
 
 def _is_bound_later(path: Path) -> bool:
-    """Say whether the mesh fills in `{{…}}` in a text of a service; what a variable brought along is none of these."""
+    """Say whether the mesh fills in `{{…}}` in the text at `path`: what variables bring is marked as text there."""
     return path[0] in ("secrets", "injection_files", "env") or path[:2] == ("environment", "local")
 
 

@@ -1,4 +1,4 @@
-"""Names that may be meant by one that is not known, quickly even if there are thousands of both.
+"""Finds the known name that an unknown one probably means, quickly even if there are thousands of both.
 
 In: names, and a word. Out: the name that is most like it.
 """

@@ -31,7 +31,7 @@ class Remark(NamedTuple):
     message: str
     hint: str
     secret: str = ""
-    """The secret that it is about, if it would not be said of a name that stands for nothing."""
+    """The secret that the advice is about; if nothing has this name, or a misspelt one means it, only that is told."""
 
 
 class Source:

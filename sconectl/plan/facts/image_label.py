@@ -96,7 +96,7 @@ class ImageLabel(Part):
             ) from None
 
     def among(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Return the labels of an image that was made from one with `labels`; those of our own stay behind."""
+        """Return the labels of an image that was made from one with `labels`; older labels of sconectl are left out."""
         return {name: value for name, value in labels.items() if not name.startswith(_OURS)} | {LABEL: self.text()}
 
     def text(self) -> str:

@@ -49,9 +49,9 @@ def attestation(mesh: Mesh, *, toolchain: ToolchainTraits, debug: bool) -> dict[
 
 
 def with_mode(session: Mapping[str, Any], toolchain: ToolchainTraits) -> dict[str, Any]:
-    """Return a session, over which a template may have been laid, that says how its enclaves are protected.
+    """Return a session with the attestation mode of its toolchain, unless a template gave it another section.
 
-    What a template decides is left alone: a mode, or references to fragments of somebody else.
+    A mode that the template gives is left alone, and so are references to fragments of another session.
     """
     security = session.get("security") or {}
     section = security.get("attestation") or {} if isinstance(security, Mapping) else None

@@ -93,7 +93,7 @@ def _holds_secret(entry: Mapping[str, Any]) -> bool:
 
 
 def toolchain_faults(given: MeshInput) -> Iterator[Finding]:
-    """Yield a fault for each image that a toolchain protected of which nothing is known."""
+    """Yield a fault for each image whose toolchain is not known here."""
     for number, service in enumerate(given.mesh.services):
         if (name := given.facts[service.name].toolchain) not in given.toolchains:
             message = (

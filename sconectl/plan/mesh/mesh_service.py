@@ -135,7 +135,7 @@ class BoundService:
             self._findings.append(self.given.at(self.place, "SC2005", message, hint, cause))
 
     def _shared_by(self, variable: str) -> str:
-        """Return for which image the mesh gives a variable: nothing stands for all of them."""
+        """Return the image for which the mesh gives a variable; empty if it gives the variable to all images."""
         given = self._mesh_values.given(self.name, variable)
         return "" if given and given[0] in SHARED_SECTIONS else self.facts.image
 
@@ -158,7 +158,7 @@ class BoundService:
         return {name: literal_text(value) for name, value in values.items() if name not in self.environment} | asked
 
     def _take(self, error: InvalidInput) -> None:
-        """Take over what is wrong with a file; the variables that it lacks are those of this service."""
+        """Take over the faults of a file; a variable without a value in it is one of this service's image."""
         for fault in error.findings:
             cause = fault.cause
             if cause:

@@ -1,8 +1,8 @@
 """`image_policy`: a session, or parts of one, that a mesh puts over the session that would be written for a service.
 
-In: the text of the file and a lookup of names. Out: a template, and what becomes of a session with it. Mappings are
-merged key by key, entries of lists that have a name by their name; everything else takes the place of what was there,
-and null removes it.
+In: the text of the file and a lookup of names. Out: a template, and sessions with the template laid over them.
+Mappings are merged key by key, entries of lists that have a name by their name; everything else takes the place of what
+was there, and null removes it.
 """
 
 from __future__ import annotations

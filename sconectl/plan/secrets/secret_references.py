@@ -1,7 +1,7 @@
 """What the secrets and injected files of a service manifest say about each other.
 
 In: a validated service manifest. Out: findings at the fields, before anything is built. The rules of the policy
-language say the same of the session that comes of it, but not where in the manifest.
+language find the same faults in the session, but cannot tell the place in the manifest.
 """
 
 from __future__ import annotations

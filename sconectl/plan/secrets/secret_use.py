@@ -1,4 +1,4 @@
-"""What stands in the values of a manifest for something else: secrets and names of the mesh.
+"""Checks placeholders in the values of a manifest: `$$SCONE::name$$` for secrets, `{{name}}` for names of the mesh.
 
 In: a validated manifest, or what the services of a mesh use. Out: findings at the position of the use, before an
 image is built or a session uploaded.

@@ -38,7 +38,7 @@ class WiringFault:
     candidates: tuple[str, ...] = ()
     hint: str = "define it in a service manifest, or remove the import"
     lacks: Literal["", "secret", "import"] = ""
-    """What the name is looked for as, if it stands for nothing: a secret in the service, or one of the whole mesh."""
+    """Where an unknown name was looked for: `secret` in the service, `import` in the mesh; empty for a known one."""
 
 
 def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[str, Any]]], list[WiringFault]]:

@@ -22,7 +22,7 @@ UNPROTECTED: frozenset[Protection] = frozenset({"plain", "host path", "runtime-p
 
 CONTAINER_RUNTIMES = "container runtimes"
 IMAGE_VOLUME = "image volume"
-"""Why a path is runtime-provided: they fill it or leave it as scratch space; the native image declares it."""
+"""Reasons why a path is runtime-provided: container runtimes fill it, or the native image has a volume there."""
 
 LAUNCHER_ROOT = "/scone"
 _DEVICES = ("/dev", "/proc", "/sys")
@@ -123,7 +123,7 @@ _VERBS: Mapping[Protection, str] = {
 
 
 def _place_fault(claim: _Claim) -> _Fault | None:
-    """Find a place where what is asked for would not hold."""
+    """Return the fault of a claim about a path where no image can keep it; None if there is none."""
     path, verb = claim.path, _VERBS[claim.protection]
     if path == "/" and claim.field != "build.fs_dirs":
         return claim, "error", f"the root directory cannot be {verb}", "name directories or files below it"
