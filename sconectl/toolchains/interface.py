@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from sconectl.image.build.native_build import BuildEnvironment
     from sconectl.image.layers.image_archive import ImageLayer
     from sconectl.image.layers.layer_rewrite import BuildTime
+    from sconectl.image.layers.root_tree import RootTree
     from sconectl.image.layers.saved_image import NativeImage
     from sconectl.plan.facts.image_facts import Fspf, Signer
     from sconectl.plan.facts.toolchain_traits import ToolchainTraits
     from sconectl.ports import ImageEngine, ImageInfo, Progress
+    from sconectl.protect.index import Difference
+    from sconectl.protect.signature import SignedEnclave
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,23 @@ class ProtectedImage:
     signer: Signer | None
 
 
+@dataclass(frozen=True)
+class MeasuredImage:
+    """`found` is computed from the files, `expected` from the index in the image; `changes` are the differences.
+
+    `root` is the digest of the index of the files that were found; `signed` is the content of the image's signature,
+    if that is valid; `faults` are those of the signature.
+    """
+
+    found: str
+    expected: str
+    root: str
+    parameters: Mapping[str, str]
+    changes: tuple[Difference, ...]
+    signed: SignedEnclave | None
+    faults: tuple[str, ...]
+
+
 class Toolchain(Protocol):
     """Turns a native image into a confidential one."""
 
@@ -118,3 +138,9 @@ class Toolchain(Protocol):
 
     def protect(self, image: NativeImage, protection: Protection, assembly: Assembly) -> ProtectedImage:
         """Protect, measure and sign a native image. Raises `BuildFailed` for what cannot be protected."""
+
+    def measure(self, tree: RootTree) -> MeasuredImage:
+        """Measure a confidential image by its files, as what starts in it will.
+
+        Raises `PlanImpossible` for files that are no confidential image of this toolchain, and `BuildFailed`.
+        """

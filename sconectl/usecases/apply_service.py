@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from sconectl.apply.work_directory import work_directory
 from sconectl.errors import BuildFailed, EngineUnreachable
 from sconectl.image.build.native_build import BuildEnvironment
 from sconectl.image.layers.image_archive import image_archive, image_config
-from sconectl.image.layers.layer_rewrite import BuildTime
+from sconectl.image.layers.layer_rewrite import BuildTime, common_layers
 from sconectl.image.layers.saved_image import NativeImage, no_space_explained, open_native, require_supported
 from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
@@ -302,7 +302,7 @@ class _Build:
         digests = [layer.digest for layer in protected.layers]
         blob = image_config(self._labelled(configuration, facts), layers=digests, epoch=self._time.epoch)
         previous = engine.inspect(plan.image)  # whichever that is: the engine knows layers by their digests
-        there = max(_common(digests, info) for info in (self._base, native, previous) if info)
+        there = max(common_layers(digests, info.layers) for info in (self._base, native, previous) if info)
         try:
             loaded = engine.load(image_archive(blob, protected.layers, left_out=there))
         except EngineUnreachable:
@@ -320,13 +320,3 @@ class _Build:
         label = ImageLabel.of(facts, simulated=self._plan.toolchain.simulated)
         entrypoint = list(self._world.toolchain.entrypoint)
         return {**configuration, "Entrypoint": entrypoint, "Labels": label.among(self._base.labels)}
-
-
-def _common(digests: Sequence[str], info: ImageInfo) -> int:
-    """Return how many of the lowest layers an image has, too."""
-    count = 0
-    for digest, other in zip(digests, info.layers, strict=False):
-        if f"sha256:{digest}" != other:
-            break
-        count += 1
-    return count

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 
 import sconectl
 from sconectl.apply.sources.service_files import read_service_files
@@ -66,7 +66,12 @@ class MeshCheck:
     def plan(self, built: Mapping[str, ImageFacts]) -> MeshPlan:
         """Return the plan; `built` are the facts, by service, of images that were only planned before."""
         assert self.draft is not None  # noqa: S101 - only a mesh without faults is planned
-        return self.draft.plan(built)
+        return self.draft.plan(built) if built else self._unbuilt
+
+    @cached_property
+    def _unbuilt(self) -> MeshPlan:
+        assert self.draft is not None  # noqa: S101 - narrows the type
+        return self.draft.plan()
 
     def broken_rules(self) -> Iterator[Finding]:
         """Yield the faults that the policy language finds in the sessions, each at the service of the session."""
@@ -76,7 +81,7 @@ class MeshCheck:
         from sconectl.text import yaml_text
 
         numbers = {service.name: number for number, service in enumerate(self.mesh.services)}
-        for session in self.draft.plan().sessions:
+        for session in self._unbuilt.sessions:
             name = session.file
             path: Path = ("services", numbers[name]) if name in numbers else ("policy", "namespace")
             for fault in faults_of(session.document, partial(yaml_text.dump, session.document), file=name):

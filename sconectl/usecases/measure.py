@@ -20,10 +20,10 @@ from typing import IO, BinaryIO, cast
 
 from sconectl.apply.work_directory import work_directory
 from sconectl.errors import PlanImpossible, UsageError
-from sconectl.image.image_measure import MeasuredImage, measure_image
 from sconectl.image.layers.saved_image import ImageSource, open_native
 from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.ports import ImageInfo
+from sconectl.toolchains.interface import MeasuredImage, Toolchain
 
 _GZIP = b"\x1f\x8b"
 _MAX_JSON = 16 << 20
@@ -43,13 +43,13 @@ class Comparison:
     wrong: tuple[str, ...]
 
 
-def compare(reference: str, info: ImageInfo, source: ImageSource, cache: Path) -> Comparison:
+def compare(reference: str, info: ImageInfo, source: ImageSource, cache: Path, toolchain: Toolchain) -> Comparison:
     """Measure the image `info` that `source` gives out, and compare with what it says about itself."""
     with (
         work_directory() as work,
         open_native(source, reference, info, work, cache) as native,
     ):
-        measured = measure_image(native.tree)
+        measured = toolchain.measure(native.tree)
         wrong = [*map(str, measured.changes), *measured.faults]
         try:
             label = ImageLabel.read(reference, native.info.labels)

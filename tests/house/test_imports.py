@@ -40,7 +40,7 @@ ROOMS = {
     "policy": ("forms", "model", "serialized", "rules", "", "diff"),
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
-    "image": ("build", "layers", "settings", "program", "observe", ""),
+    "image": ("build", "layers", "settings", "program", "observe"),
     "apply": ("sources", ""),
     "toolchains": ("", "sim"),
     "cas": (

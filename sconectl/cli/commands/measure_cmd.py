@@ -34,21 +34,22 @@ def measure(
     Prints the measurement, 64 hex digits, if everything agrees; else ends with
     exit code 7. An archive (docker save -o FILE IMAGE) needs no engine.
     """
-    from sconectl.cli.wiring import Wiring, cache_directory
+    from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, Wiring, cache_directory, toolchains
     from sconectl.usecases.measure import ArchiveFile, compare
 
     one_of("--output", output, ("text", "json"))
+    toolchain = toolchains()[DEFAULT_TOOLCHAIN]
     file = Path(image)
     if file.is_file():
         archive = ArchiveFile(file)
-        found = compare(image, archive.info(), archive, cache_directory())
+        found = compare(image, archive.info(), archive, cache_directory(), toolchain)
     else:
         engine = Wiring().engine
         info = engine.inspect(image)
         if info is None:
             hint = f"docker pull {image}, or give a file that `docker save` has written"
             raise BuildFailed(f"the container engine has no image {image}, and there is no such file", hint=hint)
-        found = compare(image, info, engine, cache_directory())
+        found = compare(image, info, engine, cache_directory(), toolchain)
     if output == "json":
         result(json.dumps(_document(found), indent=2))
     if found.wrong:

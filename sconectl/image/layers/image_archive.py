@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sconectl.image.layers.layer_index import Member
-from sconectl.image.layers.layer_writer import header
+from sconectl.image.layers.layer_writer import header, padding
 
 _CHUNK = 1 << 20
 
@@ -61,15 +61,11 @@ def _archive(config: bytes, names: Sequence[str], files: Sequence[Path]) -> Iter
         with file.open("rb", buffering=0) as source:
             while chunk := source.read(_CHUNK):
                 yield chunk
-        yield _padding(size)
+        yield padding(size)
     for path, content in ((name, config), ("manifest.json", manifest)):
-        yield _header(path, len(content)) + content + _padding(len(content))
+        yield _header(path, len(content)) + content + padding(len(content))
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _header(path: str, size: int) -> bytes:
     return header(Member(f"/{path}", "f", 0o644, size=size))
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % tarfile.BLOCKSIZE)

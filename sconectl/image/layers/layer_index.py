@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sconectl.errors import BuildFailed
+from sconectl.protect.index import Entry, directory_entry, file_entry, link_entry
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -53,6 +54,15 @@ class Member:
     offset: int = 0
     xattrs: tuple[tuple[str, str], ...] = ()
     device: tuple[int, int] = (0, 0)
+
+
+def entry_of(member: Member) -> Entry | None:
+    """Return a member as the index of measured files has it; None for what that cannot hold, like a device."""
+    if member.kind == "d":
+        return directory_entry(member.mode)
+    if member.kind == "l":
+        return link_entry(member.target)
+    return file_entry(member.mode, member.size, member.digest) if member.kind == "f" else None
 
 
 def path_of(name: str) -> str:

@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from sconectl.image.build.native_build import SCRATCH
 from sconectl.image.layers.layer_index import Member
@@ -86,12 +87,13 @@ def plan_layers(image: NativeImage, base: Sequence[str], root: MeasuredRoot, tim
 
 def base_layers(image: NativeImage, base: Sequence[str]) -> int:
     """Return how many of the lowest layers are those of the base image."""
-    count = 0
-    for layer, digest in zip(image.layers, base, strict=False):
-        if f"sha256:{layer.digest}" != digest:
-            break
-        count += 1
-    return count
+    return common_layers([layer.digest for layer in image.layers], base)
+
+
+def common_layers(digests: Iterable[str], others: Sequence[str]) -> int:
+    """Return how many of the lowest layers are the same: `digests` have 64 hex digits, `others` are `sha256:…`."""
+    pairs = zip(digests, others, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: f"sha256:{pair[0]}" == pair[1], pairs))
 
 
 @dataclass

@@ -117,7 +117,7 @@ class LayerWriter:
     def add_bytes(self, member: Member, content: bytes) -> None:
         """Add a file with this content."""
         self._output.write(header(member))
-        self._output.write(content + _padding(len(content)))
+        self._output.write(content + padding(len(content)))
 
     def add_copy(self, member: Member, source: Path) -> None:
         """Add a file whose content is in another source, at the member's offset."""
@@ -129,7 +129,7 @@ class LayerWriter:
         """Add a file whose content the caller writes before `finish`; return where in the tar it begins."""
         self._output.write(header(member))
         start = self._output.skip(member.size)
-        self._output.write(_padding(member.size))
+        self._output.write(padding(member.size))
         return start
 
     def _copy(self, source: BinaryIO, member: Member) -> None:
@@ -140,7 +140,7 @@ class LayerWriter:
                 raise OSError(f"the content of {member.path} is not there")
             self._output.write(chunk)
             position += len(chunk)
-        self._output.write(_padding(member.size))
+        self._output.write(padding(member.size))
 
     def close(self) -> None:
         """End the tar. Its reserved files can be written until `digest`."""
@@ -160,5 +160,6 @@ class LayerWriter:
         return Layer(digest.hexdigest(), self._file)
 
 
-def _padding(size: int) -> bytes:
+def padding(size: int) -> bytes:
+    """Return what follows a content of this size in a tar."""
     return bytes(-size % tarfile.BLOCKSIZE)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import SCRATCH
-from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.layer_index import Member, entry_of
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.protect.index import RUNTIME_PATHS, Entry, Index, directory_entry, file_entry, is_below, link_entry
 from sconectl.runtime.files import IN_PLACE, injected_target, original_of, sealed_target
@@ -145,12 +145,8 @@ class _Indexing:
 
     def _protect(self, path: str, member: Member) -> None:
         self._note_file(path, member, "protected")
-        if member.kind == "d":
-            self._entries[path] = directory_entry(member.mode)
-        elif member.kind == "l":
-            self._entries[path] = link_entry(member.target)
-        elif member.kind == "f":
-            self._entries[path] = file_entry(member.mode, member.size, member.digest)
+        if entry := entry_of(member):
+            self._entries[path] = entry
         else:
             hint = f"{_REMOVE}, or name their directory in host_paths"
             self._faults.add(path, "devices and FIFOs, which cannot be protected", hint)

@@ -22,11 +22,11 @@ from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import BuildEnvironment, add_file, dockerfile
 from sconectl.image.layers.image_archive import ImageLayer, image_archive, image_config
 from sconectl.image.layers.layer_cache import LayerCache
-from sconectl.image.layers.layer_index import Member, index_layer
+from sconectl.image.layers.layer_index import Member, entry_of, index_layer
 from sconectl.image.layers.layer_writer import Layer, LayerWriter
 from sconectl.image.layers.saved_image import fetch_layers, no_space_explained
 from sconectl.ports import ImageEngine, ImageInfo, Progress
-from sconectl.protect.index import Entry, Index, directory_entry, file_entry, is_below, link_entry
+from sconectl.protect.index import Index, is_below
 from sconectl.protect.measure import LAUNCHER_ROOT
 from sconectl.toolchains.interface import Launcher, Workshop
 from sconectl.toolchains.sim.commands import ENTRYPOINT
@@ -100,15 +100,8 @@ def obtain_launcher(base: ImageInfo, workshop: Workshop) -> Launcher:
 
 def launcher_digest(members: Iterable[Member]) -> str:
     """Return the digest of the launcher's file index, as the launcher itself computes it."""
-    entries: dict[str, Entry] = {}
-    for member in members:
-        path = member.path.removeprefix(LAUNCHER_ROOT)
-        if member.kind == "f":
-            entries[path] = file_entry(member.mode, member.size, member.digest)
-        elif member.kind == "l":
-            entries[path] = link_entry(member.target)
-        elif path:
-            entries[path] = directory_entry(member.mode)
+    found = ((member.path.removeprefix(LAUNCHER_ROOT), member) for member in members)
+    entries = {path: entry for path, member in found if path and (entry := entry_of(member))}
     return Index(outside=("/image",), sealed=(), entries=entries).digest()
 
 

@@ -10,9 +10,10 @@ from sconectl.policy.forms.tolerations import SIMULATION
 from sconectl.toolchains.sim.commands import ASK_HEALTH, ENTRYPOINT, INTERPRETER
 
 if TYPE_CHECKING:
+    from sconectl.image.layers.root_tree import RootTree
     from sconectl.image.layers.saved_image import NativeImage
     from sconectl.ports import ImageEngine, ImageInfo
-    from sconectl.toolchains.interface import Assembly, Launcher, ProtectedImage, Protection, Workshop
+    from sconectl.toolchains.interface import Assembly, Launcher, MeasuredImage, ProtectedImage, Protection, Workshop
 
 
 class SimToolchain:
@@ -46,3 +47,9 @@ class SimToolchain:
         from sconectl.toolchains.sim.protected_image import protect
 
         return protect(image, protection, assembly)
+
+    def measure(self, tree: RootTree) -> MeasuredImage:
+        """Measure an image by its files, as its launcher will. Raises `PlanImpossible` and `BuildFailed`."""
+        from sconectl.toolchains.sim.measured_image import measure_image
+
+        return measure_image(tree)

@@ -18,6 +18,7 @@ from sconectl.plan.facts.image_facts import Protected
 from sconectl.plan.facts.image_label import LABEL, ImageLabel
 from sconectl.protect.index import Index, directory_entry, file_entry
 from sconectl.protect.measure import measurement
+from sconectl.toolchains.sim.toolchain import SimToolchain
 from sconectl.usecases.measure import ArchiveFile, Comparison, compare
 
 FILES = {"app/main.py": b"print(1)\n", "scone/runtime": b"code"}
@@ -82,7 +83,7 @@ def archive(
 
 def compared(file: Path, tmp_path: Path) -> Comparison:
     archive = ArchiveFile(file)
-    return compare("web:1", archive.info(), archive, tmp_path / "cache")
+    return compare("web:1", archive.info(), archive, tmp_path / "cache", SimToolchain())
 
 
 @pytest.mark.parametrize("packed", [False, True])

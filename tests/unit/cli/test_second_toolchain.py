@@ -17,12 +17,21 @@ from ruamel.yaml import YAML
 
 from sconectl.cli import wiring
 from sconectl.image.layers.image_archive import ImageLayer
+from sconectl.image.layers.root_tree import RootTree
 from sconectl.image.layers.saved_image import NativeImage
 from sconectl.plan.facts.image_label import LABEL
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.policy.forms.tolerations import HARDWARE
 from sconectl.ports import ImageEngine, ImageInfo
-from sconectl.toolchains.interface import Assembly, Launcher, ProtectedImage, Protection, Toolchain, Workshop
+from sconectl.toolchains.interface import (
+    Assembly,
+    Launcher,
+    MeasuredImage,
+    ProtectedImage,
+    Protection,
+    Toolchain,
+    Workshop,
+)
 
 from .conftest import Run
 
@@ -58,6 +67,9 @@ class Tee:
         layers = [*native, assembly.launcher.layer]
         found = hashlib.sha256("".join(layer.digest for layer in layers).encode()).hexdigest()
         return ProtectedImage(layers, found, found, protection.outside, None, None)
+
+    def measure(self, tree: RootTree) -> MeasuredImage:
+        raise NotImplementedError
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fakes.members import directory, file, link, readable_tree, special, tree
 
 from sconectl.errors import PlanImpossible
-from sconectl.image.image_measure import MeasuredImage, measure_image
 from sconectl.image.layers.layer_index import Member
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.protect.index import Index
 from sconectl.protect.live import scan
 from sconectl.protect.measure import launcher_index
 from sconectl.protect.signature import mrsigner_of, sign
+from sconectl.toolchains.interface import MeasuredImage
+from sconectl.toolchains.sim.measured_image import measure_image
 
 OUTSIDE = ("/data", "/scone", "/tmp")
 FILES = {

@@ -8,43 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from sconectl.errors import PlanImpossible
-from sconectl.image.layers.layer_index import Member
+from sconectl.image.layers.layer_index import entry_of
 from sconectl.image.layers.root_tree import RootTree
-from sconectl.protect.index import (
-    Difference,
-    Entry,
-    Index,
-    differences,
-    directory_entry,
-    file_entry,
-    link_entry,
-)
+from sconectl.protect.index import Difference, Entry, Index, differences
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, measurement
 from sconectl.protect.signature import BadSignature, SignedEnclave, verify
+from sconectl.toolchains.interface import MeasuredImage
 
 _MAX_JSON = 256 << 20
-IMAGE_ROOT = f"{LAUNCHER_ROOT}/{IMAGE_DIR}"
-SIGSTRUCT = "sigstruct.bin"
-
-
-@dataclass(frozen=True)
-class MeasuredImage:
-    """`found` is computed from the files, `expected` from the index in the image; `changes` are the differences.
-
-    `root` is the digest of the index of the files that were found; `signed` is the content of the image's signature,
-    if that is valid; `faults` are those of the signature.
-    """
-
-    found: str
-    expected: str
-    root: str
-    parameters: Mapping[str, str]
-    changes: tuple[Difference, ...]
-    signed: SignedEnclave | None
-    faults: tuple[str, ...]
+_IMAGE_ROOT = f"{LAUNCHER_ROOT}/{IMAGE_DIR}"
+_SIGSTRUCT = "sigstruct.bin"
 
 
 def measure_image(tree: RootTree) -> MeasuredImage:
@@ -84,10 +59,10 @@ def _signature(
     tree: RootTree, found: str, parameters: Mapping[str, str], signer: str
 ) -> tuple[SignedEnclave | None, tuple[str, ...]]:
     """Return the content of the image's signature, and its faults."""
-    if tree.member(f"{IMAGE_ROOT}/{SIGSTRUCT}") is None:
+    if tree.member(f"{_IMAGE_ROOT}/{_SIGSTRUCT}") is None:
         return None, (f"the image has lost its signature by {signer}",) if signer else ()
     try:
-        signed = verify(_read(tree, SIGSTRUCT))
+        signed = verify(_read(tree, _SIGSTRUCT))
     except (BadSignature, LookupError) as error:
         return None, (f"the signature of the image is not valid: {error}",)
     faults = []
@@ -99,7 +74,7 @@ def _signature(
 
 
 def _read(tree: RootTree, name: str) -> bytes:
-    path = f"{IMAGE_ROOT}/{name}"
+    path = f"{_IMAGE_ROOT}/{name}"
     member = tree.member(path)
     if member is None or member.kind != "f" or member.size > _MAX_JSON:
         raise LookupError(path)
@@ -116,16 +91,6 @@ def _entries(tree: RootTree, root: str, outside: frozenset[str]) -> Iterator[tup
             if path in outside:
                 continue
             member = tree.members[root + path]
-            yield path, _entry(member)
+            yield path, entry_of(member) or ("special", member.kind)
             if member.kind == "d":
                 pending.append(path)
-
-
-def _entry(member: Member) -> Entry:
-    if member.kind == "d":
-        return directory_entry(member.mode)
-    if member.kind == "l":
-        return link_entry(member.target)
-    if member.kind == "f":
-        return file_entry(member.mode, member.size, member.digest)
-    return ("special", member.kind)
