@@ -190,7 +190,10 @@ def _enclaves(part: Schema) -> Schema:
         part,
         {
             "mrenclaves": _older({"type": "array", "items": {"type": "string"}}, "write attestation: [{mrenclave: …}]"),
-            "persistency": {"description": "What a CAS writes into sessions that are read back.", "deprecated": True},
+            "persistency": {
+                "description": "Without effect; a CAS writes it into sessions that are read back.",
+                "deprecated": True,
+            },
         },
     )
     return _all_of(part, {"not": {"allOf": [_given("attestation"), _given("mrenclaves")]}})

@@ -71,13 +71,15 @@ class Build(Part):
         description="Name of the service; also of `target/images/<name>.json`, and `{{chartname}}` in the mesh.",
         examples=["python-hello-user"],
     )
-    kind: Annotated[str, OneOf(BUILD_KINDS)] = Field(description="Language of the program.", examples=["python"])
+    kind: Annotated[str, OneOf(BUILD_KINDS)] = Field(
+        description="Language of the program; `sconify_image` converts an existing image.", examples=["python"]
+    )
     to: ImageReference = Field(
         description="The image to make; without a tag it is `latest`.", examples=["registry.example.org/hello:1"]
     )
     command: Annotated[CommandLine, MAY_NAME_SECRETS] = Field(
-        description="The full command line; only a verified policy brings it, and it is in no image. Words are split "
-        "like a shell does, without running one.",
+        description="The full command line. Only the session holds it: the program gets it after attestation, and "
+        "the image does not show it. Words are split like a shell does, without running one.",
         examples=["python3 print_env.py"],
     )
     base: Maybe[ImageReference] = Field(
@@ -117,12 +119,14 @@ class Build(Part):
     )
     fs_dirs: Many[AbsolutePath] = Field(
         (),
-        description="Directories whose files are readable, but cannot be changed; everything else is, too.",
+        description="Directories that must exist in the image, and are measured: their files can be read, but not "
+        "changed. What no other field names is measured, too.",
         examples=[["/usr/lib"]],
     )
     fs_files: Many[AbsolutePath] = Field(
         (),
-        description="Files that are readable, but cannot be changed; everything else is, too.",
+        description="Files that must exist in the image, and are measured: they can be read, but not changed. What no "
+        "other field names is measured, too.",
         examples=[["/etc/redis.conf"]],
     )
     plains: Many[AbsolutePath] = Field((), description="Directories that are not protected.", examples=[["/var/cache"]])
@@ -141,7 +145,8 @@ class Build(Part):
     )
     signature: Signature | None = Field(
         None,
-        description="Who signs the image: with `{}` your own key. Without it the image is not signed.",
+        description="How the image is signed: `{}` signs with your own key. Without this field the image is not "
+        "signed.",
         examples=[{"sign": True}],
     )
     stable: Maybe[ImageReference] = Field(

@@ -124,17 +124,20 @@ class Policy(Part):
     )
     access_policy_name: Maybe[Namespace] = Field(
         None,
-        description="Fragment with the access policy of the sessions: SESSION/SECRET.",
+        description="Secret of kind config-fragment with the section `access_policy` of the sessions, named as "
+        "SESSION/SECRET.",
         examples=["security/policies/access"],
     )
     attestation_policy_name: Maybe[Namespace] = Field(
         None,
-        description="Fragment with what attestation accepts: SESSION/SECRET.",
+        description="Secret of kind config-fragment with the section `security.attestation` of the sessions, named as "
+        "SESSION/SECRET.",
         examples=["security/policies/attestation"],
     )
     security_policy_name: Maybe[Namespace] = Field(
         None,
-        description="Fragment with the whole section `security`: SESSION/SECRET.",
+        description="Secret of kind config-fragment with the whole section `security` of the sessions, named as "
+        "SESSION/SECRET.",
         examples=["security/policies/security"],
     )
 
@@ -152,7 +155,8 @@ class EnvironmentSection(Part):
     """Values for all services (`global`), for the chart (`helm`), or for one service."""
 
     service: PublicLine = Field(
-        description="`global` for all services, `helm` for all services and stronger, or the name of one service.",
+        description="`global` for all services, `helm` for all services with precedence over `global`, or the name of "
+        "one service, which has precedence over both.",
         examples=["global"],
     )
     env: Many[MeshValue] = Field(
@@ -180,7 +184,7 @@ class MeshService(Part):
     )
     image_secrets: Maybe[InnerPath] = Field(
         None,
-        description="File with secrets that replace those of the image that are called so; others are added.",
+        description="File with secrets. One with the name of a secret of the image replaces that; others are added.",
         examples=["templates/mariadb_secrets.yaml"],
     )
     env: Maybe[InnerPath] = Field(
@@ -246,7 +250,7 @@ class ExtraPolicy(Part):
         description="File with the session, relative to the mesh.", examples=["policies/audit.yaml"]
     )
     mode: Maybe[Annotated[str, OneOf(POLICY_MODES)]] = Field(
-        None, description="The mode that it is for; without it both.", examples=["production"]
+        None, description="Mode of meshes for which the session is uploaded; without it both.", examples=["production"]
     )
 
 

@@ -43,7 +43,7 @@ class Environment(Part):
 class InjectionFile(Part):
     """A file that exists only inside the running enclave."""
 
-    path: AbsolutePath = Field(description="Where the program finds it.", examples=["/etc/nginx_ca.crt"])
+    path: AbsolutePath = Field(description="Path at which the program finds the file.", examples=["/etc/nginx_ca.crt"])
     content: Annotated[Text, MAY_NAME_SECRETS] = Field(
         repr=False,
         description="The text; `{{name}}` and `$$SCONE::secret$$` in it are filled in.",

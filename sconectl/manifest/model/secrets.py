@@ -150,7 +150,9 @@ Export = Annotated[
 class Validity(Part):
     """How long a token is valid."""
 
-    for_: Duration = Field(alias="for", description="Time from the moment that it is given out.", examples=["24h"])
+    for_: Duration = Field(
+        alias="for", description="Time from the moment that the CAS gives the token out.", examples=["24h"]
+    )
 
 
 class Secret(Sparse):

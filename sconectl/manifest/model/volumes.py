@@ -55,7 +55,7 @@ class Volume(Sparse):
     """A protected file system; it is the service's own, or imported."""
 
     name: VolumeName = Field(description="Name of the volume.", examples=["their_database"])
-    path: MountPath = Field(description="Where the program finds it.", examples=["/media/database"])
+    path: MountPath = Field(description="Path at which the program finds the volume.", examples=["/media/database"])
     export: Many[VolumeExport] = Field(
         (), description="Sessions that may use the volume, too.", examples=[[{"session": "another-session"}]]
     )

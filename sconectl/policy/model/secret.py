@@ -127,7 +127,9 @@ def claim_value(value: Any) -> Any:
 class Validity(Part):
     """How long a token is valid from the moment that it is given out."""
 
-    for_: fields.Duration = Field(alias="for", description="How long.", examples=["24h"])
+    for_: fields.Duration = Field(
+        alias="for", description="Time from the moment that the CAS gives the token out.", examples=["24h"]
+    )
 
     @property
     def lifetime(self) -> timedelta:
@@ -142,10 +144,10 @@ class AkvImport(Part):
         description="Host of the key vault.", examples=["shop.vault.azure.net"]
     )
     secret_name: Annotated[fields.PublicText, Field(min_length=1)] | None = Field(
-        None, description="Its name there; default: the name here."
+        None, description="Name of the secret in the key vault; without it the name in this session."
     )
     token: fields.Reference | None = Field(
-        None, description="Reference to a secret of kind aad-token; needed unless there is just one."
+        None, description="Reference to a secret of kind aad-token; needed unless the session has exactly one."
     )
     decryption_key: fields.Reference | None = Field(
         None, description="Reference to a binary secret of 32 bytes that decrypts it."
@@ -170,7 +172,7 @@ class Secret(Part):
     """A named value; which fields mean something depends on its kind and on where the value comes from."""
 
     name: fields.SecretName = Field(description="Name; used as $$SCONE::name$$.", examples=["password"])
-    kind: Kind | None = Field(None, description="What it is; needed unless it is imported.")
+    kind: Kind | None = Field(None, description="What kind of secret it is; needed unless it is imported.")
     value: Any = Field(
         None, repr=False, description="The value; whoever may read the session sees it. Without it the CAS draws one."
     )
@@ -214,10 +216,12 @@ class Secret(Part):
     import_: Import | None = Field(
         None,
         alias="import",
-        description="The secret of another session behind this name.",
+        description="The secret of another session that this name stands for.",
         examples=[{"session": "shop/database", "secret": "password"}],
     )
-    import_akv: AkvImport | None = Field(None, description="The secret of an Azure key vault behind this name.")
+    import_akv: AkvImport | None = Field(
+        None, description="The secret of an Azure key vault that this name stands for."
+    )
     export_public: fields.Boolean = Field(False, description="Anybody may read the value from the CAS.")
 
     @model_validator(mode="before")

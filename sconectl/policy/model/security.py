@@ -116,7 +116,7 @@ class Security(Part):
     )
     singleton_enclaves: fields.Boolean = Field(False, description="An enclave gets its configuration at most once.")
     service_access_token: fields.Text | None = Field(
-        None, repr=False, description="Text that a service has to give before it gets anything."
+        None, repr=False, description="Text that a service has to show before it gets its configuration."
     )
 
 

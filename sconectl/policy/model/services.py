@@ -96,7 +96,7 @@ class Variant(Part):
     mrenclave: Measurements | None = Field(
         None, description="Accepted measurements, 64 hex digits each, or references; without it any measurement."
     )
-    signer: SignerOrReference | None = Field(None, description="Who has to have signed the enclave.")
+    signer: SignerOrReference | None = Field(None, description="Signer that the enclave must have.")
 
     @model_validator(mode="after")
     def _names_something(self) -> Variant:
@@ -130,10 +130,14 @@ class Service(Part):
     )
     pwd: fields.AbsolutePath | None = Field(None, description="The working directory.", examples=["/app"])
     image_name: fields.PublicText | None = Field(
-        None, description="Which of `images` belongs to the service.", examples=["app_image"]
+        None,
+        description="Name of the entry in `images` with the files and volumes of the service.",
+        examples=["app_image"],
     )
     attestation: Annotated[tuple[VariantOrReference, ...], BeforeValidator(one_or_many)] = Field(
-        (), description="Which enclaves get this: any of the entries is enough. Entries may be references."
+        (),
+        description="Which enclaves get this configuration: those that fit at least one entry. Entries may be "
+        "references.",
     )
     platforms: tuple[Annotated[str, AfterValidator(platform), SHOWN], ...] = Field(
         (),
@@ -144,9 +148,9 @@ class Service(Part):
         None, description="File that describes the protected file system of the image.", examples=["/fs.fspf"]
     )
     fspf_key: fields.FspfKey | None = Field(
-        None, repr=False, description="Its key: 64 hex digits, or a reference to a binary secret of 32 bytes."
+        None, repr=False, description="Key of that file: 64 hex digits, or a reference to a binary secret of 32 bytes."
     )
-    fspf_tag: fields.FspfTag | None = Field(None, description="Its first state, 32 hex digits.")
+    fspf_tag: fields.FspfTag | None = Field(None, description="Tag of the file system's first state, 32 hex digits.")
     fspf_update_policy: fields.FspfUpdatePolicy = Field(
         "rollback_protected_reinitializable", description="Whether an older state of the file system is noticed."
     )

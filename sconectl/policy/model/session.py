@@ -34,7 +34,7 @@ class Head(Part):
         None, description="Hash that the namespace has to have; only when the session is new."
     )
     salt: fields.Salt | None = Field(
-        None, description="32 random hex digits; they make the hash of the session public without telling its content."
+        None, description="32 random hex digits, so that nobody can guess the content of the session from its hash."
     )
     creator: Creator | None = Field(
         None, description="Who created the session; the CAS fills it in, and signed sessions name their signer here."
@@ -66,8 +66,12 @@ class Session(Head):
         Security(), description="How strictly enclaves are checked, or a reference to a config-fragment."
     )
     secret_config: SecretConfig = Field(SecretConfig(), description="Where the values of secrets are kept.")
-    services: tuple[Service, ...] = Field((), description="The programs that get something from this session.")
-    images: tuple[Image, ...] = Field((), description="What is put around a program: files and volumes.")
+    services: tuple[Service, ...] = Field(
+        (), description="The programs that get their configuration from this session."
+    )
+    images: tuple[Image, ...] = Field(
+        (), description="Files and volumes for programs; a service refers to an entry as `image_name`."
+    )
     secrets: tuple[Secret, ...] = Field(
         (), repr=False, description="Named values: generated, given here, or imported from another session."
     )

@@ -28,16 +28,20 @@ class Volume(Part):
 
     name: Name = Field(description="Name of the volume.", examples=["data"])
     fspf_key: fields.FspfKey | None = Field(
-        None, repr=False, description="Its key: 64 hex digits, or a reference; without key and tag it is new."
+        None,
+        repr=False,
+        description="Key of the volume: 64 hex digits, or a reference; without key and tag the volume is new.",
     )
-    fspf_tag: fields.FspfTag | None = Field(None, description="Its first state, 32 hex digits.")
+    fspf_tag: fields.FspfTag | None = Field(None, description="Tag of the volume's first state, 32 hex digits.")
     files: Annotated[str, AfterValidator(volume_files), SHOWN] = Field(
         "encrypted", description="How files are protected."
     )
     export: Annotated[tuple[VolumeExport, ...], BeforeValidator(one_or_many)] = Field(
         (), description="Sessions that get the volume."
     )
-    import_: VolumeImport | None = Field(None, alias="import", description="The volume of another session behind it.")
+    import_: VolumeImport | None = Field(
+        None, alias="import", description="The volume of another session that this name stands for."
+    )
 
 
 class InjectionFile(Part):
@@ -58,8 +62,8 @@ class InjectionFile(Part):
 class Mount(Part):
     """Where a volume appears, and how its tag moves on."""
 
-    name: Name = Field(description="Which of `volumes`.", examples=["data"])
-    path: fields.AbsolutePath = Field(description="Where the program finds it.", examples=["/data"])
+    name: Name = Field(description="Name of the volume, as in the section `volumes`.", examples=["data"])
+    path: fields.AbsolutePath = Field(description="Path at which the program finds the volume.", examples=["/data"])
     update_policy: fields.VolumeUpdatePolicy = Field(
         "rollback_protected", description="Whether an older state of the volume is noticed."
     )
@@ -68,7 +72,7 @@ class Mount(Part):
 class Image(Part):
     """The files and volumes that services with this image_name get."""
 
-    name: Name = Field(description="What `image_name` of a service says.", examples=["app_image"])
+    name: Name = Field(description="Name, to which services refer as `image_name`.", examples=["app_image"])
     injection_files: tuple[InjectionFile, ...] = Field(
         (), description="Files that exist in the running service only. The path alone means the file of the image."
     )
