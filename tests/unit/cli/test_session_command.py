@@ -358,6 +358,17 @@ def test_diff(run: Run, file: Path) -> None:
     assert json.loads(ok(run(*same, "--output", "json"))) == {"changes": []}
 
 
+def test_diff_tells_who_gets_a_secret_in_a_token(run: Run, file: Path) -> None:
+    text = (
+        "name: a\nversion: 0.3.12\nsecrets:\n- {name: s, kind: ascii}\n"
+        "- {name: k, kind: private-key, key_type: P-384}\n"
+        "- {name: t, kind: jwt, signer: k, alg: ES384, validity: {for: 1h}, payload: {sub: me}, export_public: true}\n"
+    )
+    file.write_text(text)
+    Path("new.yaml").write_text(text.replace("sub: me", "sub: $$SCONE::s$$"))
+    assert "  ! secret s: everybody gets it (claim sub of t)\n" in ok(run("session", "diff", file, "new.yaml"))
+
+
 def test_diff_with_what_a_cas_has(run: Run, file: Path) -> None:
     words = ("session", "diff", "cas:shop", file, "-e", "NAME=shop")
     assert "secret token: is new" in ok(run(*words))

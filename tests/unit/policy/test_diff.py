@@ -309,6 +309,42 @@ def test_files_of_the_image_may_use_every_secret() -> None:
     )
 
 
+def test_who_gets_a_token_gets_the_secrets_in_its_claims() -> None:
+    jwt = "kind: jwt, signer: k, alg: ES384, validity: {for: 1h}"
+    key = "{name: k, kind: private-key, key_type: P-384}"
+    secrets = (
+        f"secrets: [{{name: x, kind: ascii}}, {{name: t, {jwt}, payload: {{c: TEXT}}, export: [{{session: b}}]}},"
+        f" {{name: u, {jwt}, payload: {{d: $$SCONE::t$$}}, export_public: true}}, {key}]"
+    )
+    before = service(f"{ONE}, command: a $$SCONE::u$$", secrets.replace("TEXT", "of $$SCONE::x$$"))
+    after = service(f"{ONE}, command: a $$SCONE::u$$", secrets.replace("TEXT", "$$SCONE::x$$"))
+    both(
+        before,
+        after,
+        [
+            "! secret x: everybody gets it (claim c of t)",
+            "! secret x: service s gets it (claim c of t)",
+            "! secret x: session b gets it (claim c of t)",
+        ],
+        [
+            "+ secret x: everybody no longer gets it",
+            "+ secret x: service s no longer gets it",
+            "+ secret x: session b no longer gets it",
+        ],
+    )
+    fates = {c.subject: c.message for c in differences(session(before), session(after)) if c.group == "values"}
+    assert fates["secret t"] == "is made whenever it is asked for, and made differently"
+    assert fates["secret u"] == "is made whenever it is asked for"
+
+
+def test_tokens_in_tokens_come_to_an_end() -> None:
+    jwt = "kind: jwt, signer: k, alg: ES384, validity: {for: 1h}"
+    chain = ", ".join(f"{{name: t{n}, {jwt}, payload: {{c: $$SCONE::t{(n + 1) % 1500}$$}}}}" for n in range(1500))
+    secrets = f"secrets: [{chain}, {{name: k, kind: private-key, key_type: P-384}}]"
+    before, after = service(f"{ONE}, command: a", secrets), service(f"{ONE}, command: a $$SCONE::t0$$", secrets)
+    assert "! secret t1499: service s gets it (claim c of t1498)" in changes(before, after)
+
+
 FATES = [
     ("{name: x, kind: ascii}", "{name: x, kind: ascii}", "is kept"),
     ("{name: x, kind: ascii}", "{name: x, kind: ascii, size: 21}", "is generated anew"),
