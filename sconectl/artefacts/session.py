@@ -7,8 +7,9 @@ from typing import Any
 
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.mesh.mesh import IMAGE_KEY_SECRET, MeshPlan, with_version
-from sconectl.policy.serialized.session_variables import escape_all
+from sconectl.policy.serialized.session_variables import escape
 from sconectl.text import yaml_text
+from sconectl.text.yaml_tree import with_texts
 
 _COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor`. Do not edit."
 _DOLLARS = "A `$` in front of a name is written `$$` here, as in every session file: it begins no variable."
@@ -29,7 +30,7 @@ def policy_files(plan: MeshPlan) -> dict[str, bytes]:
 
 def session_file(document: Mapping[str, Any], comment: str = "") -> str:
     """Return a session as a file that `sconectl session` reads as the same session."""
-    written = escape_all(document)
+    written = with_texts(document, escape)
     return yaml_text.dump(written, comment=comment if written == document else f"{comment}\n{_DOLLARS}".strip())
 
 

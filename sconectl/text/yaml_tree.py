@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,6 +100,17 @@ def texts_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
             yield (*path, step), item
         elif item is not None:
             yield from texts_in(item, (*path, step))
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value with `change` applied to each of its texts, but for keys; tuples become lists."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [with_texts(item, change) for item in value]
+    return value
 
 
 def is_field(key: str, mapping: Mapping[str, Any]) -> bool:

@@ -142,14 +142,15 @@ def _show_remarks(mesh: Mesh, rows: Sequence[Row], document: Document) -> None:
 
 def _write(out: Path, document: Document, sections: Sequence[Section]) -> None:
     from sconectl.artefacts.mesh_file import mesh_file
-    from sconectl.manifest.reading.variables import escape_all
+    from sconectl.manifest.reading.variables import escape
+    from sconectl.text.yaml_tree import with_texts
 
     # Variables are filled in already: a `$` that they brought along is no other variable.
     entries = [
-        replace(section, entries=tuple(replace(entry, value=escape_all(entry.value)) for entry in section.entries))
+        replace(section, entries=tuple(replace(each, value=with_texts(each.value, escape)) for each in section.entries))
         for section in sections
     ]
-    text = mesh_file(replace(document, value=escape_all(document.value)), entries)
+    text = mesh_file(replace(document, value=with_texts(document.value, escape)), entries)
     folder = Wiring(out.parent).workspace
     changed = folder.write({out.name: text.encode()})
     result("")

@@ -18,11 +18,11 @@ from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.policy.forms.violation import code_of
 from sconectl.policy.reading import Examined, Session, examine
 from sconectl.policy.serialized.legacy import legacy_version, upgrade_document
-from sconectl.policy.serialized.session_variables import escape_all, fill_in
+from sconectl.policy.serialized.session_variables import escape, fill_in
 from sconectl.policy.signed_session import EncryptedSession, SignedError, SignedSession, read_document
 from sconectl.text import yaml_text
 from sconectl.text.findings import Finding, Position
-from sconectl.text.yaml_tree import Document, parse, show_path
+from sconectl.text.yaml_tree import Document, parse, show_path, with_texts
 from sconectl.text.yaml_tree import Path as FieldPath
 
 _EMPTY_HINT = 'give it a value; for a secret that is empty, write value: ""'
@@ -122,7 +122,7 @@ def as_file(text: str) -> str:
     if "$" not in text:
         return text
     document = parse(text, "session", tags=TAGS)
-    written = escape_all(document.value)
+    written = with_texts(document.value, escape)
     if written == document.value:
         return text
     return SessionFile("session", document, _with_types(written, document, ())).text

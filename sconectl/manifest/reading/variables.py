@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from sconectl.manifest.spelling.placeholders import EXPRESSION
 from sconectl.text.secret_placeholders import SPELT
@@ -122,15 +121,6 @@ def escape(text: str) -> str:
     return _FORM.sub(
         lambda match: f"${match[0]}" if match["escaped"] or match["braced"] or match["bare"] else match[0], text
     )
-
-
-def escape_all(value: Any) -> Any:
-    """Return a document with each of its values escaped; keys are never filled in."""
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, dict):
-        return {key: escape_all(item) for key, item in value.items()}
-    return [escape_all(item) for item in value] if isinstance(value, list) else value
 
 
 def is_surely_a_variable(name: str, text: str) -> bool:

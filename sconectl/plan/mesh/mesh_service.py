@@ -29,7 +29,7 @@ from sconectl.plan.values.parameters import log_level
 from sconectl.plan.values.templates import EMPTY, EMPTY_HINT
 from sconectl.text.findings import Cause, Finding, Name
 from sconectl.text.secret_placeholders import is_reference
-from sconectl.text.yaml_tree import Path, texts_in
+from sconectl.text.yaml_tree import Path, texts_in, with_texts
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.secrets import Secret
@@ -257,13 +257,7 @@ class BoundService:
             return ()
 
     def _bind_all(self, value: Any, what: str) -> Any:
-        if isinstance(value, str):
-            return self._bind(value, what)
-        if isinstance(value, Mapping):
-            return {key: self._bind_all(item, what) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._bind_all(item, what) for item in value]
-        return value
+        return with_texts(value, lambda text: self._bind(text, what))
 
     def _text_of(self, name: str) -> str | None:
         """Return the value of `{{name}}`, without the marks of raw blocks in it."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from sconectl.plan.mesh.attestation import Fragments, attestation, with_mode
 from sconectl.plan.mesh.mesh_service import BoundService
 from sconectl.plan.mesh.mesh_volumes import mounts, session_volumes
 from sconectl.plan.values.literals import literal_secrets
+from sconectl.text.yaml_tree import with_texts
 
 FSPF_SECRET = "sconectl-fspf-key"  # noqa: S105 - a name
 IMAGE_KEY_SECRET = "fspf-key"  # noqa: S105
@@ -105,15 +107,10 @@ def with_measurements(sessions: Sequence[SessionPlan], services: Sequence[BoundS
     """Yield the sessions with the measurements of their services where policy templates name them."""
     marks = {s.name: (s.measurement_mark, s.facts.measurement) for s in services if s.template}
     for session in sessions:
-        mark = marks.get(session.file)
-        yield replace(session, document=_filled(session.document, *mark)) if mark else session
+        if mark := marks.get(session.file):
+            session = replace(session, document=with_texts(session.document, partial(_with_measurement, *mark)))
+        yield session
 
 
-def _filled(value: Any, mark: str, measurement: str) -> Any:
-    if isinstance(value, str):
-        return value.replace(mark, measurement)
-    if isinstance(value, Mapping):
-        return {key: _filled(item, mark, measurement) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_filled(item, mark, measurement) for item in value]
-    return value
+def _with_measurement(mark: str, measurement: str, text: str) -> str:
+    return text.replace(mark, measurement)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sconectl.key_hash import hash_of_certificate
 from sconectl.policy.diff import diff_secrets, diff_services
-from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, gained_and_lost, neutral, strengthens, weakens
 from sconectl.policy.forms.tolerations import HARDWARE, SIMULATION
 from sconectl.policy.reading import AccessPolicy, Attestation, Principal, Rule, Security, Session, Signer
 from sconectl.policy.serialized.canonical import same_content
@@ -161,12 +161,7 @@ def _attestation(before: Attestation, after: Attestation) -> Iterator[Change]:
             after.trusted_scone_qe_pubkeys,
         ),
     ):
-        yield from (weakens("attestation", subject, words.format(item)) for item in second if item not in first)
-        yield from (
-            strengthens("attestation", subject, f"{words.format(item)} no longer")
-            for item in first
-            if item not in second
-        )
+        yield from gained_and_lost("attestation", subject, first, second, words, f"{words} no longer")
     for subject in ("url", "certificates", "must_be_sgx_local", "min_rsa_signing_key_size"):
         if getattr(before, subject) != getattr(after, subject):
             yield neutral("attestation", subject, "changed")
@@ -197,8 +192,7 @@ def _operation(operation: str, before: AccessPolicy, after: AccessPolicy) -> Ite
     elif "ANY" in first:
         yield strengthens("access", operation, f"no longer everybody, only {', '.join(second) or 'nobody'}")
     else:
-        yield from (weakens("access", operation, f"{name} may") for name in second if name not in first)
-        yield from (strengthens("access", operation, f"{name} may no longer") for name in first if name not in second)
+        yield from gained_and_lost("access", operation, first, second, "{} may", "{} may no longer")
 
 
 def _granted(new: Session) -> Iterator[Change]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, gained_and_lost, neutral, strengthens, weakens
 from sconectl.policy.forms import placeholders
 from sconectl.policy.reading import Export, Image, Secret, Service, Session
 from sconectl.text.secret_placeholders import is_reference
@@ -38,8 +38,7 @@ def _exports(name: str, before: Secret | None, after: Secret | None) -> Iterator
     subject = f"secret {name}"
     first = [_target(export) for export in before.export] if before else []
     second = [_target(export) for export in after.export] if after else []
-    yield from (weakens("sharing", subject, f"{target} may import it") for target in second if target not in first)
-    yield from (strengthens("sharing", subject, f"{i} may no longer import it") for i in first if i not in second)
+    yield from gained_and_lost("sharing", subject, first, second, "{} may import it", "{} may no longer import it")
     public_before, public_after = bool(before and before.export_public), bool(after and after.export_public)
     if public_after and not public_before:
         yield weakens("sharing", subject, "everybody may read it without a certificate")

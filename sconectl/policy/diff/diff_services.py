@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, gained_and_lost, neutral, strengthens, weakens
 from sconectl.policy.reading import Image, Service, Session, Variant, Volume
 
 _NO_PROTECTION = "no_rollback_protection"
@@ -39,12 +39,7 @@ def _enclaves(before: Service | None, after: Service) -> Iterator[Change]:
     subject = f"service {after.name}"
     first = [] if before is None else _acceptable(before)
     second = _acceptable(after)
-    for enclave in second:
-        if enclave not in first:
-            yield weakens("attestation", subject, f"may be run by {enclave}")
-    for enclave in first:
-        if enclave not in second:
-            yield strengthens("attestation", subject, f"may no longer be run by {enclave}")
+    yield from gained_and_lost("attestation", subject, first, second, "may be run by {}", "may no longer be run by {}")
     if before is None:
         if not second:
             yield weakens("attestation", subject, "is new")
@@ -87,10 +82,7 @@ def _platforms(before: Service, after: Service) -> Iterator[Change]:
     elif not first:
         yield strengthens("attestation", subject, f"may run only on {', '.join(second)}")
     else:
-        yield from (weakens("attestation", subject, f"may run on {item}") for item in second if item not in first)
-        yield from (
-            strengthens("attestation", subject, f"may no longer run on {item}") for item in first if item not in second
-        )
+        yield from gained_and_lost("attestation", subject, first, second, "may run on {}", "may no longer run on {}")
 
 
 def _configuration(before: Service, after: Service) -> Iterator[Change]:
@@ -171,8 +163,7 @@ def volumes(old: Session, new: Session) -> Iterator[Change]:
             change = weakens if volume.files == "authenticated-only" else strengthens
             yield change("volumes", subject, f"its files are {volume.files}")
         one, other = ([_exported(export) for export in each.export] for each in (first, volume))
-        yield from (weakens("volumes", subject, f"is given to {item}") for item in other if item not in one)
-        yield from (strengthens("volumes", subject, f"is no longer given to {i}") for i in one if i not in other)
+        yield from gained_and_lost("volumes", subject, one, other, "is given to {}", "is no longer given to {}")
 
 
 def _exported(export: Any) -> str:

@@ -7,7 +7,7 @@ in front of a name, the first is taken away. `${NAME}` is no variable here, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from sconectl.text.secret_placeholders import SPELT
 
@@ -28,15 +28,6 @@ def fill_in(text: str, value: Callable[[str], str | None]) -> str:
 
 def escape(text: str) -> str:
     """Return the spelling in a session file that is read as `text`."""
+    if "$" not in text:
+        return text
     return _FORM.sub(lambda match: f"${match[0]}" if match["escaped"] or match["name"] else match[0], text)
-
-
-def escape_all(value: object) -> object:
-    """Return a document with all of its values escaped; keys are never filled in."""
-    if isinstance(value, str):
-        return escape(value) if "$" in value else value
-    if isinstance(value, Mapping):
-        return {key: escape_all(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [escape_all(item) for item in value]
-    return value
