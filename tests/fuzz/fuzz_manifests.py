@@ -10,7 +10,6 @@ text that fails is printed; `python tests/fuzz/fuzz_manifests.py 1 SEED` shows i
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import itertools
 import random
@@ -24,6 +23,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fuzz.changes import Changes
 from sconectl.cli.commands.validate_cmd import everything_about
 from sconectl.cli.options.apply_options import ApplyOptions
 from sconectl.cli.output.finding_json import as_json
@@ -67,61 +69,7 @@ STRANGE = [
 KEYS = sorted({match[0] for text in VALID for match in re.finditer(r"[A-Za-z_.]+(?=:)", text)})
 TOKEN = re.compile(r"\$\$SCONE::[^$]*\$\$|[A-Za-z0-9_-]+|\n *|[^\sA-Za-z0-9_-]")
 VARIABLES = sorted({match[1] for text in VALID for match in re.finditer(r"\$\{?([A-Z][A-Z0-9_]*)", text)})
-
-
-def subtrees(value: Any) -> list[tuple[Any, Any]]:
-    """Return the places in a tree: container and key."""
-    found: list[tuple[Any, Any]] = []
-    waiting = [value]
-    while waiting:
-        node = waiting.pop()
-        for key in list(node) if isinstance(node, dict) else range(len(node)):
-            found.append((node, key))
-            if isinstance(node[key], (dict, list)):
-                waiting.append(node[key])
-    return found
-
-
-def strange_tree(rng: random.Random, depth: int = 0) -> Any:
-    choice = rng.random()
-    if choice < 0.7 or depth > 3:
-        return rng.choice(STRANGE)
-    if choice < 0.75:
-        nest: Any = "x"
-        for _ in range(rng.choice([5, 60, 70])):
-            nest = [nest] if rng.random() < 0.5 else {"a": nest}
-        return nest
-    if choice < 0.85:
-        return [strange_tree(rng, depth + 1) for _ in range(rng.randrange(4))]
-    return {rng.choice(KEYS + STRANGE): strange_tree(rng, depth + 1) for _ in range(rng.randrange(4))}
-
-
-def changed_tree(rng: random.Random, tree: Any) -> Any:
-    """Swap, copy, rename, remove or replace parts of a document."""
-    other: Any = parse(rng.choice(VALID), FILE).value
-    for _ in range(rng.choice([1, 1, 2, 5])):
-        places = subtrees(tree)
-        if not places:
-            break
-        container, key = rng.choice(places)
-        action = rng.randrange(6)
-        if action == 0:
-            container[key] = strange_tree(rng)
-        elif action == 1:
-            source, name = rng.choice(subtrees(other))
-            container[key] = copy.deepcopy(source[name])
-        elif action == 2 and isinstance(container, dict):
-            new = rng.choice(KEYS) if rng.random() < 0.5 else key[:-1] + rng.choice("aeys_")
-            container[new] = container.pop(key)
-        elif action == 3:
-            del container[key]
-        elif action == 4 and isinstance(container[key], str):
-            container[key] = rng.choice([container[key].upper(), container[key] + rng.choice(STRANGE)])
-        elif isinstance(container, dict):
-            container[rng.choice(KEYS)] = copy.deepcopy(container[key])
-        else:
-            container.append(copy.deepcopy(container[key]))
-    return tree
+CHANGES = Changes(STRANGE, KEYS, TOKEN)
 
 
 def is_secret(path: Sequence[str | int]) -> bool:
@@ -151,32 +99,6 @@ def with_canaries(rng: random.Random, value: Any, rate: float, path: tuple[str |
     if isinstance(value, list):
         return [with_canaries(rng, item, rate, (*path, number)) for number, item in enumerate(value)]
     return rng.choice([CANARY, rng.choice(CANARIES)]) if is_secret(path) and rng.random() < rate else value
-
-
-def changed_tokens(rng: random.Random, text: str) -> str:
-    for _ in range(rng.choice([1, 1, 2, 4])):
-        tokens = list(TOKEN.finditer(text))
-        if len(tokens) < 2:
-            break
-        first, second = rng.choice(tokens), rng.choice(tokens)
-        new = second[0] if rng.random() < 0.6 else rng.choice(STRANGE)
-        text = text[: first.start()] + new + text[first.end() :]
-    return text
-
-
-def changed_bytes(rng: random.Random, text: str) -> bytes:
-    raw = bytearray(text.encode())
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        at = rng.randrange(len(raw))
-        if rng.random() < 0.5:
-            raw[at] = rng.randrange(256)
-        elif rng.random() < 0.5:
-            del raw[at : at + rng.randrange(1, 20)]
-        else:
-            raw[at:at] = rng.choice(STRANGE).encode()
-        if not raw:
-            raw = bytearray(b"x")
-    return bytes(raw)
 
 
 def unquoted(rng: random.Random, text: str) -> str:
@@ -214,19 +136,19 @@ def mutated(seed: int) -> str | bytes:
 
 def changed(rng: random.Random, source: str) -> str | bytes:
     if rng.random() < 0.2:
-        changes: list[Callable[[random.Random, str], str | bytes]] = [changed_tokens, changed_bytes, other_file]
+        changes: list[Callable[[random.Random, str], str | bytes]] = [CHANGES.tokens, CHANGES.bytes_of, other_file]
         return rng.choice(changes)(rng, source)
     tree: Any = parse(source, FILE).value
     if rng.random() < 0.7:
-        tree = changed_tree(rng, tree)
+        tree = CHANGES.tree(rng, tree, parse(rng.choice(VALID), FILE).value)
     text = dump(with_canaries(rng, tree, rng.choice([0.1, 0.3, 0.7])))
     later = rng.random()
     if later < 0.15:
         return unquoted(rng, text)
     if later < 0.3:
-        return changed_bytes(rng, text)
+        return CHANGES.bytes_of(rng, text)
     if later < 0.45:
-        return changed_tokens(rng, text)
+        return CHANGES.tokens(rng, text)
     return other_file(rng, text) if later < 0.55 else text
 
 

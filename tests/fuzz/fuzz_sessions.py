@@ -9,7 +9,6 @@ written and read again (read-back text and stored JSON, with the same hash). The
 
 from __future__ import annotations
 
-import copy
 import random
 import re
 import sys
@@ -17,8 +16,10 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fuzz.changes import Changes
 from sconectl.policy.reading import examine, parse_session
 from sconectl.policy.serialized.canonical import from_json, read_back, session_hash, to_json
 from sconectl.text.yaml_text import dump
@@ -42,88 +43,16 @@ STRANGE = [
     "1 year", "0a" * 32, "0B" * 16, "INTEL_QE_ID:" + "0a" * 16, "dns:*", "ip:::1", "https://", "'", '"', "|", ">", "\t",
 ]  # fmt: skip
 KEYS = sorted({match[0] for text in VALID for match in re.finditer(r"[a-z_]+(?=:)", text)})
-
-
-def subtrees(value: Any) -> list[tuple[Any, Any]]:
-    """Return the places in a tree: container and key."""
-    found: list[tuple[Any, Any]] = []
-    waiting = [value]
-    while waiting:
-        node = waiting.pop()
-        for key in list(node) if isinstance(node, dict) else range(len(node)):
-            found.append((node, key))
-            if isinstance(node[key], (dict, list)):
-                waiting.append(node[key])
-    return found
-
-
-def strange_tree(rng: random.Random, depth: int = 0) -> Any:
-    choice = rng.random()
-    if choice < 0.6 or depth > 3:
-        return rng.choice(STRANGE)
-    if choice < 0.65:
-        nest: Any = "x"
-        for _ in range(rng.choice([5, 60, 70, 300])):
-            nest = [nest] if rng.random() < 0.5 else {"a": nest}
-        return nest
-    if choice < 0.8:
-        return [strange_tree(rng, depth + 1) for _ in range(rng.randrange(4))]
-    return {rng.choice(KEYS + STRANGE): strange_tree(rng, depth + 1) for _ in range(rng.randrange(4))}
+CHANGES = Changes(STRANGE, KEYS, TOKEN, depths=(5, 60, 70, 300))
 
 
 def changed_tree(rng: random.Random, text: str) -> str:
-    """Swap, copy, rename, remove or replace parts of the document behind `text`."""
-    tree: Any = parse(text, "f", tags=TAGS).value
-    other: Any = parse(rng.choice(VALID), "f", tags=TAGS).value
-    for _ in range(rng.choice([1, 1, 2, 5])):
-        places = subtrees(tree)
-        if not places:
-            break
-        container, key = rng.choice(places)
-        action = rng.randrange(5)
-        if action == 0:
-            container[key] = strange_tree(rng)
-        elif action == 1:
-            source, name = rng.choice(subtrees(other))
-            container[key] = copy.deepcopy(source[name])
-        elif action == 2 and isinstance(container, dict):
-            container[rng.choice(KEYS)] = container.pop(key)
-        elif action == 3:
-            del container[key]
-        elif isinstance(container, dict):
-            container[rng.choice(KEYS)] = copy.deepcopy(container[key])
-        else:
-            container.append(copy.deepcopy(container[key]))
+    """Change the parts of the document behind `text`."""
+    tree, other = (parse(each, "f", tags=TAGS).value for each in (text, rng.choice(VALID)))
     try:
-        return dump(tree)
+        return dump(CHANGES.tree(rng, tree, other))
     except RecursionError:
         return text
-
-
-def changed_tokens(rng: random.Random, text: str) -> str:
-    for _ in range(rng.choice([1, 1, 2, 4])):
-        tokens = list(TOKEN.finditer(text))
-        if len(tokens) < 2:
-            break
-        first, second = rng.choice(tokens), rng.choice(tokens)
-        new = second[0] if rng.random() < 0.6 else rng.choice(STRANGE)
-        text = text[: first.start()] + new + text[first.end() :]
-    return text
-
-
-def changed_bytes(rng: random.Random, text: str) -> bytes:
-    raw = bytearray(text.encode())
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        at = rng.randrange(len(raw))
-        if rng.random() < 0.5:
-            raw[at] = rng.randrange(256)
-        elif rng.random() < 0.5:
-            del raw[at : at + rng.randrange(1, 20)]
-        else:
-            raw[at:at] = rng.choice(STRANGE).encode()
-        if not raw:
-            raw = bytearray(b"x")
-    return bytes(raw)
 
 
 def mutated(seed: int) -> str | bytes:
@@ -131,11 +60,11 @@ def mutated(seed: int) -> str | bytes:
     rng = random.Random(seed)
     text = rng.choice(VALID if rng.random() < 0.8 else CASES)
     changes: list[Callable[[random.Random, str], str | bytes]]
-    changes = [changed_tree, changed_tree, changed_tokens, changed_bytes]
+    changes = [changed_tree, changed_tree, CHANGES.tokens, CHANGES.bytes_of]
     try:
         return rng.choice(changes)(rng, text)
     except Exception:  # the rule cases are not all YAML trees; bytes can always be changed
-        return changed_bytes(rng, text)
+        return CHANGES.bytes_of(rng, text)
 
 
 def check(text: str | bytes) -> bool:
