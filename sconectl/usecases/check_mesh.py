@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property, partial
 
 import sconectl
@@ -19,12 +18,13 @@ from sconectl.manifest.model.mesh import Mesh, MeshService
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import NOT_MEASURED, ImageFacts, Protected
 from sconectl.plan.facts.naming import image_session_name, with_tag
-from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
+from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.mesh import MeshDraft, MeshInput, MeshPlan, ServiceFiles, draft_mesh
 from sconectl.text.findings import Finding, errors_of
 from sconectl.text.yaml_tree import Document, Path
 from sconectl.usecases.security_advice import advice_on_images, advice_on_secrets
+from sconectl.usecases.terms import Terms
 
 LearnFacts = Callable[[Mesh, Document], Mapping[str, ImageFacts]]
 """Gives the facts of images by service, of those that are known. Raises `PlanImpossible` if all have to be known."""
@@ -89,25 +89,15 @@ class MeshCheck:
                 yield self.manifest.document.finding("error", fault.code, path, message, fault.hint)
 
 
-def check_mesh(
-    manifest: Manifest,
-    learn: LearnFacts,
-    *,
-    release: str,
-    today: date,
-    parse_flags: Callable[[str], object],
-    toolchains: Toolchains,
-    as_manifests: bool = False,
-) -> MeshCheck:
-    """Check a mesh. Faults are in the result; only errors of `learn` without a finding are raised, like a dead engine.
+def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck:
+    """Check a mesh; faults are in the result.
 
-    `release` is the name of the Helm release, `today` decides about waivers, `parse_flags` raises `UsageError` for
-    flags of `tolerance` that nobody knows. `as_manifests` asks for what has to hold if Helm renders nothing.
+    Raised are errors of `learn` without a finding, like a dead engine.
     """
     mesh, document = manifest.model, manifest.document
     assert mesh.kind == "mesh"  # noqa: S101 - narrows the type
     faults: list[Fault] = []
-    if flags := list(_unknown_flags(mesh, document, parse_flags)):
+    if flags := list(_unknown_flags(mesh, document, terms.parse_flags)):
         faults.append(InvalidInput(flags))
     files: Mapping[str, ServiceFiles] = {}
     facts: Mapping[str, ImageFacts] = {}
@@ -123,15 +113,18 @@ def check_mesh(
         if not error.findings:
             raise
         faults.append(error)
-    advice = (*advice_on_images(manifest, facts, today), *advice_on_secrets(files.values(), today))
+    advice = (*advice_on_images(manifest, facts, terms.today), *advice_on_secrets(files.values(), terms.today))
     if errors_of(advice):
         faults.append(InvalidInput(advice))
     used = facts if complete else {}
     unknown = {
-        service.name: _unknown(service, toolchains.chosen) for service in mesh.services if service.name not in used
+        service.name: _unknown(service, terms.toolchains.chosen)
+        for service in mesh.services
+        if service.name not in used
     }
+    known = terms.toolchains.known
     given = MeshInput(
-        mesh, document, {**used, **unknown}, {}, release, sconectl.__version__, files=files, toolchains=toolchains.known
+        mesh, document, {**used, **unknown}, {}, terms.release, sconectl.__version__, files=files, toolchains=known
     )
     draft = None
     try:
@@ -139,7 +132,7 @@ def check_mesh(
     except (InvalidInput, PlanImpossible) as error:
         error.findings = tuple(fault for fault in error.findings if not unknown or fault.code not in _DEPENDS_ON_ALL)
         faults += [error] if error.findings else []
-    if as_manifests and (foreign := list(_foreign_charts(mesh, document))):
+    if terms.as_manifests and (foreign := list(_foreign_charts(mesh, document))):
         faults.append(PlanImpossible("not every chart can become manifests", findings=foreign))
     limits = draft.limits if draft and not unknown else tuple(unavailable_in_mesh(mesh, document))
     return MeshCheck(manifest, facts, files, advice, limits, tuple(faults), draft)

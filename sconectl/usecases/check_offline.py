@@ -6,8 +6,8 @@ notes about what could not be checked. No engine, no registry and no CAS is aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sconectl.manifest.model.mesh import Mesh
     from sconectl.manifest.reading.reader import Manifest
     from sconectl.plan.facts.image_facts import ImageFacts
-    from sconectl.plan.facts.toolchain_traits import Toolchains
     from sconectl.text.yaml_tree import Document
+    from sconectl.usecases.terms import Terms
 
 ANY_RELEASE = "RELEASE"
 """Stands for the name of the release if none is given: it is known when the chart is installed, not before."""
@@ -34,41 +34,29 @@ _NAMED = 5
 
 
 def check_offline(
-    manifests: Sequence[Manifest],
-    invalid: Sequence[Finding],
-    *,
-    mode: str,
-    release: str,
-    today: date,
-    parse_flags: Callable[[str], object],
-    toolchains: Toolchains,
-    given: Path | None,
-    built: Path,
+    manifests: Sequence[Manifest], invalid: Sequence[Finding], terms: Terms, *, given: Path | None, built: Path
 ) -> tuple[list[Finding], list[str]]:
     """Return all findings by position, those about `invalid` manifests among them, and notes.
 
-    `mode` is that of services, `release` the name of the Helm release if it is known, `today` decides about waivers,
-    `parse_flags` raises `UsageError` for flags of `tolerance` that nobody knows. Facts of images are taken from
-    `given` (raises `UsageError` if they cannot be read), and then from the directory `built`.
+    Facts of images are taken from `given` (raises `UsageError` if they cannot be read), and then from the directory
+    `built`.
     """
+    terms = replace(terms, release=terms.release or ANY_RELEASE)
     images = _Images(given, built)
-    findings = [*invalid, *advice_on(manifests, today, mode=mode, complete=not invalid)]
+    findings = [*invalid, *advice_on(manifests, terms.today, mode=terms.mode, complete=not invalid)]
     for manifest in manifests:
         model = manifest.model
         findings += [*manifest.warnings, *remarks(model, manifest.document)]
         if model.kind == "genservice":
             from sconectl.usecases.check_service import check_service
 
-            service = check_service(manifest, mode=mode, bases={}, toolchain=toolchains.chosen)
+            service = check_service(manifest, mode=terms.mode, bases=terms.bases, toolchain=terms.toolchains.chosen)
             findings += [*service.limits, *service.findings]
             images.add(service.facts)
         else:
             from sconectl.usecases.check_mesh import check_mesh
 
-            release = release or ANY_RELEASE
-            mesh = check_mesh(
-                manifest, images.of, release=release, today=today, parse_flags=parse_flags, toolchains=toolchains
-            )
+            mesh = check_mesh(manifest, images.of, terms)
             findings += [*mesh.findings, *mesh.broken_rules()]
     findings = one_cause(findings + list(images.misspelt(manifests)))
     if not errors_of(findings):  # an image is mostly unknown because of an error in its service, which is told already

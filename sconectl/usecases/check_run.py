@@ -6,11 +6,9 @@ In: valid manifests, services before meshes, the terms of the run, and a functio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.errors import InvalidInput, PlanImpossible
@@ -19,11 +17,11 @@ from sconectl.plan.batch import collisions
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.mesh.availability import refuse
 from sconectl.text.findings import Finding, errors_of
+from sconectl.usecases.terms import Terms
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.mesh import Mesh
     from sconectl.plan.facts.image_facts import ImageFacts
-    from sconectl.plan.facts.toolchain_traits import Toolchains
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.text.yaml_tree import Document
     from sconectl.usecases.check_mesh import Fault, MeshCheck
@@ -31,28 +29,6 @@ if TYPE_CHECKING:
 
 LearnFacts = Callable[["Mesh", "Document", Mapping[str, "ImageFacts"]], Mapping[str, "ImageFacts"]]
 """Gives the facts of all images of a mesh, by service; the mapping holds those of images that are to be built."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The terms under which the manifests of a run are checked.
-
-    `mode` is that of services, `bases` gives base images by kind, `release` is the name of the Helm release. `today`
-    decides about waivers. `private` are files that are copied into an image only if a manifest names them. Of the
-    kinds of manifests in `refused`, nothing may ask for what this version does not do yet. `as_manifests` asks for what
-    has to hold if Helm renders nothing.
-    """
-
-    mode: str
-    today: date
-    parse_flags: Callable[[str], object]
-    """Raises `UsageError` for flags of `tolerance` that nobody knows."""
-    bases: Mapping[str, str]
-    toolchains: Toolchains
-    release: str = ""
-    private: Collection[Path] = ()
-    refused: Collection[str] = ()
-    as_manifests: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,15 +107,7 @@ def _mesh(
         images = {service.name: with_tag(service.image) for service in mesh.services}
         return {name: planned[image] for name, image in images.items() if image in planned}
 
-    check = check_mesh(
-        manifest,
-        known,
-        release=terms.release,
-        today=terms.today,
-        toolchains=terms.toolchains,
-        parse_flags=terms.parse_flags,
-        as_manifests=terms.as_manifests,
-    )
+    check = check_mesh(manifest, known, terms)
     faults += check.faults
     with _collected(faults):
         refuse(check.limits if manifest.model.kind in terms.refused else ())

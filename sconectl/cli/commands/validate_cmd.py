@@ -54,19 +54,13 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
     from sconectl.cli.output.printable import shown
     from sconectl.cli.wiring import today, toolchains_of
     from sconectl.usecases.check_offline import check_offline
+    from sconectl.usecases.terms import Terms
 
     manifests, invalid = read_each(options)
-    findings, notes = check_offline(
-        manifests,
-        invalid,
-        mode=options.mode,
-        release=options.release,
-        today=today(),
-        parse_flags=attestation_flags,
-        toolchains=toolchains_of(options.toolchain),
-        given=options.facts,
-        built=options.target / "images",
+    terms = Terms(
+        options.mode, today(), attestation_flags, {}, toolchains_of(options.toolchain), release=options.release
     )
+    findings, notes = check_offline(manifests, invalid, terms, given=options.facts, built=options.target / "images")
     for text in notes:
         note(f"note: {shown(text)}")
     return len(manifests), findings

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from sconectl.cli.options.option_values import attestation_flags
 from sconectl.cli.output.console import Console
 from sconectl.cli.wiring import Wiring, today, toolchains_of
-from sconectl.usecases.check_run import LearnFacts, Terms
+from sconectl.usecases.check_run import LearnFacts
 from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
+from sconectl.usecases.terms import Terms
 
 if TYPE_CHECKING:
     from sconectl.cli.options.apply_options import ApplyOptions

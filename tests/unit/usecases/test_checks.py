@@ -13,6 +13,7 @@ from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.text.findings import Finding
 from sconectl.usecases.check_mesh import check_mesh
 from sconectl.usecases.check_service import ServiceCheck, check_service
+from sconectl.usecases.terms import Terms
 
 
 def read(text: str) -> Manifest:
@@ -30,14 +31,8 @@ def image(text: str, mode: str = "production") -> ImageFacts:
 
 
 def said(text: str, facts: Mapping[str, ImageFacts]) -> list[Finding]:
-    check = check_mesh(
-        read(text),
-        lambda _mesh, _document: facts,
-        release="any",
-        today=date(2026, 1, 1),
-        parse_flags=lambda _flags: None,
-        toolchains=toolchains_of(SIM.name),
-    )
+    terms = Terms("production", date(2026, 1, 1), lambda _flags: None, {}, toolchains_of(SIM.name), release="any")
+    check = check_mesh(read(text), lambda _mesh, _document: facts, terms)
     return [*check.findings, *check.broken_rules()]
 
 
