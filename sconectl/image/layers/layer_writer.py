@@ -161,5 +161,5 @@ class LayerWriter:
 
 
 def padding(size: int) -> bytes:
-    """Return what follows a content of this size in a tar."""
+    """Return the zeros that fill the last block of a content of this size in a tar."""
     return bytes(-size % tarfile.BLOCKSIZE)
