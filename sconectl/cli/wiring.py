@@ -37,6 +37,11 @@ def data_directory() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "sconectl"
 
 
+def cas_directory(given: Path | None = None) -> Path:
+    """Return where the embedded CAS lives: in the directory that is given, else with the other data."""
+    return given or data_directory() / "cas"
+
+
 def cache_directory() -> Path:
     """Return the directory of files that sconectl can make again ($XDG_CACHE_HOME/sconectl)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -179,7 +184,7 @@ class Wiring:
             self._stores[wanted] = connect(
                 cas_url,
                 config_dir=self._cas_config,
-                data_dir=data_directory() / "cas",
+                data_dir=cas_directory(),
                 cas_key=cas_key,
                 tolerance=tolerance,
                 notify=note,

@@ -14,7 +14,7 @@ import typer
 
 from sconectl.cli.cas import cas_keep_cmd, cas_trust_cmd
 from sconectl.cli.cas.cas_boundary import explaining
-from sconectl.cli.wiring import data_directory
+from sconectl.cli.wiring import cas_directory
 from sconectl.errors import CasError, CasUnreachable, UsageError
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ cas_app = typer.Typer(
 
 _WARNING = "warning: "
 _HARDWARE = "policies for hardware are accepted here, and no hardware protects what they protect"
-
-
-def default_directory() -> Path:
-    """Return the directory of the embedded CAS, unless an option gives another one."""
-    return data_directory() / "cas"
 
 
 Directory = cas_trust_cmd.Directory
@@ -74,7 +69,7 @@ def serve(
 
     limits = chosen(settings or ())
     host, port = _host_and_port(listen)
-    where = directory or default_directory()
+    where = cas_directory(directory)
     _choose(where, hardware_policies, import_from or ())
     if not detach:
         daemon.serve(where, host, port, _announce, anchor=anchor, detached=detached, limits=limits)
@@ -101,7 +96,7 @@ def status(directory: Directory = None) -> None:
     """
     from sconectl.cas import daemon
 
-    where = directory or default_directory()
+    where = cas_directory(directory)
     running = daemon.status(where)
     if running is None:
         raise CasUnreachable(f"no CAS is running on {where}", hint="start one with `sconectl cas serve --detach`")
@@ -126,7 +121,7 @@ def stop(directory: Directory = None) -> None:
     """Stop the server of the embedded CAS; what it stores stays."""
     from sconectl.cas import daemon
 
-    running = daemon.stop(directory or default_directory())
+    running = daemon.stop(cas_directory(directory))
     typer.echo(f"stopped the CAS at {running.address} (process {running.pid})", err=True)
 
 

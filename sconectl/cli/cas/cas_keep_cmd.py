@@ -15,7 +15,7 @@ import typer
 from sconectl.cli.cas.cas_boundary import explaining
 from sconectl.cli.cas.cas_trust_cmd import Directory
 from sconectl.cli.output.console import note, result
-from sconectl.cli.wiring import data_directory
+from sconectl.cli.wiring import cas_directory
 from sconectl.errors import UsageError
 
 Anchor = Annotated[
@@ -45,7 +45,7 @@ def backup(
     from sconectl.cas.keys import master_key
     from sconectl.cas.maintenance import backup as backups
 
-    where = _place(directory)
+    where = cas_directory(directory)
     made = backups.backup(where, file, anchor=anchor)
     result(str(file))
     if master_key.lies_in(where):
@@ -67,7 +67,7 @@ def restore(
     """
     from sconectl.cas.maintenance import backup as backups
 
-    where = _place(directory)
+    where = cas_directory(directory)
     done = backups.restore(file, where, replace=replace, anchor=anchor)
     result(done.cas_key_hash)
     note(f"  restored to {where}; what happened after the backup is undone (audit entry {done.head.sequence})")
@@ -83,7 +83,7 @@ def audit_log(
     from sconectl.cas.maintenance import audit_check
     from sconectl.cas.store import audit_segments
 
-    place = _place(directory)
+    place = cas_directory(directory)
     with audit_check.opened(place) as connection, audit_check.explained():
         lines = audit_segments.lines(connection, place)
         if output is None:
@@ -133,12 +133,12 @@ def verify_audit_log(
         if cas_key_hash or last:
             raise UsageError("-c and --last are for exported logs", hint="name the FILE")
         report = audit_check.verify_directory(
-            _place(directory), anchor=anchor, segments=segments, predecessor=predecessor, show=printed
+            cas_directory(directory), anchor=anchor, segments=segments, predecessor=predecessor, show=printed
         )
     else:
         if segments is not None:
             raise UsageError("--segments is for the log of the CAS itself", hint="leave out the FILE")
-        where = directory if directory or cas_key_hash else _place(None)
+        where = directory if directory or cas_key_hash else cas_directory()
         if last is not None and where is not None:
             raise UsageError("the CAS itself says which entry is the last one", hint="leave out --last or --dir")
         report = audit_check.verify_file(
@@ -153,7 +153,3 @@ def verify_audit_log(
     result(words)
     if report.verdict is not Verdict.CORRECT:
         raise typer.Exit(int(report.verdict))
-
-
-def _place(directory: Path | None) -> Path:
-    return directory or data_directory() / "cas"

@@ -13,7 +13,7 @@ import typer
 
 from sconectl.cli.cas.cas_boundary import explaining
 from sconectl.cli.session.session_access import Config
-from sconectl.cli.wiring import data_directory, default_cas_config
+from sconectl.cli.wiring import cas_directory, default_cas_config
 from sconectl.errors import CasNotTrusted, UsageError
 from sconectl.regular_files import first_bytes
 
@@ -50,7 +50,7 @@ def list_known(directory: Directory = None, cas_config: Config = None) -> None:
     """
     from sconectl.cas.client.identity import CasConfig
 
-    where = directory or data_directory() / "cas"
+    where = cas_directory(directory)
     typer.echo(f"* {LOCAL}: {where}")
     for address in CasConfig(cas_config or default_cas_config()).addresses():
         typer.echo(f"  {address}: https://{address}/")
@@ -192,7 +192,7 @@ def _attested(cas: str, tolerance: Tolerance, directory: Path | None, cas_config
 
         local = _Shown(cas, directory, cas_config)
         _refuse(cas, judge(tolerance, own_evidence(local.chain_pem, local.encryption_key)))
-        return _trustworthy(f"CAS {LOCAL} in {directory or data_directory() / 'cas'}", __version__)
+        return _trustworthy(f"CAS {LOCAL} in {cas_directory(directory)}", __version__)
     store = _remote(cas, cas_config, tolerance)
     return _trustworthy(f"CAS {store.address} at https://{store.address}/", store.evidence.version)
 
@@ -234,7 +234,7 @@ class _Shown:
         if cas == LOCAL:
             from sconectl.cas.keys.cas_keys import load_or_create
 
-            keys = load_or_create(directory or data_directory() / "cas")
+            keys = load_or_create(cas_directory(directory))
             self.chain_pem = keys.chain_pem
             self.encryption_key = keys.encryption_key_hex
         else:
@@ -248,7 +248,7 @@ def _platform(cas: str, directory: Path | None) -> str:
         raise UsageError("--platform shows the machine of the embedded CAS only", hint="ask on the machine of the CAS")
     from sconectl.cas.keys.simulated_machine import load_machine
 
-    return f"INTEL_QE_ID:{load_machine(directory or data_directory() / 'cas').id}"
+    return f"INTEL_QE_ID:{load_machine(cas_directory(directory)).id}"
 
 
 def _remote(cas: str, cas_config: Path | None, tolerance: Tolerance | None = None) -> HttpCas:

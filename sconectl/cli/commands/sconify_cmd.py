@@ -28,7 +28,7 @@ from sconectl.cli.options.sconify_options import (
 from sconectl.cli.output.console import Console, note, result
 from sconectl.cli.output.printable import shown
 from sconectl.cli.session.session_access import one_of
-from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, Wiring, data_directory, default_cas_config, toolchains
+from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, Wiring, cas_directory, default_cas_config, toolchains
 from sconectl.errors import UsageError
 from sconectl.regular_files import first_bytes
 from sconectl.text.yaml_tree import MAX_BYTES
@@ -186,7 +186,7 @@ class _Run:
         if self.given.disable_attestation:  # no key is known, and none is remembered
             identity = identity or CasConfig(known).identity().file
             known = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sconectl-")))
-        return connect(cas, config_dir=known, data_dir=data_directory() / "cas", identity_file=identity, notify=note)
+        return connect(cas, config_dir=known, data_dir=cas_directory(), identity_file=identity, notify=note)
 
     def _with_proposal(self, request: SconifyRequest, trace: str, world: ServiceWorld) -> SconifyRequest:
         """Return the request with the directories that a trace proposes, if none were given."""

@@ -17,7 +17,7 @@ import typer
 
 from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import note, show_findings
-from sconectl.cli.wiring import data_directory, default_cas_config
+from sconectl.cli.wiring import cas_directory, default_cas_config
 from sconectl.errors import BuildFailed, InvalidInput, UsageError
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import errors_of
@@ -97,7 +97,7 @@ class Access:
         return connect(
             self.cas,
             config_dir=self.cas_config or default_cas_config(),
-            data_dir=data_directory() / "cas",
+            data_dir=cas_directory(),
             tolerance=f"--retries {self.retries}",
             identity_file=self.identity,
             notify=note,

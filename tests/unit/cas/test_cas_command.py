@@ -13,7 +13,8 @@ from sconectl.cas import daemon
 from sconectl.cas.connect import connect
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.embedded import EmbeddedCas
-from sconectl.cli.cas.cas_cmd import cas_app, default_directory
+from sconectl.cli.cas.cas_cmd import cas_app
+from sconectl.cli.wiring import cas_directory
 from sconectl.errors import CasError, CasUnreachable, SconectlError, UsageError
 
 from .conftest import Served, session_text
@@ -121,10 +122,10 @@ def test_identification(served: Served, tmp_path: Path) -> None:
 
 def test_default_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert default_directory() == Path("/data/sconectl/cas")
+    assert cas_directory() == Path("/data/sconectl/cas")
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_directory() == tmp_path / ".local" / "share" / "sconectl" / "cas"
+    assert cas_directory() == tmp_path / ".local" / "share" / "sconectl" / "cas"
 
 
 @pytest.mark.parametrize(
