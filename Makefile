@@ -5,6 +5,8 @@
 .PHONY: help demo test unit e2e nightly bench lint fmt clean venv
 
 BIN := .venv/bin
+# Tests start the command hundreds of times: it runs from bytecode, as it does where it is installed.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests of half a minute each that `make nightly` runs: generated requests (a shorter run is a unit test), and many files.
 LONG := tests/e2e/test_cas_openapi.py tests/e2e/test_bad_input_images.py::test_a_hundred_thousand_files
 
@@ -19,15 +21,14 @@ test: lint unit e2e ## set everything up and run every check and test
 unit: venv ## run the tests that need no container engine
 	$(BIN)/pytest -x -q -n auto --dist loadfile tests --ignore=tests/e2e
 
-# The tests of the CAS share nothing but the machine; the others share images and layers, which are made once.
+# A file's tests share images and a CAS, so one worker runs them.
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
 	@scripts/e2e-tools.sh
 	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
-	$(BIN)/pytest -x -n auto --dist loadfile $(wildcard tests/e2e/test_cas_*.py) $(LONG:%=--deselect=%) && \
-	$(BIN)/pytest -x tests/e2e --ignore-glob='*/test_cas_*' $(LONG:%=--deselect=%)
+	$(BIN)/pytest -x -n auto --dist loadfile tests/e2e $(LONG:%=--deselect=%)
 
 nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile clients, generated requests
 	@scripts/e2e-tools.sh

@@ -16,9 +16,6 @@ from typing import Any
 
 import pytest
 
-from sconectl.adapters.docker_engine import DockerEngine
-from sconectl.toolchains.sim.launcher_bundle import find_launcher
-
 from .second_engine import Engine, available, second_engine
 from .world import Outcome, World, must, snapshot
 
@@ -142,22 +139,15 @@ def bench_of(engine: Engine, world: World) -> Bench:
 
 @pytest.fixture(scope="session")
 def bench_machine(
-    tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path
+    tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path, launcher: str
 ) -> Iterator[Bench]:
     if reason := available():
         pytest.skip(reason)
     world = World(tmp_path_factory.mktemp("bench"), base_image, ca_bundle, cache=cache)
     in_memory = "3g" if FILE_SIZE < 1 << 30 else ""
     with second_engine(Path(f"/tmp/sconectl-{world.name}"), network=True, size=in_memory) as engine:
-        info = DockerEngine().inspect(base_image)
-        assert info is not None
-        launcher = find_launcher(DockerEngine(), info, cache / "sconectl")
-        engine.take(base_image, *([launcher.id] if launcher else []))
-        bench = bench_of(engine, world)
-        # The launcher is built where the first engine has not the right one; its parts are no leftovers.
-        must(bench.apply(bench.convert(bench.image("first", [PROGRAM])), "-n"))
-        bench.clean()
-        yield bench
+        engine.take(base_image, launcher)
+        yield bench_of(engine, world)
 
 
 @pytest.fixture

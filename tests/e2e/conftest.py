@@ -1,12 +1,22 @@
-"""A machine for the end-to-end tests: base image, workspace, CAS, and the example built and applied once."""
+"""A machine for the end-to-end tests: base image, workspace, CAS, and the example built and applied once.
+
+Several workers run them at the same time, each a file after the other, in one engine and with one cache.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sconectl.adapters.docker_engine import DockerEngine
+from sconectl.image.build.native_build import BuildEnvironment
+from sconectl.toolchains.interface import Workshop
+from sconectl.toolchains.sim.launcher_bundle import find_launcher, obtain_launcher
 
 from .bad_inputs import bench, bench_machine  # noqa: F401 (fixtures)
 from .world import World, docker, must, running_world
@@ -28,9 +38,33 @@ def ca_bundle() -> str:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all worlds keep their downloads and layer indexes, as one user's projects do."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str, base_image: str, ca_bundle: str) -> Path:
+    """Where the worlds of all workers keep their downloads and layer indexes, as one user's projects do.
+
+    The launcher is there: the worker that comes first makes it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "cache"
+    kept = folder / "sconectl"
+    kept.mkdir(parents=True, exist_ok=True)
+    environment = BuildEnvironment(Path(ca_bundle).read_bytes() if ca_bundle else b"")
+    with (folder / "lock").open("w") as lock, tempfile.TemporaryDirectory() as work:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        engine = DockerEngine()
+        base = engine.inspect(base_image)
+        assert base is not None
+        obtain_launcher(base, Workshop(engine, environment, Path(work), kept, print))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def launcher(base_image: str, cache: Path) -> str:
+    """The id of the launcher's image in the engine."""
+    engine = DockerEngine()
+    base = engine.inspect(base_image)
+    found = base and find_launcher(engine, base, cache / "sconectl")
+    assert found
+    return found.id
 
 
 @pytest.fixture(scope="session")

@@ -98,14 +98,15 @@ class Engine:
                 words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
                 inside = (folder / "ns" / "mnt").readlink() != Path("/proc/self/ns/mnt").readlink()
                 helper = str(self.root / "exec") in words
-                if helper or (inside and str(self.root) in (folder / "mountinfo").read_text()):
+                # While a container of the first engine is made, it has this engine's mounts where the host has them.
+                mounts = [line for line in (folder / "mountinfo").read_text().splitlines() if str(self.root) in line]
+                if helper or (inside and any(not line.split()[4].startswith(str(self.root)) for line in mounts)):
                     found[int(folder.name)] = words
         return found
 
-    def take(self, *images: str, source: Engine | None = None) -> None:
-        """Copy images from another engine, mostly the first one."""
-        place = ["--host", source.host] if source else []
-        with subprocess.Popen(["docker", *place, "save", *images], stdout=subprocess.PIPE) as saving:
+    def take(self, *images: str) -> None:
+        """Copy images from the first engine."""
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as saving:
             words = ["docker", "--host", self.host, "load"]
             assert subprocess.run(words, stdin=saving.stdout, stdout=subprocess.DEVNULL, check=False).returncode == 0
 

@@ -144,13 +144,12 @@ def test_no_space_for_temporary_files(bench: Bench) -> None:
     must(bench.apply(file, "-n"))
 
 
-def test_no_space_in_the_engine(base_image: str, ca_bundle: str, bench: Bench, tmp_path: Path) -> None:
+def test_no_space_in_the_engine(base_image: str, ca_bundle: str, launcher: str, bench: Bench, tmp_path: Path) -> None:
     """The engine needs space for saving an image, too: there it can only break off."""
     world = World(tmp_path, base_image, ca_bundle, cache=bench.world.cache)
     data = [PROGRAM, member("app/data", os.urandom(60 << 20))]
     with second_engine(Path(f"/tmp/sconectl-{world.name}"), size="700m") as engine:
-        names = must(bench.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}")).out.split()
-        engine.take(base_image, *(name for name in names if "launcher" in name), source=bench.engine)
+        engine.take(base_image, launcher)
         small = bench_of(engine, world)
         file = small.convert(small.image("large", data, 'ENTRYPOINT ["/app/program"]'), dirs=["/app"])
         for space, texts in (

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from .changed_bytes import flip_encrypted
-from .world import SCONECTL, World, docker, must, run, saved_bytes
+from .world import SCONECTL, World, docker, must, run, running_world, saved_bytes
 
 SERVICE = """
 apiVersion: scone/5.8
@@ -67,6 +71,21 @@ print('token', os.environ['TOKEN'])
 """
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """A machine with one image, which has an encrypted directory."""
+
+    world: World
+    image: str
+    config_id: str
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path) -> Iterator[Sealed]:
+    with running_world(tmp_path_factory.mktemp("sealed"), base_image, ca_bundle, cache) as world:
+        yield Sealed(world, *encrypted_project(world))
+
+
 def encrypted_project(world: World) -> tuple[str, str]:
     folder = world.root / "sealed"
     (folder / "files/lib").mkdir(parents=True)
@@ -87,8 +106,8 @@ def encrypted_project(world: World) -> tuple[str, str]:
     return deploy(world, "sealed", "python", "python3 /srv/app/main.py", build, rest)
 
 
-def test_encrypted_directories_and_injected_files(world: World, tmp_path: Path) -> None:
-    image, config_id = encrypted_project(world)
+def test_encrypted_directories_and_injected_files(sealed: Sealed, tmp_path: Path) -> None:
+    world, image, config_id = sealed.world, sealed.image, sealed.config_id
     content = saved_bytes(image, tmp_path)
     for secret in (
         b"a-hidden-module",
@@ -158,9 +177,9 @@ def test_an_older_state_of_the_encrypted_files_is_refused(world: World) -> None:
     assert code == 125 and "encrypted files of the image were changed" in log and "state\n" not in log, log
 
 
-def test_the_key_of_another_namespace_is_not_shared(world: World) -> None:
+def test_the_key_of_another_namespace_is_not_shared(sealed: Sealed) -> None:
     """The image session gives the key to the service of the mesh, and to nobody else."""
-    encrypted_project(world)
+    world = sealed.world
     name = next(p.stem for p in (world.target / "images").iterdir())
     assert name == "sealed"
     policy = (world.target / "policies/app.yaml").read_text()

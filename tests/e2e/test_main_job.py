@@ -150,9 +150,10 @@ def test_the_pod_settings_of_the_chart_work(hello: World) -> None:
     assert GREETING in hello.log_with(hello.start(hello.image(), options=options), CHECKSUM)
 
 
-def test_two_machines_write_the_same_files(tmp_path: Path, base_image: str, ca_bundle: str) -> None:
-    """Two data directories, two identities, two embedded CASes; only the inputs are the same."""
-    machines = [World(tmp_path / name, base_image, ca_bundle, name="twin") for name in ("one", "two")]
+def test_two_machines_write_the_same_files(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> None:
+    """Two data directories, two identities, two embedded CASes, and one empty cache; only the inputs are the same."""
+    caches = {"one": cache, "two": None}
+    machines = [World(tmp_path / name, base_image, ca_bundle, "twin", cache=kept) for name, kept in caches.items()]
     try:
         for machine in machines:
             machine.configure()
