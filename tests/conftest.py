@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,17 @@ UNIT = Path(__file__).parent / "unit"
 KEPT_PREFIX = "SCONECTL_TEST_"  # what make tells the tests, like SCONECTL_TEST_BASE_IMAGE
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Take two workers for each processor: tests also wait for engines, containers, servers and disks."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the thousands of collected tests out of the garbage collector's way."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the freshness anchors of test CASes out of the home directory."""
@@ -33,6 +45,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("SCONE") and not name.startswith(KEPT_PREFIX):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save tests/unit the time until files are on the disk: what is tested there survives no power cut anyway."""
+    if UNIT in request.path.parents:
+        monkeypatch.setattr(os, "fsync", lambda _file: None)
 
 
 @pytest.fixture(autouse=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fakes.engine import PYTHON, FakeEngine, FakeRegistry
 
-from sconectl.cli import main
+from sconectl.cli import command_table, main
 from sconectl.cli.wiring import Wiring
 from sconectl.errors import SconectlError
 
@@ -26,6 +27,14 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True, scope="session")
+def each_command_once() -> Iterator[None]:
+    """Keep the commands that typer makes of functions: a process that runs many need not make them again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_table, "load", functools.cache(command_table.load))
+        yield
 
 
 @pytest.fixture
