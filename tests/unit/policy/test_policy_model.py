@@ -383,10 +383,10 @@ def test_a_large_session_is_read_in_reasonable_time() -> None:
     count = 4000
     chain = [f"- {{name: c{n}, kind: x509-ca, private_key: k, issuer: c{n + 1}}}\n" for n in range(count)]
     text = "name: a\nversion: 0.3.12\nsecrets:\n- {name: k, kind: private-key}\n" + "".join(chain)
-    started = time.monotonic()
+    started = time.process_time()
     (finding,) = examine(text).findings
     assert finding.path == f"secrets[{count}].issuer"
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_models_made_by_our_own_code() -> None:
