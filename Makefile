@@ -63,6 +63,7 @@ lint: venv ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	MYPYPATH=tests $(BIN)/mypy bench
 
 fmt: venv ## put the sources into the project's style
 	$(BIN)/ruff format

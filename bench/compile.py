@@ -9,6 +9,7 @@ turns; a ratio is the median over the rounds.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -17,17 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-from sconectl.plan.facts.image_facts import (
-    BuildRecord,
-    Fspf,
-    ImageFacts,
-    Injected,
-    Protected,
-    SecretFacts,
-    Variable,
-    Variables,
-)
 
 HELM_GOAL, GROWTH_GOAL, MEMORY_GOAL = 1.0, 14, 600
 SCONECTL = Path(sys.executable).with_name("sconectl")
@@ -75,38 +65,40 @@ SERVICE = """\
 
 
 def facts_text() -> str:
-    """Return the facts of a service NAME that takes a secret from the service NEXT."""
-    facts = ImageFacts(
-        toolchain="sim",
-        name="NAME",
-        image="registry.example.org/team/NAME:1.2.3",
-        measurement="ab" * 32,
-        parameters={"mode": "production"},
-        command="python3 /app/main.py --name {{chartname}}",
-        pwd="/app",
-        environment=Variables(
-            image=_variables(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8"),
-            local=_variables(PASSWORD="$$SCONE::NAME-password:hex$$", PEER="NEXT.{{DOMAIN}}", MODE="0760"),
-            global_=_variables(LOG_LEVEL="warning", WORKERS=None, GREETING=None, REGION=None, DOMAIN=None),
-        ),
-        injection_files=(Injected(path="/etc/app/peer.conf", content="peer={{DOMAIN}}\nkey=$$SCONE::NEXT-token$$\n"),),
-        secrets=SecretFacts(
-            global_=(
+    """Return target/images/NAME.json of a service NAME that takes a secret from the service NEXT."""
+    environment = {
+        "image": _variables(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8"),
+        "local": _variables(PASSWORD="$$SCONE::NAME-password:hex$$", PEER="NEXT.{{DOMAIN}}", MODE="0760"),
+        "global": _variables(LOG_LEVEL="warning", WORKERS=None, GREETING=None, REGION=None, DOMAIN=None),
+    }
+    facts = {
+        "format": 2,
+        "toolchain": "sim",
+        "name": "NAME",
+        "image": "registry.example.org/team/NAME:1.2.3",
+        "measurement": "ab" * 32,
+        "parameters": {"mode": "production"},
+        "command": "python3 /app/main.py --name {{chartname}}",
+        "pwd": "/app",
+        "environment": environment,
+        "injection_files": [{"path": "/etc/app/peer.conf", "content": "peer={{DOMAIN}}\nkey=$$SCONE::NEXT-token$$\n"}],
+        "secrets": {
+            "global": [
                 {"name": "NAME-password", "kind": "binary", "size": 16},
                 {"name": "NAME-token", "kind": "ascii", "value": "!!!!!!!!!!!!!!!!"},
-            ),
-            import_=("NEXT-token",),
-        ),
-        protected=Protected(root="cd" * 32, encrypted=("/app",)),
-        fspf=Fspf(path="/scone/image/fs.fspf", tag="0e" * 16),
-        image_session="image~registry.example.org~team~NAME~~1.2.3",
-        salt="5a" * 32,
-    )
-    return BuildRecord(image_id="sha256:" + "1f" * 32, inputs="inputs", facts=facts).to_text()
+            ],
+            "import": ["NEXT-token"],
+        },
+        "protected": {"root": "cd" * 32, "encrypted": ["/app"], "outside": []},
+        "fspf": {"path": "/scone/image/fs.fspf", "tag": "0e" * 16},
+        "image_session": "image~registry.example.org~team~NAME~~1.2.3",
+        "salt": "5a" * 32,
+    }
+    return json.dumps({"image_id": "sha256:" + "1f" * 32, "inputs": "inputs", "pushed": "", "facts": facts})
 
 
-def _variables(**values: str | None) -> tuple[Variable, ...]:
-    return tuple(Variable(name=name, value=value) for name, value in values.items())
+def _variables(**values: str | None) -> list[dict[str, str | None]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def make_mesh(folder: Path, services: int) -> None:

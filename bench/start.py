@@ -43,7 +43,9 @@ def processor_time(command: tuple[str, ...]) -> float:
 
 
 def main() -> int:
-    commands = {code: (sys.executable, "-I", "-c", code) for code in (PASS, LIBRARIES, IN_USE)}
+    commands: dict[str, tuple[str, ...]] = {
+        code: (sys.executable, "-I", "-c", code) for code in (PASS, LIBRARIES, IN_USE)
+    }
     commands |= {name: command for name, command, _, _ in ROWS}
     for command in commands.values():
         processor_time(command)
