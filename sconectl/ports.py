@@ -16,6 +16,14 @@ class StoredSession:
     hash: str
 
 
+@dataclass(frozen=True)
+class ListedSession:
+    """A session as a list of its namespace names it; `hash` is None unless everybody may know it."""
+
+    name: str
+    hash: str | None = None
+
+
 class SessionStore(Protocol):
     """A CAS, remote or embedded, as the owner of one client identity sees it."""
 
@@ -23,10 +31,16 @@ class SessionStore(Protocol):
     def address(self) -> str:
         """The name of this CAS in messages, like `127.0.0.1:8081` or `local`."""
 
-    def read(self, name: str) -> StoredSession | None:
-        """Return the active session called `name`, or None if there is none.
+    def read(self, name: str, hash_: str | None = None) -> StoredSession | None:
+        """Return the active session called `name`, or its version with this hash; None if there is none.
 
-        Raises `CasRefused` if the identity may not read it, and other `CasError`s.
+        The active version decides who may read. Raises `CasRefused` if the identity may not, and other `CasError`s.
+        """
+
+    def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
+        """Return the sessions right in a namespace, sorted by name; `/` is the top level.
+
+        Raises `CasRefused` (no such namespace, not permitted) and other `CasError`s.
         """
 
     def put(self, text: str) -> str:

@@ -20,7 +20,8 @@ from sconectl.cas.disk.directory_lock import writer
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal
 from sconectl.cas.sessions.embedded import EmbeddedCas
-from sconectl.ports import StoredSession
+from sconectl.errors import CasRefused
+from sconectl.ports import ListedSession, StoredSession
 
 ADDRESS = "local"
 _PATIENCE = 30.0
@@ -53,21 +54,25 @@ class LocalCas:
         """The issuers of the certificate that its server shows, root last."""
         return self._keys.chain_pem
 
-    def read(self, name: str) -> StoredSession | None:
-        """Return the active session, or None; raises `CasRefused` if it may not be read."""
+    def read(self, name: str, hash_: str | None = None) -> StoredSession | None:
+        """Return the active session, or the version with this hash, or None; raises `CasRefused`."""
         try:
-            return self._do(lambda cas: cas.read(name, self._principal), lambda server: server.read(name))
-        except CasRefusal as refusal:
-            if refusal.status == 404:
+            return self._do(lambda cas: cas.read(name, self._principal, hash_), lambda server: server.read(name, hash_))
+        except CasRefused as error:
+            if error.status == 404:
                 return None
-            raise refused(ADDRESS, refusal.status, (*refusal.causes, *refusal.details)) from refusal
+            raise
+
+    def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
+        """Return the sessions right in a namespace, `/` for the top level, sorted by name; raises `CasRefused`."""
+        return self._do(
+            lambda cas: tuple(ListedSession(**listed) for listed in cas.list_sessions(namespace, self._principal)),
+            lambda server: server.list_sessions(namespace),
+        )
 
     def put(self, text: str) -> str:
         """Create or update the session in `text` and return its hash; raises `CasRefused`."""
-        try:
-            return self._do(lambda cas: cas.put(text, self._principal).hash, lambda server: server.put(text))
-        except CasRefusal as refusal:
-            raise refused(ADDRESS, refusal.status, (*refusal.causes, *refusal.details)) from refusal
+        return self._do(lambda cas: cas.put(text, self._principal).hash, lambda server: server.put(text))
 
     def encryption_key(self) -> str:
         """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""
@@ -84,9 +89,14 @@ class LocalCas:
         if (running := daemon.status(self._directory)) is not None:
             return there(self._server(running.address))
         with writer(self._directory, _PATIENCE):
-            return here(self._cas)
+            try:
+                return here(self._cas)
+            except CasRefusal as refusal:
+                raise refused(ADDRESS, refusal.status, (*refusal.causes, *refusal.details)) from refusal
 
     def _server(self, address: str) -> HttpCas:
         if address not in self._servers:
-            self._servers[address] = HttpCas(daemon.reachable(address), self._config, cas_key=self.cas_key)
+            self._servers[address] = HttpCas(
+                daemon.reachable(address), self._config, cas_key=self.cas_key, notify=self._notify
+            )
         return self._servers[address]

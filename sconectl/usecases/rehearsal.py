@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sconectl.policy.reading import parse_session
-from sconectl.ports import SessionStore, StoredSession, Workspace
+from sconectl.ports import ListedSession, SessionStore, StoredSession, Workspace
 
 _NO_HASH = "0" * 64
 
@@ -25,11 +25,19 @@ class RehearsalStore:
         """What messages call this CAS."""
         return self._store.address
 
-    def read(self, name: str) -> StoredSession | None:
-        """Return the active session called `name`. As every session is read before it is put, it is noted, too."""
-        found = self._store.read(name)
-        self.outcomes.setdefault(name, "unchanged")
+    def read(self, name: str, hash_: str | None = None) -> StoredSession | None:
+        """Return the active session called `name`. As every session is read before it is put, it is noted, too.
+
+        An older version, by its hash, is not: nothing is put in its place.
+        """
+        found = self._store.read(name, hash_)
+        if hash_ is None:
+            self.outcomes.setdefault(name, "unchanged")
         return found
+
+    def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
+        """Return the sessions that are right in a namespace now."""
+        return self._store.list_sessions(namespace)
 
     def put(self, text: str) -> str:
         """Note that the session would be created or updated."""

@@ -9,7 +9,7 @@ import pytest
 
 from sconectl.errors import CasError, CasRefused
 from sconectl.policy.reading import parse_session
-from sconectl.ports import SessionStore
+from sconectl.ports import ListedSession, SessionStore
 
 from .conftest import Stores
 
@@ -110,3 +110,36 @@ def test_children_belong_to_who_owns_the_namespace(stores: Stores, name: str) ->
     assert held(store, name)[0] == "1"
     store.put(text(f"{name}/child", value="c"))
     assert held(store, f"{name}/child")[0] == "c"
+
+
+def test_older_versions_are_read_by_their_hash(stores: Stores, name: str) -> None:
+    store = stores("me")
+    first = store.put(text(name))
+    second = store.put(text(name, value="2", predecessor=first))
+    for hash_, value in ((first, "1"), (second, "2")):
+        found = store.read(name, hash_)
+        assert found is not None and found.hash == hash_
+        assert f"value: '{value}'" in found.text or f'value: "{value}"' in found.text, found.text
+    assert store.read(name, "0" * 64) is None
+    assert store.read(f"{name}/child", first) is None
+    with pytest.raises(CasRefused) as caught:
+        stores("somebody").read(name, first)
+    assert caught.value.status == 403
+
+
+def test_sessions_are_listed_with_the_hashes_that_everybody_may_know(stores: Stores, name: str) -> None:
+    store = stores("me")
+    store.put(text(name))
+    assert store.list_sessions(name) == ()
+    store.put(text(f"{name}/plain"))
+    salted = store.put(text(f"{name}/a-salted") + f"salt: {'ab' * 16}\n")
+    store.put(text(f"{name}/plain/grandchild"))
+    assert store.list_sessions(name) == (
+        ListedSession(f"{name}/a-salted", salted),
+        ListedSession(f"{name}/plain", None),
+    )
+    assert name in {listed.name for listed in store.list_sessions()}  # whoever may create there may list
+    for who, namespace, status in (("somebody", name, 403), ("me", f"{name}/nothing", 404)):
+        with pytest.raises(CasRefused) as caught:
+            stores(who).list_sessions(namespace)
+        assert caught.value.status == status

@@ -8,7 +8,7 @@ from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
 from sconectl.errors import CasUnreachable
 from sconectl.policy.reading import parse_session
-from sconectl.ports import StoredSession
+from sconectl.ports import ListedSession, StoredSession
 
 
 class MemorySessionStore:
@@ -29,11 +29,14 @@ class MemorySessionStore:
         self.put_log: list[str] = []
         self.texts: list[str] = []
 
-    def read(self, name: str) -> StoredSession | None:
+    def read(self, name: str, hash_: str | None = None) -> StoredSession | None:
         self.read_log.append(name)
-        if self.unreachable:
-            raise CasUnreachable("no CAS answers at fake", hint="start one")
-        return self._cas.read(name)
+        self._reach()
+        return self._cas.read(name, hash_)
+
+    def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
+        self._reach()
+        return self._cas.list_sessions(namespace)
 
     def put(self, text: str) -> str:
         name = parse_session(text).name
@@ -45,6 +48,10 @@ class MemorySessionStore:
         if name in self.lost_answers:
             raise CasUnreachable("the CAS fake gave no answer", hint="repeat the command")
         return hash_
+
+    def _reach(self) -> None:
+        if self.unreachable:
+            raise CasUnreachable("no CAS answers at fake", hint="start one")
 
     def encryption_key(self) -> str:
         return self._cas.encryption_key()

@@ -22,7 +22,7 @@ from sconectl.cas.client.tolerance import Tolerance, judge
 from sconectl.cas.keys import certificates
 from sconectl.errors import CasError, CasNotTrusted, UsageError
 from sconectl.key_hash import key_hash
-from sconectl.ports import StoredSession
+from sconectl.ports import ListedSession, StoredSession
 
 DEFAULT_PORT = 8081
 _CHAIN_PATH = "/v1/sim/certificate-chain"
@@ -79,9 +79,9 @@ class HttpCas:
         """Hang up."""
         self._connection.close()
 
-    def read(self, name: str) -> StoredSession | None:
-        """Return the active session, or None; raises `CasRefused` if it may not be read."""
-        answer = self._named("/v1/sessions/", name)
+    def read(self, name: str, hash_: str | None = None) -> StoredSession | None:
+        """Return the active session, or the version with this hash, or None; raises `CasRefused`."""
+        answer = self._named("/v1/sessions/", name, "" if hash_ is None else f"?hash={quote(hash_, safe='')}")
         if answer is None:
             return None
         return StoredSession(_text(answer, "session", self._address), _text(answer, "hash", self._address))
@@ -91,13 +91,19 @@ class HttpCas:
         answer = self._named("/v1/hashes/", name)
         return None if answer is None else _text(answer, "hash", self._address)
 
-    def list_sessions(self, namespace: str = "/") -> tuple[str, ...]:
-        """Return the names of the sessions in a namespace, `/` for the top level; raises `CasRefused`."""
+    def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
+        """Return the sessions right in a namespace, `/` for the top level, sorted by name; raises `CasRefused`."""
         answer = self._answer(self._connection.get(f"/v1/sessions?namespace={quote(namespace, safe='/')}"))
         found = answer.get("sessions")
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise _not_understood(self._address)
-        return tuple(_text(item, "name", self._address) for item in found)
+        listed = [
+            ListedSession(
+                _text(item, "name", self._address), _text(item, "hash", self._address) if "hash" in item else None
+            )
+            for item in found
+        ]
+        return tuple(sorted(listed, key=lambda session: session.name))
 
     def put(self, text: str) -> str:
         """Create or update the session in `text` (YAML, or the JSON of a signed or encrypted one); return its hash.
@@ -193,8 +199,8 @@ class HttpCas:
                 "Compare it with what `sconectl cas show-identification` prints on the machine of the CAS."
             )
 
-    def _named(self, path: str, name: str) -> dict[str, Any] | None:
-        response = self._connection.get(path + ("%2F" if name == "/" else quote(name, safe="/")))
+    def _named(self, path: str, name: str, query: str = "") -> dict[str, Any] | None:
+        response = self._connection.get(path + ("%2F" if name == "/" else quote(name, safe="/")) + query)
         if response.status == 404 and any("Session not found" in cause for cause in response.causes()):
             return None
         return self._answer(response)

@@ -12,7 +12,7 @@ from fakes.stores import MemorySessionStore
 from sconectl.apply.sessions import merged, put_session
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
-from sconectl.ports import StoredSession
+from sconectl.ports import ListedSession, StoredSession
 
 
 def session(value: str = "1") -> dict[str, Any]:
@@ -28,8 +28,11 @@ class Rival:
         self.store, self.theirs, self.tries = store, theirs, tries
         self.address = "rival"
 
-    def read(self, name: str) -> StoredSession | None:
-        return self.store.read(name)
+    def read(self, name: str, hash_: str | None = None) -> StoredSession | None:
+        return self.store.read(name, hash_)
+
+    def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
+        return self.store.list_sessions(namespace)
 
     def put(self, text: str) -> str:
         if self.tries:

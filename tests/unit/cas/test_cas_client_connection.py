@@ -24,7 +24,7 @@ from sconectl.cas.connect import connect
 from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.errors import CasError, CasNotTrusted, CasRefused, CasUnreachable, Refused, UsageError
 from sconectl.key_hash import key_hash
-from sconectl.ports import StoredSession
+from sconectl.ports import ListedSession, StoredSession
 
 from .fake_cas import HASH, Running, Taken, refusal, running
 
@@ -54,18 +54,22 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_what_a_store_can_do(store: HttpCas, server: Running) -> None:
     assert store.read("acme/web") == StoredSession("name: x\n", HASH)
     assert store.hash_of("/") == HASH
-    assert store.list_sessions() == store.list_sessions("/") == ("acme",)
-    assert store.list_sessions("a/b") == ("acme",)
+    assert store.read("acme/web", HASH) == StoredSession("name: x\n", HASH)
+    assert store.list_sessions() == store.list_sessions("/") == (ListedSession("acme", HASH),)
+    server.cas.answers["list_sessions"] = [{"name": "acme/web"}, {"name": "acme/db", "hash": HASH}]
+    assert store.list_sessions("acme") == (ListedSession("acme/db", HASH), ListedSession("acme/web", None))
     assert store.put("name: x") == HASH
     assert store.put('{"encrypted_session": "ä"}') == HASH
     assert store.version()
     assert store.encryption_key() == server.cas.keys.encryption.public_key().public_bytes_raw().hex()
+    assert server.cas.calls[2][3] == HASH
     assert [(call[0], call[1]) for call in server.cas.calls] == [
         ("read", "acme/web"),
         ("hash_of", "/"),
+        ("read", "acme/web"),
         ("list_sessions", "/"),
         ("list_sessions", "/"),
-        ("list_sessions", "a/b"),
+        ("list_sessions", "acme"),
         ("put", b"name: x"),
         ("put", '{"encrypted_session": "ä"}'.encode()),
     ]
