@@ -20,6 +20,7 @@ _LONGEST_NAME = 63
 _COMMENT = "Written by sconectl from the mesh manifest; the next `sconectl apply -o yaml` writes it again."
 
 Object = dict[str, Any]
+_RENEWED: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def manifest_files(plan: ChartPlan, release: str, policies: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
@@ -105,7 +106,7 @@ class _Objects:
         return {"sconectl.io/simulation": "true"} if self.service.toolchain.simulated else {}
 
     def _deployment(self) -> Object:
-        spec: Object = {"replicas": self.values["replicaCount"]}
+        spec: Object = {"replicas": self.values["replicaCount"], "strategy": _RENEWED}
         if self.values["persistence"]["enabled"]:
             spec["strategy"] = {"type": "Recreate"}
         own = {"sconectl.io/measurement": self.values["scone"]["measurement"], **self._simulation()}

@@ -330,7 +330,6 @@ def test_volumes_of_a_database(tmp_path: Path) -> None:
     claim = found["PersistentVolumeClaim", "demo-web"]["spec"]
     assert claim["resources"] == {"requests": {"storage": "2Gi"}}
     assert (claim["accessModes"], claim["storageClassName"]) == (["ReadWriteOnce"], "fast")
-    assert found["Deployment", "demo-web"]["spec"]["strategy"] == {"type": "Recreate"}
     spec = pod(found)
     assert spec["volumes"][1]["persistentVolumeClaim"] == {"claimName": "demo-web"}
     paths = [mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]]
@@ -339,6 +338,32 @@ def test_volumes_of_a_database(tmp_path: Path) -> None:
     found = objects(write(tmp_path, plan(replace(WEB, extra_values=existing))))
     assert ("PersistentVolumeClaim", "demo-web") not in found
     assert pod(found)["volumes"][1]["persistentVolumeClaim"] == {"claimName": "mine"}
+
+
+def applied(live: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return a section as server-side apply leaves it: of what is live, it takes away only what it has set before."""
+    found = {}
+    for key in live | after:
+        old, mine, new = live.get(key), before.get(key), after.get(key)
+        if isinstance(old, dict) and not isinstance(new, str | int):
+            item: Any = applied(old, mine or {}, new or {})
+        else:
+            item = new if key in after else None if key in before else old
+        if item not in (None, {}):
+            found[key] = item
+    return found
+
+
+def test_persistence_can_be_switched_on_and_off_later(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(WEB))
+    on = {"web": {"persistence": {"enabled": True, "mountPath": "/data"}}}
+    states = [objects(root, values)["Deployment", "demo-web"]["spec"]["strategy"] for values in ({}, on, {})]
+    renewed = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert states == [renewed, {"type": "Recreate"}, renewed]
+    live: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
+    for before, after in zip([{}, *states], states, strict=False):
+        live = applied(live, before, after)
+        assert live == after  # above all: no rollingUpdate beside Recreate, which Kubernetes refuses
 
 
 def test_unknown_extra_values_are_all_named_at_once() -> None:

@@ -279,12 +279,21 @@ def test_a_chart(convert: Convert, kind: str) -> None:
     assert pod["restartPolicy"] == ("Never" if kind == "job" else "Always")
     assert {"name": "volumev1", "mountPath": "/V1"} in pod["containers"][0]["volumeMounts"]
     assert ("replicas" in objects[kind]["spec"]) == (kind in ("deployment", "statefulset"))
+    section = "strategy" if kind == "deployment" else "updateStrategy"
+    whole: dict[str, Any] = {"deployment": {"maxSurge": 1, "maxUnavailable": 0}, "statefulset": {"partition": 0}}
+    whole["daemonset"] = whole["deployment"]
+    expected = {"type": "RollingUpdate", "rollingUpdate": whole[kind]} if kind in whole else None
+    assert objects[kind]["spec"].get(section) == expected
+    if kind == "daemonset":
+        values = {"persistence": {"enabled": True, "mountPath": "/data"}}
+        [kept] = (item for item in rendered(folder, values) if item["kind"] == "DaemonSet")
+        assert kept["spec"][section]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
-def rendered(folder: Path) -> list[dict[str, Any]]:
+def rendered(folder: Path, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """Return the objects that Helm makes of a chart."""
     with helm.Chart.load(str(folder)) as chart:
-        files = dict(chart.render({}, name="demo", namespace="prod"))
+        files = dict(chart.render(values, name="demo", namespace="prod"))
     reader = YAML(typ="safe")
     return [item for path, text in files.items() if path.endswith(".yaml") for item in reader.load_all(text) if item]
 
