@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,17 @@ class ListedSession:
 
     name: str
     hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a CAS says of an upload: the hash of the version that is active now, and what became of the session.
+
+    `stored` is what a CAS says that does not tell whether there was a version before.
+    """
+
+    hash: str
+    outcome: Literal["created", "updated", "unchanged", "stored"]
 
 
 class SessionStore(Protocol):
@@ -47,9 +58,12 @@ class SessionStore(Protocol):
         """Create the session in `text`, or update it if `predecessor` names the active version; return its hash.
 
         `text` is YAML, or a signed or encrypted session as JSON. The CAS either takes the session whole or leaves
-        everything as it was. Raises `CasRefused` (invalid, not permitted, name taken, stale predecessor) and other
-        `CasError`s.
+        everything as it was; so it does with a session that says what the active version says already. Raises
+        `CasRefused` (invalid, not permitted, name taken, stale predecessor) and other `CasError`s.
         """
+
+    def upload(self, text: str) -> Receipt:
+        """Do what `put` does, and tell what that was."""
 
     def encryption_key(self) -> str:
         """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""

@@ -43,7 +43,10 @@ def put_session(store: SessionStore, document: Mapping[str, Any]) -> Uploaded:
             return Uploaded(name, "unchanged", before.hash)
         try:
             text = session_text(document, predecessor=before.hash if before else "")
-            return Uploaded(name, "updated" if before else "created", store.put(text))
+            receipt = store.upload(text)
+            if receipt.outcome == "unchanged":  # somebody else was faster with the same
+                return Uploaded(name, "unchanged", receipt.hash)
+            return Uploaded(name, "updated" if before else "created", receipt.hash)
         except CasRefused as error:
             now = store.read(name) if error.status == _CONFLICT else before
             if now is None or (before and now.hash == before.hash):

@@ -21,7 +21,7 @@ from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal
 from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasRefused
-from sconectl.ports import ListedSession, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession
 
 ADDRESS = "local"
 _PATIENCE = 30.0
@@ -72,7 +72,17 @@ class LocalCas:
 
     def put(self, text: str) -> str:
         """Create or update the session in `text` and return its hash; raises `CasRefused`."""
-        return self._do(lambda cas: cas.put(text, self._principal).hash, lambda server: server.put(text))
+        return self.upload(text).hash
+
+    def upload(self, text: str) -> Receipt:
+        """Do what `put` does, and tell what that was."""
+        return self._do(lambda cas: self._uploaded(cas, text), lambda server: server.upload(text))
+
+    def _uploaded(self, cas: EmbeddedCas, text: str) -> Receipt:
+        taken = cas.put(text, self._principal)
+        for warning in taken.warnings:
+            self._notify(f"warning: the CAS {ADDRESS} says: {warning}")
+        return Receipt(taken.hash, taken.outcome)
 
     def encryption_key(self) -> str:
         """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""

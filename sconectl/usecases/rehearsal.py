@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sconectl.policy.reading import parse_session
-from sconectl.ports import ListedSession, SessionStore, StoredSession, Workspace
+from sconectl.ports import ListedSession, Receipt, SessionStore, StoredSession, Workspace
 
 _NO_HASH = "0" * 64
 
@@ -41,9 +41,14 @@ class RehearsalStore:
 
     def put(self, text: str) -> str:
         """Note that the session would be created or updated."""
+        return self.upload(text).hash
+
+    def upload(self, text: str) -> Receipt:
+        """Do what `put` does, and tell what that was."""
         name = parse_session(text).name
-        self.outcomes[name] = "update" if self._store.read(name) else "create"
-        return _NO_HASH
+        there = self._store.read(name) is not None
+        self.outcomes[name] = "update" if there else "create"
+        return Receipt(_NO_HASH, "updated" if there else "created")
 
     def encryption_key(self) -> str:
         """Return the public key to which sessions for this CAS are encrypted."""

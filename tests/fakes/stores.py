@@ -8,7 +8,7 @@ from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
 from sconectl.errors import CasUnreachable
 from sconectl.policy.reading import parse_session
-from sconectl.ports import ListedSession, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession
 
 
 class MemorySessionStore:
@@ -39,15 +39,18 @@ class MemorySessionStore:
         return self._cas.list_sessions(namespace)
 
     def put(self, text: str) -> str:
+        return self.upload(text).hash
+
+    def upload(self, text: str) -> Receipt:
         name = parse_session(text).name
         if self.unreachable or name in self.fail_on:
             raise CasUnreachable("the CAS fake gave no answer", hint="repeat the command")
         self.put_log.append(name)
         self.texts.append(text)
-        hash_ = self._cas.put(text)
+        receipt = self._cas.upload(text)
         if name in self.lost_answers:
             raise CasUnreachable("the CAS fake gave no answer", hint="repeat the command")
-        return hash_
+        return receipt
 
     def _reach(self) -> None:
         if self.unreachable:

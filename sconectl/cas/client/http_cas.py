@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from cryptography import x509
@@ -22,7 +22,7 @@ from sconectl.cas.client.tolerance import Tolerance, judge
 from sconectl.cas.keys import certificates
 from sconectl.errors import CasError, CasNotTrusted, UsageError
 from sconectl.key_hash import key_hash
-from sconectl.ports import ListedSession, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession
 
 DEFAULT_PORT = 8081
 _CHAIN_PATH = "/v1/sim/certificate-chain"
@@ -108,13 +108,19 @@ class HttpCas:
     def put(self, text: str) -> str:
         """Create or update the session in `text` (YAML, or the JSON of a signed or encrypted one); return its hash.
 
-        Raises `CasRefused`. It is sent once at most: if an answer is lost, a repetition would be refused although the
-        session was taken.
+        Raises `CasRefused`.
+        """
+        return self.upload(text).hash
+
+    def upload(self, text: str) -> Receipt:
+        """Do what `put` does, and tell what that was.
+
+        It is sent once at most: repeated after a lost answer, it would tell of an unchanged session that was changed.
         """
         answer = self._answer(self._connection.post("/v1/sessions", text.encode()))
         for warning in answer.get("warnings") or ():
             self._notify(f"warning: the CAS {self._address} says: {warning}")
-        return _text(answer, "hash", self._address)
+        return Receipt(_text(answer, "hash", self._address), _outcome(answer))
 
     def encryption_key(self) -> str:
         """Return the key for which sessions are encrypted (64 hex digits), as the CAS has proved it."""
@@ -212,6 +218,13 @@ class HttpCas:
         if not isinstance(answer, dict):
             raise _not_understood(self._address)
         return answer
+
+
+def _outcome(answer: dict[str, Any]) -> Literal["created", "updated", "unchanged", "stored"]:
+    if answer.get("unchanged") is True:
+        return "unchanged"
+    created = answer.get("created")
+    return "stored" if not isinstance(created, bool) else "created" if created else "updated"
 
 
 def _text(answer: dict[str, Any], key: str, address: str) -> str:

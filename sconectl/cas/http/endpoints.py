@@ -50,12 +50,21 @@ class Endpoints:
         return await lane.run(call.customer, lambda: json_response(work(*arguments)))
 
     async def create(self, call: Call) -> BytesResponse:
-        """Create or update a session."""
+        """Create or update a session, or say that it is unchanged."""
+        return await self._create(call, unchanged=200)
+
+    async def create_by_older_path(self, call: Call) -> BytesResponse:
+        """Do the same for clients that take 201 alone for a success."""
+        return await self._create(call, unchanged=201)
+
+    async def _create(self, call: Call, unchanged: int) -> BytesResponse:
         principal = call.principal()
         body = await call.body()
         taken = await self._uploading.run(call.customer, lambda: self._cas.put(body, principal))
+        same = taken.outcome == "unchanged"
+        answer = {"hash": taken.hash, **({"unchanged": True} if same else {"created": taken.outcome == "created"})}
         warnings = {"warnings": list(taken.warnings)} if taken.warnings else {}
-        return json_response({"hash": taken.hash, **warnings}, 201)
+        return json_response(answer | warnings, unchanged if same else 201)
 
     async def read(self, call: Call) -> BytesResponse:
         """Return a session as JSON."""

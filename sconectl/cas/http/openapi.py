@@ -19,7 +19,7 @@ _MEANINGS = {
     404: "There is no such session, service, secret or value",
     405: "This method is not allowed here",
     408: "The request took too long to arrive",
-    409: "The session exists, or the predecessor or tag is not the current one",
+    409: "The session exists with another content, or the predecessor or tag is not the current one",
     413: "The body is too large",
     429: "This client address has stored as much as it may",
     431: "The header is too large",
@@ -64,7 +64,10 @@ def _operation(row: Row) -> dict[str, Any]:
         "summary": row.summary,
         "parameters": [*_path_parameters(row), *_query_parameters(row)],
         "responses": {
-            str(row.status): _response("Done", row.media_type, row.schema),
+            **{
+                str(status): _response("Done", row.media_type, row.schema)
+                for status in (row.status, *row.other_statuses)
+            },
             **{str(status): _response(_MEANINGS[status], JSON, reference("Problem")) for status in statuses},
         },
     }

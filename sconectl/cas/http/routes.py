@@ -43,7 +43,14 @@ SCHEMAS: Mapping[str, Any] = {
             "simulation": {"const": True},
         }
     ),
-    "Created": record({"hash": HASH}, {"warnings": {"type": "array", "items": TEXT}}),
+    "Created": record(
+        {"hash": HASH},
+        {
+            "created": {"type": "boolean", "description": "Whether there was no session of this name before."},
+            "unchanged": {"const": True, "description": "The active version says the same already; nothing was done."},
+            "warnings": {"type": "array", "items": TEXT},
+        },
+    ),
     "Session": record({"session": {"type": "string", "description": "YAML"}, "hash": HASH}),
     "Sessions": record({"sessions": {"type": "array", "items": record({"name": TEXT}, {"hash": HASH})}}),
     "Hash": record({"hash": HASH}),
@@ -87,7 +94,10 @@ SCHEMAS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One operation. `handler` is a method of `endpoints.Endpoints`; `refusals` are the statuses of its problems."""
+    """One operation. `handler` is a method of `endpoints.Endpoints`; `refusals` are the statuses of its problems.
+
+    `other_statuses` are those of success besides `status`, with the same schema.
+    """
 
     method: str
     path: str
@@ -95,6 +105,7 @@ class Row:
     summary: str
     schema: Any
     status: int = 200
+    other_statuses: tuple[int, ...] = ()
     media_type: str = JSON
     route: str = ""
     body: Any = None
@@ -117,6 +128,7 @@ _UPLOADED: dict[str, Any] = {
     "handler": "create",
     "schema": reference("Created"),
     "status": 201,
+    "other_statuses": (200,),
     "body": _YAML_BODY,
     "body_types": _ANY_TYPES,
     "refusals": _UPLOAD,
@@ -137,7 +149,8 @@ ROWS: tuple[Row, ...] = (
         **_UPLOADED),
     Row("GET", "/v1/hashes/{name}", "hash_of", "Read the hash of a session's active version", reference("Hash"),
         refusals=_READ),
-    Row("POST", "/session", summary="Create or update a session (older path)", **_UPLOADED),
+    Row("POST", "/session", summary="Create or update a session (older path)",
+        **{**_UPLOADED, "handler": "create_by_older_path", "other_statuses": ()}),
     Row("GET", "/session/{name}", "read_text", "Read a session as YAML (older path)", {}, media_type=YAML,
         query={"hash": HASH}, refusals=(*_READ, 507)),
     Row("GET", "/v1/attest", "report", "What the CAS can prove about itself", reference("Attestation"),

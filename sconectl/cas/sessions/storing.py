@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from sconectl.cas.attest.volumes import volume_secrets
 from sconectl.cas.bounds.lanes import customer, still_wanted
@@ -16,17 +17,17 @@ from sconectl.cas.bounds.limits import Limits
 from sconectl.cas.bounds.refusal import Busy, CasRefusal
 from sconectl.cas.secrets.session_secrets import Stored, Value, secrets_for
 from sconectl.cas.sessions import session_limits
-from sconectl.cas.sessions.access import Client, is_creator
+from sconectl.cas.sessions.access import Client, grants, is_creator
 from sconectl.cas.sessions.authorization import may_know_hash, record, require
 from sconectl.cas.sessions.sharing import Sharing
-from sconectl.cas.sessions.uploads import Upload
+from sconectl.cas.sessions.uploads import NOT_FOR_SIGNERS, Upload, is_for_signers
 from sconectl.cas.store import namespaces
 from sconectl.cas.store.quota import Quota
 from sconectl.cas.store.store import Store, Transaction
 from sconectl.cas.store.versions import Version
 from sconectl.key_hash import normal_certificate
-from sconectl.policy.reading import Secret, Session
-from sconectl.policy.serialized.canonical import read_back
+from sconectl.policy.reading import Secret, Session, Signer
+from sconectl.policy.serialized.canonical import read_back, same_content
 from sconectl.text.yaml_tree import MAX_BYTES
 
 _ATTEMPTS = 5
@@ -34,10 +35,10 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Uploaded:
-    """The result of an upload: the hash of the stored session, and warnings for the uploader."""
+    """The result of an upload: the hash of the active version, and warnings for the uploader."""
 
     hash: str
-    created: bool
+    outcome: Literal["created", "updated", "unchanged"]
     warnings: tuple[str, ...] = ()
 
 
@@ -76,15 +77,48 @@ class Storing:
         """
         if not session_limits.is_costly(upload.session):
             with self._store.writing() as transaction:
-                return self._stored(transaction, upload, self._prepared(transaction, upload))
+                unchanged = self._unchanged(transaction, upload)
+                return unchanged or self._stored(transaction, upload, self._prepared(transaction, upload))
         for _ in range(_ATTEMPTS):
             with self._store.reading() as transaction:
+                if unchanged := self._unchanged(transaction, upload):
+                    return unchanged
                 prepared = self._prepared(transaction, upload)
             still_wanted()
             with self._store.writing() as transaction:
-                if self._is_unchanged(transaction, upload.session, prepared):
+                if self._is_as_seen(transaction, upload.session, prepared):
                     return self._stored(transaction, upload, prepared)
         raise Busy("The sessions that it depends on change all the time")
+
+    def _unchanged(self, transaction: Transaction, upload: Upload) -> Uploaded | None:
+        """Return the active version if the upload says the same, and its client may know that; nothing is written.
+
+        The upload names no predecessor, the one that the active version has, or the active version itself. It names no
+        creator, or the same, wherever the policy depends on it: another one is a change of who may do what.
+        """
+        current = transaction.session(upload.session.name)
+        if current is None:
+            return None
+        active = current.session()
+        if upload.session.predecessor not in (None, active.predecessor, current.hash):
+            return None
+        if active.mentions_creator() and upload.session.creator not in (None, active.creator):
+            return None
+        if not self._may_compare(transaction, active, upload.client) or not same_content(upload.session, active):
+            return None
+        return Uploaded(current.hash, "unchanged", upload.warnings)
+
+    def _may_compare(self, transaction: Transaction, active: Session, client: Client) -> bool:
+        """Say whether a client may learn that a session says what it sent: else it could guess, and try.
+
+        Whoever may read knows it anyway. Whoever may only update is told if the document carries the signatures that
+        allow it, or if the session is its own.
+        """
+        resolve = self._sharing.resolver(transaction, active)
+        if grants(active, "read", client, resolve).allowed:
+            return True
+        own = active.creator is not None and is_creator(active.creator, client)
+        return bool(own or client.signers) and grants(active, "update", client, resolve).allowed
 
     def _prepared(self, transaction: Transaction, upload: Upload) -> _Prepared:
         """Check whether `upload` may be stored, and make the values of its secrets."""
@@ -112,7 +146,7 @@ class Storing:
         secrets |= volume_secrets(session, previous)
         return _Prepared(session, version, current.hash if current else None, namespace, previous, imports, secrets)
 
-    def _is_unchanged(self, transaction: Transaction, session: Session, prepared: _Prepared) -> bool:
+    def _is_as_seen(self, transaction: Transaction, session: Session, prepared: _Prepared) -> bool:
         """Say whether the store still has the state that `prepared` was made from."""
         if transaction.active_hash(session.name) != prepared.replaces:
             return False
@@ -137,7 +171,7 @@ class Storing:
             transaction.mark_salted(session.name)
         event = "session_created" if created else "session_updated"
         record(transaction, event, session.name, version.hash, upload.client)
-        return Uploaded(version.hash, created, upload.warnings)
+        return Uploaded(version.hash, "created" if created else "updated", upload.warnings)
 
     def _may_create(self, transaction: Transaction, session: Session, client: Client) -> str:
         """Return the hash of the namespace that allows it; raises `CasRefusal`."""
@@ -176,24 +210,31 @@ class Storing:
 
 
 def _with_creator(session: Session, active: Session | None, client: Client) -> Session:
-    """Set the creator: the uploader, unless an update names the present creator.
+    """Set the creator: the uploader of the first version stays it, unless an update names its own uploader.
 
-    A policy that never mentions CREATOR has none, so that its hash is known before the upload. The creator of a signed
-    session was checked against its signatures when it was read.
+    So nobody loses what CREATOR may do because somebody else, who may, updates the session. A policy that never
+    mentions CREATOR has none, so that its hash is known before the upload; then the next uploader is the first. The
+    creator of a signed session was checked against its signatures when it was read.
     """
     if client.signers:
         return session
     if client.principal is None:
         raise CasRefusal(401, "This needs a TLS client certificate")
-    creator = client.principal.certificate_pem
-    if session.creator is not None and not is_creator(session.creator, client):
-        known = active.creator if active is not None else None
+    known = active.creator if active is not None else None
+    creator: str | Signer = client.principal.certificate_pem
+    if session.creator is None:
+        creator = known or creator
+    elif not is_creator(session.creator, client):
         if not isinstance(known, str) or normal_certificate(known) != session.creator:
             raise CasRefusal(
-                403, "The session names somebody else as its creator", "Remove creator; the CAS sets it to the uploader"
+                403, "The session names somebody else as its creator", "Remove creator; the CAS knows who it is"
             )
         creator = known
-    return session.model_copy(update={"creator": creator if session.mentions_creator() else None})
+    if not session.mentions_creator():
+        return session.model_copy(update={"creator": None})
+    if isinstance(creator, Signer) and not is_for_signers(session):
+        raise CasRefusal(400, "Updating a signed session failed", NOT_FOR_SIGNERS)
+    return session.model_copy(update={"creator": creator})
 
 
 def _is_too_long(version: Version, session: Session) -> bool:

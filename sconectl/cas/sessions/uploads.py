@@ -68,7 +68,9 @@ def _read(body: bytes, principal: Principal | None, key: X25519PrivateKey, limit
         raise CasRefusal(401, "This needs a TLS client certificate, or a signed session")
     session, warnings = _session(document, limits)
     if isinstance(session.creator, Signer):
-        raise CasRefusal(400, _HEAD, "Its creator is a signer, but it is not signed")
+        raise CasRefusal(
+            400, _HEAD, "Its creator is a signer, but it is not signed (an update without one keeps it)"
+        )
     return Upload(session, Client(principal), warnings)
 
 
@@ -76,9 +78,17 @@ def _signed(text: str, signers: frozenset[str], limits: Limits) -> Upload:
     session, warnings = _session(text, limits)
     if not isinstance(session.creator, Signer) or session.creator.signer not in signers:
         raise CasRefusal(400, _HEAD, "The creator of a signed session is one of its signers")
-    if not isinstance(session.access_policy, str) and "CREATOR" in session.access_policy.allowed("read"):
-        raise CasRefusal(400, _HEAD, "A signer cannot read: a signed session must say who may read it, without CREATOR")
+    if not is_for_signers(session):
+        raise CasRefusal(400, _HEAD, NOT_FOR_SIGNERS)
     return Upload(session, Client(signers=signers), warnings)
+
+
+NOT_FOR_SIGNERS = "A signer cannot read: a signed session must say who may read it, without CREATOR"
+
+
+def is_for_signers(session: Session) -> bool:
+    """Say whether the creator of a session may be a signer."""
+    return isinstance(session.access_policy, str) or "CREATOR" not in session.access_policy.allowed("read")
 
 
 def _session(text: str | bytes, limits: Limits) -> tuple[Session, tuple[str, ...]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sconectl.cli.output.console import show_findings
+from sconectl.cli.output.console import note, result, show_findings
 from sconectl.cli.session.session_access import Access, Templating, accept
 from sconectl.cli.session.session_file import SessionFile, finding_of, read_file
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.policy.reading import AccessPolicy, Session, Signer, examine, parse_session
 from sconectl.policy.signed_session import EncryptedSession, SignedError, SignedSession, verify
+from sconectl.ports import SessionStore
 from sconectl.text.findings import Finding, errors_of
 
 CAS_PREFIX = "cas:"
@@ -61,11 +62,12 @@ def together(first: Iterable[Finding], second: Iterable[Finding]) -> tuple[Findi
     return tuple(sorted([*first, *others], key=lambda finding: finding.position))
 
 
-def checked_body(file: str, filling: Templating, *, successor: bool = False) -> SessionFile | str:
-    """Return the body of the upload: a valid session, or the JSON of a signed or encrypted one."""
+Uploadable = SessionFile | SignedSession | EncryptedSession
+
+
+def to_upload(file: str, filling: Templating, *, successor: bool = False) -> Uploadable:
+    """Return what a file holds that is to be uploaded: a valid session, or a signed or encrypted one."""
     given = read_file(file, filling)
-    if isinstance(given, EncryptedSession):
-        return given.to_json()
     if isinstance(given, SignedSession):
         verify(given, file=_inside(file))
         if successor and parse_session(given.session, file=_inside(file)).predecessor is None:
@@ -73,9 +75,22 @@ def checked_body(file: str, filling: Templating, *, successor: bool = False) -> 
                 f"the signed session in {file} names no predecessor, and nothing can be filled in",
                 hint="write predecessor: HASH into the session, and sign it again",
             )
-        return given.to_json()
-    accept(given.examined.findings, filling.fail_on_warning)
+    elif isinstance(given, SessionFile):
+        accept(given.examined.findings, filling.fail_on_warning)
     return given
+
+
+def upload(store: SessionStore, given: Uploadable) -> None:
+    """Upload a session; print its hash, and say what became of it."""
+    receipt = store.upload(given.text if isinstance(given, SessionFile) else given.to_json())
+    result(receipt.hash)
+    session = None
+    if isinstance(given, SessionFile):
+        session = given.examined.session
+    elif isinstance(given, SignedSession):
+        session = examine(given.session).session
+    name = f"session {session.name}" if session else "the session"
+    note(f"{name} {'is' if receipt.outcome == 'unchanged' else 'was'} {receipt.outcome}")
 
 
 def mentions_creator(session: Session) -> bool:

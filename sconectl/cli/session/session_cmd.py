@@ -73,13 +73,13 @@ def create(
 ) -> None:
     """Create a session in a CAS, and print its hash.
 
-    If the file names the hash of the active session as predecessor, it is updated.
+    If the file names the hash of the active session as predecessor, it is
+    updated. A session that says the same already is left as it is.
     """
-    from sconectl.cli.session.session_check import checked_body
+    from sconectl.cli.session.session_check import to_upload, upload
 
-    body = checked_body(file, filling)
-    store = access.store()
-    result(store.put(body if isinstance(body, str) else body.text))
+    given = to_upload(file, filling)
+    upload(access.store(), given)
 
 
 @session_app.command("update")
@@ -91,24 +91,23 @@ def update(
 ) -> None:
     """Update a session that exists in a CAS, and print its new hash.
 
-    A predecessor that is missing is filled in; a signed file has to name it.
+    A predecessor that is missing is filled in; a signed file has to name it. A
+    session that says the same already is left as it is.
     """
-    from sconectl.cli.session.session_check import checked_body
+    from sconectl.cli.session.session_check import to_upload, upload
+    from sconectl.cli.session.session_file import SessionFile
 
-    body = checked_body(file, filling, successor=True)
+    given = to_upload(file, filling, successor=True)
     store = access.store()
-    if not isinstance(body, str):
-        session = body.session()
-        if session.predecessor is None:
-            current = store.read(session.name)
-            if current is None:
-                raise CasError(
-                    f"CAS {store.address} has no session {session.name}",
-                    hint="create it with `sconectl session create`",
-                )
-            body = body.with_field("predecessor", current.hash)
-        body = body.text
-    result(store.put(body))
+    if isinstance(given, SessionFile) and (session := given.session()).predecessor is None:
+        current = store.read(session.name)
+        if current is None:
+            raise CasError(
+                f"CAS {store.address} has no session {session.name}",
+                hint="create it with `sconectl session create`",
+            )
+        given = given.with_field("predecessor", current.hash)
+    upload(store, given)
 
 
 @session_app.command("read")

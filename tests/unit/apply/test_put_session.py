@@ -12,7 +12,7 @@ from fakes.stores import MemorySessionStore
 from sconectl.apply.sessions import merged, put_session
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
-from sconectl.ports import ListedSession, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession
 
 
 def session(value: str = "1") -> dict[str, Any]:
@@ -35,12 +35,15 @@ class Rival:
         return self.store.list_sessions(namespace)
 
     def put(self, text: str) -> str:
+        return self.upload(text).hash
+
+    def upload(self, text: str) -> Receipt:
         if self.tries:
             self.tries -= 1
             for document in self.theirs:
                 now = self.store.read("ours")
                 self.store.put(session_text(document, predecessor=now.hash if now else ""))
-        return self.store.put(text)
+        return self.store.upload(text)
 
     def encryption_key(self) -> str:
         return ""

@@ -35,7 +35,7 @@ NOTE = {"kind": "string", "value": "42", "expires": None, "renew": None}
 @dataclass
 class Taken:
     hash: str = HASH
-    created: bool = True
+    outcome: str = "created"
     warnings: tuple[str, ...] = ()
 
 

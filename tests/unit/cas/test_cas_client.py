@@ -52,7 +52,7 @@ def test_refusals_carry_status_causes_and_a_hint(store: SessionStore, served: Se
     older = store.put(session_text())
     first = store.put(session_text(body=f"predecessor: {older}\nsecrets: [{{name: x, kind: ascii}}]"))
     cases = [
-        (store, session_text(), 409, "predecessor"),
+        (store, session_text(body="salt: " + "ab" * 16), 409, "predecessor"),
         (store, session_text(body=f"predecessor: {older}"), 409, "in between"),
         (store, session_text(body="predecessor: " + "0" * 64), 404, "no version of this session"),
         (store, session_text("new", "predecessor: " + "0" * 64), 404, "predecessor"),

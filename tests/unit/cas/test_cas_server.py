@@ -59,7 +59,10 @@ def test_session_life(browse: Callable[..., httpx.Response]) -> None:
     first = created.json()["hash"]
     read = browse("GET", "/v1/sessions/acme").json()
     assert read["hash"] == first == session_hash(parse_session(read["session"]))
-    taken = browse("POST", "/session", content=session_text())
+    for path, status in (("/v1/sessions", 200), ("/session", 201)):
+        again = browse("POST", path, content=session_text())
+        assert (again.status_code, again.json()) == (status, {"hash": first, "unchanged": True})
+    taken = browse("POST", "/session", content=session_text(body=SERVICE))
     assert taken.status_code == 409
     assert "Session already exists, please specify predecessor hash" in taken.text
     updated = browse("POST", "/session", content=session_text(body=f"predecessor: {first}\n" + SERVICE))

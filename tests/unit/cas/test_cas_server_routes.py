@@ -52,11 +52,14 @@ def key_of(server: Running, who: str = "alice") -> str:
 )
 def test_uploads(server: Running, method: str, path: str) -> None:
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "nonsense", "application/json"):
-        assert server.ask(method, path, b"name: x", **{"Content-Type": content_type})[:2] == (201, {"hash": HASH})
+        assert server.ask(method, path, b"name: x", **{"Content-Type": content_type})[:2] == (
+            201,
+            {"hash": HASH, "created": True},
+        )
     call, body, principal = server.cas.calls[-1]
     assert (call, body, principal.key_hash) == ("put", b"name: x", key_of(server))
     server.cas.answers["put"] = Taken(HASH, warnings=("this is", "unusual"))
-    assert server.ask(method, path, b"x")[1] == {"hash": HASH, "warnings": ["this is", "unusual"]}
+    assert server.ask(method, path, b"x")[1] == {"hash": HASH, "created": True, "warnings": ["this is", "unusual"]}
     assert server.ask(method, path, b"x", who=None)[0] == 201  # whether a certificate is needed, the CAS decides
     assert server.cas.calls[-1][2] is None
 

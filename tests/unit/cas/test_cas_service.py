@@ -61,13 +61,31 @@ def test_nobody_uploads_in_the_name_of_somebody_else(cas: EmbeddedCas, alice: Pr
     cas.put(session_text(body=creator), bob)
 
 
-def test_an_update_keeps_the_stated_creator(cas: EmbeddedCas, alice: Principal, bob: Principal) -> None:
+def test_an_update_keeps_the_creator_unless_it_names_its_uploader(
+    cas: EmbeddedCas, alice: Principal, bob: Principal
+) -> None:
     policy = f"access_policy: {{read: [CREATOR, {bob.key_hash}], update: [CREATOR, {bob.key_hash}]}}\n"
     hash_ = cas.put(session_text(body=policy), alice).hash
     text = cas.read("acme", bob).text.replace("predecessor: null", f"predecessor: {hash_}")
     second = cas.put(text, bob).hash
     assert parse_session(cas.read("acme", alice).text).creator == alice.certificate_pem
-    cas.put(session_text(body=f"predecessor: {second}\n{policy}"), bob)
+    third = cas.put(session_text(body=f"predecessor: {second}\nsalt: {'ab' * 16}\n{policy}"), bob).hash
+    stored = parse_session(cas.read("acme", alice).text)
+    assert (stored.creator, stored.predecessor) == (alice.certificate_pem, second)
+    creator = "creator: |\n  " + bob.certificate_pem.strip().replace("\n", "\n  ") + "\n"
+    with refused(403):
+        cas.put(session_text(body=f"predecessor: {third}\n{policy}{creator}"), alice)
+    cas.put(session_text(body=f"predecessor: {third}\n{policy}{creator}"), bob)
+    assert parse_session(cas.read("acme", bob).text).creator == bob.certificate_pem
+    with refused(403):
+        cas.read("acme", alice)
+
+
+def test_who_first_refers_to_a_creator_becomes_it(cas: EmbeddedCas, alice: Principal, bob: Principal) -> None:
+    both = f"[{alice.key_hash}, {bob.key_hash}]"
+    first = cas.put(session_text(body=f"access_policy: {{read: {both}, update: {both}}}\n"), alice).hash
+    policy = f"access_policy: {{read: [CREATOR], update: {both}}}\n"
+    cas.put(session_text(body=f"predecessor: {first}\n{policy}"), bob)
     assert parse_session(cas.read("acme", bob).text).creator == bob.certificate_pem
 
 

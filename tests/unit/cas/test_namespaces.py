@@ -110,7 +110,7 @@ def test_all_faults_of_an_upload_are_named_without_values(cas: EmbeddedCas, alic
 
 def test_warnings_are_handed_back(cas: EmbeddedCas, alice: Principal) -> None:
     uploaded = cas.put(json.dumps({"name": "old", "version": "0.3.10", "salt": "00" * 16}), alice)
-    assert uploaded.created
+    assert uploaded.outcome == "created"
     assert any("0.3.12" in warning for warning in uploaded.warnings)
 
 

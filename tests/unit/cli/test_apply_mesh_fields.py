@@ -72,6 +72,27 @@ def test_signed_sessions_are_taken_by_the_cas(run: Run, offline: Path) -> None:
     assert "signed" not in run(*APPLY).out
 
 
+@pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest"])
+def test_a_loop_over_all_sessions_may_be_run_again_and_again(run: Run, offline: Path, mode: str) -> None:
+    def loop() -> list[tuple[int, str, str]]:
+        files = [Path("target/policies", f"{name}.json") for name in ("namespace", "web")]
+        done = [run("session", "create", file) for file in files]
+        return [(each.code, each.out, each.err.splitlines()[-1].rpartition(" ")[2]) for each in done]
+
+    changed(offline, "cas_url: local", f"cas_url: local\n    mode: {mode}")
+    assert run(*APPLY).code == 0
+    first = loop()
+    assert [(code, what) for code, _, what in first] == [(0, "created")] * 2
+    again = loop()
+    assert again == [(0, hash_, "unchanged") for _, hash_, _ in first]
+    Path("facts.json").write_text(record(facts("web", environment={"global": [{"name": "X", "value": "2"}]})).to_text())
+    assert run(*APPLY).code == 0
+    second = loop()
+    assert [(code, what) for code, _, what in second] == [(0, "unchanged"), (0, "updated")]
+    assert second[0][1] == first[0][1] and second[1][1] != first[1][1]
+    assert loop() == [(0, hash_, "unchanged") for _, hash_, _ in second]
+
+
 @pytest.mark.parametrize("mode", ["EncryptedManifest", "EncryptedOnly"])
 def test_encrypted_sessions_are_taken_by_the_cas(run: Run, offline: Path, mode: str) -> None:
     changed(offline, "cas_url: local", f"cas_url: local\n    mode: {mode}")
