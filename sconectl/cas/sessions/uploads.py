@@ -68,9 +68,7 @@ def _read(body: bytes, principal: Principal | None, key: X25519PrivateKey, limit
         raise CasRefusal(401, "This needs a TLS client certificate, or a signed session")
     session, warnings = _session(document, limits)
     if isinstance(session.creator, Signer):
-        raise CasRefusal(
-            400, _HEAD, "Its creator is a signer, but it is not signed (an update without one keeps it)"
-        )
+        raise CasRefusal(400, _HEAD, "Its creator is a signer, but it is not signed (an update without one keeps it)")
     return Upload(session, Client(principal), warnings)
 
 
