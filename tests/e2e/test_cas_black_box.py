@@ -64,8 +64,8 @@ def test_a_session_is_created(cas: OutsideCas, owner: Client, name: str, path: s
 
 def test_a_session_is_read_with_its_history(cas: OutsideCas, owner: Client, name: str) -> None:
     first = cas.upload(owner, session(name))
-    second = cas.upload(owner, session(name, f"predecessor: {first}\n"))
-    third = cas.upload(owner, session(name, f"predecessor: {second}\n"))
+    second = cas.upload(owner, session(name, f"predecessor: {first}\nsalt: {'ab' * 16}\n"))
+    third = cas.upload(owner, session(name, f"predecessor: {second}\nsalt: {'ac' * 16}\n"))
     walked = []
     wanted = ""
     while True:
@@ -91,7 +91,10 @@ def test_what_is_read_can_be_uploaded_again(cas: OutsideCas, owner: Client, name
     again = text.replace("predecessor: null", f"predecessor: {hash_}").replace(
         "predecessor: ~", f"predecessor: {hash_}"
     )
-    assert cas.upload(owner, again) != hash_
+    for unchanged in (text, again):
+        answer = cas.curl("/v1/sessions", client=owner, body=unchanged)
+        assert (answer.status, answer.json()) == (200, {"hash": hash_, "unchanged": True})
+    assert cas.upload(owner, again.replace("x: y # z", "x: y # a")) != hash_
 
 
 def test_public_values(cas: OutsideCas, owner: Client, name: str) -> None:
@@ -119,10 +122,12 @@ def test_head_on_values_is_refused(cas: OutsideCas, owner: Client, name: str) ->
 
 def test_the_name_is_taken(cas: OutsideCas, owner: Client, name: str) -> None:
     first = cas.upload(owner, session(name))
-    taken = cas.curl("/session", client=owner, body=session(name))
+    again = cas.curl("/session", client=owner, body=session(name))
+    assert (again.status, again.json()) == (201, {"hash": first, "unchanged": True})
+    taken = cas.curl("/session", client=owner, body=session(name, f"salt: {'ab' * 16}\n"))
     assert taken.status == 409
     assert any("Session already exists, please specify predecessor hash" in cause for cause in taken.problem())
-    cas.upload(owner, session(name, f"predecessor: {first}\n"))
+    cas.upload(owner, session(name, f"predecessor: {first}\nsalt: {'ab' * 16}\n"))
     stale = cas.curl("/session", client=owner, body=session(name, f"predecessor: {first}\nservices: []\n"))
     assert stale.status == 409
     unknown = cas.curl("/session", client=owner, body=session(name, f"predecessor: {'ab' * 32}\n"))

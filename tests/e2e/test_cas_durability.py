@@ -58,7 +58,7 @@ def test_an_older_copy_of_the_directory_is_noticed(cas: OutsideCas, owner: Clien
     backup = tmp_path / "backup.tar"
     cas.command("cas", "backup", backup, "--dir", cas.directory)
     assert backup.stat().st_mode & 0o777 == 0o600
-    second = cas.upload(owner, session("kept", predecessor=first))
+    second = cas.upload(owner, session("kept", predecessor=first, salt="ab" * 16))
     cas.stop()
     newer = tmp_path / "newer"
     cas.directory.rename(newer)

@@ -149,7 +149,7 @@ def _write(
         except (OSError, http.client.HTTPException) as error:
             fault, pause = type(error).__name__, 0.5
         else:
-            if answer.status == 201:
+            if answer.status in {200, 201}:  # 200: it was taken before, and only the answer was lost
                 return Write(time.monotonic() - started, again), str(json.loads(content)["hash"])
             fault, pause = f"{answer.status} {content[:200]!r}", float(answer.getheader("retry-after") or 1)
             if answer.status not in {429, 503}:
