@@ -114,7 +114,8 @@ def _values_above(service: ChartService) -> dict[str, Any]:
 def own_chart_head(plan: ChartPlan, service: ChartService, chart: OwnChart) -> dict[str, Any]:
     """Return Chart.yaml of a chart of the user's own: called like the service, and with the facts about its image."""
     given = chart.head.get("annotations")
-    annotations = {**(given if isinstance(given, Mapping) else {}), **_annotations(plan, service)}
+    mark = {"sconectl.io/configuration": service.configuration} if service.configuration else {}
+    annotations = {**(given if isinstance(given, Mapping) else {}), **_annotations(plan, service), **mark}
     return {**chart.head, "name": service.name, "annotations": annotations}
 
 
@@ -176,6 +177,7 @@ def chart_values(service: ChartService) -> dict[str, Any]:
             "log": service.log_level,
             "toolchain": service.toolchain.name,
             "measurement": service.measurement,
+            "configuration": service.configuration,
             **({"edmm": "auto"} if hardware else {}),
         },
         "service": {

@@ -109,7 +109,10 @@ class _Objects:
         spec: Object = {"replicas": self.values["replicaCount"], "strategy": _RENEWED}
         if self.values["persistence"]["enabled"]:
             spec["strategy"] = {"type": "Recreate"}
-        own = {"sconectl.io/measurement": self.values["scone"]["measurement"], **self._simulation()}
+        scone = self.values["scone"]
+        own = {"sconectl.io/measurement": scone["measurement"], **self._simulation()}
+        if scone.get("configuration"):
+            own["sconectl.io/configuration"] = scone["configuration"]
         annotations = {**(self.values.get("podAnnotations") or {}), **own}
         spec["selector"] = {"matchLabels": self._selector()}
         metadata = {"labels": self._labels(), "annotations": dict(sorted(annotations.items()))}

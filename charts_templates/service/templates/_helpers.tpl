@@ -47,9 +47,15 @@ sconectl.io/simulation: "true"
 {{- end -}}
 {{- end -}}
 
-{{/* A new image under the same tag has another measurement, and this annotation then replaces the pods. */}}
+{{/*
+These annotations replace the pods: a new image under the same tag has another measurement, and a changed session, or one
+that it imports from, another configuration.
+*/}}
 {{- define "sconectl.service.podAnnotations" -}}
 {{- $own := dict "sconectl.io/measurement" .Values.scone.measurement -}}
+{{- with .Values.scone.configuration -}}
+{{- $_ := set $own "sconectl.io/configuration" . -}}
+{{- end -}}
 {{- if eq .Values.scone.toolchain "sim" -}}
 {{- $_ := set $own "sconectl.io/simulation" "true" -}}
 {{- end -}}

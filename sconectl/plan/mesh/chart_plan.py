@@ -61,6 +61,9 @@ class ChartService:
     own_chart: OwnChart | None = None
     """A chart of the user's own, which takes the place of the one that is written otherwise."""
 
+    configuration: str = ""
+    """Changes when something that the pods get from the CAS changes (`configuration_mark`). A change replaces them."""
+
 
 @dataclass(frozen=True)
 class ChartPlan:

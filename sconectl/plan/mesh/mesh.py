@@ -19,6 +19,7 @@ from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.chart_plan import ChartPlan
+from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
 from sconectl.plan.mesh.mesh_checks import (
     RESERVED_NAMES,
     image_limits,
@@ -141,6 +142,15 @@ def _shares(services: Sequence[BoundService], images_facts: Mapping[str, ImageFa
     return tuple(KeyShare(facts, tuple(sessions)) for facts, sessions in images.values())
 
 
+def _marks(services: Sequence[BoundService], sessions: Sequence[SessionPlan]) -> dict[str, str]:
+    """Return by service the mark of what its pods get."""
+    found = Configurations(
+        as_the_cas_reads(session.document) if service.template or service.volumes.declared else session.document
+        for service, session in zip(services, sessions, strict=True)
+    )
+    return {s.name: found.mark(s.session_name, s.program, s.facts.salt) for s in services}
+
+
 def _raise(findings: Sequence[Finding]) -> None:
     found = sorted(dict.fromkeys(one_cause(findings)), key=lambda finding: finding.position)
     if all(finding.code.startswith("SC1") or finding.code == "SC2015" for finding in found):
@@ -231,10 +241,14 @@ class MeshDraft:
         ]
         signed = is_signed(main_cas(mesh))
         own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in services]
-        charts = tuple(service.chart(self._helm.services.get(service.name, {})) for service in services)
+        sessions = tuple(with_measurements(own, services))
+        marks = _marks(services, sessions)
+        charts = tuple(
+            service.chart(self._helm.services.get(service.name, {}), marks[service.name]) for service in services
+        )
         return MeshPlan(
             main_cas(mesh),
-            (namespace_session(mesh.policy.namespace, signed=signed), *with_measurements(own, services)),
+            (namespace_session(mesh.policy.namespace, signed=signed), *sessions),
             _shares(services, {**given.facts, **built}),
             ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared),
             self.limits,

@@ -289,8 +289,11 @@ class BoundService:
         cause = Cause(Name("variable", self.facts.image, name), written=bool(given))
         return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
 
-    def chart(self, extra: Mapping[str, Any]) -> ChartService:
-        """Return the service as the chart needs it; `extra` are its chart values of the manifest."""
+    def chart(self, extra: Mapping[str, Any], configuration: str) -> ChartService:
+        """Return the service as the chart needs it.
+
+        `extra` are its chart values of the manifest, and `configuration` is the mark of what its pods get.
+        """
         cas = main_cas(self.given.mesh)
         return ChartService(
             name=chart_name(self.name),
@@ -306,6 +309,7 @@ class BoundService:
             extra_values=extra,
             volume_values=chart_values(chart_name(self.name), self.volumes) if self.facts.volumes else {},
             own_chart=self.chart_files,
+            configuration=configuration,
         )
 
     def _port(self) -> int | None:

@@ -81,7 +81,8 @@ def test_a_change_updates_what_it_touches_and_names_the_predecessor(
     assert store.put_log == ["shop/web"]
     assert parse_session(store.texts[-1]).predecessor == old
     after = snapshot(workspace.root)
-    assert {path for path in after if after[path] != before.get(path)} == {"policies/web.yaml"}
+    changed = {"policies/web.yaml", "helm/charts/web/values.yaml"}  # the pods of web are replaced, and no others
+    assert {path for path in after if after[path] != before.get(path)} == changed
     assert b"predecessor:" not in after["policies/web.yaml"][0]
 
 

@@ -201,6 +201,15 @@ def test_an_update_keeps_the_selector_and_only_a_new_image_replaces_the_pods(tmp
     assert after["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "1.4.1"
 
 
+def test_another_configuration_replaces_the_pods(tmp_path: Path) -> None:
+    first, second = (deployed(tmp_path, replace(WEB, configuration=mark))["spec"] for mark in ("1e30" * 8, "b" * 32))
+    annotation = "sconectl.io/configuration"
+    assert first["template"]["metadata"]["annotations"].pop(annotation) == "1e30" * 8
+    assert second["template"]["metadata"]["annotations"].pop(annotation) == "b" * 32
+    assert first == second
+    assert annotation not in deployed(tmp_path, WEB)["spec"]["template"]["metadata"]["annotations"]
+
+
 def test_only_the_hardware_toolchain_asks_for_hardware(tmp_path: Path) -> None:
     root = write(tmp_path, plan(WEB, replace(HARDWARE, name="db")))
     found = objects(root)

@@ -68,12 +68,14 @@ def render(folder: Path) -> dict[str, str]:
 
 def test_a_chart_of_ones_own_is_a_subchart_called_like_the_service(tmp_path: Path) -> None:
     plain = service(name="db", own_chart=None)
-    plan = ChartPlan("shop", "0", (service(extra_values={"port": 99}), plain), {"a": "b"})
+    mine = service(extra_values={"port": 99}, configuration="12" * 16)
+    plan = ChartPlan("shop", "0", (mine, plain), {"a": "b"})
     files = render_chart(plan)
     assert files["charts/web/templates/map.yaml"] == TEMPLATE
     head = YAML(typ="safe").load(files["charts/web/Chart.yaml"])
     assert (head["name"], head["version"], head["annotations"]["own"]) == ("web", "1.10.3", "x")
     assert head["annotations"]["sconectl.io/simulation"] == "true"
+    assert head["annotations"]["sconectl.io/configuration"] == "12" * 16
     rendered = render(write(tmp_path, files))
     data = YAML(typ="safe").load(rendered["shop/charts/web/templates/map.yaml"])
     assert data["metadata"]["name"] == "demo-web"

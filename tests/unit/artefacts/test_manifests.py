@@ -33,6 +33,8 @@ DATABASE = {
 }
 CASES = {
     "simple": WEB,
+    "marked": replace(WEB, configuration="0" * 31 + "e"),
+    "mark removed": replace(WEB, configuration="12" * 16, extra_values={"scone": {"configuration": None}}),
     "hardware": replace(WEB, toolchain=TOOLCHAINS["scone"], cas_key="5Kq", pull_secret="regcred"),
     "without port": replace(WEB, port=None, log_level=""),
     "database": replace(WEB, extra_values=DATABASE),

@@ -1,0 +1,97 @@
+"""What a second apply changes in the chart, so that Helm and GitOps tools do what has to be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.builders import facts, mesh_text, record
+
+from sconectl.text.yaml_tree import parse
+
+from .conftest import Run
+
+APPLY = ("apply", "-f", "mesh.yaml", "--facts", "facts", "-q", "--dry-run")
+
+
+def authority(common_name: str = "ours") -> list[dict[str, Any]]:
+    certificate = {"name": "cert", "kind": "x509", "private_key": "key", "issuer": "ca", "dns": ["db"]}
+    ca = {"name": "ca", "kind": "x509-ca", "private_key": "ca-key", "common_name": common_name}
+    return [certificate, ca, *({"name": name, "kind": "private-key"} for name in ("key", "ca-key"))]
+
+
+def images(common_name: str = "ours") -> None:
+    """Write the facts of a database with an authority, of a program that uses its certificate, and of another one."""
+    Path("facts").mkdir(exist_ok=True)
+    db = facts(
+        "db",
+        environment={"global": [{"name": "LEVEL", "value": "1"}]},
+        secrets={"global": authority(common_name)},
+        injection_files=[{"path": "/crt", "content": "$$SCONE::cert$$"}],
+    )
+    web = facts(
+        "web",
+        secrets={"import": ["cert"], "global": [{"name": "word", "kind": "ascii", "value": "{{WORD}}"}]},
+        environment={"global": [{"name": "WORD"}], "local": [{"name": "P", "value": "$$SCONE::word$$"}]},
+        injection_files=[{"path": "/crt", "content": "$$SCONE::cert$$"}],
+    )
+    for image in (db, web, facts("log")):
+        Path(f"facts/{image.name}.json").write_text(record(image).to_text())
+
+
+def write(env: dict[str, dict[str, str]], *, tolerate: str = "") -> None:
+    given = {"web": {"WORD": "secret"}} | env
+    text = mesh_text(["db", "web", "log"], env=given)
+    if tolerate:
+        text = text.replace("namespace: shop", f"namespace: shop\n  tolerate: {tolerate}")
+    Path("mesh.yaml").write_text(text)
+
+
+def marks() -> dict[str, str]:
+    found = {}
+    for name in ("db", "web", "log"):
+        values: Any = parse(Path(f"target/helm/charts/{name}/values.yaml").read_text(), "values").value
+        found[name] = values["scone"]["configuration"]
+    return found
+
+
+@pytest.fixture
+def mesh(project: Path) -> Path:
+    images()
+    write({})
+    return project
+
+
+def test_only_pods_that_would_get_something_else_are_replaced(run: Run, mesh: Path) -> None:
+    assert run(*APPLY).code == 0
+    before = marks()
+    assert len(set(before.values())) == 3 and all(len(mark) == 32 for mark in before.values())
+
+    def replaced() -> list[str]:
+        assert run(*APPLY, "-o", "yaml").code == 0
+        after = marks()
+        for name, mark in after.items():
+            assert mark in Path(f"target/manifests/{name}.yaml").read_text()
+        return [name for name, mark in after.items() if mark != before[name]]
+
+    write({}, tolerate="hyperthreading")
+    assert replaced() == []
+    write({"db": {"LEVEL": "2"}})
+    assert replaced() == ["db"]
+    write({"web": {"WORD": "another secret"}})
+    assert replaced() == ["web"]
+    write({})
+    images("theirs")
+    assert replaced() == ["db", "web"]  # the importer of the certificate, too
+
+
+def test_nothing_of_a_secret_is_in_the_chart(run: Run, mesh: Path) -> None:
+    assert run(*APPLY).code == 0
+    first = marks()["web"]
+    for path in Path("facts").iterdir():
+        salted = path.read_text()
+        assert '"salt": "' in salted
+        path.write_text(salted.replace('"salt": "', '"salt": "x'))
+    assert run(*APPLY).code == 0
+    assert marks()["web"] != first  # the same secret in another image: nobody can tell
