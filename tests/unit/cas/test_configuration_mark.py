@@ -25,7 +25,7 @@ from sconectl.cas.secrets import generate, session_secrets
 from sconectl.cas.secrets.session_secrets import secrets_for
 from sconectl.cas.store.versions import Version
 from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
-from sconectl.policy.reading import parse_session
+from sconectl.policy.reading import Secret, parse_session
 from sconectl.policy.serialized.canonical import read_back, session_hash, to_json
 from sconectl.text import yaml_text
 
@@ -170,7 +170,7 @@ def mark(sessions: Sessions, salt: str = "salt") -> str:
 class _ByName(session_secrets._Generation):
     """Draws the same value for the same name, kind and parameters, and keys that sign without chance."""
 
-    def _generated(self, secret: session_secrets.Secret) -> bytes:
+    def _generated(self, secret: Secret) -> bytes:
         seed = hashlib.sha256(f"{self._session.name} {secret.name} {self._parameters(secret)}".encode()).digest()
         if secret.kind != "private-key":
             return seed.hex().encode()[: secret.size] if secret.kind == "ascii" else seed[: secret.size]
