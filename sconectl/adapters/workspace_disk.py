@@ -14,6 +14,8 @@ from sconectl.regular_files import first_bytes
 
 MAX_BYTES = 256 << 20  # of a file that is read back
 _REMEDY = "check space and rights"
+_PRIVATE = ("images", "policies")
+_OURS = frozenset({*_PRIVATE, "helm", "manifests"})
 
 
 class DiskWorkspace:
@@ -44,19 +46,33 @@ class DiskWorkspace:
         """Write `files`, and remove every other file below the folders in `replaces`.
 
         All new content is on disk under temporary names before the first file is replaced. `private` files get
-        mode 0600. Returns the number of files that changed. Raises `BuildFailed` if the disk does not take them.
+        mode 0600, and Git is told before to leave them alone. Returns the number of files that changed. Raises
+        `BuildFailed` if the disk does not take them.
         """
         mode = 0o600 if private else 0o644
         changed = {path: content for path, content in files.items() if self._differs(path, content, mode)}
         stale = [path for folder in replaces for path in self.files(folder) if path not in files]
-        if not changed and not stale:
-            return 0
         try:
+            if private and files:
+                self._keep_from_git()
+            if not changed and not stale:
+                return 0
             self._replace(changed, stale, mode)
         except OSError as error:
             where = error.filename2 or error.filename or self.root
             raise BuildFailed(f"{where} cannot be written: {error.strerror}", hint=_REMEDY) from error
         return len(changed) + len(stale)
+
+    def _keep_from_git(self) -> None:
+        """Write a .gitignore unless there is one. Where other things lie, too, it names only what is private."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        alone = _OURS.issuperset(path.name for path in self.root.iterdir())
+        try:
+            handle = os.open(self.root / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return
+        with os.fdopen(handle, "w") as file:
+            file.write("*\n" if alone else "".join(f"/{name}/\n" for name in _PRIVATE))
 
     # Below, paths are text: a chart may have a hundred thousand files, and a `Path` takes longer than the system.
 

@@ -143,3 +143,49 @@ def test_a_link_is_replaced_and_not_written_through(workspace: DiskWorkspace, tm
     workspace.write({"a": b"new"})
     assert (tmp_path / "kept").read_text() == "x"
     assert not (workspace.root / "a").is_symlink()
+
+
+def test_git_is_told_before_the_first_private_file(workspace: DiskWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert workspace.write({"helm/x": b"x"}) == 1
+    ignored = workspace.root / ".gitignore"
+    assert not ignored.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(BuildFailed):
+            workspace.write({"policies/x": b"x"}, private=True)
+    assert ignored.read_text() == "*\n"
+    ignored.unlink()
+    assert workspace.write({"policies/x": b"x"}, private=True) == 1
+    assert ignored.read_text() == "*\n" and ignored.stat().st_mode & 0o777 == 0o644
+    ignored.unlink()
+    assert workspace.write({"policies/x": b"x"}, replaces=("policies",), private=True) == 0
+    assert ignored.read_text() == "*\n"  # a target directory of an older version gets one, too
+
+
+def test_a_gitignore_of_ones_own_stays(workspace: DiskWorkspace) -> None:
+    workspace.root.mkdir()
+    ignored = workspace.root / ".gitignore"
+    ignored.symlink_to("nowhere")
+    workspace.write({"policies/x": b"x"}, private=True)
+    assert ignored.is_symlink() and not ignored.exists()
+    ignored.unlink()
+    ignored.write_text("")
+    workspace.write({"policies/x": b"y"}, private=True)
+    assert ignored.read_text() == ""
+
+
+def test_files_of_ones_own_beside_ours_are_not_hidden_from_git(workspace: DiskWorkspace) -> None:
+    workspace.root.mkdir()
+    (workspace.root / "service.yaml").write_text("")
+    workspace.write({"images/x": b"x"}, private=True)
+    assert (workspace.root / ".gitignore").read_text() == "/images/\n/policies/\n"
+
+
+def test_a_gitignore_that_cannot_be_written(workspace: DiskWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest: full() if str(path).endswith(".gitignore") else real(path, *rest)
+    )
+    with pytest.raises(BuildFailed, match="cannot be written: No space left"):
+        workspace.write({"images/x": b"x"}, private=True)
+    assert content(workspace) == {}

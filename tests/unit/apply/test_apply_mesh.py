@@ -41,7 +41,7 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
     return {
         str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino)
         for path in sorted(root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != ".gitignore"  # is not counted among the files of a run
     }
 
 
