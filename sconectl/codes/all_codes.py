@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sconectl.codes import advice, manifest, mesh, policy
+from sconectl.codes import advice, changes, manifest, mesh, policy
 from sconectl.codes.code import Code
 
 
 def all_codes() -> dict[str, Code]:
     """Return every code, in order."""
-    return dict(sorted({**manifest.CODES, **mesh.CODES, **policy.CODES, **advice.CODES}.items()))
+    families = (manifest.CODES, mesh.CODES, policy.CODES, advice.CODES, changes.CODES)
+    return dict(sorted(entry for codes in families for entry in codes.items()))

@@ -1,4 +1,4 @@
-"""Tables of the pages in docs/: fields and their values from the models, codes from `codes/`.
+"""Tables of the pages in docs/: fields and their values from the models, codes, and how changes are judged.
 
 In: a page with marks like `<!-- fields genservice.build -->`, and `<!-- end -->` behind the table. Out: the page with
 the tables of today. scripts/write_docs.py writes them, and a test compares.
@@ -14,10 +14,11 @@ from typing import Any
 from sconectl.codes.all_codes import all_codes
 from sconectl.learn.field_pages import Schema, description_of, field_at, fields_of, forms_of, meanings_of
 from sconectl.learn.json_schema import json_schema
+from sconectl.policy.diff.judgements import JUDGEMENTS
 from sconectl.text.rendering import render
 from sconectl.text.yaml_text import dump
 
-_MARK = re.compile(r"(<!-- (fields|values|codes) ?([A-Za-z_.]*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+_MARK = re.compile(r"(<!-- (fields|values|codes|judgements) ?([A-Za-z0-9_.]*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _HEADING_OR_MARK = re.compile(r"^#+ (?P<heading>.*)$|<!-- (?:fields|values) (?P<path>[A-Za-z_.]+) -->", re.MULTILINE)
 _CODE_OR_ANGLE = re.compile(r"(`[^`]*`)|<")
 
@@ -32,7 +33,10 @@ def with_tables(page: str) -> str:
 
 def _table(about: str, path: str, places: Mapping[str, str]) -> str:
     if about == "codes":
-        return _written(("code", "about"), [(name, code.title) for name, code in all_codes().items()])
+        found = ((name, code.title) for name, code in all_codes().items() if name.startswith(path))
+        return _written(("code", "about"), found)
+    if about == "judgements":
+        return _written(("field of a session", "weakens", "or never does, because"), _judgements())
     kind, *steps = path.split(".")
     root = _schema(kind)
     schema = field_at(kind, root, steps).schema
@@ -40,6 +44,12 @@ def _table(about: str, path: str, places: Mapping[str, str]) -> str:
         rows: list[Row] = [(f"`{value}`", meaning) for value, meaning in meanings_of(schema, root).items()]
         return _written(("value", "meaning"), rows)
     return _written(("field", "default", "meaning", "example"), _rows(schema, root, path, "", places))
+
+
+def _judgements() -> Iterator[Row]:
+    for field, judgement in JUDGEMENTS.items():
+        codes, reason = ("", judgement) if isinstance(judgement, str) else (", ".join(judgement), "")
+        yield f"`{field}`", codes, reason
 
 
 def _written(head: Row, rows: Iterable[Row]) -> str:

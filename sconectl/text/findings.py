@@ -47,7 +47,8 @@ class Cause(NamedTuple):
 class Finding:
     """One statement about a manifest or policy.
 
-    `code` is stable (SC1xxx manifest, SC2xxx mesh wiring, SC3xxx policy, SC4xxx security advice); `path` is
+    `code` is stable (SC1xxx manifest, SC2xxx mesh wiring, SC3xxx policy, SC4xxx security advice; SC5xxx are those
+    of changes, which are no findings); `path` is
     the field, like `build.copy[0]`; `message` says what was expected and never holds a secret value; `hint`
     says what to do. `cause` is for `text.one_cause` only.
     """

@@ -204,16 +204,22 @@ def diff(
     output: Format = "text",
     output_file: Output = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with exit code 1 if they differ.")] = False,
+    fail_on: Annotated[
+        str, typer.Option(metavar="WHAT", help="weakens: end with exit code 7 if a change does.", show_default=False)
+    ] = "",
 ) -> None:
     """Say what a change of a session means: who may now run what, and have what.
 
-    Lines with ! weaken the protection, lines with + strengthen it. If OLD is
-    cas:NAME and there is no such session yet, everything in NEW is new.
+    Lines with ! weaken the protection, with a code that `sconectl explain`
+    explains; lines with + strengthen it. If OLD is cas:NAME and there is no
+    such session yet, everything in NEW is new.
     """
     from sconectl.cli.session.session_check import CAS_PREFIX, side_of
-    from sconectl.policy.diff.diff import as_text, differences, to_json
+    from sconectl.policy.diff.diff import as_text, differences, refuse_what_weakens, to_json
 
     one_of("--output", output, ("text", "json"))
+    if fail_on:
+        one_of("--fail-on", fail_on, ("weakens",))
     if old == new == "-":
         raise UsageError("stdin can be read only once", hint="give a file, or cas:NAME")
     before, after = side_of(old, access, filling), side_of(new, access, filling)
@@ -222,6 +228,8 @@ def diff(
     changes = differences(before, after)
     text = as_text(changes) if output == "text" else json.dumps({"changes": to_json(changes)}, indent=2) + "\n"
     deliver(text, output_file)
+    if fail_on:
+        refuse_what_weakens(changes)
     if changes and exit_code:
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ In: the old and the new session. Out: changes. Values are compared and never sho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sconectl.policy.diff.change import Change, gained_and_lost, neutral, strengthens, weakens
@@ -26,24 +26,60 @@ def sharing(old: Session, new: Session) -> Iterator[Change]:
     for holder, secret in sorted(first.keys() | second.keys()):
         subject = secret if secret == EVERY_SECRET else f"secret {secret}"
         one, other = first.get((holder, secret)), second.get((holder, secret))
-        if one is None and other is not None:
-            yield weakens("sharing", subject, f"{holder} gets it ({', '.join(other)})")
-        elif other is None:
-            yield strengthens("sharing", subject, f"{holder} no longer gets it")
+        had, has = (
+            secret in known and (holder, EVERY_SECRET) in use for known, use in ((before, first), (after, second))
+        )
+        if other is None:
+            if has:
+                yield neutral("sharing", subject, f"{holder} gets it as one of all secrets only")
+            else:
+                yield strengthens("sharing", subject, f"{holder} no longer gets it")
+        elif one is None and not had:
+            code = "SC5047" if secret == EVERY_SECRET else "SC5046"
+            yield weakens("sharing", subject, f"{holder} gets it ({', '.join(other)})", code)
         elif one != other:
             yield neutral("sharing", subject, f"{holder} gets it elsewhere ({', '.join(other)})")
 
 
 def _exports(name: str, before: Secret | None, after: Secret | None) -> Iterator[Change]:
     subject = f"secret {name}"
-    first = [_target(export) for export in before.export] if before else []
-    second = [_target(export) for export in after.export] if after else []
-    yield from gained_and_lost("sharing", subject, first, second, "{} may import it", "{} may no longer import it")
+    first = before.export if before else ()
+    second = after.export if after else ()
+    yield from gained_and_lost(
+        "sharing",
+        subject,
+        first,
+        second,
+        "{} may import it",
+        "{} may no longer import it",
+        lambda export: _code(export, first),
+        covers=_covers,
+        words=_target,
+    )
     public_before, public_after = bool(before and before.export_public), bool(after and after.export_public)
     if public_after and not public_before:
-        yield weakens("sharing", subject, "everybody may read it without a certificate")
+        yield weakens("sharing", subject, "everybody may read it without a certificate", "SC5045")
     elif public_before and not public_after:
         yield strengthens("sharing", subject, "is no longer public")
+
+
+def _covers(wide: Export, narrow: Export) -> bool:
+    """Say whether everybody to whom `narrow` exports is among those to whom `wide` does."""
+    cas = [(export.cas_url, export.cas_key, export.cas_software_key) for export in (wide, narrow)]
+    if cas[0] != cas[1]:
+        return False
+    if wide.namespace is not None:
+        inner = narrow.session or narrow.namespace or ""
+        return inner == wide.namespace or inner.startswith(f"{wide.namespace}/")
+    return wide.session == narrow.session and wide.session_hash in (None, narrow.session_hash)
+
+
+def _code(export: Export, before: Sequence[Export]) -> str:
+    if export.session is not None and any(_covers(export, other) for other in before):
+        return "SC5043"
+    if export.cas_url is not None:
+        return "SC5044"
+    return "SC5041" if export.namespace is None else "SC5042"
 
 
 def _target(export: Export) -> str:

@@ -1,33 +1,45 @@
-"""What changes for the services of a session: which enclaves may run them, what they get, and their file systems.
+"""What changes for the services of a session: who may run them, what they get, and the files around them.
 
 In: the old and the new session. Out: changes. Arguments, variables and files are named, never shown.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sconectl.policy.diff.change import Change, gained_and_lost, neutral, strengthens, weakens
-from sconectl.policy.reading import Image, Service, Session, Variant, Volume
+from sconectl.policy.diff.change import Change, gained_and_lost, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.diff_enclaves import enclaves
+from sconectl.policy.forms.fields import HOST_VARIABLE
+from sconectl.policy.reading import Image, Service, Session, Volume
 
-_NO_PROTECTION = "no_rollback_protection"
+_GROUP = "configuration"
+_HOST_ARGUMENT = re.compile(r"@@[0-9]+\Z")
+_NETWORK_SHIELD = re.compile(r"SCONE_NETWORK_SHIELD(?:\Z|_UNSUPPORTED_PROTOCOLS\Z|_(?:SERVER|CLIENT)_[0-9]+\Z)")
+_OTHERS = 0o077  # the permissions of everybody but the owner
+_SHIELDED = frozenset({"protected", "refuse"})
+LOADS_CODE = frozenset(
+    {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "PATH"}
+    | {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "NODE_OPTIONS", "NODE_PATH", "BASH_ENV", "ENV"}
+    | {"CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "RUBYLIB", "RUBYOPT", "PERL5LIB"}
+    | {"PERL5OPT"}
+)
+"""Variables by which a program, its interpreter or its libraries find or load code."""
 _Named = TypeVar("_Named", Service, Image, Volume)
 
 
 def services(old: Session, new: Session) -> Iterator[Change]:
-    """Yield the changes of each service: which enclaves may run it, its configuration and its file systems."""
+    """Yield the changes of each service and image: which enclaves may run it, and its configuration."""
     before, after = by_name(old.services), by_name(new.services)
-    for name in before.keys() - after.keys():
+    for name in sorted(before.keys() - after.keys()):
         yield strengthens("attestation", f"service {name}", "is removed; no enclave may run it")
     for name, service in after.items():
         first = before.get(name)
-        yield from _enclaves(first, service)
+        yield from enclaves(first, service, old, new)
         if first is not None:
-            yield from _platforms(first, service)
             yield from _configuration(first, service)
-            yield from _file_system(first, service)
-    yield from _images(by_name(old.images), by_name(new.images))
+    yield from _files(by_name(old.images), by_name(new.images))
 
 
 def by_name(entries: Sequence[_Named]) -> dict[str, _Named]:
@@ -35,64 +47,23 @@ def by_name(entries: Sequence[_Named]) -> dict[str, _Named]:
     return {entry.name: entry for entry in entries}
 
 
-def _enclaves(before: Service | None, after: Service) -> Iterator[Change]:
-    subject = f"service {after.name}"
-    first = [] if before is None else _acceptable(before)
-    second = _acceptable(after)
-    yield from gained_and_lost("attestation", subject, first, second, "may be run by {}", "may no longer be run by {}")
-    if before is None:
-        if not second:
-            yield weakens("attestation", subject, "is new")
-        return
-    if before.one_time_password_shared_secret != after.one_time_password_shared_secret:
-        removed = after.one_time_password_shared_secret is None
-        text = "its own one-time password secret is removed" if removed else "its one-time password secret changed"
-        yield (weakens if removed else neutral)("attestation", subject, text)
-
-
-def _acceptable(service: Service) -> list[str]:
-    found: list[str] = []
-    for variant in service.attestation:
-        if isinstance(variant, Variant):
-            found.extend(_of_variant(variant))
-        else:
-            found.append(f"what the secret in {variant} says")
-    return list(dict.fromkeys(found))
-
-
-def _of_variant(variant: Variant) -> Iterator[str]:
-    signer = ""
-    if isinstance(variant.signer, str):
-        signer = f"signed by the key that the secret in {variant.signer} names"
-    elif variant.signer is not None:
-        values = variant.signer.model_dump(exclude_none=True)
-        signer = "signed by " + ", ".join(f"{key} {value}" for key, value in values.items())
-    for measurement in variant.mrenclave or ("",):
-        enclave = f"the enclave {measurement}" if measurement else "any enclave"
-        yield " ".join(part for part in (enclave, signer) if part)
-
-
-def _platforms(before: Service, after: Service) -> Iterator[Change]:
-    first, second = before.platforms, after.platforms
-    if set(first) == set(second):
-        return
-    subject = f"service {after.name}"
-    if not second:
-        yield weakens("attestation", subject, "may run on any platform")
-    elif not first:
-        yield strengthens("attestation", subject, f"may run only on {', '.join(second)}")
-    else:
-        yield from gained_and_lost("attestation", subject, first, second, "may run on {}", "may no longer run on {}")
-
-
 def _configuration(before: Service, after: Service) -> Iterator[Change]:
     subject = f"service {after.name}"
     if before.command != after.command:
-        yield neutral("configuration", subject, f"command: {_arguments(before.command, after.command)}")
-    yield from _keys("configuration", subject, "variable", before.environment, after.environment)
+        yield neutral(_GROUP, subject, f"command: {_arguments(before.command, after.command)}")
+    yield from _variables(subject, before.environment, after.environment)
     for key, words in (("pwd", "working directory"), ("image_name", "image")):
         if getattr(before, key) != getattr(after, key):
-            yield neutral("configuration", subject, f"{words}: is {getattr(after, key) or 'not given'}")
+            yield neutral(_GROUP, subject, f"{words}: is {getattr(after, key) or 'not given'}")
+    yield from gained_and_lost(
+        _GROUP,
+        subject,
+        _of_host(before),
+        _of_host(after),
+        "the host decides {}",
+        "the host no longer decides {}",
+        "SC5032",
+    )
 
 
 def _arguments(before: Sequence[str], after: Sequence[str]) -> str:
@@ -102,71 +73,55 @@ def _arguments(before: Sequence[str], after: Sequence[str]) -> str:
     return "changed in word " + ", ".join(changed) + " (the program is word 0)"
 
 
-def _keys(group: str, subject: str, what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def _of_host(service: Service) -> list[str]:
+    """Return the arguments and variables of a service that the host gives (LANG §18)."""
+    words = [
+        f"word {number} of the command" for number, word in enumerate(service.command) if _HOST_ARGUMENT.match(word)
+    ]
+    names = [name.removeprefix(HOST_VARIABLE) for name in service.environment if name.startswith(HOST_VARIABLE)]
+    return words + [f"the variable {name}" for name in sorted(names)]
+
+
+def _variables(subject: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
+    for name, text in _keys("variable", before, after):
+        if name in LOADS_CODE:
+            yield _loading(subject, text, before.get(name), after.get(name))
+        elif _NETWORK_SHIELD.match(name):
+            yield ranked(_GROUP, subject, text, "SC5034", before.get(name) in _SHIELDED, after.get(name) in _SHIELDED)
+        else:
+            yield neutral(_GROUP, subject, text)
+
+
+def _loading(subject: str, text: str, before: str | None, after: str | None) -> Change:
+    if after:
+        return weakens(_GROUP, subject, f"{text}; it decides which code is loaded", "SC5031")
+    return (strengthens if before else neutral)(_GROUP, subject, text)
+
+
+def _keys(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names whose values differ, and what happened to them."""
     for name in sorted(before.keys() | after.keys()):
-        if name not in before:
-            yield neutral(group, subject, f"{what} {name}: added")
-        elif name not in after:
-            yield neutral(group, subject, f"{what} {name}: removed")
-        elif before[name] != after[name]:
-            yield neutral(group, subject, f"{what} {name}: changed")
+        if before.get(name) != after.get(name) or (name in before) != (name in after):
+            how = "added" if name not in before else "removed" if name not in after else "changed"
+            yield name, f"{what} {name}: {how}"
 
 
-def _file_system(before: Service, after: Service) -> Iterator[Change]:
-    subject = f"service {after.name}"
-    for key in ("fspf_path", "fspf_key", "fspf_tag"):
-        if getattr(before, key) != getattr(after, key):
-            yield neutral("volumes", subject, f"{key}: changed")
-    yield from _policy(subject, "fspf_update_policy", before.fspf_update_policy, after.fspf_update_policy)
-
-
-def _policy(subject: str, what: str, before: str, after: str) -> Iterator[Change]:
-    if before != after:
-        change = neutral
-        if _NO_PROTECTION in (before, after):
-            change = weakens if after == _NO_PROTECTION else strengthens
-        yield change("volumes", subject, f"{what}: was {before}, is {after}")
-
-
-def _images(before: Mapping[str, Image], after: Mapping[str, Image]) -> Iterator[Change]:
+def _files(before: Mapping[str, Image], after: Mapping[str, Image]) -> Iterator[Change]:
     for name in sorted(before.keys() | after.keys()):
-        first = before.get(name) or Image(name=name)
-        second = after.get(name) or Image(name=name)
         subject = f"image {name}"
-        files = ({file.path: file for file in image.injection_files} for image in (first, second))
-        yield from _keys("configuration", subject, "file", *files)
-        mounts_before, mounts_after = ({mount.path: mount for mount in image.volumes} for image in (first, second))
-        for path in sorted(mounts_before.keys() | mounts_after.keys()):
-            one, other = mounts_before.get(path), mounts_after.get(path)
-            if one is None or other is None:
-                yield neutral("volumes", subject, f"mount {path}: {'added' if one is None else 'removed'}")
-                continue
-            if one.name != other.name:
-                yield neutral("volumes", subject, f"mount {path}: was volume {one.name}, is volume {other.name}")
-            yield from _policy(subject, f"mount {path}", one.update_policy, other.update_policy)
-
-
-def volumes(old: Session, new: Session) -> Iterator[Change]:
-    """Yield the changes of volumes, and of the sessions that they are given to."""
-    before, after = by_name(old.volumes), by_name(new.volumes)
-    for name in sorted(before.keys() - after.keys()):
-        yield neutral("volumes", f"volume {name}", "is removed; its key is lost unless it was given")
-    for name, volume in after.items():
-        first = before.get(name) or Volume(name=name)
-        subject = f"volume {name}"
-        if name not in before:
-            yield neutral("volumes", subject, "is new")
-        for key in ("fspf_key", "fspf_tag", "import_"):
-            if getattr(first, key) != getattr(volume, key):
-                yield neutral("volumes", subject, f"{key.rstrip('_')}: changed")
-        if first.files != volume.files:
-            change = weakens if volume.files == "authenticated-only" else strengthens
-            yield change("volumes", subject, f"its files are {volume.files}")
-        one, other = ([_exported(export) for export in each.export] for each in (first, volume))
-        yield from gained_and_lost("volumes", subject, one, other, "is given to {}", "is no longer given to {}")
-
-
-def _exported(export: Any) -> str:
-    pinned = f" with hash {export.session_hash}" if export.session_hash else ""
-    alias = f", as {export.volume_alias}" if export.volume_alias else ""
-    return f"session {export.session}{pinned} ({export.update_policy}{alias})"
+        limits = (image.provide_secrets if image else None for image in (before.get(name), after.get(name)))
+        for _, text in _keys("limit", *({} if limit is None else {"provide_secrets": limit} for limit in limits)):
+            yield neutral(_GROUP, subject, text)
+        first, second = (
+            {file.path: file for file in (image.injection_files if image else ())}
+            for image in (before.get(name), after.get(name))
+        )
+        texts = ({path: file.content for path, file in files.items()} for files in (first, second))
+        for _, text in _keys("file", *texts):
+            yield neutral(_GROUP, subject, text)
+        for path in sorted(first.keys() & second.keys()):
+            was, now = first[path].permission, second[path].permission
+            if was != now:
+                text = f"file {path}: its permission was {was:03o}, is {now:03o}"
+                opened, closed = bool(now & ~was & _OTHERS), bool(was & ~now & _OTHERS)
+                yield ranked(_GROUP, subject, text, "SC5033", opened, closed and not opened)

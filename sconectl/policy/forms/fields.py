@@ -22,7 +22,8 @@ _HEX = re.compile(r"[0-9a-fA-F]*\Z")
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
 _PERMISSION = re.compile(r"0o?([0-7]{3})\Z")
 _HOST_ARGUMENT = re.compile(r"@@([0-9]{1,9})\Z")
-_HOST_VARIABLE = "\\@\\@"
+HOST_VARIABLE = "\\@\\@"
+"""In front of the name of a variable: the host gives its value."""
 _REFERENCE_HINT = "write $$SCONE::name$$"
 MAX_SECRET_SIZE = 1 << 16
 
@@ -128,7 +129,7 @@ def file_path(text: str) -> str:
 def environment_key(text: str) -> str:
     """S3: no `=` in the name of a variable; it is not empty either, also behind the mark of a host variable."""
     without_nul(text)
-    if "=" in text or text in {"", _HOST_VARIABLE}:
+    if "=" in text or text in {"", HOST_VARIABLE}:
         raise violation("S3", "the name of a variable is not empty and holds no =")
     return text
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import sconectl
-from sconectl.codes import manifest, mesh, policy
+from sconectl.codes import changes, manifest, mesh, policy
 from sconectl.codes.advice import CODES as ADVICE
 from sconectl.codes.all_codes import all_codes
 
@@ -24,9 +24,10 @@ def test_every_code_is_explained() -> None:
 
 
 def test_each_family_has_its_own_codes() -> None:
-    families = {"SC1": manifest.CODES, "SC2": mesh.CODES, "SC3": policy.CODES, "SC4": ADVICE}
+    families = {"SC1": manifest.CODES, "SC2": mesh.CODES, "SC3": policy.CODES, "SC4": ADVICE, "SC5": changes.CODES}
     for prefix, codes in families.items():
         assert [code for code in codes if not re.fullmatch(rf"{prefix}[0-9]{{3}}", code)] == []
+    assert {code[:3] for code in all_codes()} == families.keys()
     assert len(all_codes()) == sum(len(codes) for codes in families.values())
 
 

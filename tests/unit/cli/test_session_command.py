@@ -271,7 +271,7 @@ def test_create_read_update_verify(run: Run, file: Path) -> None:
     file.write_text(PLAIN.replace(H, G))
     changed = run("session", "verify", *filled)
     assert (changed.code, changed.out) == (6, "")
-    assert f"! service web: may be run by the enclave {G}" in changed.err
+    assert f"service web: is run by the enclave {G} instead of the enclave {H}" in changed.err
     updated = ok(run("session", "update", *filled)).strip()
     assert updated != created
     assert ok(run("session", "verify", *filled)).strip() == updated
@@ -348,14 +348,40 @@ def test_diff(run: Run, file: Path) -> None:
     Path("new.yaml").write_text(PLAIN.replace(H, G))
     words = ("session", "diff", file, "new.yaml", "-e", "NAME=a")
     text = ok(run(*words))
-    assert f"  ! service web: may be run by the enclave {G}\n" in text
-    assert f"  + service web: may no longer be run by the enclave {H}\n" in text
+    assert f"    service web: is run by the enclave {G} instead of the enclave {H}\n" in text
     assert run(*words, "--exit-code").code == 1
     changes = json.loads(ok(run(*words, "--output", "json")))["changes"]
-    assert {"severity": "weakens", "group": "attestation"}.items() <= changes[0].items()
+    assert {"severity": "neutral", "group": "attestation", "code": ""}.items() <= changes[0].items()
     same = ("session", "diff", file, file, "-e", "NAME=a", "--exit-code")
     assert ok(run(*same)) == ""
     assert json.loads(ok(run(*same, "--output", "json"))) == {"changes": []}
+
+
+def test_diff_fails_on_what_weakens(run: Run, file: Path) -> None:
+    both = PLAIN.replace(H, f"[{H}, {G}]").replace("mode: simulation", "mode: none")
+    Path("new.yaml").write_text(both)
+    words = ("session", "diff", file, "new.yaml", "-e", "NAME=a")
+    done = run(*words, "--fail-on", "weakens")
+    assert done.code == 7
+    assert f"  ! service web: may be run by the enclave {G} [SC5021]\n" in done.out == ok(run(*words))
+    assert "error: 2 changes weaken the protection: SC5001, SC5021\n" in done.err
+    assert "sconectl explain SC5001" in done.err
+    as_json = run(*words, "--fail-on", "weakens", "--output", "json", "--exit-code")
+    assert as_json.code == 7
+    changes = json.loads(as_json.out)["changes"]
+    assert {(change["severity"], change["code"]) for change in changes} == {
+        ("weakens", "SC5001"),
+        ("weakens", "SC5021"),
+        ("neutral", ""),
+    }
+    assert list(changes[0]) == ["group", "severity", "code", "subject", "message"]
+    back = run("session", "diff", "new.yaml", file, "-e", "NAME=a", "--fail-on", "weakens")
+    assert back.code == 0, back.err
+    assert f"  + service web: may no longer be run by the enclave {G}\n" in back.out
+    new = run("session", "diff", "cas:nothing-yet", "new.yaml", "-e", "NAME=a", "--fail-on", "weakens")
+    assert new.code == 0 and "SC5" not in new.out  # nobody trusted a session that was not there
+    unknown = run(*words, "--fail-on", "strengthens")
+    assert unknown.code == 2 and "--fail-on strengthens is not known" in unknown.err
 
 
 def test_diff_tells_who_gets_a_secret_in_a_token(run: Run, file: Path) -> None:
@@ -366,7 +392,7 @@ def test_diff_tells_who_gets_a_secret_in_a_token(run: Run, file: Path) -> None:
     )
     file.write_text(text)
     Path("new.yaml").write_text(text.replace("sub: me", "sub: $$SCONE::s$$"))
-    assert "  ! secret s: everybody gets it (claim sub of t)\n" in ok(run("session", "diff", file, "new.yaml"))
+    assert "  ! secret s: everybody gets it (claim sub of t) [SC5046]\n" in ok(run("session", "diff", file, "new.yaml"))
 
 
 def test_diff_with_what_a_cas_has(run: Run, file: Path) -> None:

@@ -15,7 +15,7 @@ from sconectl.learn.json_schema import json_schema
 REPOSITORY = Path(__file__).resolve().parents[3]
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
 FROM_TO = re.compile(r"SC[0-9]{4}\s+(?:to|till|until|through|-|–)\s+SC[0-9]{4}")
-MARKED = re.compile(r"<!-- (?:fields|values|codes)[ A-Za-z_.]*-->\n(\|.*?)<!-- end -->", re.DOTALL)
+MARKED = re.compile(r"<!-- (?:fields|values|codes|judgements)[ A-Za-z0-9_.]*-->\n(\|.*?)<!-- end -->", re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -56,6 +56,14 @@ def test_codes_and_values() -> None:
     page = with_tables("<!-- codes -->\n<!-- end -->\n<!-- values mesh.cas.mode -->\n<!-- end -->\n")
     assert all(f"\n| {name} | {code.title} |\n" in page for name, code in all_codes().items())
     assert "\n| `NoUpload` | the files are written, and nothing is uploaded |\n" in page
+
+
+def test_the_codes_of_a_family_and_the_judgements_of_changes() -> None:
+    page = with_tables("<!-- codes SC5 -->\n<!-- end -->\n<!-- judgements -->\n<!-- end -->\n")
+    assert "\n| SC5003 | enclaves in debug mode are accepted |\n" in page
+    assert "SC4001" not in page
+    assert "\n| `security.attestation.tolerate` | SC5002, SC5003 | |\n" in page
+    assert "\n| `services[].pwd` | | the program that runs there is the measured one |\n" in page
 
 
 def test_a_mark_for_a_field_that_does_not_exist_is_noticed() -> None:

@@ -57,6 +57,33 @@ def test_another_enclave() -> None:
     )
 
 
+def test_a_program_that_takes_the_place_of_another_is_an_ordinary_update() -> None:
+    other, third = service(f"attestation: {{mrenclave: {G}}}"), "0d" * 32
+    both(
+        service(ONE),
+        other,
+        [f"= service s: is run by the enclave {G} instead of the enclave {H}"],
+        [f"= service s: is run by the enclave {H} instead of the enclave {G}"],
+    )
+    both(
+        service(ONE),
+        service(f"attestation: {{mrenclave: [{G}, {third}]}}"),
+        [
+            f"= service s: is run by the enclave {G} instead of the enclave {H}",
+            f"! service s: may be run by the enclave {third}",
+        ],
+        [
+            f"= service s: is run by the enclave {H} instead of the enclave {G}",
+            f"+ service s: may no longer be run by the enclave {third}",
+        ],
+    )
+    signed = f"attestation: {{mrenclave: {G}, signer: {{mrsigner: {third}, isvprodid: 1}}}}"
+    assert changes(service(signed), service(ONE)) == [
+        f"! service s: may be run by the enclave {H}",
+        f"+ service s: may no longer be run by the enclave {G} signed by mrsigner {third}, isvprodid 1",
+    ]
+
+
 def test_another_way_to_write_the_same_enclaves_changes_nothing_for_them() -> None:
     assert changes(service(BOTH), service(f"attestation: [{{mrenclave: {G}}}, {{mrenclave: {H}}}]")) == []
 
@@ -67,14 +94,8 @@ def test_signers_of_enclaves() -> None:
     both(
         service(ONE),
         service(f"attestation: {{mrenclave: {H}, {signer}}}"),
-        [
-            f"! service s: may be run by the enclave {H} {words}",
-            f"+ service s: may no longer be run by the enclave {H}",
-        ],
-        [
-            f"! service s: may be run by the enclave {H}",
-            f"+ service s: may no longer be run by the enclave {H} {words}",
-        ],
+        [f"+ service s: may no longer be run by the enclave {H}; still: the enclave {H} {words}"],
+        [f"! service s: may be run by the enclave {H}"],
     )
     assert changes(service(ONE), service(f"attestation: [{{mrenclave: {H}}}, {{{signer}}}]")) == [
         f"! service s: may be run by any enclave {words}"
@@ -85,10 +106,29 @@ def test_enclaves_behind_references() -> None:
     secrets = "secrets: [{name: x, kind: config-fragment, value: {mrenclave: [a]}}, {name: y, kind: ascii}]"
     after = f"attestation: [{{mrenclave: {H}, signer: $$SCONE::x$$}}, $$SCONE::x$$]"
     assert changes(service(ONE, secrets), service(after, secrets)) == [
-        f"! service s: may be run by the enclave {H} signed by the key that the secret in $$SCONE::x$$ names",
         "! service s: may be run by what the secret in $$SCONE::x$$ says",
-        f"+ service s: may no longer be run by the enclave {H}",
+        f"+ service s: may no longer be run by the enclave {H}; still: the enclave {H} signed by the key that the"
+        " secret in $$SCONE::x$$ names",
     ]
+
+
+def test_versions_of_signed_enclaves() -> None:
+    def signed(body: str) -> str:
+        return service(f"attestation: {{signer: {{mrsigner: {G}, isvprodid: 3{body}}}}}")
+
+    words = f"any enclave signed by mrsigner {G}, isvprodid 3"
+    both(
+        signed(", isvsvn_min: 2"),
+        signed(", isvsvn_min: 3"),
+        [f"+ service s: may no longer be run by {words}, isvsvn_min 2; still: {words}, isvsvn_min 3"],
+        [f"! service s: may be run by {words}, isvsvn_min 2"],
+    )
+    both(
+        signed(", isvsvn: 5"),
+        signed(", isvsvn_min: 5, isvsvn_max: 6"),
+        [f"! service s: may be run by {words}, isvsvn_min 5, isvsvn_max 6"],
+        [f"+ service s: may no longer be run by {words}, isvsvn_min 5, isvsvn_max 6; still: {words}, isvsvn 5"],
+    )
 
 
 def test_services_come_and_go() -> None:
@@ -114,8 +154,8 @@ def test_one_time_passwords() -> None:
     both(
         service(ONE),
         own,
-        ["= service s: its one-time password secret changed"],
-        ["! service s: its own one-time password secret is removed"],
+        ["+ service s: needs a one-time password"],
+        ["! service s: needs no one-time password any more"],
     )
     of_session = f"security: {{attestation: {{one_time_password_shared_secret: {OTP}}}}}"
     both(
@@ -124,6 +164,9 @@ def test_one_time_passwords() -> None:
         ["+ one_time_password_shared_secret: is needed"],
         ["! one_time_password_shared_secret: is not needed any more"],
     )
+    of_both = "= service s: the secret of its one-time passwords is another one"
+    both(service(ONE, of_session), service(f"{ONE}, one_time_password_shared_secret: {OTP[::-1]}", of_session),
+         [of_both], [of_both])  # fmt: skip
     assert OTP not in str(changes(own, service(f"{ONE}, one_time_password_shared_secret: {OTP[::-1]}")))
 
 
@@ -173,14 +216,14 @@ def security(body: str) -> str:
         (
             "tolerate: [local-attestation-trust-cas-tcb]",
             "tolerate: [local-attestation-trust-cas-tcb], must_be_sgx_local: true",
-            ["= must_be_sgx_local: changed"],
-            ["= must_be_sgx_local: changed"],
+            ["+ must_be_sgx_local: services run on the machine of the CAS only"],
+            ["! must_be_sgx_local: services run on any machine"],
         ),
         (
             "mode: hardware, tolerate: [maa-managed-tcb]",
             "mode: maa, url: https://a.test, tolerate: [maa-managed-tcb]",
-            ["= mode: was hardware, is maa", "= url: changed"],
-            ["= mode: was maa, is hardware", "= url: changed"],
+            ["= mode: was hardware, is maa", "! url: https://a.test attests enclaves"],
+            ["= mode: was maa, is hardware", "+ url: https://a.test attests enclaves no longer"],
         ),
     ],
 )
@@ -280,6 +323,33 @@ def test_who_may_import_a_secret() -> None:
     )
 
 
+def test_an_export_to_fewer_is_no_new_one() -> None:
+    def export(body: str) -> str:
+        return f"secrets: [{{name: x, kind: ascii, export: [{body}]}}]"
+
+    both(
+        export("{namespace: c}"),
+        export(f"{{session: c/d, session_hash: {H}}}, {{namespace: c/e}}"),
+        [
+            "+ secret x: every session in namespace c may no longer import it; still:"
+            f" session c/d with hash {H}, every session in namespace c/e"
+        ],
+        ["! secret x: every session in namespace c may import it"],
+    )
+    both(
+        export(f"{{session: b, session_hash: {H}}}"),
+        export(f"{{session: b, session_hash: {G}}}"),
+        [
+            f"! secret x: session b with hash {G} may import it",
+            f"+ secret x: session b with hash {H} may no longer import it",
+        ],
+        [
+            f"! secret x: session b with hash {H} may import it",
+            f"+ secret x: session b with hash {G} may no longer import it",
+        ],
+    )
+
+
 def test_which_service_gets_a_secret() -> None:
     secrets = f"secrets: [{{name: x, kind: binary}}, {{name: f, kind: binary, size: 32}}, {KEY}]"
     images = "images: [{name: i, injection_files: [{path: /f, content: $$SCONE::x$$}], provide_secrets: [k]}]\n"
@@ -304,8 +374,31 @@ def test_files_of_the_image_may_use_every_secret() -> None:
     both(
         with_file,
         limited,
-        ["+ every secret of the session: service s no longer gets it"],
-        ["! every secret of the session: service s gets it (file /t of the image)"],
+        ["= image i: limit provide_secrets: added", "+ every secret of the session: service s no longer gets it"],
+        [
+            "= image i: limit provide_secrets: removed",
+            "! every secret of the session: service s gets it (file /t of the image)",
+        ],
+    )
+
+
+def test_one_of_all_secrets_is_not_a_new_one() -> None:
+    def image(body: str) -> str:
+        return service(f"{ONE}, image_name: i", f"images: [{{name: i, injection_files: [/t]{body}}}]\nsecrets: [{KEY}]")
+
+    both(
+        image(""),
+        image(", provide_secrets: [k]"),
+        [
+            "= image i: limit provide_secrets: added",
+            "+ every secret of the session: service s no longer gets it",
+            "= secret k: service s gets it elsewhere (provide_secrets)",
+        ],
+        [
+            "= image i: limit provide_secrets: removed",
+            "! every secret of the session: service s gets it (file /t of the image)",
+            "= secret k: service s gets it as one of all secrets only",
+        ],
     )
 
 
@@ -325,11 +418,13 @@ def test_who_gets_a_token_gets_the_secrets_in_its_claims() -> None:
             "! secret x: everybody gets it (claim c of t)",
             "! secret x: service s gets it (claim c of t)",
             "! secret x: session b gets it (claim c of t)",
+            "= secret t: payload: changed",
         ],
         [
             "+ secret x: everybody no longer gets it",
             "+ secret x: service s no longer gets it",
             "+ secret x: session b no longer gets it",
+            "= secret t: payload: changed",
         ],
     )
     fates = {c.subject: c.message for c in differences(session(before), session(after)) if c.group == "values"}
@@ -415,14 +510,33 @@ def test_who_may_read_and_change_the_session() -> None:
     both(
         policy("update: [CREATOR], create_sessions: [CREATOR]"),
         policy(f"update: {{require-at-least-1: [CREATOR, {{require-all: [{SIGNER}]}}]}}, create_sessions: [CREATOR]"),
-        [
-            f"! update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may",
-            "+ update: CREATOR may no longer",
-        ],
-        [
-            "! update: CREATOR may",
-            f"+ update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may no longer",
-        ],
+        [f"! update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may"],
+        [f"+ update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may no longer; still: CREATOR"],
+    )
+
+
+def test_who_has_to_agree() -> None:
+    def update(least: int, *keys: str) -> str:
+        return policy(f"update: {{require-at-least-{least}: [{', '.join(keys)}]}}, create_sessions: [CREATOR]")
+
+    three = f"(CREATOR, {KEY_HASH}, the signer {SIGNER_HASH})"
+    both(
+        update(2, "CREATOR", KEY_HASH, SIGNER),
+        update(1, "CREATOR", KEY_HASH, SIGNER),
+        [f"! update: at least 1 of {three} may"],
+        [f"+ update: at least 1 of {three} may no longer; still: at least 2 of {three}"],
+    )
+    both(  # one more who may agree, and one more who has to
+        update(1, "CREATOR", KEY_HASH),
+        update(2, "CREATOR", KEY_HASH, SIGNER),
+        [f"+ update: at least 1 of (CREATOR, {KEY_HASH}) may no longer; still: at least 2 of {three}"],
+        [f"! update: at least 1 of (CREATOR, {KEY_HASH}) may"],
+    )
+    both(
+        update(1, "CREATOR", KEY_HASH),
+        update(1, KEY_HASH, "CREATOR"),
+        [f"= update: is written differently; at least 1 of ({KEY_HASH}, CREATOR) may, as before"],
+        [f"= update: is written differently; at least 1 of (CREATOR, {KEY_HASH}) may, as before"],
     )
 
 
@@ -432,13 +546,13 @@ def test_volumes() -> None:
         f"volumes: [{{name: v, files: authenticated-only, fspf_key: {H}, fspf_tag: {T},"
         " export: [{to: {session: b}, update_policy: ephemeral, volume_alias: w}]}]",
         [
-            "= volume v: fspf_key: changed",
+            "! volume v: fspf_key: is written in the session",
             "= volume v: fspf_tag: changed",
             "! volume v: its files are authenticated-only",
             "! volume v: is given to session b (ephemeral, as w)",
         ],
         [
-            "= volume v: fspf_key: changed",
+            "+ volume v: fspf_key: changed",
             "= volume v: fspf_tag: changed",
             "+ volume v: its files are encrypted",
             "+ volume v: is no longer given to session b (ephemeral, as w)",
@@ -524,6 +638,7 @@ def test_plain_values() -> None:
         {
             "group": "attestation",
             "severity": "weakens",
+            "code": "SC5001",
             "subject": "mode",
             "message": "was hardware, is none; any program may act as any service",
         }
