@@ -153,4 +153,11 @@ CODES: dict[str, Code] = {
         "With -o yaml sconectl writes the objects of its own chart. A chart of yours (helm_chart) is a set of "
         "templates that only Helm can render.",
     ),
+    "SC2021": Code(
+        "A value is made from itself, or without end",
+        "Values of env may use {{names}}, and each is filled in completely before it is used anywhere. So no value may "
+        "lead back to itself, and names may bring at most a mebibyte of text into a value.",
+        '- {name: HOST, value: "{{ADDRESS}}"}\n- {name: ADDRESS, value: "{{HOST}}:80"}',
+        '- {name: HOST, value: db}\n- {name: ADDRESS, value: "{{HOST}}:80"}',
+    ),
 }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
@@ -17,7 +16,7 @@ from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import did_you_mean, meaning, nearest
 from sconectl.manifest.model.mesh import MeshService
 from sconectl.manifest.reading.variables import OWN_VALUES
-from sconectl.manifest.spelling.placeholders import bind_mesh, expressions, without_marks
+from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
@@ -25,6 +24,7 @@ from sconectl.plan.mesh.mesh_volumes import ServiceVolumes, chart_values, with_s
 from sconectl.plan.secrets.wiring import ServiceSecrets
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, missing_globals
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, literal_text
+from sconectl.plan.values.names import MOST, Names, ValueFault
 from sconectl.plan.values.parameters import log_level
 from sconectl.plan.values.templates import EMPTY, EMPTY_HINT
 from sconectl.text.findings import Cause, Finding, Name
@@ -68,10 +68,16 @@ class BoundService:
         self._mesh_values = values
         self._findings = findings
         self._values = values.of(service.name)
-        self._names: ChainMap[str, str] = self._values.new_child(
-            builtin_names(given.mesh, given.release, service, facts)
-        )
+        self._names = Names(self._values, self._builtin(service))
         self.files = given.files.get(service.name, _NO_FILES)
+
+    def _builtin(self, service: MeshService) -> dict[str, str]:
+        """Return the built-in names; a command that a manifest has written may have names itself."""
+        found = builtin_names(self.given.mesh, self.given.release, service, self.facts)
+        if "{" in found["command"] and not self.facts.literal_command:
+            written = {**self._values, "command": found.pop("command")}
+            found["command"] = Names(written, found).value("command") or ""
+        return found
 
     @property
     def place(self) -> Path:
@@ -93,12 +99,14 @@ class BoundService:
         self.template = self._template()
         self.chart_files = self._chart_files()
         self.port = self._port()
+        self.pull_secret = self._names.text("imagePullSecrets") or ""
         self.secrets = self._secrets()
         sessions = {entry.name: session_name(self.given.mesh.policy.namespace, entry.name) for entry in self._peers()}
         self.volumes = ServiceVolumes(
             self.session_name,
             [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],
         )
+        self._findings += [self._of_value(fault) for fault in self._names.faults if self._is_new(fault)]
         return self
 
     @property
@@ -144,9 +152,9 @@ class BoundService:
 
     def _environment(self) -> dict[str, str]:
         variables = self.facts.environment
-        values = {v.name: self._values[v.name] for v in variables.global_ if v.name in self._values}
         fixed = {v.name: v.value or "" for v in variables.local}
-        found = {name: self._bind(value, "", name) for name, value in values.items() if name not in fixed}
+        names = [v.name for v in variables.global_ if v.name not in fixed]
+        found = {name: value for name in names if (value := self._names.value(name)) is not None}
         found |= {name: self._bind(value, f"the variable {name}") for name, value in fixed.items()}
         return found
 
@@ -175,7 +183,7 @@ class BoundService:
             return read_policy_template(
                 file.content,
                 file.name,
-                lambda name: self.measurement_mark if name in _MEASUREMENT else self._text_of(name),
+                lambda name: self.measurement_mark if name in _MEASUREMENT else self._names.text(name),
                 self.session_name,
                 self.toolchain,
             )
@@ -189,7 +197,7 @@ class BoundService:
         from sconectl.plan.mesh.own_chart import read_own_chart
 
         try:
-            return read_own_chart(self.files.chart, self.files.chart_directory, self._text_of)
+            return read_own_chart(self.files.chart, self.files.chart_directory, self._names.text)
         except InvalidInput as error:
             self._take(error)
             return None
@@ -235,7 +243,7 @@ class BoundService:
     def _empty_in(self, value: Any) -> Iterator[str]:
         if isinstance(value, str):
             for expression in expressions(value):
-                if bind_mesh(expression.source, self._text_of)[0] == "":
+                if bind_mesh(expression.source, self._names.text)[0] == "":
                     yield expression.name
         elif isinstance(value, Mapping):
             for item in value.values():
@@ -251,7 +259,7 @@ class BoundService:
         from sconectl.plan.secrets.image_secrets import read_image_secrets
 
         try:
-            return read_image_secrets(file.content, file.name, self._text_of)
+            return read_image_secrets(file.content, file.name, self._names.text)
         except InvalidInput as error:
             self._take(error)
             return ()
@@ -259,24 +267,37 @@ class BoundService:
     def _bind_all(self, value: Any, what: str) -> Any:
         return with_texts(value, lambda text: self._bind(text, what))
 
-    def _text_of(self, name: str) -> str | None:
-        """Return the value of `{{name}}`, without the marks of raw blocks in it."""
-        value = self._names.get(name)
-        return None if value is None else without_marks(value)
-
-    def _bind(self, text: str, what: str, variable: str = "") -> str:
+    def _bind(self, text: str, what: str) -> str:
         if "{" not in text:
             return text
-        bound, missing = bind_mesh(text, self._text_of)
+        bound, missing = bind_mesh(text, self._names.text)
         for name in missing:
             if name not in self._declared_here():  # said already, as a missing value
-                self._findings.append(self._without_value(name, what or f"the variable {variable}", variable))
+                self._findings.append(self._without_value(name, what))
         return bound
 
     def _declared_here(self) -> set[str]:
         return {variable.name for variable in self.facts.environment.global_}
 
-    def _without_value(self, name: str, what: str, variable: str) -> Finding:
+    def _is_new(self, fault: ValueFault) -> bool:
+        """Say whether a fault is not said already, as a missing value."""
+        return not fault.missing or fault.missing not in self._declared_here()
+
+    def _of_value(self, fault: ValueFault) -> Finding:
+        """Return a fault of the value of a variable, at the entry of env that gives it, or else at the service."""
+        if fault.missing:
+            return self._without_value(fault.missing, f"the variable {fault.variable}", fault.variable)
+        given = self._mesh_values.given(self.name, fault.variable)
+        message = f"the variable {fault.variable} of service {self.name} "
+        if fault.circle:
+            message += f"is made from itself: {' → '.join(fault.circle)}"
+            hint = "give one of these a value that does not lead back"
+        else:
+            message += f"gets longer than {MOST} characters by the values that it is made from"
+            hint = "use shorter values"
+        return self.given.at(given[1] if given else self.place, "SC2021", message, hint)
+
+    def _without_value(self, name: str, what: str, variable: str = "") -> Finding:
         """Return the fault that `{{name}}` has no value, at the entry of env that uses it, or else at the service."""
         given = self._mesh_values.given(self.name, variable) if variable else None
         message = f"{what} of service {self.name} uses {{{{{name}}}}}, which has no value"
@@ -304,8 +325,8 @@ class BoundService:
             toolchain=self.toolchain,
             measurement=self.facts.measurement,
             port=self.port,
-            pull_secret=self._text_of("imagePullSecrets") or "",
-            log_level=log_level({v.name: v.value or "" for v in self.facts.environment.local}),
+            pull_secret=self.pull_secret,
+            log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
             extra_values=extra,
             volume_values=chart_values(chart_name(self.name), self.volumes) if self.facts.volumes else {},
             own_chart=self.chart_files,
@@ -313,7 +334,7 @@ class BoundService:
         )
 
     def _port(self) -> int | None:
-        text = (self._text_of("APP_SERVICE_PORT") or "").strip()
+        text = (self._names.text("APP_SERVICE_PORT") or "").strip()
         if not text:
             return None
         if _PORT.fullmatch(text) and 0 < int(text) < 65536:

@@ -95,7 +95,8 @@ def _service_rows(
             service.name, name, "global", variable.value, known.get(name), *_giver(service.name, image, name, values)
         )
     taken = {*(variable.name for variable in declared), *builtin}
-    for used in _used(_texts(service, image), taken):
+    asked = [known[name] for name in (*(variable.name for variable in declared), *CHART_NAMES) if name in known]
+    for used in _used(_with_values([*_texts(service, image), *asked], known, builtin), taken):
         value, giver = known.get(used.name), _giver(service.name, image, used.name, values)
         if value is None and used.default is not None:
             yield Row(service.name, used.name, "name", used.default, used.default, "its use", inner=True)
@@ -138,6 +139,16 @@ def _texts(service: MeshService, image: ImageFacts) -> list[str]:
         *(() if service.image_secrets else _in_secrets(image.secrets)),
         *image.secrets.import_,
     ]
+
+
+def _with_values(texts: list[str], known: Mapping[str, str], builtin: Mapping[str, str]) -> list[str]:
+    """Return texts with the values of the names in them, and of the names in these: all are filled in, too."""
+    found, seen = list(texts), set(builtin)
+    for text in found:  # grows on the way
+        new = [used.name for used in expressions(text) if used.name not in seen]
+        seen.update(new)
+        found += [known[name] for name in dict.fromkeys(new) if name in known]
+    return found
 
 
 def _in_secrets(secrets: Secrets) -> Iterator[str]:

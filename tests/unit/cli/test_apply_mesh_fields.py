@@ -162,3 +162,22 @@ def test_values_for_helm_from_the_manifest(run: Run, offline: Path) -> None:
     assert "replicaCount: 3\n" in Path("target/helm/charts/web/values.yaml").read_text()
     done = run(*APPLY, "--dry-run", "--set", "COUNT=many")
     assert done.code == 4 and "SC2012: helm_extra_values.web.replicaCount: expected a whole number" in done.err
+
+
+def test_a_value_that_is_made_from_others_is_the_same_everywhere(run: Run, offline: Path) -> None:
+    image = facts(
+        "web",
+        environment={"global": [{"name": "HOST"}]},
+        injection_files=[{"path": "/conf", "content": "host={{HOST}}\n"}],
+    )
+    (offline.parent / "facts.json").write_text(record(image).to_text())
+    offline.write_text(
+        mesh_text(["web"], env={"global": {"HOST": "{{service_name}}-{{KIND}}", "KIND": "db", "RING": "{{RING}}"}})
+    )
+    assert run(*APPLY, "--dry-run", "--release", "r1").code == 0
+    policy = Path("target/policies/web.yaml").read_text()
+    assert "HOST: r1-web-db\n" in policy and "host=r1-web-db\n" in policy and "{{" not in policy
+    changed(offline, "value: db", 'value: "{{HOST}}"')
+    done = run(*APPLY, "--dry-run", "--release", "r1")
+    assert done.code == 4
+    assert "SC2021" in done.err and "HOST → KIND → HOST" in done.err and "env[0].env[0].value" in done.err

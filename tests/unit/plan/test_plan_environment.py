@@ -205,11 +205,6 @@ def test_names_are_bound_in_command_files_and_secrets_too() -> None:
     assert document["secrets"][0]["value"] == "you and me!"
 
 
-def test_values_are_not_scanned_again() -> None:
-    image = facts(environment={"local": [{"name": "A", "value": "{{B}}"}]})
-    assert environment(compiled(image, env={"global": {"B": "{{C}}", "C": "no"}}), "web")["A"] == "{{C}}"
-
-
 def test_run_time_placeholders_stay() -> None:
     image = facts(
         environment={"local": [{"name": "A", "value": "$$SCONE::s$$"}]},
