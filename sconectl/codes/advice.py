@@ -153,9 +153,10 @@ CODES: dict[str, Code] = {
     MALFORMED: Code(
         "a waiver that cannot be understood",
         "A comment that begins with `sconectl:allow` silences nothing unless it names the code of one piece of "
-        "security advice (SC4…), a date, and a reason in double quotes, in this order. Errors, and "
-        "warnings of other kinds, cannot be waived. A comment is about the line that it ends, or, on a line of its "
-        "own, about the first line below that is no comment.",
+        "security advice (SC4…) or of one change that weakens (SC5…), a date, and a reason in double quotes, in this "
+        "order. Errors, and warnings of other kinds, cannot be waived. A comment is about the line that it ends, or, "
+        "on a line of its own, about the first line below that is no comment. That of a change stands in a mesh, in "
+        "one of the lines of a service, or of `policy` for all of them.",
         "image: registry.example.org/web:latest # sconectl:allow SC4007",
         'image: registry.example.org/web:latest # sconectl:allow SC4007 until=2030-01-31 reason="a demonstration"',
     ),

@@ -7,7 +7,12 @@ from sconectl.codes.code import Code
 
 _SERVICE = "services:\n- name: app\n  attestation: {mrenclave: H}\n"
 
-CODES: dict[str, Code] = {
+_WAIVE = (
+    "\n\nIf a mesh is to be weakened so for a while, say until when and why: at the service, or at `policy` for all "
+    "sessions of the mesh, at the end of a line or right above it:\n\n"
+    '# sconectl:allow {code} until=2030-01-31 reason="…"'
+)
+_CODES: dict[str, Code] = {
     "SC5001": Code(
         "enclaves are attested less strictly",
         "`mode` says who vouches for a program before it gets its configuration: with `hardware` and `maa` the "
@@ -254,3 +259,4 @@ CODES: dict[str, Code] = {
     ),
     **SECRET_CODES,
 }
+CODES = {name: code._replace(text=code.text + _WAIVE.format(code=name)) for name, code in _CODES.items()}

@@ -1,8 +1,8 @@
-"""Waivers: dated comments that silence one piece of security advice at one line.
+"""Waivers: dated comments that silence one piece of security advice at one line, or allow a change that weakens.
 
-In: findings, the document they are about, the date. Out: the findings that stay, and what is wrong with the waivers.
-`# sconectl:allow CODE until=YYYY-MM-DD reason="…"` stands at the end of the line or on its own above it, below other
-comments or not. What does not count as a waiver silences nothing.
+In: findings, the document they are about, the date. Out: the findings that stay, and what is wrong with the waivers; or
+the changes that are allowed. `# sconectl:allow CODE until=YYYY-MM-DD reason="…"` stands at the end of the line or on
+its own above it, below other comments or not. What does not count as a waiver silences nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
-from sconectl.codes.advice import CODES, EXPIRED, MALFORMED, NOT_ONLY_TEXT, UNUSED, WAIVERS
+from sconectl.codes.advice import CODES as ADVICE
+from sconectl.codes.advice import EXPIRED, MALFORMED, NOT_ONLY_TEXT, UNUSED, WAIVERS
+from sconectl.codes.changes import CODES as CHANGES
 from sconectl.manifest.model.faults import did_you_mean
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import Document, Value, lines_of, parse_all
@@ -24,6 +26,8 @@ _START = re.compile(rf"(?:(?<=\s)|\A)#[ \t]*({_WORD})(?![\w-])")
 _PARTS = re.compile(r'\s+(?P<code>\S+)\s+until=(?P<until>\S+)\s+reason="(?P<reason>[^"]*)"\s*\Z')
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _COMMENT_LINE = re.compile(r"\s*#")
+_WAIVABLE = (ADVICE.keys() - WAIVERS) | CHANGES.keys()
+_NEVER_UNUSED = NOT_ONLY_TEXT | CHANGES.keys()  # a change is one of a run, and none any more after it
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,62 @@ def waive(findings: Sequence[Finding], document: Document, today: date) -> list[
             message = f"this waiver of {waiver.code} has expired on {waiver.until}"
             hint = "mend what it allows, or decide anew until when it is acceptable"
             stay.append(Finding("error", EXPIRED, waiver.position, "", message, hint))
-        elif waiver.code not in NOT_ONLY_TEXT and waiver.covers not in needed:
+        elif waiver.code not in _NEVER_UNUSED and waiver.covers not in needed:
             message = f"nothing in line {waiver.line} needs this waiver of {waiver.code}"
             hint = "remove it, or put it at the end of the line that the advice names, or right above"
             stay.append(Finding("warning", UNUSED, waiver.position, "", message, hint))
     return stay
 
 
+def allowed_changes(document: Document, today: date) -> frozenset[tuple[str, int | None]]:
+    """Return which changes a mesh allows on `today`: code, and the number of the service, or None for all sessions."""
+    waivers = [waiver for waiver in _waivers(document) if waiver.code in CHANGES]
+    if not waivers:
+        return frozenset()
+    places = _places(document)
+    return frozenset(
+        (waiver.code, place)
+        for waiver in waivers
+        if waiver.until is not None and waiver.until >= today
+        for place, lines in places.items()
+        if waiver.line in lines
+    )
+
+
+def _places(document: Document) -> dict[int | None, range]:
+    """Return the lines of each service of a mesh, by its number, and as None those of `policy`."""
+    found: dict[int | None, range] = {}
+    for positions in (document.key_positions, document.positions):
+        for path, position in positions.items():
+            if path[:1] == ("policy",):
+                place = None
+            elif path[:1] == ("services",) and len(path) > 1 and isinstance(path[1], int):
+                place = path[1]
+            else:
+                continue
+            line, lines = position.line, found.get(place, range(position.line, position.line + 1))
+            found[place] = range(min(line, lines.start), max(line + 1, lines.stop))
+    return found
+
+
 def _waivers(document: Document) -> list[_Waiver]:
+    """Return all waivers of a document; one of a change has to stand where it can count."""
+    found = _comments(document)
+    if all(waiver.code not in CHANGES for waiver in found):
+        return found
+    is_mesh = isinstance(document.value, dict) and document.value.get("kind") == "mesh"
+    places = _places(document).values() if is_mesh else ()
+    fault = "a change of sessions is allowed in a mesh, at one of its services, or at policy for all of them"
+    hint = "put it at the end of the line with the name of the service, or right above"
+    return [
+        replace(waiver, code="", until=None, fault=fault, hint=hint)
+        if waiver.code in CHANGES and all(waiver.line not in lines for lines in places)
+        else waiver
+        for waiver in found
+    ]
+
+
+def _comments(document: Document) -> list[_Waiver]:
     if _WORD not in document.text:
         return []
     lines = lines_of(document.text)
@@ -139,16 +191,15 @@ def _texts(value: Value) -> Iterator[str]:
 def _waiver(position: Position, found: re.Match[str], line: int) -> _Waiver:
     text = found.string[found.end() :]
     parts = _PARTS.match(text)
-    named = next((word for word in text.split() if word in CODES and word not in WAIVERS), "SC4007")
+    named = next((word for word in text.split() if word in _WAIVABLE), "SC4007")
     form = f"write {_FORM.format(named)}"
     if parts is None:
         return _Waiver(position, line, fault=f"not a complete waiver: {_missing(text)}", hint=form)
     code, until = parts["code"], parts["until"]
-    if code not in CODES or code in WAIVERS:
-        hint = did_you_mean(code, CODES.keys() - WAIVERS) if code.startswith("SC4") else ""
-        return _Waiver(
-            position, line, fault="only security advice (SC4…) can be waived", hint=hint or "mend it instead"
-        )
+    if code not in _WAIVABLE:
+        hint = did_you_mean(code, _WAIVABLE) if code.startswith(("SC4", "SC5")) else ""
+        fault = "only security advice (SC4…) and changes that weaken (SC5…) can be waived"
+        return _Waiver(position, line, fault=fault, hint=hint or "mend it instead")
     if not parts["reason"].strip():
         return _Waiver(position, line, fault="the waiver gives no reason", hint=form)
     try:

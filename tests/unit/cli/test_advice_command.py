@@ -70,6 +70,22 @@ def test_nothing_is_built_with_an_expired_waiver_in_any_manifest(run: Run, proje
     assert not (project / "target").exists()
 
 
+@pytest.mark.parametrize(
+    ("at", "code", "message"), [("name: web", 0, ""), ("env:", 3, "error SC4090"), ("kind:", 3, "error SC4090")]
+)
+def test_a_mesh_may_allow_changes_where_it_can_be_told_of_what(
+    run: Run, project: Path, at: str, code: int, message: str
+) -> None:
+    waiver = ' # sconectl:allow SC5003 until=2999-12-31 reason="an incident"'
+    text = mesh_text()
+    (line,) = (line for line in text.splitlines() if at in line)
+    (project / "mesh.yaml").write_text(text.replace(line, line + waiver))
+    done = run("validate", "-f", "mesh.yaml")
+    assert done.code == code, done.err
+    assert message in done.err
+    assert ("at one of its services" in done.err) == bool(code)
+
+
 @pytest.mark.parametrize(("epoch", "code"), [("1577836800", 0), ("1580515200", 3)])  # 2020-01-01, 2020-02-01
 def test_a_reproducible_run_has_the_date_of_its_sources(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, epoch: str, code: int
