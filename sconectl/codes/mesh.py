@@ -33,7 +33,8 @@ CODES: dict[str, Code] = {
         "A secret cannot be wired",
         "Names of secrets are unique in a mesh: one service defines a secret, others import it by this name. The name"
         " that a service uses or imports has to be defined by some service, by its manifest or by an image_secrets "
-        "file of the mesh, and a service that uses the secret of another one has to import it.",
+        "file of the mesh, and a service that uses the secret of another one has to import it. Services that run the "
+        "same image have each a secret of its own, which others cannot import.",
         "secrets:\n  import: [db-pasword]",
         "secrets:\n  import: [db-password]",
     ),

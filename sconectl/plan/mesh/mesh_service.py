@@ -218,7 +218,7 @@ class BoundService:
         claims = (text for entry in defined.values() for _, text in texts_in(entry.get("payload")))
         texts += filter(is_reference, claims)
         elsewhere = [str(entry["name"]) for entry in self.foreign]
-        return ServiceSecrets(self.session_name, defined, imported, texts, elsewhere)
+        return ServiceSecrets(self.session_name, defined, imported, texts, elsewhere, self.facts.image)
 
     def _defined(self) -> dict[str, dict[str, Any]]:
         replaced = {secret.name: secret for secret in self.given.replaced_secrets.get(self.name, ())}

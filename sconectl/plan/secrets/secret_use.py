@@ -89,7 +89,8 @@ def unusable_secrets(services: Mapping[str, ServiceSecrets]) -> list[WiringFault
     kinds = {name: _kind(entry.get("kind")) for secrets in services.values() for name, entry in secrets.defined.items()}
     faults: list[WiringFault] = []
     for service, secrets in services.items():
-        known = {name: kinds.get(name) for name in (*secrets.defined, *secrets.imported, *secrets.elsewhere)}
+        known = {name: kinds.get(name) for name in (*secrets.imported, *secrets.elsewhere)}
+        known |= {name: _kind(entry.get("kind")) for name, entry in secrets.defined.items()}
         for text in secrets.texts:
             if START in text:
                 faults += _of_text(service, text, known, kinds)

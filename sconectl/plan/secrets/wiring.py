@@ -1,6 +1,7 @@
 """Which service gets which secret: definitions by name over the whole mesh, and exports to exactly the importers.
 
-In: the secrets of each service, resolved. Out: the secrets section of each session.
+In: the secrets of each service, resolved. Out: the secrets section of each session. A name stands for one secret, but
+that each service with the same image has a secret of its own of each name that the image defines.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _PRIVATE_FORMATS = ("privatekey", "pkcs12-with-private-key")
 class ServiceSecrets:
     """What one service defines and imports; `texts` are all places where it may use a secret.
 
-    `elsewhere` are names of secrets that come from sessions outside of the mesh.
+    `elsewhere` are names of secrets that come from sessions outside of the mesh. `image` is what the service runs.
     """
 
     session: str
@@ -26,6 +27,7 @@ class ServiceSecrets:
     imported: Sequence[str]
     texts: Sequence[str] = field(default_factory=tuple)
     elsewhere: Sequence[str] = ()
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,16 @@ class WiringFault:
 def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[str, Any]]], list[WiringFault]]:
     """Return the secrets of each service's session, and what is wrong."""
     faults: list[WiringFault] = []
-    owners: dict[str, str] = {}
+    owners: dict[str, list[str]] = {}
     for service, secrets in services.items():
         for name in secrets.defined:
-            if name in owners:
-                message = f"is also defined by service {owners[name]}; names are unique in a mesh"
+            first = owners.setdefault(name, [service])[0]
+            if first != service and not _same_image(services[first], secrets):
+                message = f"is also defined by service {first}; names are unique in a mesh, but for one image"
                 faults.append(WiringFault(service, name, message))
-            owners.setdefault(name, service)
-    importers: dict[str, list[str]] = {name: [] for name in owners}
+            elif first != service:
+                owners[name].append(service)
+    importers: dict[tuple[str, str], list[str]] = {}
     sections: dict[str, list[dict[str, Any]]] = {service: [] for service in services}
     for service, secrets in services.items():
         for name in dict.fromkeys(secrets.imported):
@@ -61,17 +65,36 @@ def wire(services: Mapping[str, ServiceSecrets]) -> tuple[dict[str, list[dict[st
                 message = "is imported, but no service defines it"
                 faults.append(WiringFault(service, name, message, tuple(owners), lacks="import"))
                 continue
-            sections[service].append(_import(services[owners[name]].session, name))
-            importers[name].append(secrets.session)
-            key = _private_key(services[owners[name]].defined[name], secrets, name)
-            if key in importers:
-                importers[key].append(secrets.session)
+            owner, *others = owners[name]
+            if others:
+                faults.append(_ambiguous(service, name, owners[name]))
+                continue
+            sections[service].append(_import(services[owner].session, name))
+            importers.setdefault((owner, name), []).append(secrets.session)
+            key = _private_key(services[owner].defined[name], secrets, name)
+            if key in services[owner].defined:
+                importers.setdefault((owner, key), []).append(secrets.session)
     for service, secrets in services.items():
         own = [
-            _definition(entry, importers[name]) for name, entry in secrets.defined.items() if owners[name] == service
+            _definition(entry, importers.get((service, name), ()))
+            for name, entry in secrets.defined.items()
+            if service in owners[name]
         ]
         sections[service] = [*own, *sections[service]]
     return sections, faults
+
+
+def _same_image(first: ServiceSecrets, second: ServiceSecrets) -> bool:
+    return bool(first.image) and first.image == second.image
+
+
+def _ambiguous(service: str, name: str, owners: Sequence[str]) -> WiringFault:
+    message = f"is imported, but each of {', '.join(owners)} has one of its own, because they run the same image"
+    hint = (
+        f"define {name} in the manifest of the image of {service}, and import it in that of {owners[0]}: then all "
+        "share it; or let only one service run that image"
+    )
+    return WiringFault(service, name, message, hint=hint)
 
 
 def _import(session: str, name: str) -> dict[str, Any]:

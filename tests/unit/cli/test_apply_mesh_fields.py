@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.builders import facts, mesh_text, record
@@ -181,3 +182,24 @@ def test_a_value_that_is_made_from_others_is_the_same_everywhere(run: Run, offli
     done = run(*APPLY, "--dry-run", "--release", "r1")
     assert done.code == 4
     assert "SC2021" in done.err and "HOST → KIND → HOST" in done.err and "env[0].env[0].value" in done.err
+
+
+def test_two_services_with_one_image_have_secrets_of_their_own(run: Run, offline: Path) -> None:
+    fields: dict[str, Any] = {"environment": {"local": [{"name": "P", "value": "$$SCONE::password$$"}]}}
+    image = facts("web", secrets={"global": [{"name": "password", "kind": "ascii"}]}, **fields)
+    reader = facts("reader", secrets={"import": ["password"]}, **fields)
+    (offline.parent / "facts.json").write_text(record(image).to_text())
+    changed(offline, "services:\n", "services:\n  - {name: more, image: registry.example.org/web:1}\n")
+    done = run(*APPLY)
+    assert done.code == 0, done.err
+    for name in ("web", "more"):
+        policy = Path(f"target/policies/{name}.yaml").read_text()
+        assert "- name: password\n    kind: ascii\n" in policy and "import" not in policy
+        assert f"session shop/{name}: created" in done.out
+    Path("reader").mkdir()
+    for given in (image, reader):
+        Path(f"reader/{given.name}.json").write_text(record(given).to_text())
+    changed(offline, "services:\n", "services:\n  - {name: reader, image: registry.example.org/reader:1}\n")
+    done = run("apply", "-f", "mesh.yaml", "--facts", "reader", "-q")
+    assert done.code == 4 and "each of more, web has one of its own" in done.err
+    assert "import it in that of more" in done.err

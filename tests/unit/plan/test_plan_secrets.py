@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes.builders import compiled, facts, session
+from fakes.builders import TOOLCHAINS, compiled, facts, mesh_text, read_mesh, session
 
 from sconectl.errors import PlanImpossible
 from sconectl.manifest.model.secrets import Secret
+from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
 from sconectl.plan.secrets.wiring import ServiceSecrets, wire
+from sconectl.usecases.apply_mesh import check_sessions
 
 
 def with_secrets(name: str, defines: list[dict[str, Any]] | None = None, imports: tuple[str, ...] = ()) -> Any:
@@ -99,6 +101,65 @@ def test_a_replaced_secret_needs_no_value_for_the_names_in_the_old_one() -> None
     image = with_secrets("web", [{"name": "s", "kind": "ascii", "value": "{{GONE}}"}])
     document = session(compiled(image, replaced={"web": [Secret(name="s", kind="ascii", value="x")]}), "web")
     assert document["secrets"][0]["value"] == "x"
+
+
+# --- one image, several services ------------------------------------------------------------------------------------
+
+
+def services(*names: tuple[str, Any]) -> MeshPlan:
+    """Compile a mesh of these services, each with the image that is given for it."""
+    document = mesh_text([name for name, _ in names])
+    for name, image in names:
+        document = document.replace(f"registry.example.org/{name}:1", image.image)
+    mesh, manifest = read_mesh(document)
+    return plan_mesh(MeshInput(mesh, manifest.document, dict(names), {}, "", "0", toolchains=TOOLCHAINS))
+
+
+def test_services_of_one_image_have_secrets_of_their_own() -> None:
+    image = with_secrets("db", [PASSWORD, *CERTIFICATE.values()])
+    plan = services(("first", image), ("second", image), ("web", with_secrets("web")))
+    check_sessions(plan)
+    first, second = (session(plan, name) for name in ("first", "second"))
+    assert first["secrets"] == second["secrets"] == [{**PASSWORD, "size": 12}, *CERTIFICATE.values()]
+    assert (first["name"], second["name"]) == ("shop/first", "shop/second")
+
+
+def test_an_import_from_one_of_several_is_ambiguous() -> None:
+    image = with_secrets("db", [PASSWORD])
+    with pytest.raises(PlanImpossible) as caught:
+        services(("first", image), ("web", with_secrets("web", imports=("password",))), ("second", image))
+    (fault,) = caught.value.findings
+    assert (fault.code, fault.path) == ("SC2004", "services[1]")
+    assert "each of first, second has one of its own, because they run the same image" in fault.message
+    assert "define password in the manifest of the image of web, and import it in that of first" in fault.hint
+    image = with_secrets("db", imports=("password",))  # the remedy
+    plan = services(("first", image), ("web", with_secrets("web", [PASSWORD])), ("second", image))
+    assert secret(session(plan, "web"), "password")["export"] == [{"session": "shop/first"}, {"session": "shop/second"}]
+
+
+def test_two_images_with_one_name_are_still_refused() -> None:
+    first, second = with_secrets("first", [PASSWORD]), with_secrets("second", [PASSWORD])
+    with pytest.raises(PlanImpossible) as caught:
+        services(("first", first), ("again", first), ("second", second))
+    (fault,) = caught.value.findings
+    assert fault.path == "services[2]" and "is also defined by service first" in fault.message
+
+
+@pytest.mark.parametrize("replaced", ["db", "other"])
+def test_each_service_uses_its_secret_as_what_it_is_there(replaced: str) -> None:
+    image = facts(
+        "db",
+        secrets={"global": [{**PASSWORD, "kind": "binary"}]},
+        environment={"local": [{"name": "P", "value": "$$SCONE::password:hex$$"}]},
+    )
+    with pytest.raises(PlanImpossible) as caught:
+        compiled(
+            image,
+            image.model_copy(update={"name": "other"}),
+            replaced={replaced: [Secret(name="password", kind="ascii")]},
+        )
+    (fault,) = caught.value.findings
+    assert f"service {replaced} is used wrongly" in fault.message
 
 
 # --- certificates ---------------------------------------------------------------------------------------------------
