@@ -150,6 +150,19 @@ CODES: dict[str, Code] = {
         "- name: web-key\n  kind: private-key",
         "- name: web-key\n  kind: private-key\n  migrate: true",
     ),
+    "SC4014": _advice(
+        "SC4014",
+        "a pod with power over its node, or with a directory of it",
+        "The chart gives a pod no capability, no way to more rights, and no directory of the node. With `privileged`, "
+        "SYS_ADMIN and the like, whoever takes over the program takes over the machine, and every other pod on it. "
+        "Whoever runs the node reads and changes what is in a `hostPath`, and it stays when the pod is gone.\n\n"
+        "Give the one capability that the program needs. Keep data in a volume of the service, which can be encrypted, "
+        "or in a persistentVolumeClaim.",
+        "helm_extra_values:\n  web:\n    securityContext: {privileged: true}\n"
+        "    extraVolumes: [{name: data, hostPath: {path: /srv/data}}]",
+        "helm_extra_values:\n  web:\n    securityContext: {capabilities: {add: [NET_BIND_SERVICE]}}\n"
+        "    persistence: {enabled: true, mountPath: /data}",
+    ),
     MALFORMED: Code(
         "a waiver that cannot be understood",
         "A comment that begins with `sconectl:allow` silences nothing unless it names the code of one piece of "

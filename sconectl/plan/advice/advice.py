@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sconectl.manifest.model.texts import texts_of
 from sconectl.manifest.reading.reader import Manifest
-from sconectl.plan.advice import advice_secrets, advice_trust, advice_values
+from sconectl.plan.advice import advice_pods, advice_secrets, advice_trust, advice_values
 from sconectl.plan.advice.advice_values import Remark, Source
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.secrets.secret_names import used_in
@@ -45,7 +45,11 @@ def advise(
             advice_secrets.unused(model, used) if used is not None else (),
         ]
     else:
-        remarks = [*(rule(model) for rule in advice_trust.MESH_RULES), advice_values.mesh_variables(model, source)]
+        remarks = [
+            *(rule(model) for rule in advice_trust.MESH_RULES),
+            advice_values.mesh_variables(model, source),
+            advice_pods.loosened_pods(model),
+        ]
     return in_order(document, (remark for found in remarks for remark in found), image)
 
 

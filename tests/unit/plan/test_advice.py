@@ -436,3 +436,37 @@ def test_certificates(fields: str, message: str) -> None:
 def test_private_keys_that_change(build: str, field: str, found: bool) -> None:
     given = secrets(f"- {{name: k, kind: private-key, {field}}}\n", build=build, use="$$SCONE::k$$")
     assert advice(given) == ([("SC4013", "secrets.global[0]")] if found else [])
+
+
+# --- pods -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ("{extraVolumes: [{name: d, hostPath: {path: /srv}}]}", ["extraVolumes[0].hostPath"]),
+        ("{extraVolumes: [{name: a, emptyDir: {}}, {name: d, hostPath: {path: /}}]}", ["extraVolumes[1].hostPath"]),
+        ("{extraVolumes: [{name: d, hostPath: {path: /dev/sgx_enclave}}]}", []),
+        ("{extraVolumes: [{name: d, persistentVolumeClaim: {claimName: c}}]}", []),
+        ("{securityContext: {privileged: true}}", ["securityContext.privileged"]),
+        ("{securityContext: {privileged: false, allowPrivilegeEscalation: false}}", []),
+        ("{securityContext: {allowPrivilegeEscalation: true}}", ["securityContext.allowPrivilegeEscalation"]),
+        ("{securityContext: {capabilities: {add: [NET_BIND_SERVICE, SETUID, SETGID, DAC_OVERRIDE]}}}", []),
+        (
+            "{securityContext: {capabilities: {add: [NET_BIND_SERVICE, SYS_ADMIN, CAP_SYS_PTRACE]}}}",
+            ["securityContext.capabilities.add[1]", "securityContext.capabilities.add[2]"],
+        ),
+        ("{podSecurityContext: {seccompProfile: {type: Unconfined}}}", ["podSecurityContext.seccompProfile.type"]),
+        ("{podSecurityContext: {seccompProfile: {type: RuntimeDefault}}}", []),
+        ("{securityContext: ~, extraVolumes: ~, replicaCount: 2}", []),
+        ("{securityContext: {capabilities: all}, extraVolumes: [text]}", []),
+    ],
+)
+def test_power_over_the_node(values: str, places: list[str]) -> None:
+    of_mesh = mesh(services=f"{SERVICES}helm_extra_values: {{web: {values}, global: {{}}}}\n")
+    assert advice(of_mesh) == [("SC4014", f"helm_extra_values.web.{place}") for place in places]
+    of_service = mesh(services=f"{SERVICES}    helm_extra_values: {values}\n")
+    assert advice(of_service) == [("SC4014", f"services[0].helm_extra_values.{place}") for place in places]
+    text = mesh(services=f"{SERVICES}    helm_extra_values: |\n      {values}\n")
+    assert [found.code for found in advise(text)] == ["SC4014" for _ in places]
+    assert {found.position.line for found in advise(text)} <= {12}  # that of the field
