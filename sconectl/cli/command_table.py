@@ -57,10 +57,15 @@ COMMANDS = {
         "Run the embedded CAS (a simulation for development and tests), and trust a CAS by its key.",
     ),
     "session": Place(
-        "session.session_cmd", "session_app", "Check, upload, read, compare, sign and encrypt sessions (policies)."
+        "session.session_cmd",
+        "session_app",
+        "Check, upload, list, read, compare, retire, sign and encrypt sessions (policies).",
     ),
     "fspf": Place(
         "commands.fspf_cmd", "fspf_app", "Protect directories: encrypt them, or notice whether they were changed."
+    ),
+    "identity": Place(
+        "commands.identity_cmd", "identity_app", "See, make and replace the key by which CASes know you."
     ),
     "self": Place("commands.self_cmd", "self_app", "Show your client identity and signing key; made on first use."),
     "cert": Place("commands.self_cmd", "cert_app", "Look at certificates."),

@@ -62,6 +62,7 @@ def function_of(alias: Any, number: int = 0) -> Callable[..., Any]:
 
 
 _HEX_32 = "[0-9a-fA-F]{64}"
+_KEY_HASH = "[1-9A-HJ-NP-Za-km-z]{40,60}"
 REFERENCE = r"\$\$SCONE::.+"  # the rules of placeholders are many; the schema tells a reference from a mistake
 _CLIMBS = r"(?!(?:.*/)?\.\.(?:/|$))"
 _PATH = _CLIMBS + r"(?!.*\{[{%])/"
@@ -79,6 +80,7 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     ),
     function_of(fields.AbsolutePath): pattern(_PATH + r"[^\x00-\x1f\x7f-\x9f]*"),
     function_of(fields.MountPath): pattern(_PATH + r"[^\x00-\x1f\x7f-\x9f:]*"),
+    function_of(fields.KeyHash): pattern(_KEY_HASH),
     function_of(fields.InnerPath): pattern(r"(?!/)(?!\.\.(?:/|$))[\s\S]+"),
     fields.CommandLine: pattern(_COMMAND),
     names.session_name: pattern(f"/|{_NAME}"),
@@ -117,7 +119,7 @@ _TEXTS: dict[Callable[..., Any], dict[str, Any]] = {
     security.vault_url: pattern(r"https://[^\s/]+/?"),
     security.qe_public_key: pattern(f"{_HEX_32}|{REFERENCE}"),
     references.cas_address: pattern(CAS_ADDRESS),
-    references.cas_key: pattern("[1-9A-HJ-NP-Za-km-z]{40,60}"),
+    references.cas_key: pattern(_KEY_HASH),
     references.local_name: pattern(r"[A-Za-z0-9_.~/-]+"),
     access_policy.certificate: {"pattern": "-----BEGIN CERTIFICATE-----"},
     one_time_password.shared_secret: pattern(f"[A-Z2-7]{{26,}}=*|{REFERENCE}"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class ClientIdentity:
         """The key hash by which policies can name this client."""
         return key_hash(x509.load_pem_x509_certificate(self.certificate_pem.encode()).public_key())
 
+    @property
+    def since(self) -> datetime:
+        """When the certificate says that it was made."""
+        return x509.load_pem_x509_certificate(self.certificate_pem.encode()).not_valid_before_utc
+
 
 class CasConfig:
     """The cas-config directory (0700) with `config.json` and `identity.pem` (0600).
@@ -84,6 +90,12 @@ class CasConfig:
             key_text, certificate_text = self._split(pem)
             self._keep_copy(copy, (key_text + certificate_text).encode())
         return ClientIdentity(certificate_text, self._copy, key_text)
+
+    def existing(self) -> ClientIdentity | None:
+        """Return the client identity if there is one, and make none; raises as `identity`."""
+        if self._identity_file is None and self._load().get("identity") is None and read_private(self._copy) is None:
+            return None
+        return self.identity()
 
     def _from_copy(self, copy: bytes) -> str:
         """Return the identity that only `identity.pem` holds: a new one would replace the last copy of its key."""

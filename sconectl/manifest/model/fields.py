@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from sconectl.cas_address import CAS_ADDRESS, PORT
 from sconectl.errors import InvalidInput
+from sconectl.key_hash import is_key_hash
 from sconectl.manifest.model.faults import Unfit, did_you_mean
 from sconectl.manifest.spelling.placeholders import without_marks, without_raw
 from sconectl.text.marks import KEYS_SHOWN, MAY_NAME_SECRETS, SHOWN, Shown
@@ -151,6 +152,14 @@ def _normal_path(value: str, given: ValidationInfo) -> str:
     if fault:
         raise Unfit(fault, hint)
     return posixpath.normpath("/" + value.lstrip("/"))
+
+
+def _key_hash(value: str) -> str:
+    if not is_key_hash(value):
+        raise Unfit(
+            "expected a key hash", "`sconectl identity show` prints yours, `sconectl cert show-key-hash` others"
+        )
+    return value
 
 
 def _mount_path(value: str, given: ValidationInfo) -> str:
@@ -284,6 +293,7 @@ ImageReference = Annotated[
 HostAddress = Annotated[
     str, matching(_HOST, "the address of a CAS, like cas.example.org or cas.example.org:8081"), SHOWN
 ]
+KeyHash = Annotated[str, AfterValidator(_key_hash), SHOWN]
 Url = Annotated[str, matching(_URL, "a URL that begins with https://"), SHOWN]
 AbsolutePath = Annotated[str, AfterValidator(_normal_path), SHOWN]
 """Any path that Linux allows and people can read. It is needed when an image is built, so that no `{{…}}` of a mesh

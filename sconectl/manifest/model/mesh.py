@@ -17,6 +17,7 @@ from sconectl.manifest.model.fields import (
     HostAddress,
     ImageReference,
     InnerPath,
+    KeyHash,
     Line,
     Many,
     Maybe,
@@ -91,6 +92,28 @@ class Cas(Part):
     )
 
 
+class Access(Part):
+    """Who may see and change the sessions, beside whoever uploads the first version of each."""
+
+    owners: Many[KeyHash] = Field(
+        (),
+        description="Key hashes of those who may do everything: read and update the sessions, and create sessions in "
+        "the namespace. Yours should be among them.",
+        examples=[["3T6WZsab9SuH9JYqdVqZKp9zAF1YAMt4G2G7QN8pMqX3nz4Fnh"]],
+    )
+    updaters: Many[KeyHash] = Field(
+        (),
+        description="Key hashes of those who may read the sessions and update those of the services; they can neither "
+        "add services nor change who owns the namespace.",
+        examples=[["41QdKr5zBvqMMxgdNWY8EzZU9pdDLcprPUNmLNcEViKd3tPpFU"]],
+    )
+    readers: Many[KeyHash] = Field(
+        (),
+        description="Key hashes of those who may read the sessions. Nobody can read a generated secret.",
+        examples=[["46YyxrywJ8PFRruWX8YLxa9q4axxYJgTbA81tv7NBcJfn43DQt"]],
+    )
+
+
 class Policy(Part):
     """Where the sessions live and what their attestation accepts."""
 
@@ -115,6 +138,11 @@ class Policy(Part):
         description="Address of Microsoft Azure Attestation; then it attests the services, and not DCAP. "
         "`sconectl apply --maa` replaces it.",
         examples=["https://sharedweu.weu.attest.azure.net"],
+    )
+    access: Access | None = Field(
+        None,
+        description="Who may see and change the sessions, beside whoever uploads them first.",
+        examples=[{"owners": ["3T6WZsab9SuH9JYqdVqZKp9zAF1YAMt4G2G7QN8pMqX3nz4Fnh"]}],
     )
     image_policy_namespace: Maybe[Namespace] = Field(
         None,

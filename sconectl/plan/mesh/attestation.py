@@ -112,6 +112,9 @@ def fragments(given: MeshInput, findings: list[Finding]) -> Fragments:
         message = "security_policy_name names a whole section, in which the attestation stands already"
         path: Path = ("policy", "attestation_policy_name")
         findings.append(given.at(path, "SC2014", message, "name one of the two"))
+    if policy.access_policy_name and policy.access:
+        message = "access_policy_name names the whole access policy of the sessions already"
+        findings.append(given.at(("policy", "access"), "SC2014", message, "name one of the two"))
     for role in _ROLES:
         name = getattr(policy, f"{role}_policy_name")
         source = _import(given, role, name, findings) if name else None

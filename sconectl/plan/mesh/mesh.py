@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.manifest.model.faults import meaning, nearest
-from sconectl.manifest.model.mesh import Cas, ExtraPolicy, Repo
+from sconectl.manifest.model.mesh import Access, Cas, ExtraPolicy, Repo
 from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
@@ -248,7 +248,7 @@ class MeshDraft:
         )
         return MeshPlan(
             main_cas(mesh),
-            (namespace_session(mesh.policy.namespace, signed=signed), *sessions),
+            (namespace_session(mesh.policy.namespace, mesh.policy.access or Access(), signed=signed), *sessions),
             _shares(services, {**given.facts, **built}),
             ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared),
             self.limits,

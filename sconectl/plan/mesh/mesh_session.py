@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from sconectl.manifest.model.mesh import Access
 from sconectl.plan.mesh.attestation import Fragments, attestation, with_mode
 from sconectl.plan.mesh.mesh_service import BoundService
 from sconectl.plan.mesh.mesh_volumes import mounts, session_volumes
@@ -41,15 +42,25 @@ def with_version(document: Mapping[str, Any], *, signed: bool = False) -> dict[s
     return {"name": document["name"], "version": lowest_version(complete), **document}
 
 
-def namespace_session(name: str, *, signed: bool) -> SessionPlan:
-    """Return the session that only its creator may change, and create sessions in."""
-    policy = {**_owner(signed=signed), "create_sessions": ["CREATOR"]}
+def namespace_session(name: str, access: Access, *, signed: bool) -> SessionPlan:
+    """Return the session that only its creator and the owners may change, and create sessions in."""
+    owners = _several("CREATOR", *access.owners)
+    policy = {**_granted(access, signed=signed), "update": owners, "create_sessions": owners}
     return SessionPlan(name, NAMESPACE_FILE, with_version({"name": name, "access_policy": policy}, signed=signed))
 
 
-def _owner(*, signed: bool) -> dict[str, list[str]]:
+def _granted(access: Access, *, signed: bool) -> dict[str, list[str]]:
+    changing = [*access.owners, *access.updaters]
+    reading = _several(*changing, *access.readers)
     # The creator of a signed session is a signer, and a signer cannot read.
-    return {"read": ["NONE"] if signed else ["CREATOR"], "update": ["CREATOR"]}
+    return {
+        "read": reading or ["NONE"] if signed else _several("CREATOR", *reading),
+        "update": _several("CREATOR", *changing),
+    }
+
+
+def _several(*principals: str) -> list[str]:
+    return list(dict.fromkeys(principals))
 
 
 def service_session(
@@ -81,7 +92,8 @@ def service_session(
         image["volumes"] = mounts(service.volumes)
     document: dict[str, Any] = {
         "name": service.session_name,
-        "access_policy": fragments.references.get("access") or _owner(signed=signed),
+        "access_policy": fragments.references.get("access")
+        or _granted(service.given.mesh.policy.access or Access(), signed=signed),
         "security": _security(service, fragments),
         "services": [entry],
         "images": [image],
