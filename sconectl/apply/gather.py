@@ -25,7 +25,7 @@ class FactSources:
     """Where facts may come from. The functions are called only if they are needed.
 
     `given` are facts by image that are taken as they are, so that a mesh compiles offline; `built` are the records of
-    target/images, which have to agree with the label of the image.
+    `folder` (target/images), which have to agree with the label of the image.
     """
 
     given: Mapping[str, ImageFacts]
@@ -33,6 +33,7 @@ class FactSources:
     engine: Callable[[], ImageEngine]
     registry: Callable[[], Registry]
     image_store: Callable[[], SessionStore]
+    folder: str = "target/images"
 
 
 def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[str, ImageFacts]:
@@ -54,7 +55,7 @@ def gather_facts(mesh: Mesh, document: Document, sources: FactSources) -> dict[s
 def _of_image(image: str, sources: FactSources) -> ImageFacts | tuple[str, str]:
     """Return the facts, or a message and a hint."""
     try:
-        _, info = find_image(image, engine=sources.engine, registry=sources.registry)
+        place, info = find_image(image, engine=sources.engine, registry=sources.registry)
     except BuildFailed as error:
         hint = "build it with `sconectl apply -f <service manifest>`, or give its facts with --facts"
         return error.message, hint
@@ -62,26 +63,33 @@ def _of_image(image: str, sources: FactSources) -> ImageFacts | tuple[str, str]:
         label = ImageLabel.read(image, info.labels)
     except PlanImpossible as error:
         return error.message, error.hint
-    for record in sources.built:
-        if record.facts.image == image and _belong(record.facts, label):
-            return record.facts
-    return _from_session(image, label, sources)
+    records = [record.facts for record in sources.built if record.facts.image == image]
+    for facts in records:
+        if _belong(facts, label):
+            return facts
+    looked = f"its label (in the {place}) was found, and {sources.folder} "
+    return _from_session(image, label, sources, looked + ("knows another build" if records else "does not know it"))
 
 
-def _from_session(image: str, label: ImageLabel, sources: FactSources) -> ImageFacts | tuple[str, str]:
+def _from_session(image: str, label: ImageLabel, sources: FactSources, looked: str) -> ImageFacts | tuple[str, str]:
     name = label.image_session
-    hint = "apply its service manifest again, or give its facts with --facts"
+    start = f"the facts of {image} are not known: {looked}; "
     try:
         store = sources.image_store()
         facts = read_facts(store, name)
     except LocalFault:
         raise  # nothing is known of the image because nothing could be asked
     except CasError as error:
-        return f"the facts of {image} are not in target/images, and not to be had from the CAS: {error.message}", hint
+        hint = "apply its service manifest again, or give its facts with --facts"
+        return f"{start}the CAS of this mesh did not tell them: {error.message}", hint
+    hint = (
+        f"apply its service manifest with --cas {store.address}, or together with the mesh: then its facts get there; "
+        "or give its facts with --facts"
+    )
     if facts is None:
-        return f"the facts of {image} are neither in target/images nor in session {name} of CAS {store.address}", hint
+        return f"{start}session {name} of CAS {store.address}, where this mesh looks for them, has none", hint
     if not _belong(facts, label):
-        return f"session {name} describes another build of {image} than the image that has this name now", hint
+        return f"{start}session {name} of CAS {store.address} describes another build", hint
     return facts
 
 

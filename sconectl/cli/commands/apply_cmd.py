@@ -13,7 +13,10 @@ from sconectl.errors import InvalidInput, UsageError
 from sconectl.text.findings import errors_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sconectl.cli.wiring import Wiring
+    from sconectl.manifest.model.mesh import Mesh
     from sconectl.plan.facts.image_facts import ImageFacts
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.usecases.check_mesh import MeshCheck
@@ -66,22 +69,26 @@ def apply(options: ApplyOptions, console: Console) -> None:
     refused = ("genservice",) if options.dry_run else ("genservice", "mesh")
     with console.working():
         run = check_run(manifests, terms_of(options, refused=refused), learner(options, wiring, console))
-    built = dict(_service(check, options, wiring, console) for check in run.services)
+    meshes = [mesh.mesh for mesh in run.meshes]
+    built = dict(_service(check, meshes, options, wiring, console) for check in run.services)
     for mesh in run.meshes:
         show_findings([*mesh.advice, *mesh.limits])
         _mesh(mesh, run.mesh_plan(mesh, built), options, wiring, console)
 
 
-def _service(check: ServiceCheck, options: ApplyOptions, wiring: Wiring, console: Console) -> tuple[str, ImageFacts]:
+def _service(
+    check: ServiceCheck, meshes: Sequence[Mesh], options: ApplyOptions, wiring: Wiring, console: Console
+) -> tuple[str, ImageFacts]:
     """Apply a service, and return its image with the facts of it."""
     from sconectl.cli.output.apply_result import service_lines
-    from sconectl.cli.runs.worlds import service_world
+    from sconectl.cli.runs.worlds import facts_store, service_world
     from sconectl.usecases.apply_service import apply_service
 
     show_findings(check.uses)
     with console.working():
-        store = None if options.dry_run else wiring.store(options.cas or options.config.image_cas or "local")
-        done = apply_service(*check.ready(), service_world(options, wiring, console, store))
+        plan, sources = check.ready()
+        store = None if options.dry_run else facts_store(options, wiring, plan.image, meshes)
+        done = apply_service(plan, sources, service_world(options, wiring, console, store))
     for line in service_lines(done, store.address if store else "", options.target):
         result(line)
     return done.facts.image, done.facts

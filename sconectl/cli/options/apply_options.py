@@ -49,7 +49,10 @@ class ApplyOptions:
         list[str] | None, typer.Option(metavar="KIND=IMAGE", help="Service: base image of a kind, like python=IMAGE.")
     ] = None
     cas: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Service: CAS for the image session.", show_default="local")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Service: CAS for the image session.", show_default="that of the mesh, or local"
+        ),
     ] = ""
     release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = ""
     policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = ""

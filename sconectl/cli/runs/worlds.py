@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -78,10 +78,28 @@ def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFac
             engine=lambda: wiring.engine,
             registry=lambda: wiring.registry,
             image_store=lambda: _store_of(image_cas(mesh), wiring),
+            folder=str(images),
         )
         return gather_facts(mesh, document, sources)
 
     return learn
+
+
+def facts_store(options: ApplyOptions, wiring: Wiring, image: str, meshes: Iterable[Mesh]) -> SessionStore:
+    """Return the CAS that keeps the facts of an image.
+
+    It is the one that is asked for, else the one in which the first mesh of this run that uses the image and uploads
+    its sessions looks for them.
+    """
+    from sconectl.plan.facts.naming import with_tag
+    from sconectl.plan.mesh.mesh import image_cas, main_cas
+
+    given = options.cas or options.config.image_cas
+    for mesh in () if given else meshes:
+        used = {with_tag(service.image) for service in mesh.services}
+        if image in used and main_cas(mesh).mode in (None, "Upload"):
+            return _store_of(image_cas(mesh), wiring)
+    return wiring.store(given or "local")
 
 
 def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store: SessionStore | None) -> ServiceWorld:

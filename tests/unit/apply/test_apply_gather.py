@@ -88,9 +88,11 @@ def test_another_image_under_the_same_tag_is_not_believed(world: World) -> None:
     world.engine.images[REFERENCE] = built(other)
     world.built = (record(WEB),)
     message = world.refused()
-    assert "neither in target/images nor in session" in message
+    where = f"session {WEB.image_session} of CAS fake"
+    looked = "its label (in the container engine) was found, and target/images knows another build; "
+    assert f"{looked}{where}, where this mesh looks for them, has none" in message
     publish_facts(world.store, WEB, None)
-    assert "describes another build" in world.refused()
+    assert f"{where} describes another build" in world.refused()
     publish_facts(world.store, other, None)
     assert world.gather() == {"web": other}
 
@@ -158,7 +160,8 @@ def test_a_hostile_label_is_no_traceback(world: World, digest: object, session: 
 def test_an_unreachable_cas_is_named(world: World) -> None:
     world.engine.images[REFERENCE] = built(WEB)
     world.store.unreachable = True
-    assert "not to be had from the CAS: no CAS answers" in world.refused()
+    assert "the CAS of this mesh did not tell them: no CAS answers at fake" in world.refused(folder="out/images")
+    assert "out/images does not know it" in world.refused(folder="out/images")
 
 
 def test_a_session_that_holds_something_else_is_no_traceback(world: World) -> None:
@@ -171,7 +174,7 @@ def test_a_session_that_holds_something_else_is_no_traceback(world: World) -> No
             "access_policy: {read: [CREATOR], update: [CREATOR]}\n"
             f"secrets: [{{name: facts, kind: ascii, value: '{value}'}}]\n"
         )
-        assert "neither in target/images nor in session" in world.refused()
+        assert f"session {WEB.image_session} of CAS fake, where this mesh looks for them, has none" in world.refused()
 
 
 def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
