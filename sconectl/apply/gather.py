@@ -83,8 +83,8 @@ def _from_session(image: str, label: ImageLabel, sources: FactSources, looked: s
         hint = "apply its service manifest again, or give its facts with --facts"
         return f"{start}the CAS of this mesh did not tell them: {error.message}", hint
     hint = (
-        f"apply its service manifest with --cas {store.address}, or together with the mesh: then its facts get there; "
-        "or give its facts with --facts"
+        f"`sconectl apply -f <service manifest> --cas {store.address}` brings them there, and so does applying it "
+        "together with the mesh; or give its facts with --facts"
     )
     if facts is None:
         return f"{start}session {name} of CAS {store.address}, where this mesh looks for them, has none", hint

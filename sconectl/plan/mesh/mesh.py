@@ -19,7 +19,6 @@ from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.chart_plan import ChartPlan
-from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
 from sconectl.plan.mesh.mesh_checks import (
     RESERVED_NAMES,
     image_limits,
@@ -144,6 +143,8 @@ def _shares(services: Sequence[BoundService], images_facts: Mapping[str, ImageFa
 
 def _marks(services: Sequence[BoundService], sessions: Sequence[SessionPlan]) -> dict[str, str]:
     """Return by service the mark of what its pods get."""
+    from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
+
     found = Configurations(
         as_the_cas_reads(session.document) if service.template or service.volumes.declared else session.document
         for service, session in zip(services, sessions, strict=True)

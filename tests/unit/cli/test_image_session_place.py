@@ -96,7 +96,7 @@ def test_a_service_alone_and_then_elsewhere(run: Run, stores: Stores) -> None:
         "its label (in the container engine) was found",
         "out/images does not know it",
         f"session {IMAGE} of CAS cas.example.org, where this mesh looks for them, has none",
-        "apply its service manifest with --cas cas.example.org, or together with the mesh",
+        "`sconectl apply -f <service manifest> --cas cas.example.org` brings them there",
         "--facts",
     ):
         assert said in " ".join(done.err.split())
