@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
+from sconectl.policy.diff.change import Change
 from sconectl.policy.diff.diff import differences
-from sconectl.policy.reading import parse_session
+from sconectl.policy.diff.fates import SecretFate, fates
+from sconectl.policy.reading import Session, parse_session
 from sconectl.policy.serialized.canonical import same_content
-from sconectl.ports import SessionStore
+from sconectl.ports import SessionStore, StoredSession
 
 
 @dataclass(frozen=True)
@@ -23,26 +27,85 @@ class Uploaded:
     hash: str
 
 
+@dataclass(frozen=True)
+class Update:
+    """A session that is to be put, with its `salt`, beside the one that the CAS has now (None: there is none)."""
+
+    document: Mapping[str, Any] = field(repr=False)
+    wanted: Session
+    before: StoredSession | None
+    seen: Session | None
+    salt: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """The session's name."""
+        return self.wanted.name
+
+    @cached_property
+    def outcome(self) -> Literal["create", "update", "unchanged"]:
+        """What putting it does."""
+        if self.seen is None:
+            return "create"
+        return "unchanged" if same_content(self.wanted, self.seen) else "update"
+
+    @cached_property
+    def fates(self) -> list[SecretFate]:
+        """What becomes of each secret; nothing happens to those of an unchanged session."""
+        return fates(self.seen, self.wanted)
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """What changes for reviewers; nothing if the session is unchanged."""
+        return differences(self.seen, self.wanted)
+
+
 _TRIES = 5
+_SALT_BYTES = 16  # LANG H3
 _CONFLICT = 409
 _SHOWN = 5
 
 
 def put_session(store: SessionStore, document: Mapping[str, Any]) -> Uploaded:
-    """Create or update one session unless the CAS has this content already.
+    """Create or update one session unless the CAS has this content already. Raises what `put` raises."""
+    return put(store, look_up(store, document))
 
-    If somebody else puts a version of it meanwhile, that is fine if it says the same, and tried again if it says what
-    the version before said. Raises `CasError`: for another content, one that says what the other changed.
+
+def look_up(store: SessionStore, document: Mapping[str, Any], *, salted: bool = False) -> Update:
+    """Return a session document beside what the CAS has of that name now. Raises `CasError`.
+
+    A `salted` session gets the salt of an earlier version, or a new one if none had any.
     """
     name = str(document["name"])
-    wanted = parse_session(session_text(document), file=name)
     before = store.read(name)
+    seen = parse_session(before.text, file=name) if before else None
+    salt = (_salt(store, seen) or secrets.token_hex(_SALT_BYTES)) if salted else ""
+    wanted = parse_session(session_text(document, salt=salt), file=name)
+    return Update(document, wanted, before, seen, salt)
+
+
+def _salt(store: SessionStore, session: Session | None) -> str:
+    """Return the salt of a session, or of the youngest version before it that had one."""
+    while session is not None:
+        if session.salt is not None:
+            return session.salt
+        before = store.read(session.name, session.predecessor) if session.predecessor else None
+        session = parse_session(before.text, file=session.name) if before else None
+    return ""
+
+
+def put(store: SessionStore, update: Update) -> Uploaded:
+    """Put a session unless the CAS has this content already.
+
+    If somebody else puts a version of it meanwhile, that is fine if it says the same, and tried again if it says what
+    the version that was looked up says. Raises `CasError`: for another content, one that says what the other changed.
+    """
+    name, wanted, before, seen = update.name, update.wanted, update.before, update.seen
     for tries_left in reversed(range(_TRIES)):
-        seen = parse_session(before.text, file=name) if before else None
         if before and seen and same_content(wanted, seen):
             return Uploaded(name, "unchanged", before.hash)
         try:
-            text = session_text(document, predecessor=before.hash if before else "")
+            text = session_text(update.document, predecessor=before.hash if before else "", salt=update.salt)
             receipt = store.upload(text)
             if receipt.outcome == "unchanged":  # somebody else was faster with the same
                 return Uploaded(name, "unchanged", receipt.hash)
@@ -57,7 +120,7 @@ def put_session(store: SessionStore, document: Mapping[str, Any]) -> Uploaded:
                 raise _changed(
                     name, [f"{change.subject}: {change.message}" for change in differences(seen, found)], error
                 ) from error
-            before = now
+            before, seen = now, found
     raise AssertionError("the last try returns or raises")
 
 

@@ -15,8 +15,10 @@ _COMMENT = "Written by sconectl from the mesh manifest; uploads add `predecessor
 _DOLLARS = "A `$` in front of a name is written `$$` here, as in every session file: it begins no variable."
 
 
-def session_text(document: Mapping[str, Any], *, predecessor: str = "") -> str:
+def session_text(document: Mapping[str, Any], *, predecessor: str = "", salt: str = "") -> str:
     """Return a session as YAML; `predecessor` is the hash of the version that it replaces."""
+    if salt:
+        document = with_version({**document, "salt": salt})
     head = {"name": document["name"], "version": document["version"]}
     if predecessor:
         head["predecessor"] = predecessor

@@ -142,13 +142,13 @@ CODES: dict[str, Code] = {
     "SC4013": _advice(
         "SC4013",
         "a private key that changes with each update",
-        "The image is updated (`build.stable` names the version before), and the CAS draws a new private key with each "
-        "update of the session. Old and new instances, which run side by side for a while, then have different keys, "
-        "and what was signed or encrypted with the old one is lost.\n\n"
-        "Write `migrate: true`; it has to be there before and after the update. If a new key is what you want, say "
-        "`migrate: false`.",
+        "With `migrate: false`, the CAS draws a new private key with each update of the session, also if only a "
+        "variable changed. Old and new instances, which run side by side for a while, then have different keys, "
+        "clients that know the old one refuse the new one, and what was signed or encrypted with the old one is "
+        "lost.\n\n"
+        "Remove `migrate: false`: without it the key is kept. If new keys are what you want, waive the advice.",
+        "- name: web-key\n  kind: private-key\n  migrate: false",
         "- name: web-key\n  kind: private-key",
-        "- name: web-key\n  kind: private-key\n  migrate: true",
     ),
     "SC4014": _advice(
         "SC4014",

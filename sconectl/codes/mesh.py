@@ -161,4 +161,16 @@ CODES: dict[str, Code] = {
         '- {name: HOST, value: "{{ADDRESS}}"}\n- {name: ADDRESS, value: "{{HOST}}:80"}',
         '- {name: HOST, value: db}\n- {name: ADDRESS, value: "{{HOST}}:80"}',
     ),
+    "SC2022": Code(
+        "A secret that is in use would be lost",
+        "The CAS has a value for this secret, and somebody may have it: a service, another session, everybody. "
+        "With the new version of the session the value would be drawn anew or be gone. What was encrypted with it "
+        "cannot be read any more, and peers that know it fail until they are restarted.\n\n"
+        "A generated value is kept while kind and size (of private keys: key_type) are the same and the secret "
+        "stays in the same session. So restore these, or the `value` that was given before. If the loss is meant, "
+        "name the secret: `--allow-secret-loss NAME`, or `SERVICE/NAME` for that of one service. `sconectl plan` "
+        "shows the fate of every secret, and `plan --fail-on secret-loss` refuses a change in a pull request.",
+        "- name: password\n  kind: ascii\n  size: 32       # the CAS has one of 20 characters",
+        "- name: password\n  kind: ascii\n  size: 20",
+    ),
 }

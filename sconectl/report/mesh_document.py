@@ -1,28 +1,59 @@
 """The plan of a mesh in the form that programs read.
 
-In: a `MeshCheck`, and what becomes of sessions and files. Out: plain values.
+In: a `MeshCheck`, and what becomes of sessions, secrets and files. Out: plain values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sconectl.apply.sessions import Update
+from sconectl.policy.diff.diff import to_json
+from sconectl.report.secret_fates import fate_document
 from sconectl.usecases.check_mesh import MeshCheck
 
 
 def mesh_document(
-    check: MeshCheck, sessions: Mapping[str, Mapping[str, str]], files: Mapping[str, str]
+    check: MeshCheck,
+    sessions: Mapping[str, Mapping[str, str]],
+    updates: Sequence[Update],
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the plan of a mesh as plain values: what becomes of `sessions`, by CAS and name, and of `files`."""
+    """Return the plan of a mesh as plain values.
+
+    `sessions` says what becomes of them by CAS and name, `updates` are those of the mesh beside what the CAS has, and
+    `files` says what becomes of them by path.
+    """
+    found = {update.name: update for update in updates}
     return {
         "kind": "mesh",
         "namespace": check.mesh.policy.namespace,
         "services": [{"name": service.name, "image": service.image} for service in check.mesh.services],
         "sessions": [
-            {"name": name, "cas": address, "state": state}
+            {"name": name, "cas": address, "state": state, **_changes(found.get(name))}
             for address, outcomes in sessions.items()
             for name, state in outcomes.items()
         ],
         "files": [{"path": path, "state": state} for path, state in sorted(files.items())],
     }
+
+
+def _changes(update: Update | None) -> dict[str, Any]:
+    """Return the fates of the secrets of a session, and its other changes."""
+    if update is None:
+        return {}
+    changes = [change for change in update.changes if change.group != "values"]
+    return {"secrets": [fate_document(fate) for fate in update.fates], "changes": to_json(changes)}
+
+
+def is_changed(documents: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether applying these plans, of meshes and services, would change anything."""
+    return any(_is_changed(document) for document in documents)
+
+
+def _is_changed(document: Mapping[str, Any]) -> bool:
+    if document["kind"] != "mesh":
+        return any(step["state"] == "to do" for step in document["steps"])
+    entries = [*document["sessions"], *document["files"]]
+    return any(entry["state"] != "unchanged" for entry in entries)

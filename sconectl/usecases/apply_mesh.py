@@ -6,20 +6,20 @@ off is finished by the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sconectl.apply.image_sessions import share_key
-from sconectl.apply.sessions import Uploaded, put_session
+from sconectl.apply.sessions import Update, Uploaded, look_up, put
 from sconectl.apply.signed_policies import NOTHING, ship
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.manifests import manifest_files
 from sconectl.artefacts.policy_resources import chart_policies
 from sconectl.artefacts.session import policy_files, session_text
 from sconectl.errors import CasError, InvalidInput, PlanImpossible
-from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan
+from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
 from sconectl.policy.session_check import faults_of
 from sconectl.ports import Keys, Progress, SessionStore, Workspace
@@ -53,9 +53,13 @@ class MeshWorld:
 
 @dataclass(frozen=True)
 class MeshResult:
-    """What was done for a mesh: `sessions` in a CAS, `shipped` ones that were signed or encrypted anew."""
+    """What was done for a mesh: `sessions` in a CAS, `shipped` ones that were signed or encrypted anew.
+
+    `updates` are the sessions of the mesh beside what the CAS had before.
+    """
 
     sessions: tuple[Uploaded, ...]
+    updates: tuple[Update, ...]
     files_changed: int
     shipped: tuple[str, ...] = ()
 
@@ -70,45 +74,62 @@ def check_sessions(plan: MeshPlan) -> None:
         raise InvalidInput(findings, summary="the generated policies break rules of the policy language")
 
 
-def apply_mesh(plan: MeshPlan, world: MeshWorld) -> MeshResult:
-    """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`."""
+def apply_mesh(
+    plan: MeshPlan, world: MeshWorld, approve: Callable[[Sequence[Update]], None] = lambda _updates: None
+) -> MeshResult:
+    """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`.
+
+    Before anything is uploaded or written, `approve` gets what would become of the sessions, and may raise.
+    """
     check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = ship(plan, world.signing_key(), world.encryption_key, world.workspace) if plan.signed else NOTHING
     resources = shipped.resources if plan.installed else {}
-    chart = {f"helm/{path}": content for path, content in render_chart(plan.chart).items()}
+    updates = _looked_up(plan, world)
+    approve(updates)
+    helm = plan.chart_for(updates[0].salt) if updates else plan.chart
+    chart = {f"helm/{path}": content for path, content in render_chart(helm).items()}
     chart |= {f"helm/{path}": content for path, content in chart_policies(resources).items()}
     policies = {} if plan.mode == ENCRYPTED_ONLY else policy_files(plan)
     private = {**{f"policies/{path}": content for path, content in policies.items()}, **shipped.files}
-    manifests = manifest_files(plan.chart, world.release, resources) if world.release else {}
-    uploaded = _upload(plan, world)
+    manifests = manifest_files(helm, world.release, resources) if world.release else {}
+    uploaded = _upload(plan, world, updates)
     changed = world.workspace.write(private, replaces=("policies",), private=True)
     changed += world.workspace.write(chart, replaces=("helm",))
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
-    return MeshResult(tuple(uploaded), changed, shipped.changed)
+    return MeshResult(tuple(uploaded), updates, changed, shipped.changed)
 
 
-def _upload(plan: MeshPlan, world: MeshWorld) -> list[Uploaded]:
-    """Upload the sessions, where they are uploaded at all, and let them import the keys of their images."""
+def _looked_up(plan: MeshPlan, world: MeshWorld) -> tuple[Update, ...]:
+    """Return the sessions beside what the CAS has, where they are uploaded at all."""
+    if world.store is None:
+        return ()
+    world.progress(f"looking up {len(plan.sessions)} sessions")
+    namespace, *services = (session.document for session in plan.sessions)
+    salted = look_up(world.store, namespace, salted=True)
+    return (salted, *(look_up(world.store, document) for document in services))
+
+
+def _upload(plan: MeshPlan, world: MeshWorld, updates: Sequence[Update]) -> list[Uploaded]:
+    """Upload the sessions, the namespace first, and let them import the keys of their images."""
     done: list[Uploaded] = []
     store, keeper = world.store, world.image_store or world.store
-    namespace, *sessions = plan.sessions
 
-    def put(session: SessionPlan) -> None:
-        if store is not None:
-            world.progress(f"session {session.name}")
-            done.append(put_session(store, session.document))
+    def upload(found: Sequence[Update]) -> None:
+        for update in found:
+            assert store is not None  # noqa: S101 - without one, there are no updates
+            world.progress(f"session {update.name}")
+            done.append(put(store, update))
 
     try:
-        put(namespace)
+        upload(updates[:1])
         for share in plan.shares:
             if keeper is not None:
                 world.progress(f"session {share.facts.image_session}")
                 done.append(share_key(keeper, share, world.keys))
-        for session in sessions:
-            put(session)
+        upload(updates[1:])
     except (CasError, PlanImpossible) as error:
         written = [entry.name for entry in done if entry.outcome != "unchanged"]
         if written:

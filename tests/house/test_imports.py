@@ -32,7 +32,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "adapters": frozenset({"image", "plan", "protect"}),  # protect: signing keys
     "apply": frozenset({"artefacts", "image", "manifest", "plan", "policy", "protect"}),
     "usecases": frozenset({"apply", "artefacts", "image", "manifest", "plan", "policy", "protect", "toolchains"}),
-    "report": frozenset({"plan", "usecases"}),
+    "report": frozenset({"apply", "plan", "policy", "usecases"}),
 } | dict.fromkeys(FOUNDATION, frozenset())
 
 # The rooms inside of a folder, the lowest first: each may import those before it, and nobody those behind it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,10 +99,11 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
     from sconectl.cli.output.apply_result import mesh_lines, next_step
     from sconectl.cli.runs.worlds import mesh_world
     from sconectl.usecases.apply_mesh import apply_mesh
+    from sconectl.usecases.session_changes import refuse_losses
 
     with console.working():
         world = mesh_world(options, wiring, console, check.mesh, plan)
-        done = apply_mesh(plan, world)
+        done = apply_mesh(plan, world, partial(refuse_losses, check, options.allow_secret_loss or ()))
     for line in mesh_lines(done, plan, options.target):
         result(line)
     note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

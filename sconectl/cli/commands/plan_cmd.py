@@ -1,12 +1,13 @@
 """`sconectl plan`: what `apply` would do and what would come of it, before anything is built or written.
 
-In: the options of the command line. Out: a table or JSON on stdout, findings on stderr. Errors among the findings
-are raised as `InvalidInput` after the plan is shown.
+In: the options of the command line. Out: a table, Markdown or JSON on stdout, findings on stderr. What is wrong is
+raised after the plan is shown: errors as `InvalidInput`, what --fail-on names as `Refused`.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,10 +19,12 @@ from sconectl.errors import InvalidInput, SconectlError
 from sconectl.text.findings import Finding, errors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterator
 
+    from sconectl.apply.sessions import Update
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.usecases.check_mesh import MeshCheck
     from sconectl.usecases.check_service import ServiceCheck
     from sconectl.usecases.plan_report import PlanReport
 
@@ -32,14 +35,20 @@ def plan(
         ApplyOptions,
         Only(
             "files target output dry_run no_push mode base_image release policy_namespace facts set_ env_file "
-            "toolchain cas_config max_size",
+            "toolchain cas_config allow_secret_loss max_size",
             target="Where `apply` puts results.",
             dry_run="Plan for `apply --dry-run`.",
             no_push="Service: plan for `apply --no-push`.",
             facts="Mesh: image facts (file or directory).",
         ),
     ],
-    output: Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")] = "text",
+    output: Annotated[str, typer.Option("--output", metavar="FORM", help="text, markdown or json.")] = "text",
+    fail_on: Annotated[
+        str, typer.Option(metavar="WHAT", help="Exit with 7 if a mesh would do this: secret-loss.")
+    ] = "",
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if anything would change, 0 if nothing.")
+    ] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="List every path.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -50,37 +59,75 @@ def plan(
     """
     from sconectl.cli.output.finding_json import as_json, plain
     from sconectl.cli.session.session_access import one_of
+    from sconectl.report.mesh_document import is_changed
 
-    one_of("--output", output, ("text", "json"))
+    one_of("--output", output, ("text", "markdown", "json"))
+    gates = tuple(filter(None, fail_on.split(",")))
+    for gate in gates:
+        one_of("--fail-on", gate, GATES)
     one_of("--mode", options.mode, ("production", "debug"))
     options.check()
     check_toolchain(options.toolchain)
     console = Console(-1 if quiet else 0)
     try:
-        document, lines, findings = _plans(options, console, all_paths=verbose > 0)
+        plans = _plans(options, console)
     except SconectlError as error:
         if output == "json" and error.findings:
             result(as_json(error.findings))
         raise
+    documents, findings = plans.documents, plans.findings
     if output == "json":
+        document = documents[0] if len(documents) == 1 else {"plans": documents}
         result(json.dumps({**document, "findings": [plain(finding) for finding in findings]}, indent=2))
+    elif output == "markdown":
+        from sconectl.report.plan_markdown import as_markdown
+
+        result(as_markdown(documents).rstrip("\n"))
     else:
-        for line in lines:
+        for line in plans.lines(every=verbose > 0):
             result(line)
     show_findings(finding for finding in findings if finding.severity != "error")  # errors are shown when raised
     if errors_of(findings):
         raise InvalidInput(errors_of(findings))
+    plans.refuse(gates, options.allow_secret_loss or ())
+    if detailed_exitcode and is_changed(documents):
+        raise typer.Exit(2)
 
 
-def _plans(
-    options: ApplyOptions, console: Console, *, all_paths: bool
-) -> tuple[dict[str, Any], list[str], list[Finding]]:
-    """Return the plan as plain values and as lines, and what there is to say about it, by position.
+GATES = ("secret-loss",)
 
-    Several manifests are planned as one run of `apply` would go through them.
-    """
+
+@dataclass
+class _Plans:
+    """The plans of a run: each as plain values, those of services as reports, and the updates of sessions by mesh."""
+
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    reports: dict[int, PlanReport] = field(default_factory=dict)
+    meshes: list[tuple[MeshCheck, tuple[Update, ...]]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def lines(self, *, every: bool) -> Iterator[str]:
+        """Yield the text; with every path, and every secret."""
+        from sconectl.cli.output.plan_table import mesh_lines, table_lines
+
+        for number, document in enumerate(self.documents):
+            if number:
+                yield ""
+            report = self.reports.get(number)
+            yield from table_lines(report, all_paths=every) if report else mesh_lines(document, all_secrets=every)
+
+    def refuse(self, gates: Collection[str], allowed: Collection[str]) -> None:
+        """Raise `Refused` for what the gates are about."""
+        from sconectl.usecases.session_changes import refuse_losses
+
+        for check, updates in self.meshes:
+            if "secret-loss" in gates:
+                refuse_losses(check, allowed, updates)
+
+
+def _plans(options: ApplyOptions, console: Console) -> _Plans:
+    """Return the plans. Several manifests are planned as one run of `apply` would go through them."""
     from sconectl.cli.options.manifest_files import read_all
-    from sconectl.cli.output.plan_table import mesh_lines, table_lines
     from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, terms_of
     from sconectl.cli.wiring import today
     from sconectl.plan.mesh.availability import remarks
@@ -89,11 +136,11 @@ def _plans(
     from sconectl.usecases.apply_mesh import apply_mesh
     from sconectl.usecases.check_run import check_run
     from sconectl.usecases.security_advice import advice_on
+    from sconectl.usecases.session_changes import losses
 
     manifests = read_all(options)
     wiring = Rehearsal(options.target, options.cas_config)
-    documents: list[dict[str, Any]] = []
-    texts: list[Iterable[str]] = []
+    plans = _Plans()
     built: dict[str, ImageFacts] = {}
     with console.working():
         run = check_run(manifests, terms_of(options), learner(options, wiring, console))
@@ -104,18 +151,19 @@ def _plans(
             report, earlier = _service(check, options, wiring, console)
             built |= {earlier.image: earlier} if earlier else {}
             findings += [*check.limits, *check.uses, *report.findings]
-            documents.append(as_document(report))
-            texts.append(table_lines(report, all_paths=all_paths))
+            plans.reports[len(plans.documents)] = report
+            plans.documents.append(as_document(report))
         for mesh in run.meshes:
             show_findings([*mesh.advice, *mesh.limits])
             plan = run.mesh_plan(mesh, built)
-            apply_mesh(plan, mesh_world(options, wiring, console, mesh.mesh, plan))
+            done = apply_mesh(plan, mesh_world(options, wiring, console, mesh.mesh, plan))
             sessions = {address: store.outcomes for address, store in wiring.stores.items()}
-            documents.append(mesh_document(mesh, sessions, wiring.workspace.outcomes))
-            texts.append(mesh_lines(documents[-1]))
-    lines = [line for number, text in enumerate(texts) for line in (*([""] if number else []), *text)]
-    found = sorted(findings, key=lambda finding: finding.position)
-    return documents[0] if len(documents) == 1 else {"plans": documents}, lines, found
+            plans.documents.append(mesh_document(mesh, sessions, done.updates, wiring.workspace.outcomes))
+            plans.meshes.append((mesh, done.updates))
+            found = losses(mesh, options.allow_secret_loss or (), done.updates)
+            findings += [replace(finding, severity="warning") for finding in found]
+    plans.findings = sorted(findings, key=lambda finding: finding.position)
+    return plans
 
 
 def _service(

@@ -75,6 +75,10 @@ class ApplyOptions:
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FORM", help="Mesh: helm_chart, or yaml for manifests, too.")
     ] = "helm_chart"
+    allow_secret_loss: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Mesh: this secret, or SERVICE/SECRET, may be lost. Repeatable."),
+    ] = None
     max_size: Annotated[
         int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
     ] = None

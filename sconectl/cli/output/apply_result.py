@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sconectl.report.secret_fates import fate_document, fate_line, is_touched
 
 if TYPE_CHECKING:
     from sconectl.apply.sessions import Uploaded
@@ -27,7 +29,7 @@ def service_lines(done: ServiceResult, cas: str, target: Path) -> list[str]:
 def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
     """Return the lines about a mesh that was applied."""
     return [
-        *_session_lines(done.sessions, plan.cas.cas_url),
+        *_mesh_session_lines(done, plan.cas.cas_url),
         *(f"session {name}: {'signed' if plan.mode == 'SignedManifest' else 'encrypted'}" for name in done.shipped),
         _files_line(done.files_changed, target),
     ]
@@ -46,6 +48,16 @@ def next_step(plan: MeshPlan, target: Path, release: str, *, uploaded: bool) -> 
 def _session_lines(sessions: Iterable[Uploaded], address: str) -> list[str]:
     """Return a line for each session."""
     return [f"session {entry.name}: {entry.outcome} (CAS {address})" for entry in sessions]
+
+
+def _mesh_session_lines(done: MeshResult, address: str) -> Iterator[str]:
+    """Yield a line for each session, and below it what became of secrets that did not stay as they were."""
+    fates = {update.name: update.fates for update in done.updates if update.outcome == "update"}
+    for entry in done.sessions:
+        yield from _session_lines([entry], address)
+        for fate in map(fate_document, fates.get(entry.name, ())):
+            if is_touched(fate):
+                yield f"  secret {fate_line(fate)}"
 
 
 def _files_line(changed: int, target: Path) -> str:

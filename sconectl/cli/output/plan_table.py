@@ -12,7 +12,9 @@ from typing import Any
 
 from sconectl.cli.output.printable import shown
 from sconectl.plan.service.protection import CONTAINER_RUNTIMES
+from sconectl.policy.diff.diff import SIGN
 from sconectl.report.plan_words import Amount, amounts, measured, readable, size_text
+from sconectl.report.secret_fates import fate_line
 from sconectl.usecases.plan_report import PathRow, PlanReport
 
 _WIDTH = 80
@@ -80,8 +82,8 @@ def _wrapped(mark: str, text: str) -> list[str]:
     return textwrap.wrap(shown(text), _WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
-def mesh_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the plan of a mesh, given as plain values, as text."""
+def mesh_lines(document: Mapping[str, Any], *, all_secrets: bool) -> Iterator[str]:
+    """Yield the plan of a mesh, given as plain values, as text; `all_secrets` adds those of unchanged sessions."""
     yield f"mesh in namespace {document['namespace']}"
     yield ""
     yield "SERVICES"
@@ -93,9 +95,44 @@ def mesh_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {session['state']:<10} {shown(session['name'])} (CAS {session['cas']})"
     if not document["sessions"]:
         yield "  none is uploaded"
+    yield from _secrets(document["sessions"], every=all_secrets)
+    yield from _changes(document["sessions"])
     yield ""
     yield "FILES"
     for file in document["files"]:
         yield f"  {file['state']:<10} {shown(file['path'])}"
     if not document["files"]:
         yield "  unchanged"
+
+
+def _secrets(sessions: Iterable[Mapping[str, Any]], *, every: bool) -> Iterator[str]:
+    """Yield the fates of secrets, those that are in use and would be lost with a mark."""
+    quiet = 0
+    lines: list[str] = []
+    for session in sessions:
+        found = session.get("secrets", [])
+        if session["state"] == "unchanged" and not every:
+            quiet += len(found)
+            continue
+        for fate in found:
+            lines += _wrapped("!" if fate["loss"] else "-", f"{session['name']} {fate_line(fate)}")
+    if lines or quiet:
+        yield ""
+        yield "SECRETS"
+        yield from lines
+    if quiet:
+        yield f"  {quiet} of unchanged sessions are kept"
+
+
+def _changes(sessions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what changes in sessions that the CAS has: `!` weakens the protection, `+` strengthens it."""
+    lines: list[str] = []
+    for session in sessions:
+        if session["state"] == "update":
+            for change in session.get("changes", ()):
+                text = f"{session['name']} {change['subject']}: {change['message']}"
+                lines += _wrapped(SIGN[change["severity"]], text)
+    if lines:
+        yield ""
+        yield "CHANGES"
+        yield from lines

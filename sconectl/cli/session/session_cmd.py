@@ -28,7 +28,7 @@ from sconectl.errors import CasError, InvalidInput, UsageError
 from sconectl.text.findings import errors_of
 
 session_app = typer.Typer(
-    no_args_is_help=True, help="Check, upload, read, compare, sign and encrypt sessions (policies)."
+    no_args_is_help=True, help="Check, upload, list, read, compare, retire, sign and encrypt sessions (policies)."
 )
 session_app.command("sign")(sign)
 session_app.command("encrypt")(encrypt)
@@ -151,8 +151,10 @@ def verify_command(
     if stored is None:
         raise CasError(f"CAS {store.address} has no session {wanted.name}", hint="create it, or check the name")
     active = parse_session(stored.text, file=wanted.name)
-    differing = [key for key in ("predecessor", "creator") if getattr(wanted, key) not in (None, getattr(active, key))]
-    if differing or not same_content(active, wanted):
+    differing = [
+        key for key in ("predecessor", "creator", "salt") if getattr(wanted, key) not in (None, getattr(active, key))
+    ]
+    if differing or not same_content(active.model_copy(update={"salt": wanted.salt}), wanted):
         from sconectl.policy.diff.diff import as_text, differences
 
         note(as_text(differences(active, wanted)).rstrip() or f"  {' and '.join(differing)}: not as in the file")

@@ -182,9 +182,8 @@ class Secret(Sparse):
     )
     migrate: Maybe[LateFlag] = Field(
         None,
-        description="Whether a private key stays the same when the session is updated; has to be true before and after "
-        "the update.",
-        examples=[True],
+        description="Whether a private key stays the same when the session is updated; without it, it does.",
+        examples=[False],
     )
     private_key: Maybe[Line] = Field(
         None,

@@ -132,13 +132,9 @@ def certificates_without_end(secrets: Sequence[Secret], place: Path) -> Iterator
 
 
 def keys_that_change(model: GenService) -> Iterator[Remark]:
-    """SC4013: private keys that are drawn anew with each update of a service that has been updated."""
-    if not model.build.stable:
-        return
+    """SC4013: private keys that are to be drawn anew with each update."""
     for number, secret in enumerate(model.secrets.global_):
-        if secret.kind == "private-key" and secret.migrate is None and not secret.value:
-            message = (
-                f"the private key {secret.name} is drawn anew with each update, and build.stable says there are some"
-            )
-            hint = "add migrate: true to keep the key, or migrate: false if that is what you want"
+        if secret.kind == "private-key" and secret.migrate is False and not secret.value:
+            message = f"the private key {secret.name} is drawn anew with each update, whatever changes"
+            hint = "remove migrate: false to keep the key"
             yield Remark("SC4013", (*SECRETS, number), message, hint)

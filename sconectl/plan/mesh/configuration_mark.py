@@ -1,7 +1,7 @@
 """What a pod gets from the CAS, as a short text that changes when that changes, and from which nobody can guess it.
 
-In: the sessions of a mesh, as plain values. Out: a mark for one of their services, an HMAC keyed with the private salt
-of its image. What counts is what `cas.attest.program_configuration` hands out, and how each secret in it comes about:
+In: the sessions of a mesh, as plain values. Out: a mark for one of their services, an HMAC keyed with a private salt.
+What counts is what `cas.attest.program_configuration` hands out, and how each secret in it comes about:
 its declaration, and those of what it is made or imported from, in all sessions of the mesh. A value that the CAS draws
 counts by its name and its parameters. Who may attest, read, change or import makes no difference.
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from sconectl.manifest.model.mesh import Access, Cas, ExtraPolicy, Repo
 from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
-from sconectl.plan.mesh.chart_plan import ChartPlan
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.mesh_checks import (
     RESERVED_NAMES,
     image_limits,
@@ -58,6 +58,7 @@ from sconectl.text.one_cause import one_cause
 
 if TYPE_CHECKING:
     from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.plan.mesh.configuration_mark import Configurations
 
 __all__ = [
     "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "KeyShare", "MeshDraft",
@@ -78,6 +79,7 @@ class KeyShare:
 class MeshPlan:
     """Everything that follows from a mesh; sessions in upload order, the namespace first.
 
+    The pods in `chart` are marked with the salts of their images; `chart_for` marks them with that of the namespace.
     `limits` are warnings about what the images cannot do when they run, or what is not done yet: apply refuses these.
     `repo` says what is to happen to the images, and `extra_policies` which sessions are to be uploaded, too.
     """
@@ -87,6 +89,7 @@ class MeshPlan:
     shares: tuple[KeyShare, ...]
     chart: ChartPlan
     limits: tuple[Finding, ...] = ()
+    configurations: Configurations | None = None
     repo: Repo | None = None
     extra_policies: tuple[ExtraPolicy, ...] = ()
 
@@ -109,6 +112,21 @@ class MeshPlan:
     def signed(self) -> bool:
         """Whether the sessions are written as signed or encrypted documents."""
         return is_signed(self.cas)
+
+    def chart_for(self, salt: str) -> ChartPlan:
+        """Return the chart whose pods are marked with the salt of the namespace, which the CAS keeps.
+
+        So the marks are the same on every machine that may read the namespace's session.
+        """
+        if self.configurations is None:
+            return self.chart
+        services = tuple(_remarked(service, self.configurations, salt) for service in self.chart.services)
+        return replace(self.chart, services=services)
+
+
+def _remarked(service: ChartService, found: Configurations, salt: str) -> ChartService:
+    session, _, program = service.config_id.rpartition("/")
+    return replace(service, configuration=found.mark(session, program, salt))
 
 
 def plan_mesh(given: MeshInput) -> MeshPlan:
@@ -141,15 +159,14 @@ def _shares(services: Sequence[BoundService], images_facts: Mapping[str, ImageFa
     return tuple(KeyShare(facts, tuple(sessions)) for facts, sessions in images.values())
 
 
-def _marks(services: Sequence[BoundService], sessions: Sequence[SessionPlan]) -> dict[str, str]:
-    """Return by service the mark of what its pods get."""
+def _configurations(services: Sequence[BoundService], sessions: Sequence[SessionPlan]) -> Configurations:
+    """Return what the pods of each service get."""
     from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
 
-    found = Configurations(
+    return Configurations(
         as_the_cas_reads(session.document) if service.template or service.volumes.declared else session.document
         for service, session in zip(services, sessions, strict=True)
     )
-    return {s.name: found.mark(s.session_name, s.program, s.facts.salt) for s in services}
 
 
 def _raise(findings: Sequence[Finding]) -> None:
@@ -243,9 +260,10 @@ class MeshDraft:
         signed = is_signed(main_cas(mesh))
         own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in services]
         sessions = tuple(with_measurements(own, services))
-        marks = _marks(services, sessions)
+        configurations = _configurations(services, sessions)
         charts = tuple(
-            service.chart(self._helm.services.get(service.name, {}), marks[service.name]) for service in services
+            s.chart(self._helm.services.get(s.name, {}), configurations.mark(s.session_name, s.program, s.facts.salt))
+            for s in services
         )
         return MeshPlan(
             main_cas(mesh),
@@ -253,6 +271,7 @@ class MeshDraft:
             _shares(services, {**given.facts, **built}),
             ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared),
             self.limits,
+            configurations,
             mesh.repo,
             mesh.extra_policies,
         )

@@ -114,6 +114,8 @@ def _private_key(definition: Mapping[str, Any], importer: ServiceSecrets, name: 
 def _definition(entry: Mapping[str, Any], importers: Sequence[str]) -> dict[str, Any]:
     secret = {key: entry[key] for key in ("name", "kind") if key in entry}
     secret |= {key: value for key, value in entry.items() if key not in (*secret, "export")}
+    if secret.get("kind") == "private-key" and "value" not in secret:
+        secret.setdefault("migrate", True)  # an unrelated change of the session takes no key away
     given = entry.get("export")
     exports = list(given) if isinstance(given, (list, tuple)) else ([given] if given else [])
     exports += [{"session": session} for session in sorted(set(importers))]

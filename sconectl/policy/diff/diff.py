@@ -13,10 +13,11 @@ from dataclasses import replace
 from sconectl.errors import Refused
 from sconectl.policy.diff import diff_access, diff_attestation, diff_making, diff_secrets, diff_services, diff_volumes
 from sconectl.policy.diff.change import Change, neutral, weakens
+from sconectl.policy.diff.fates import VOLUME_KEY, fates
 from sconectl.policy.reading import Session
 from sconectl.policy.serialized.canonical import same_content
 
-__all__ = ["GROUPS", "Change", "as_text", "differences", "refuse_what_weakens", "to_json"]
+__all__ = ["GROUPS", "SIGN", "Change", "as_text", "differences", "refuse_what_weakens", "to_json"]
 
 GROUPS = {
     "session": "the session itself",
@@ -31,7 +32,8 @@ GROUPS = {
 """The groups of changes, in the order in which they are shown, with their headings."""
 
 _KEYS = ("group", "severity", "code", "subject", "message")
-_SIGN = {"weakens": "!", "strengthens": "+", "neutral": " "}
+SIGN = {"weakens": "!", "strengthens": "+", "neutral": " "}
+"""How each severity is marked in text."""
 
 
 def differences(old: Session | None, new: Session) -> list[Change]:
@@ -62,7 +64,7 @@ def as_text(changes: Sequence[Change]) -> str:
 
 def _line(change: Change) -> str:
     code = f" [{change.code}]" if change.code else ""
-    return f"  {_SIGN[change.severity]} {change.subject}: {change.message}{code}"
+    return f"  {SIGN[change.severity]} {change.subject}: {change.message}{code}"
 
 
 def to_json(changes: Sequence[Change]) -> list[dict[str, str]]:
@@ -93,7 +95,13 @@ def _all(old: Session, new: Session) -> Iterator[Change]:
     yield from diff_volumes.volumes(old, new)
     yield from diff_secrets.sharing(old, new)
     yield from diff_making.making(old, new)
-    yield from diff_secrets.values(old, new)
+    yield from _values(old, new)
+
+
+def _values(old: Session, new: Session) -> Iterator[Change]:
+    for fate in fates(old, new):
+        if fate.kind != VOLUME_KEY:
+            yield neutral("values", f"secret {fate.name}", f"{fate.fate}: {fate.rule}")
 
 
 def _head(old: Session, new: Session) -> Iterator[Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sconectl.errors import BuildFailed, CasError, InvalidInput, PlanImpossible
 from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.policy.reading import parse_session
+from sconectl.policy.serialized.canonical import read_back
 from sconectl.ports import SessionStore, Workspace
 from sconectl.usecases.apply_mesh import MeshResult, MeshWorld, apply_mesh
 
@@ -45,6 +47,7 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
     }
 
 
+MARK = re.compile(rb"configuration: \"?[0-9a-f]{32}\"?")
 NAMES = ["shop", WEB.image_session, "shop/web", "shop/db"]
 
 
@@ -215,7 +218,33 @@ def test_without_a_store_only_files_are_written(store: MemorySessionStore, works
     assert done.sessions == ()
     with_upload = MemoryWorkspace()
     apply(plan(), store, with_upload)
-    assert {path: content for path, (content, _, _) in snapshot(workspace.root).items()} == with_upload.content
+    files = {path: content for path, (content, _, _) in snapshot(workspace.root).items()}
+    values = "helm/charts/web/values.yaml"  # where a CAS is asked, the key of this mark is there
+    marked = {name: MARK.sub(b"", content) for name, content in files.items()}
+    assert marked == {name: MARK.sub(b"", content) for name, content in with_upload.content.items()}
+    assert files[values] != with_upload.content[values]
+
+
+def test_the_marks_of_pods_are_the_same_wherever_the_namespace_can_be_read(store: MemorySessionStore) -> None:
+    charts = []
+    for machine in "ab":
+        image = compiled(facts("web", machine=machine))
+        workspace = MemoryWorkspace()
+        apply(image, store, workspace)
+        charts.append({path: content for path, content in workspace.content.items() if path.startswith("helm/")})
+    assert charts[0] == charts[1]
+    namespace = store.read("shop")
+    assert namespace is not None
+    salt = parse_session(namespace.text).salt
+    assert salt is not None
+    without = parse_session(namespace.text).model_copy(update={"salt": None, "predecessor": namespace.hash})
+    store.put(read_back(without))  # as somebody does by hand
+    workspace = MemoryWorkspace()
+    apply(compiled(facts("web")), store, workspace)
+    assert {path: workspace.content[path] for path in charts[0]} == charts[0]
+    again = store.read("shop")
+    assert again is not None
+    assert parse_session(again.text).salt == salt
 
 
 def test_invalid_policies_are_refused_before_anything_happens(

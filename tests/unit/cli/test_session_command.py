@@ -397,7 +397,7 @@ def test_diff_tells_who_gets_a_secret_in_a_token(run: Run, file: Path) -> None:
 
 def test_diff_with_what_a_cas_has(run: Run, file: Path) -> None:
     words = ("session", "diff", "cas:shop", file, "-e", "NAME=shop")
-    assert "secret token: is new" in ok(run(*words))
+    assert "secret token: new: the CAS draws it" in ok(run(*words))
     ok(run("session", "create", file, "-e", "NAME=shop"))
     assert ok(run(*words)) == ""
     gone = run("session", "diff", file, "cas:gone", "-e", "NAME=shop")

@@ -18,6 +18,7 @@ def with_secrets(name: str, defines: list[dict[str, Any]] | None = None, imports
     return facts(name, secrets={"global": defines or [], "import": list(imports)})
 
 
+KEY = {"name": "key", "kind": "private-key"}
 PASSWORD = {"name": "password", "kind": "ascii", "size": "12"}
 
 
@@ -56,6 +57,15 @@ def test_nothing_is_exported_to_a_namespace_or_made_public_unless_asked() -> Non
     defined = secret(session(compiled(with_secrets("db", asked)), "db"), "password")
     assert defined["export"] == [{"namespace": "shop"}]
     assert defined["export_public"] is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "migrate"),
+    [({}, True), ({"migrate": True}, True), ({"migrate": False}, False), ({"value": "given"}, None)],
+)
+def test_private_keys_are_kept_unless_the_manifest_says_otherwise(fields: dict[str, Any], migrate: bool | None) -> None:
+    written = secret(session(compiled(with_secrets("db", [KEY | fields])), "db"), "key")
+    assert written.get("migrate") is migrate
 
 
 def test_an_own_secret_may_be_named_as_imported() -> None:
@@ -120,7 +130,8 @@ def test_services_of_one_image_have_secrets_of_their_own() -> None:
     plan = services(("first", image), ("second", image), ("web", with_secrets("web")))
     check_sessions(plan)
     first, second = (session(plan, name) for name in ("first", "second"))
-    assert first["secrets"] == second["secrets"] == [{**PASSWORD, "size": 12}, *CERTIFICATE.values()]
+    assert first["secrets"] == second["secrets"]
+    assert [secret["name"] for secret in first["secrets"]] == ["password", *CERTIFICATE]
     assert (first["name"], second["name"]) == ("shop/first", "shop/second")
 
 

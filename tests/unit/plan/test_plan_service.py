@@ -200,7 +200,7 @@ def test_a_token_says_in_the_session_how_long_it_is_valid() -> None:
     key = {"name": "k", "kind": "private-key", "key_type": "P-384"}
     token = {"name": "j", "kind": "jwt", "signer": "k", "alg": "ES384", "validity": {"for": "24h"}}
     kept = ImageFacts.read(facts(secrets={"global": [key, token]}).to_json())
-    assert session(compiled(kept), "web")["secrets"] == [key, token]
+    assert session(compiled(kept), "web")["secrets"] == [{**key, "migrate": True}, token]
 
 
 @pytest.mark.parametrize("command", ["", " ", "'", '"a'])
