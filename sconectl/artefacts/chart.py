@@ -88,6 +88,7 @@ def _umbrella_chart(plan: ChartPlan, icon: str) -> dict[str, Any]:
         "icon": icon,
         "annotations": {
             "sconectl.io/version": plan.version,
+            **({"sconectl.io/release": plan.release} if plan.release else {}),
             **({"sconectl.io/simulation": "true"} if simulated else {}),
         },
         # Without a repository Helm takes a dependency from charts/, where it already is.

@@ -42,7 +42,7 @@ def validate(
     """
     if output not in FORMS:
         raise UsageError(f"--output {output} is not possible", hint=f"give one of {', '.join(FORMS)}")
-    options.check_mode()
+    options.check_words()
     count, findings = everything_about(options)
     _report(count, findings, output)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,9 @@ from sconectl.plan.service.base_images import check_kinds
 if TYPE_CHECKING:
     from sconectl.manifest.reading.reader import Manifest
 
+_LONGEST_RELEASE = 53
+_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_RELEASE = re.compile(rf"(?=.{{1,{_LONGEST_RELEASE}}}\Z){_PART}(\.{_PART})*")
 _NAMESPACE_HINT = "letters, digits and _ - . ~, parts separated by /"
 
 
@@ -102,13 +106,16 @@ class ApplyOptions:
 
     def check(self) -> None:
         """Raise `UsageError` for what the project's configuration or an option of `apply` cannot say."""
-        self.check_mode()
+        self.check_words()
         _ = self.bases
 
-    def check_mode(self) -> None:
-        """Raise `UsageError` for a mode that does not exist."""
+    def check_words(self) -> None:
+        """Raise `UsageError` for a mode that does not exist, and for a release that there cannot be."""
         if self.mode not in ("production", "debug"):
             raise UsageError(f"{self.mode} is not a mode", hint="give --mode production or --mode debug")
+        if self.release and not _RELEASE.fullmatch(self.release):
+            hint = f"Helm takes at most {_LONGEST_RELEASE} lower-case letters and digits, with inner hyphens and dots"
+            raise UsageError(f"--release {self.release!r} is not the name of a release", hint=hint)
 
 
 def check_toolchain(toolchain: str) -> None:

@@ -80,3 +80,6 @@ class ChartPlan:
 
     shared_values: Mapping[str, Any] = field(default_factory=dict)
     """Values for all services: the section `global` of Helm."""
+
+    release: str = ""
+    """The only release as which the chart may be installed, or "" for any: policies may hold its name."""

@@ -269,7 +269,7 @@ class MeshDraft:
             main_cas(mesh),
             (namespace_session(mesh.policy.namespace, mesh.policy.access or Access(), signed=signed), *sessions),
             _shares(services, {**given.facts, **built}),
-            ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared),
+            ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared, given.release),
             self.limits,
             configurations,
             mesh.repo,

@@ -106,7 +106,9 @@ def test_helm_packages_the_chart_whole(tmp_path: Path) -> None:
 def test_the_files_are_the_promised_ones() -> None:
     own = {"Chart.yaml", "values.yaml", "values.schema.json", ".helmignore"}
     templates = "_helpers.tpl deployment.yaml persistentvolumeclaim.yaml service.yaml serviceaccount.yaml".split()
-    expected = own | {"README.md", "templates/NOTES.txt"} | {f"charts/web/{name}" for name in own}
+    expected = (
+        own | {"README.md", "templates/NOTES.txt", "templates/release.yaml"} | {f"charts/web/{name}" for name in own}
+    )
     expected |= {f"charts/web/templates/{name}" for name in templates}
     assert render_chart(plan(WEB)).keys() == expected
 
@@ -291,6 +293,26 @@ def test_long_names_stay_legal_and_distinct(tmp_path: Path) -> None:
     names = [name for kind, name in objects(write(tmp_path, plan(*services)), release="r" * 53) if kind == "Service"]
     assert len(set(names)) == 2
     assert all(len(name) <= 63 and name.startswith("r" * 53) for name in names)
+
+
+@pytest.mark.parametrize("release", ["shop", "true", "1e3"])
+def test_a_chart_is_installed_as_the_release_it_was_compiled_for(tmp_path: Path, release: str) -> None:
+    root = write(tmp_path, replace(plan(WEB, BARE), release=release))
+    assert helm.lint(str(root), strict=True, with_subcharts=True)["messages"] == []
+    assert ("Deployment", f"{release}-web") in objects(root, release=release)
+    with pytest.raises(helm.HelmRenderError) as caught:
+        render(root, release="other")
+    said = str(caught.value)
+    assert f"shop was compiled for the release {release}, and not for other" in said
+    assert "sconectl apply --release other" in said
+    with pytest.raises(helm.HelmRenderError, match="compiled for the release"):
+        render(Path(helm.package(str(root), destination=str(tmp_path))), release="other")
+
+
+def test_a_chart_that_was_compiled_for_no_release_is_installed_as_any(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(WEB))
+    for release in ("a", "b"):
+        assert ("Deployment", f"{release}-web") in objects(root, release=release)
 
 
 @pytest.mark.parametrize("name", ["", "Web", "a.b", "../x", "a_b", "-a", "a-", "a" * 64, "a\n", "{{x}}"])

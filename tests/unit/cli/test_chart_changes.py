@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import helm_python as helm
 import pytest
 from fakes.builders import facts, mesh_text, record
 
@@ -95,3 +96,31 @@ def test_nothing_of_a_secret_is_in_the_chart(run: Run, mesh: Path) -> None:
         path.write_text(salted.replace('"salt": "', '"salt": "x'))
     assert run(*APPLY).code == 0
     assert marks()["web"] != first  # the same secret in another image: nobody can tell
+
+
+def test_a_chart_knows_its_release(run: Run, mesh: Path) -> None:
+    def deployments(name: str) -> int:
+        with helm.Chart.load("target/helm") as chart:
+            return sum("kind: Deployment" in text for text in chart.render(None, name=name, namespace="x").values())
+
+    write({"db": {"LEVEL": "{{service_name}}"}})
+    done = run(*APPLY)  # what depends on the release needs one
+    assert done.code == 4 and "give the release with --release" in done.err
+    assert run(*APPLY, "--release", "shop").code == 0
+    assert deployments("shop") == 3
+    with pytest.raises(helm.HelmRenderError, match=r"for the release shop, and not for other.*apply --release other"):
+        deployments("other")
+    assert run(*APPLY, "--release", "other").code == 0  # the remedy
+    assert deployments("other") == 3
+    write({})
+    assert run(*APPLY).code == 0
+    assert deployments("shop") == deployments("other") == 3
+
+
+@pytest.mark.parametrize("name", ["My-Release", "a b", "-a", "a.", "a" * 54, "é", "a\n"])
+def test_a_release_that_helm_would_not_take(run: Run, mesh: Path, name: str) -> None:
+    for command in ("apply", "plan", "validate"):
+        done = run(command, "-f", "mesh.yaml", "--facts", "facts", "--release", name)
+        assert done.code == 2 and "is not the name of a release" in done.err
+        assert "at most 53" in done.err
+    assert not Path("target").exists()
