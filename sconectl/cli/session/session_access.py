@@ -6,6 +6,7 @@ In: options of the command line. Out: a `SessionStore`, the session behind `cas:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import typer
 from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import note, show_findings
 from sconectl.cli.wiring import cas_directory, default_cas_config
-from sconectl.errors import BuildFailed, InvalidInput, UsageError
+from sconectl.errors import BuildFailed, CasError, InvalidInput, UsageError
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import errors_of
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sconectl.cas.client.identity import CasConfig
-    from sconectl.ports import SessionStore
+    from sconectl.ports import SessionStore, StoredSession
     from sconectl.text.findings import Finding
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The session: YAML, or signed JSON; - reads stdin.")]
@@ -38,6 +39,7 @@ Output = Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FIL
 Format = Annotated[str, typer.Option("--output", metavar="FORM", help="text or json.")]
 
 MAX_BYTES = 64 << 20  # of a file; sessions have limits of their own
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,20 @@ class Access:
             identity_file=self.identity,
             notify=note,
         )
+
+
+def stored_session(store: SessionStore, name: str, version: str = "", *, hint: str = "check the name") -> StoredSession:
+    """Return the active version of a session, or the one with the hash `version`; raises `CasError`, `UsageError`."""
+    if version and not _HASH.fullmatch(version):
+        raise UsageError(
+            f"{version} is not the hash of a version of {name}: those are 64 lower case hex digits",
+            hint=f"`sconectl session history {name}` prints them",
+        )
+    stored = store.read(name, version or None)
+    if stored is None:
+        what = f"no version {version} of the session {name}" if version else f"no session {name}"
+        raise CasError(f"CAS {store.address} has {what}", hint=hint)
+    return stored
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:

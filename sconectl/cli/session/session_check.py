@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sconectl.cli.output.console import note, result, show_findings
-from sconectl.cli.session.session_access import Access, Templating, accept
+from sconectl.cli.session.session_access import Access, Templating, accept, stored_session
 from sconectl.cli.session.session_file import SessionFile, finding_of, read_file
 from sconectl.errors import InvalidInput, UsageError
 from sconectl.policy.reading import AccessPolicy, Session, Signer, examine, parse_session
@@ -117,7 +117,9 @@ def own_creator(how: str, access: Access) -> str | Signer:
 def side_of(side: str, access: Access, filling: Templating) -> Session | None:
     """Return one side of a comparison; None if the CAS has no such session."""
     if side.startswith(CAS_PREFIX):
-        stored = access.store().read(side.removeprefix(CAS_PREFIX))
+        name, _, version = side.removeprefix(CAS_PREFIX).partition("@")
+        store = access.store()
+        stored = stored_session(store, name, version) if version else store.read(name)
         return parse_session(stored.text, file=side) if stored else None
     session, findings = examined(side, filling)
     if errors_of(findings):

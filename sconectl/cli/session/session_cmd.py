@@ -22,7 +22,10 @@ from sconectl.cli.session.session_access import (
     accept,
     deliver,
     one_of,
+    stored_session,
 )
+from sconectl.cli.session.session_list_cmd import list_sessions, show_history
+from sconectl.cli.session.session_retire_cmd import retire
 from sconectl.cli.session.session_sign_cmd import encrypt, sign
 from sconectl.errors import CasError, InvalidInput, UsageError
 from sconectl.text.findings import errors_of
@@ -32,6 +35,9 @@ session_app = typer.Typer(
 )
 session_app.command("sign")(sign)
 session_app.command("encrypt")(encrypt)
+session_app.command("list")(list_sessions)
+session_app.command("history")(show_history)
+session_app.command("retire")(retire)
 
 
 @session_app.command("check")
@@ -100,12 +106,7 @@ def update(
     given = to_upload(file, filling, successor=True)
     store = access.store()
     if isinstance(given, SessionFile) and (session := given.session()).predecessor is None:
-        current = store.read(session.name)
-        if current is None:
-            raise CasError(
-                f"CAS {store.address} has no session {session.name}",
-                hint="create it with `sconectl session create`",
-            )
+        current = stored_session(store, session.name, hint="create it with `sconectl session create`")
         given = given.with_field("predecessor", current.hash)
     upload(store, given)
 
@@ -115,16 +116,19 @@ def update(
 def read(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the session.")],
     access: Access,
+    version: Annotated[
+        str, typer.Option("--hash", metavar="HASH", help="An older version, by its hash.", show_default=False)
+    ] = "",
     output_file: Output = None,
 ) -> None:
-    """Print the active session as the CAS gives it, in YAML; a $ in front of a name is written $$."""
+    """Print a session as the CAS gives it, in YAML; a $ in front of a name is written $$.
+
+    It is the active version, unless --hash names another one.
+    """
     from sconectl.cli.session.session_file import as_file
 
-    store = access.store()
-    stored = store.read(name)
-    if stored is None:
-        raise CasError(f"CAS {store.address} has no session {name}", hint="check the name, and which CAS has it")
-    deliver(as_file(stored.text), output_file)
+    hint = "check the name, and which CAS has it"
+    deliver(as_file(stored_session(access.store(), name, version, hint=hint).text), output_file)
 
 
 @session_app.command("verify")
@@ -147,9 +151,7 @@ def verify_command(
     accept(findings, filling.fail_on_warning)
     assert wanted is not None  # noqa: S101 - narrows the type: without errors there is a session
     store = access.store()
-    stored = store.read(wanted.name)
-    if stored is None:
-        raise CasError(f"CAS {store.address} has no session {wanted.name}", hint="create it, or check the name")
+    stored = stored_session(store, wanted.name, hint="create it, or check the name")
     active = parse_session(stored.text, file=wanted.name)
     differing = [
         key for key in ("predecessor", "creator", "salt") if getattr(wanted, key) not in (None, getattr(active, key))
@@ -199,8 +201,8 @@ def calculate_hash(
 @session_app.command("diff")
 @grouped
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="A file, or cas:NAME for the active session of a CAS.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="A file, or cas:NAME.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A file, cas:NAME, or cas:NAME@HASH for a version.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A file, cas:NAME or cas:NAME@HASH.")],
     filling: Annotated[Templating, Only("env use_env")],
     access: Access,
     output: Format = "text",

@@ -1,0 +1,101 @@
+"""`sconectl session retire`: what nobody needs any more gives nothing to anybody any more.
+
+In: names of sessions. Out: their hashes on stdout; who loses what, and which values are lost, on stderr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sconectl.cli.options.groups import grouped
+from sconectl.cli.output.console import note, result
+from sconectl.cli.session.session_access import Access, stored_session
+from sconectl.errors import Refused
+
+if TYPE_CHECKING:
+    from sconectl.policy.diff.fates import SecretFate
+    from sconectl.policy.reading import Session
+    from sconectl.ports import SessionStore
+
+
+@dataclass(frozen=True)
+class _Retiring:
+    """One session that is to be retired; `after` is what it is now if nothing is left to do."""
+
+    hash: str
+    before: Session = field(repr=False)
+    after: Session = field(repr=False)
+    lost: tuple[SecretFate, ...]
+
+
+@grouped
+def retire(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The names of the sessions.")],
+    *,
+    access: Access,
+    destroy_secrets: Annotated[bool, typer.Option("--destroy-secrets", help="Keep no generated value either.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on although values are lost for good.")] = False,
+) -> None:
+    """Replace sessions by ones that give nothing to anybody, and print their hashes.
+
+    Programs are attested no longer, and other sessions import nothing from them.
+    Generated values stay in them, for nobody, so that an older version can be
+    put back: see `session history`.
+    """
+    store = access.store()
+    found = {name: _looked_at(store, name, keep=not destroy_secrets) for name in dict.fromkeys(names)}
+    for name, retiring in found.items():
+        _tell(name, retiring)
+    lost = sum(len(retiring.lost) for retiring in found.values())
+    if dry_run:
+        return
+    if lost and not yes:
+        raise Refused(
+            f"{lost} generated {'value' if lost == 1 else 'values'} would be lost for good, as said above",
+            hint="give --yes if nobody needs them any more"
+            + ("; without --destroy-secrets, what can be kept is kept" if destroy_secrets else ""),
+        )
+    for name, retiring in found.items():
+        result(_retired(store, name, retiring))
+
+
+def _looked_at(store: SessionStore, name: str, *, keep: bool) -> _Retiring:
+    from sconectl.policy.diff.fates import fates
+    from sconectl.policy.reading import parse_session
+    from sconectl.policy.retired import retired
+
+    stored = stored_session(store, name)
+    before = parse_session(stored.text, file=name)
+    after = retired(before, keep_secrets=keep)
+    lost = tuple(fate for fate in fates(before, after) if fate.fate in ("lost", "drawn anew"))
+    return _Retiring(stored.hash, before, after, lost)
+
+
+def _tell(name: str, retiring: _Retiring) -> None:
+    from sconectl.policy.diff.diff import as_text, differences
+
+    changes = as_text(differences(retiring.before, retiring.after)).rstrip()
+    if changes:
+        note(f"session {name}:\n{changes}")
+    for fate in retiring.lost:
+        note(f"lost for good: {fate.name} of {name} ({fate.kind}): {fate.rule}")
+
+
+def _retired(store: SessionStore, name: str, retiring: _Retiring) -> str:
+    """Retire a session unless it is retired, say so, and return the hash of its active version."""
+    from sconectl.policy.reading import Signer
+    from sconectl.policy.serialized.canonical import read_back, same_content
+
+    if same_content(retiring.before, retiring.after):
+        note(f"session {name} is retired already; it is unchanged")
+        return retiring.hash
+    change: dict[str, object] = {"predecessor": retiring.hash}
+    if isinstance(retiring.after.creator, Signer):
+        change["creator"] = None  # an upload over TLS names no signer; the CAS keeps it
+    receipt = store.upload(read_back(retiring.after.model_copy(update=change)))
+    note(f"session {name} is retired; to put back what it was: version {retiring.hash}")
+    return receipt.hash
