@@ -8,6 +8,7 @@ The identity is in two files; each is made from the other if it is missing, and 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from sconectl.cas.disk.private_files import (
     locked,
     private_directory,
     read_private,
+    sync_directory,
     warn_if_open,
     write_private,
 )
@@ -33,6 +35,7 @@ from sconectl.regular_files import first_bytes
 
 COMMON_NAME = "sconectl client"
 _PINS = "sconectl_cas_keys"
+_ROTATED = "sconectl_rotated_in"
 _SIGNING_KEY = "session_signing_key"
 _KEY_TYPES = "PRIVATE KEY-----"
 
@@ -71,6 +74,8 @@ class CasConfig:
         self.directory = directory
         self._file = directory / "config.json"
         self._copy = directory / "identity.pem"
+        self._next = directory / "next-identity.pem"
+        self._old = directory / "old-identity.pem"
         self._identity_file = identity_file
 
     def identity(self) -> ClientIdentity:
@@ -118,13 +123,65 @@ class CasConfig:
         if copy is None:
             create_private(self._copy, content)
             return
-        if b"PRIVATE KEY" in copy and not _same_key(copy, content):
+        if b"PRIVATE KEY" in copy and not _same_key(copy, content) and not _same_key(copy, read_private(self._old)):
             raise CasError(
                 f"{self._copy} and {self._file} hold different identities",
                 hint=f"keep both in a safe place; then move {self._copy.name} away to be who {self._file.name} says, "
                 f"or remove the entry `identity` of {self._file.name} to be who {self._copy.name} says",
             )
         write_private(self._copy, content)
+
+    def next_identity(self) -> ClientIdentity:
+        """Return the identity that is to take the place of the present one, made on first use; raises `CasError`."""
+        private_directory(self.directory)
+        with locked(self.directory):
+            if read_private(self._next) is None:
+                create_private(self._next, _new_identity().encode())
+        return read_identity(self._next)
+
+    def old_identity(self) -> ClientIdentity | None:
+        """Return the identity before the present one while it is kept; raises `CasError`."""
+        return None if read_private(self._old) is None else read_identity(self._old)
+
+    def switch(self) -> None:
+        """Let the next identity take the place of the present one, which is kept; raises `CasError`.
+
+        If this is interrupted at any point, it can be done again, and no key is lost.
+        """
+        self.identity()
+        with locked(self.directory):
+            following, present = read_private(self._next), read_private(self._copy)
+            if following is None or present is None:
+                return
+            if not _same_key(following, present):
+                if read_private(self._old) is None:
+                    create_private(self._old, present)
+                self._save(self._load() | {"identity": following.decode()})
+                write_private(self._copy, following)
+            self._next.unlink()
+            sync_directory(self.directory)
+
+    def forget_old(self) -> None:
+        """Delete the identity before the present one for good."""
+        with locked(self.directory):
+            self._old.unlink(missing_ok=True)
+            sync_directory(self.directory)
+
+    def rotated_in(self) -> dict[str, list[str]]:
+        """Return the addresses of the CASes that know a new identity beside the old one, each with the namespaces."""
+        found = self._load().get(_ROTATED, {})
+        return found if isinstance(found, dict) else {}
+
+    def note_rotated(self, address: str, namespaces: Iterable[str]) -> None:
+        """Remember that a CAS knows a new identity in these namespaces, too; in none: that it forgot the old one."""
+        private_directory(self.directory)
+        with locked(self.directory):
+            config = self._load()
+            rotated = {key: value for key, value in self.rotated_in().items() if key != address}
+            if names := sorted(namespaces):
+                rotated[address] = names
+            others = {key: value for key, value in config.items() if key != _ROTATED}
+            self._save(others | ({_ROTATED: rotated} if rotated else {}))
 
     def signing_key(self) -> Ed25519PrivateKey:
         """Return the key that signs sessions, made on first use; raises `CasError` if the directory is not usable."""
@@ -233,7 +290,9 @@ def _read_pem(pem: bytes) -> tuple[str, str] | None:
     return certificates.key_pem(key), certificates.certificate_pem(certificate)
 
 
-def _same_key(first: bytes, second: bytes) -> bool:
+def _same_key(first: bytes, second: bytes | None) -> bool:
+    if second is None:
+        return False
     try:
         keys = [serialization.load_pem_private_key(pem, None).public_key() for pem in (first, second)]
     except _BAD_PEM:

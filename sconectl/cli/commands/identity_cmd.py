@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.commands.identity_rotate_cmd import rotate
 from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.output.console import result
 from sconectl.cli.session.session_access import Access, Config, Format, one_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sconectl.cas.client.identity import ClientIdentity
 
 identity_app = typer.Typer(no_args_is_help=True, help="See, make and replace the key by which CASes know you.")
+identity_app.command("rotate")(rotate)
 
 
 @identity_app.command("show")
@@ -26,7 +28,8 @@ identity_app = typer.Typer(no_args_is_help=True, help="See, make and replace the
 def show(access: Annotated[Access, Only("cas_config identity")], output: Format = "text") -> None:
     """Print the key hash of your identity, the file with its key, and since when you have it.
 
-    Access policies, and `access` in a mesh, name you by the key hash.
+    Access policies, and `access` in a mesh, name you by the key hash. The old
+    key is shown while `identity rotate` is not finished.
     """
     one_of("--output", output, ("text", "json"))
     config = access.config()
@@ -35,7 +38,7 @@ def show(access: Annotated[Access, Only("cas_config identity")], output: Format 
         raise UsageError(
             f"there is no identity in {config.directory}", hint="`sconectl identity new` makes one, or the first use"
         )
-    _print(found, output)
+    _print(found, output, config.old_identity() if access.identity is None else None)
 
 
 @identity_app.command("new")
@@ -51,8 +54,10 @@ def new(cas_config: Config = None, output: Format = "text") -> None:
     _print(config.identity(), output)
 
 
-def _print(identity: ClientIdentity, output: str) -> None:
+def _print(identity: ClientIdentity, output: str, old: ClientIdentity | None = None) -> None:
     shown = {"key hash": identity.key_hash, "file": str(identity.file), "since": f"{identity.since:%Y-%m-%dT%H:%M:%SZ}"}
+    if old is not None:
+        shown["old key"] = old.key_hash
     if output == "json":
         result(json.dumps({name.replace(" ", "_"): value for name, value in shown.items()}, indent=2))
     else:
