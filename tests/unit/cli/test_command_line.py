@@ -403,6 +403,7 @@ WITHOUT_OPTIONS = {
     ("cas",),
     ("explain",),
     ("session",),
+    ("identity",),
     ("self",),
     ("cert",),
     ("cert", "show-key-hash"),
