@@ -11,15 +11,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from sconectl import assets
+from sconectl.artefacts.chart_version import CONTENT, content_digest
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
-from sconectl.plan.mesh.own_chart import OwnChart
+from sconectl.plan.mesh.own_chart import CHART_FILE, OwnChart
 from sconectl.text import yaml_text
 
-CHART_VERSION = "0.1.0"
 SGX_RESOURCE = "sgx.intel.com/enclave"
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
@@ -36,8 +39,32 @@ _SERVICE_COMMENT = f"""{_WRITTEN_BY}
 README.md of the umbrella chart says what each value means. No value may hold a secret: secrets come from the CAS."""
 
 
+@dataclass(frozen=True)
+class ChartContent:
+    """A chart that has no version yet: every file but those called Chart.yaml."""
+
+    plan: ChartPlan
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of everything but the versions."""
+        return content_digest(self.files, _heads(self.plan, ""))
+
+    def with_version(self, version: str) -> dict[str, bytes]:
+        """Return the files of the umbrella chart by their POSIX paths relative to target/helm."""
+        heads = _heads(self.plan, version)
+        heads[CHART_FILE]["annotations"][CONTENT] = self.digest
+        return {**{path: _yaml(head, _WRITTEN_BY) for path, head in heads.items()}, **self.files}
+
+
 def render_chart(plan: ChartPlan) -> dict[str, bytes]:
-    """Return the files of the umbrella chart by their POSIX paths relative to target/helm.
+    """Return the files of the umbrella chart in the version of the plan. Raises what `chart_content` raises."""
+    return chart_content(plan).with_version(plan.chart_version)
+
+
+def chart_content(plan: ChartPlan, more: Mapping[str, bytes] = MappingProxyType({})) -> ChartContent:
+    """Return the content of the umbrella chart, with `more` files that other parts of sconectl add.
 
     The same plan gives the same bytes. Raises `PlanImpossible` for names that no chart can have and for extra
     values that the chart does not know, and `Refused` for extra values that would hide how an image is protected.
@@ -47,25 +74,32 @@ def render_chart(plan: ChartPlan) -> dict[str, bytes]:
     _check_names(plan)
     values = {service.name: chart_values(service) for service in plan.services if service.own_chart is None}
     _check_values(plan, values, schema)
-    icon = "data:image/svg+xml;base64," + base64.b64encode(assets.read("charts_templates/icon.svg")).decode()
     files = {
-        "Chart.yaml": _yaml(_umbrella_chart(plan, icon), _WRITTEN_BY),
         "values.yaml": _yaml(umbrella_values(plan), _UMBRELLA_COMMENT),
         "values.schema.json": _umbrella_schema(plan),
         **assets.read_tree("charts_templates/umbrella"),
         "README.md": readme("mesh"),
+        **more,
     }
     for service in plan.services:
         folder = f"charts/{service.name}/"
         if service.own_chart is not None:
-            head = own_chart_head(plan, service, service.own_chart)
-            files[f"{folder}Chart.yaml"] = _yaml(head, _WRITTEN_BY)
             files.update({folder + name: content for name, content in service.own_chart.files.items()})
             continue
-        files[f"{folder}Chart.yaml"] = _yaml(_service_chart(plan, service, icon), _WRITTEN_BY)
         files[f"{folder}values.yaml"] = _yaml(values[service.name], _SERVICE_COMMENT)
         files.update({folder + name: content for name, content in service_files.items()})
-    return files
+    return ChartContent(plan, files)
+
+
+def _heads(plan: ChartPlan, version: str) -> dict[str, dict[str, Any]]:
+    """Return the content of each Chart.yaml by its path."""
+    icon = "data:image/svg+xml;base64," + base64.b64encode(assets.read("charts_templates/icon.svg")).decode()
+    found = {CHART_FILE: _umbrella_chart(plan, icon, version)}
+    for service in plan.services:
+        own = service.own_chart
+        head = own_chart_head(plan, service, own) if own else _service_chart(plan, service, icon, version)
+        found[f"charts/{service.name}/{CHART_FILE}"] = head
+    return found
 
 
 def readme(about: str) -> bytes:
@@ -77,14 +111,14 @@ def _yaml(value: Mapping[str, Any], comment: str) -> bytes:
     return yaml_text.dump(value, comment=comment).encode()
 
 
-def _umbrella_chart(plan: ChartPlan, icon: str) -> dict[str, Any]:
+def _umbrella_chart(plan: ChartPlan, icon: str, version: str) -> dict[str, Any]:
     simulated = any(service.toolchain.simulated for service in plan.services)
     return {
         "apiVersion": "v2",
         "name": plan.name,
         "description": "Confidential services that attest themselves before they get secrets",
         "type": "application",
-        "version": CHART_VERSION,
+        "version": version,
         "icon": icon,
         "annotations": {
             "sconectl.io/version": plan.version,
@@ -92,12 +126,12 @@ def _umbrella_chart(plan: ChartPlan, icon: str) -> dict[str, Any]:
             **({"sconectl.io/simulation": "true"} if simulated else {}),
         },
         # Without a repository Helm takes a dependency from charts/, where it already is.
-        "dependencies": [{"name": service.name, "version": _version(service)} for service in plan.services],
+        "dependencies": [{"name": service.name, "version": _version(service, version)} for service in plan.services],
     }
 
 
-def _version(service: ChartService) -> str:
-    return str(service.own_chart.head["version"]) if service.own_chart else CHART_VERSION
+def _version(service: ChartService, version: str) -> str:
+    return str(service.own_chart.head["version"]) if service.own_chart else version
 
 
 def umbrella_values(plan: ChartPlan) -> dict[str, Any]:
@@ -132,14 +166,15 @@ def _umbrella_schema(plan: ChartPlan) -> bytes:
     return (json.dumps(schema, indent=2) + "\n").encode()
 
 
-def _service_chart(plan: ChartPlan, service: ChartService, icon: str) -> dict[str, Any]:
+def _service_chart(plan: ChartPlan, service: ChartService, icon: str, version: str) -> dict[str, Any]:
+    tag = image_tag(service.image)
     return {
         "apiVersion": "v2",
         "name": service.name,
         "description": f"The confidential service {service.name}",
         "type": "application",
-        "version": CHART_VERSION,
-        "appVersion": image_tag(service.image) or CHART_VERSION,
+        "version": version,
+        **({"appVersion": tag} if tag else {}),
         "icon": icon,
         "annotations": _annotations(plan, service),
     }

@@ -1,17 +1,17 @@
 """The objects that Helm makes from the chart of a mesh, as plain manifests for clusters without Helm (`-o yaml`).
 
 In: a `ChartPlan` and the name of the release. Out: the content of each file of target/manifests. It says the same as
-the templates in charts_templates/service; a test renders both and compares.
+the templates in charts_templates/service, but for the label with the version of the chart: a test renders both and
+compares.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sconectl.artefacts.chart import CHART_VERSION, chart_values, image_tag
+from sconectl.artefacts.chart import chart_values, image_tag
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.text import yaml_text
 
@@ -65,13 +65,12 @@ class _Objects:
         return {"app.kubernetes.io/name": self.label, "app.kubernetes.io/instance": self.release}
 
     def _labels(self) -> dict[str, str]:
-        chart = f"{self.service.name}-{CHART_VERSION}"[:_LONGEST_NAME]
+        tag = image_tag(self.service.image)
         return {
             **self._selector(),
-            "app.kubernetes.io/version": image_tag(self.service.image) or CHART_VERSION,
+            **({"app.kubernetes.io/version": tag} if tag else {}),
             "app.kubernetes.io/managed-by": MANAGER,
             "app.kubernetes.io/part-of": self.plan.name[:_LONGEST_NAME].removesuffix("-"),
-            "helm.sh/chart": re.sub(r"[^A-Za-z0-9]+\Z", "", chart),
         }
 
     def _object(self, version: str, kind: str, rest: Object, annotations: Mapping[str, str]) -> Object:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, NoReturn
 from sconectl.apply.image_sessions import share_key
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
 from sconectl.apply.signed_policies import NOTHING, ship
-from sconectl.artefacts.chart import render_chart
+from sconectl.artefacts.chart import ChartContent, chart_content
+from sconectl.artefacts.chart_version import next_version, written_version
 from sconectl.artefacts.manifests import manifest_files
 from sconectl.artefacts.policy_resources import chart_policies
 from sconectl.artefacts.session import policy_files, session_text
 from sconectl.errors import CasError, InvalidInput, PlanImpossible
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
+from sconectl.plan.mesh.own_chart import CHART_FILE
 from sconectl.policy.session_check import faults_of
 from sconectl.ports import Keys, Progress, SessionStore, Workspace
 from sconectl.text.findings import Finding
@@ -39,6 +41,7 @@ class MeshWorld:
 
     `image_store` is None where no key of an image is to be shared. `signing_key` and `encryption_key` (of the CAS) are
     asked in modes with signed sessions only. With a `release`, manifests are written beside the chart.
+    Without a `chart_version`, that of the chart changes with its content.
     """
 
     store: SessionStore | None
@@ -49,6 +52,7 @@ class MeshWorld:
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
     encryption_key: Callable[[], str] = _no_key
     release: str = ""
+    chart_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ def apply_mesh(
     updates = _looked_up(plan, world)
     approve(updates)
     helm = plan.chart_for(updates[0].salt) if updates else plan.chart
-    chart = {f"helm/{path}": content for path, content in render_chart(helm).items()}
-    chart |= {f"helm/{path}": content for path, content in chart_policies(resources).items()}
+    content = chart_content(helm, chart_policies(resources))
+    chart = {f"helm/{path}": text for path, text in content.with_version(_version(content, world)).items()}
     policies = {} if plan.mode == ENCRYPTED_ONLY else policy_files(plan)
     private = {**{f"policies/{path}": content for path, content in policies.items()}, **shipped.files}
     manifests = manifest_files(helm, world.release, resources) if world.release else {}
@@ -100,6 +104,12 @@ def apply_mesh(
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
     return MeshResult(tuple(uploaded), updates, changed, shipped.changed)
+
+
+def _version(content: ChartContent, world: MeshWorld) -> str:
+    """Return the version that is asked for, else one that differs from the last one if the content does."""
+    previous, digest = written_version(world.workspace.read(f"helm/{CHART_FILE}"))
+    return world.chart_version or next_version(previous, digest == content.digest)
 
 
 def _looked_up(plan: MeshPlan, world: MeshWorld) -> tuple[Update, ...]:

@@ -32,11 +32,18 @@ app.kubernetes.io/name: {{ include "sconectl.service.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{- define "sconectl.service.labels" -}}
+{{/* Labels of the pods: a change replaces them, so the version of the chart is not among them. */}}
+{{- define "sconectl.service.podLabels" -}}
 {{ include "sconectl.service.selectorLabels" . }}
-app.kubernetes.io/version: {{ default .Chart.Version .Chart.AppVersion | quote }}
+{{- with .Chart.AppVersion }}
+app.kubernetes.io/version: {{ . | quote }}
+{{- end }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: {{ index .Chart.Annotations "sconectl.io/mesh" | trunc 63 | trimSuffix "-" | quote }}
+{{- end -}}
+
+{{- define "sconectl.service.labels" -}}
+{{ include "sconectl.service.podLabels" . }}
 helm.sh/chart: {{ regexReplaceAll "[^A-Za-z0-9]+$" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63) "" | quote }}
 {{- end -}}
 

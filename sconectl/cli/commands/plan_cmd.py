@@ -34,8 +34,8 @@ def plan(
     options: Annotated[
         ApplyOptions,
         Only(
-            "files target output dry_run no_push mode base_image release policy_namespace facts set_ env_file "
-            "toolchain cas_config allow_secret_loss max_size",
+            "files target output dry_run no_push mode base_image release chart_version policy_namespace facts set_ "
+            "env_file toolchain cas_config allow_secret_loss max_size",
             target="Where `apply` puts results.",
             dry_run="Plan for `apply --dry-run`.",
             no_push="Service: plan for `apply --no-push`.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.artefacts.chart_version import is_version
 from sconectl.cli.options.config import ProjectConfig, load_config
 from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import note
@@ -59,6 +60,10 @@ class ApplyOptions:
         ),
     ] = ""
     release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = ""
+    chart_version: Annotated[
+        str,
+        typer.Option(metavar="X.Y.Z", help="Mesh: version of the chart.", show_default="raised when the chart changes"),
+    ] = ""
     policy_namespace: Annotated[str, typer.Option(metavar="NS", help="Mesh: replaces policy.namespace.")] = ""
     facts: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Mesh: image facts (file or directory), to compile offline.")
@@ -110,12 +115,15 @@ class ApplyOptions:
         _ = self.bases
 
     def check_words(self) -> None:
-        """Raise `UsageError` for a mode that does not exist, and for a release that there cannot be."""
+        """Raise `UsageError` for a mode that does not exist, and for a release or version that there cannot be."""
         if self.mode not in ("production", "debug"):
             raise UsageError(f"{self.mode} is not a mode", hint="give --mode production or --mode debug")
         if self.release and not _RELEASE.fullmatch(self.release):
             hint = f"Helm takes at most {_LONGEST_RELEASE} lower-case letters and digits, with inner hyphens and dots"
             raise UsageError(f"--release {self.release!r} is not the name of a release", hint=hint)
+        if self.chart_version and not is_version(self.chart_version):
+            hint = "give a semantic version, like 1.4.0 or 2.0.0-rc.1"
+            raise UsageError(f"--chart-version {self.chart_version!r} is not the version of a chart", hint=hint)
 
 
 def check_toolchain(toolchain: str) -> None:

@@ -130,6 +130,7 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Me
         signing_key=lambda: wiring.signing_key,
         encryption_key=lambda: _store_of(plan.cas, wiring).encryption_key(),
         release=(options.release or plan.chart.name) if options.output == "yaml" else "",
+        chart_version=options.chart_version,
     )
 
 

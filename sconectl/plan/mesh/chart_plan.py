@@ -83,3 +83,6 @@ class ChartPlan:
 
     release: str = ""
     """The only release as which the chart may be installed, or "" for any: policies may hold its name."""
+
+    chart_version: str = "0.1.0"
+    """The version of the umbrella chart and of the subcharts that are written here."""

@@ -47,7 +47,7 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int, int]]:
     }
 
 
-MARK = re.compile(rb"configuration: \"?[0-9a-f]{32}\"?")
+MARK = re.compile(rb"(configuration: \"?[0-9a-f]{32}\"?|sconectl.io/content: \"?[0-9a-f]{64}\"?)")
 NAMES = ["shop", WEB.image_session, "shop/web", "shop/db"]
 
 
@@ -85,6 +85,7 @@ def test_a_change_updates_what_it_touches_and_names_the_predecessor(
     assert parse_session(store.texts[-1]).predecessor == old
     after = snapshot(workspace.root)
     changed = {"policies/web.yaml", "helm/charts/web/values.yaml"}  # the pods of web are replaced, and no others
+    changed |= {"helm/Chart.yaml", *(f"helm/charts/{name}/Chart.yaml" for name in ("web", "db"))}  # a new version
     assert {path for path in after if after[path] != before.get(path)} == changed
     assert b"predecessor:" not in after["policies/web.yaml"][0]
 

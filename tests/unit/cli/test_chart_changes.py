@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,42 @@ def test_a_release_that_helm_would_not_take(run: Run, mesh: Path, name: str) -> 
         assert done.code == 2 and "is not the name of a release" in done.err
         assert "at most 53" in done.err
     assert not Path("target").exists()
+
+
+def versions() -> set[str]:
+    found = set()
+    for path in Path("target/helm").rglob("Chart.yaml"):
+        head: Any = parse(path.read_text(), "Chart.yaml").value
+        found.add(head["version"])
+    return found
+
+
+def test_the_version_of_the_chart_changes_with_its_content(run: Run, mesh: Path) -> None:
+    def applied(*words: str) -> set[str]:
+        done = run(*APPLY, *words)
+        assert done.code == 0, done.err
+        return versions()
+
+    assert applied() == {"0.1.0"}
+    assert applied() == {"0.1.0"}
+    write({"db": {"LEVEL": "2"}})
+    assert applied() == {"0.2.0"}
+    assert applied("-o", "yaml") == {"0.2.0"}
+    manifests = {path: path.read_bytes() for path in Path("target/manifests").iterdir()}
+    assert applied("--chart-version", "3.0.0", "-o", "yaml") == {"3.0.0"}
+    assert {path: path.read_bytes() for path in Path("target/manifests").iterdir()} == manifests
+    assert applied() == {"3.0.0"}
+    write({"db": {"LEVEL": "3"}})
+    done = run("plan", *APPLY[1:], "--output", "json")
+    assert done.code == 0 and versions() == {"3.0.0"}
+    assert applied() == {"3.1.0"}
+    shutil.rmtree("target")
+    assert applied() == {"0.1.0"}
+
+
+@pytest.mark.parametrize("text", ["1.0", "v1.0.0", "latest", "1.0.0-"])
+@pytest.mark.parametrize("command", ["apply", "plan"])
+def test_a_version_that_is_none(run: Run, mesh: Path, command: str, text: str) -> None:
+    done = run(command, *APPLY[1:], "--chart-version", text)
+    assert done.code == 2 and f"--chart-version '{text}' is not the version of a chart" in done.err
+    assert "like 1.4.0" in done.err and not Path("target").exists()

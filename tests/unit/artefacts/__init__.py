@@ -1,0 +1,1 @@
+"""Tests of stage 3: plans to the bytes of files."""
