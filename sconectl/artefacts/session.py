@@ -36,10 +36,12 @@ def session_file(document: Mapping[str, Any], comment: str = "") -> str:
     return yaml_text.dump(written, comment=comment if written == document else f"{comment}\n{_DOLLARS}".strip())
 
 
-def image_session(facts: ImageFacts, key: bytes | None, exports: list[dict[str, Any]]) -> dict[str, Any]:
+def image_session(
+    facts: ImageFacts, key: bytes | None, exports: list[dict[str, Any]], access: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the session that keeps the full facts of an image, and the key of its encrypted files if there are any.
 
-    `exports` names the service sessions that may import the key.
+    `exports` names the service sessions that may import the key; `access` is the access policy.
     """
     secrets: list[dict[str, Any]] = [{"name": "facts", "kind": "ascii", "value": facts.to_json()}]
     if key is not None:
@@ -47,5 +49,4 @@ def image_session(facts: ImageFacts, key: bytes | None, exports: list[dict[str, 
         if exports:
             secret["export"] = exports
         secrets.append(secret)
-    owner = {"read": ["CREATOR"], "update": ["CREATOR"]}
-    return with_version({"name": facts.image_session, "access_policy": owner, "secrets": secrets})
+    return with_version({"name": facts.image_session, "access_policy": dict(access), "secrets": secrets})

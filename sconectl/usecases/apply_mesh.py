@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from sconectl.apply.image_sessions import share_key
+from sconectl.apply.image_sessions import share_image
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
 from sconectl.apply.signed_policies import NOTHING, ship
 from sconectl.artefacts.chart import ChartContent, chart_content
@@ -123,7 +123,7 @@ def _looked_up(plan: MeshPlan, world: MeshWorld) -> tuple[Update, ...]:
 
 
 def _upload(plan: MeshPlan, world: MeshWorld, updates: Sequence[Update]) -> list[Uploaded]:
-    """Upload the sessions, the namespace first, and let them import the keys of their images."""
+    """Upload the sessions, the namespace first, and let them, and the people of the mesh, have those of its images."""
     done: list[Uploaded] = []
     store, keeper = world.store, world.image_store or world.store
 
@@ -138,7 +138,8 @@ def _upload(plan: MeshPlan, world: MeshWorld, updates: Sequence[Update]) -> list
         for share in plan.shares:
             if keeper is not None:
                 world.progress(f"session {share.facts.image_session}")
-                done.append(share_key(keeper, share, world.keys))
+                shared = share_image(keeper, share, world.keys)
+                done += [shared] if shared else []
         upload(updates[1:])
     except (CasError, PlanImpossible) as error:
         written = [entry.name for entry in done if entry.outcome != "unchanged"]

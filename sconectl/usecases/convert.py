@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 import sconectl
-from sconectl.apply.image_sessions import share_key
+from sconectl.apply.image_sessions import share_image
 from sconectl.apply.native import NativeSources
 from sconectl.apply.session_template import SessionTemplate, injected_by
 from sconectl.apply.sessions import put_session
@@ -222,7 +222,7 @@ def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
             if done.outcome == "unchanged":
                 world.remark(f"the namespace {request.namespace} exists already")
         for share in compiled.shares:
-            share_key(world.store, share, world.keys)
+            share_image(world.store, share, world.keys)
         put_session(world.store, session.document)
     world.workspace.write({f"policies/{path}": text for path, text in policy_files(compiled).items()}, private=True)
     return Converted(facts, compiled.sessions[1].document, compiled)

@@ -61,18 +61,22 @@ if TYPE_CHECKING:
     from sconectl.plan.mesh.configuration_mark import Configurations
 
 __all__ = [
-    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "KeyShare", "MeshDraft",
+    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "ImageShare", "MeshDraft",
     "MeshInput", "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "draft_mesh", "image_cas", "main_cas",
     "plan_mesh", "with_version",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class KeyShare:
-    """An image session that has to export the key of its encrypted files to the sessions of services."""
+class ImageShare:
+    """An image session that has to export the key of its encrypted files to the sessions of services.
+
+    `people` are the key hashes of those who may read and update it, too; `sessions` may be none then.
+    """
 
     facts: ImageFacts
     sessions: tuple[str, ...]
+    people: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class MeshPlan:
 
     cas: Cas
     sessions: tuple[SessionPlan, ...]
-    shares: tuple[KeyShare, ...]
+    shares: tuple[ImageShare, ...]
     chart: ChartPlan
     limits: tuple[Finding, ...] = ()
     configurations: Configurations | None = None
@@ -146,17 +150,23 @@ def draft_mesh(given: MeshInput) -> MeshDraft:
     return draft
 
 
-def _shares(services: Sequence[BoundService], images_facts: Mapping[str, ImageFacts]) -> tuple[KeyShare, ...]:
-    """Return one share for each image with encrypted files; its facts are those of the image, and not of a service.
+def _shares(
+    services: Sequence[BoundService], images_facts: Mapping[str, ImageFacts], access: Access
+) -> tuple[ImageShare, ...]:
+    """Return one share for each image with encrypted files, or for each if the mesh is the work of several people.
 
-    An image that is still to be built has no key to share.
+    Its facts are those of the image, and not of a service. Readers are left out: the session holds the key. An image
+    that is still to be built has no session to share.
     """
+    people = tuple(dict.fromkeys([*access.owners, *access.updaters]))
     images: dict[str, tuple[ImageFacts, list[str]]] = {}
     for service in services:
         facts = images_facts[service.name]
-        if facts.fspf and facts.measurement != NOT_MEASURED:
-            images.setdefault(facts.image_session, (facts, []))[1].append(service.session_name)
-    return tuple(KeyShare(facts, tuple(sessions)) for facts, sessions in images.values())
+        if facts.measurement == NOT_MEASURED or not (facts.fspf or people):
+            continue
+        importing = images.setdefault(facts.image_session, (facts, []))[1]
+        importing += [service.session_name] if facts.fspf else []
+    return tuple(ImageShare(facts, tuple(sessions), people) for facts, sessions in images.values())
 
 
 def _configurations(services: Sequence[BoundService], sessions: Sequence[SessionPlan]) -> Configurations:
@@ -268,7 +278,7 @@ class MeshDraft:
         return MeshPlan(
             main_cas(mesh),
             (namespace_session(mesh.policy.namespace, mesh.policy.access or Access(), signed=signed), *sessions),
-            _shares(services, {**given.facts, **built}),
+            _shares(services, {**given.facts, **built}, mesh.policy.access or Access()),
             ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared, given.release),
             self.limits,
             configurations,

@@ -16,11 +16,11 @@ from fakes.stores import MemorySessionStore
 from fakes.workspace import FakeKeys
 
 from sconectl.adapters.workspace_disk import DiskWorkspace
-from sconectl.apply.image_sessions import read_facts, share_key
+from sconectl.apply.image_sessions import read_facts, share_image
 from sconectl.apply.sources.requirements import Requirements
 from sconectl.errors import BuildFailed, CasError, EngineUnreachable, PlanImpossible
 from sconectl.plan.facts.image_label import LABEL, ImageLabel
-from sconectl.plan.mesh.mesh import KeyShare
+from sconectl.plan.mesh.mesh import ImageShare
 
 from .one_project import IMAGE, SECRETS, Bench
 
@@ -194,7 +194,7 @@ def test_an_engine_that_is_down(bench: Bench) -> None:
 def test_exports_of_the_image_session_survive_a_new_build(bench: Bench) -> None:
     plan = service_plan(service_text(**SECRETS, dirs=["/app"]))
     done = bench.apply(plan)
-    share_key(bench.store, KeyShare(done.facts, ("shop/web",)), FakeKeys())
+    share_image(bench.store, ImageShare(done.facts, ("shop/web",)), FakeKeys())
     bench.main.write_text("print(3)")
     again = bench.apply(plan)
     assert again.session is not None

@@ -8,6 +8,7 @@ from sconectl.artefacts.session import image_session, policy_files, session_text
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.policy.reading import parse_session
 
+OWNER = {"read": ["CREATOR"], "update": ["CREATOR"]}
 NASTY = "a: b\n- c\n# d\n\"e\" 'f' {g} \\ é\n  indented\n\n"
 
 
@@ -45,7 +46,7 @@ def test_policy_files_are_the_upload_but_for_comment_and_predecessor() -> None:
 def test_an_image_session_gives_the_facts_back() -> None:
     image = facts(dirs=["/app"])
     exports = [{"session": "shop/web"}]
-    session = parse_session(session_text(image_session(image, b"\1" * 32, exports)))
+    session = parse_session(session_text(image_session(image, b"\1" * 32, exports, OWNER)))
     held = session.secret("facts")
     key = session.secret("fspf-key")
     assert held is not None
@@ -58,4 +59,4 @@ def test_an_image_session_gives_the_facts_back() -> None:
 
 
 def test_without_encrypted_files_there_is_no_key() -> None:
-    assert [secret["name"] for secret in image_session(facts(), None, [])["secrets"]] == ["facts"]
+    assert [secret["name"] for secret in image_session(facts(), None, [], OWNER)["secrets"]] == ["facts"]

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from fakes.builders import facts, mesh_text, record
 
+from sconectl.apply.image_sessions import publish_facts, read_facts
+from sconectl.cas.client.identity import CasConfig
+from sconectl.cas.local import LocalCas
+from sconectl.cli.wiring import cas_directory
 from sconectl.policy.reading import parse_session
 
 from .conftest import Outcome, Run
@@ -73,7 +77,7 @@ def test_owners_apply_the_same_mesh_and_each_others_changes(team: Team) -> None:
 def test_updaters_and_readers_do_what_they_may(team: Team) -> None:
     team.mesh("1")
     ok(team.apply("me"))
-    assert team.as_("reader", "read", "shop/web").code == 0
+    assert team.as_("reader", "read", "shop/web").code == team.as_("reader", "list", "shop").code == 0
     assert ok(team.apply("reader")).count("unchanged") == 2
     team.mesh("2")
     assert team.apply("reader").code == 6
@@ -88,7 +92,24 @@ def test_who_is_not_named_is_refused(team: Team) -> None:
     ok(team.apply("me"))
     done = team.apply("stranger")
     assert done.code == 6 and team.keys["stranger"] in done.err
-    assert team.as_("stranger", "read", "shop/web").code == 6
+    for words in (("read", "shop/web"), ("list", "shop")):
+        assert team.as_("stranger", *words).code == 6
+
+
+def test_owners_have_the_sessions_of_the_images_too(team: Team) -> None:
+    (image,) = (given for given in IMAGES if given.name == "web")
+    mine = LocalCas(cas_directory(), CasConfig(team.folder / "me"))
+    publish_facts(mine, image, None)
+    assert team.as_("ci", "read", image.image_session).code == 6
+    team.mesh("1")
+    assert f"session {image.image_session}: updated" in ok(team.apply("me"))
+    assert f"session {image.image_session}: unchanged" in ok(team.apply("updater"))
+    theirs = LocalCas(cas_directory(), CasConfig(team.folder / "ci"))
+    newer = image.model_copy(update={"measurement": "cd" * 32})
+    assert publish_facts(theirs, newer, None).outcome == "updated"
+    assert read_facts(mine, image.image_session) == newer
+    for who in ("reader", "stranger"):
+        assert team.as_(who, "read", image.image_session).code == 6, "it may hold the key of encrypted files"
 
 
 def test_what_is_no_key_hash_is_a_fault_with_its_place(team: Team) -> None:
