@@ -5,13 +5,10 @@ In: what changed, in which group, and how that bears on the protection. Out: a `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from operator import eq
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 Severity = Literal["weakens", "strengthens", "neutral"]
-_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True)
@@ -48,40 +45,6 @@ def ranked(group: str, subject: str, message: str, code: str, before: float, aft
     if after < before:
         return weakens(group, subject, message, code)
     return (strengthens if after > before else neutral)(group, subject, message)
-
-
-def gained_and_lost(
-    group: str,
-    subject: str,
-    before: Collection[_Entry],
-    after: Collection[_Entry],
-    gained: str,
-    lost: str,
-    code: str | Callable[[_Entry], str],
-    *,
-    covers: Callable[[_Entry, _Entry], bool] = eq,
-    words: Callable[[_Entry], str] = str,
-) -> Iterator[Change]:
-    """Yield a change for each entry that allows something new, and for each that allowed what is allowed no longer.
-
-    `covers(wide, narrow)` says that everything that the second allows is allowed by the first. `{}` in the messages is
-    the entry in `words`.
-    """
-    for entry in added(before, after, covers):
-        yield weakens(group, subject, gained.format(words(entry)), code(entry) if callable(code) else code)
-    for entry in added(after, before, covers):
-        rest = [words(other) for other in after if covers(entry, other)]
-        text = lost.format(words(entry)) + (f"; still: {', '.join(rest)}" if rest else "")
-        yield strengthens(group, subject, text)
-
-
-def added(
-    before: Collection[_Entry], after: Collection[_Entry], covers: Callable[[_Entry, _Entry], bool]
-) -> list[_Entry]:
-    """Return the entries of `after` that allow something that no entry of `before` allows."""
-    known = set(before)
-    new = [entry for entry in dict.fromkeys(after) if entry not in known]
-    return new if covers is eq else [entry for entry in new if not any(covers(other, entry) for other in known)]
 
 
 def delegated(group: str, subject: str, after: Any) -> Change:

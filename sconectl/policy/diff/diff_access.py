@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sconectl.key_hash import hash_of_certificate
-from sconectl.policy.diff.change import Change, delegated, gained_and_lost, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, delegated, neutral, strengthens, weakens
+from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.reading import AccessPolicy, Principal, Rule, Session, Signer
 
 _GROUP = "access"
@@ -70,9 +71,8 @@ def _operation(operation: str, before: AccessPolicy, after: AccessPolicy) -> Ite
         return
     reading = operation in _READING
 
-    def code(entry: Principal) -> str:
-        gone = (other for other in first if isinstance(other, Rule) and _needed(entry) < other.needed)
-        if any(covers(entry, other) for other in gone):
+    def code(entry: Principal, covered: Sequence[Principal]) -> str:
+        if any(isinstance(other, Rule) and _needed(entry) < other.needed for other in covered):
             return "SC5065"
         return "SC5062" if reading else "SC5064"
 
@@ -91,6 +91,7 @@ def _operation(operation: str, before: AccessPolicy, after: AccessPolicy) -> Ite
                 "{} may no longer",
                 code,
                 covers=covers,
+                within=lambda _: ("",),
                 words=principal_name,
             )
         )

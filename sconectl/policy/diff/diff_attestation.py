@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sconectl.key_hash import hash_of_certificate
-from sconectl.policy.diff.change import Change, delegated, gained_and_lost, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.change import Change, delegated, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.forms.tolerations import DEBUG_MODE, HARDWARE, SIMULATION
 from sconectl.policy.reading import Attestation, Session
 from sconectl.text.secret_placeholders import is_reference
@@ -69,7 +70,7 @@ def _attestation(before: Attestation, after: Attestation) -> Iterator[Change]:
         after.tolerate,
         tolerated,
         f"{tolerated} no longer",
-        lambda weakness: "SC5003" if weakness == DEBUG_MODE else "SC5002",
+        lambda weakness, _: "SC5003" if weakness == DEBUG_MODE else "SC5002",
     )
     yield from gained_and_lost(
         _GROUP,
@@ -80,6 +81,7 @@ def _attestation(before: Attestation, after: Attestation) -> Iterator[Change]:
         f"{ignored} no longer",
         "SC5004",
         covers=lambda wide, narrow: wide in (_ALL, narrow),
+        within=lambda advisory: (advisory, _ALL),
         words=lambda advisory: "every advisory" if advisory == _ALL else advisory,
     )
     for subject, words, code, first, second in (

@@ -5,11 +5,12 @@ In: the old and the new session. Out: changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sconectl.policy.diff.change import Change, added, gained_and_lost, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
 from sconectl.policy.diff.diff_attestation import one_time_password
+from sconectl.policy.diff.gains import added, gained_and_lost
 from sconectl.policy.reading import EnclaveSigner, Service, Session, Variant
 from sconectl.text.secret_placeholders import is_reference
 
@@ -51,17 +52,19 @@ def enclaves(before: Service | None, after: Service, old: Session, new: Session)
     first = [] if before is None else _accepted(before)
     second = _accepted(after)
     instead = _instead(first, second)
+    come_in = set(instead.values())
     for gone, come in instead.items():
         yield neutral(_GROUP, subject, f"is run by {come} instead of {gone}")
     yield from gained_and_lost(
         _GROUP,
         subject,
         [entry for entry in first if entry not in instead],
-        [entry for entry in second if entry not in instead.values()],
+        [entry for entry in second if entry not in come_in],
         "may be run by {}",
         "may no longer be run by {}",
-        lambda entry: _code(entry, first),
+        _code,
         covers=_covers,
+        within=_within,
     )
     if before is None:
         if not second:
@@ -94,6 +97,14 @@ def _covers(wide: _Enclaves, narrow: _Enclaves) -> bool:
     return _includes(wide.signer, narrow.signer)
 
 
+def _within(entry: _Enclaves) -> Sequence[Hashable]:
+    if entry.reference:
+        return (entry.reference,)
+    signer = entry.signer
+    by = (signer.mrsigner, signer.isvprodid) if isinstance(signer, EnclaveSigner) else signer
+    return (entry.measurement, by), (None, by), (entry.measurement, None), (None, None)
+
+
 def _includes(wide: EnclaveSigner, narrow: EnclaveSigner) -> bool:
     if (wide.mrsigner, wide.isvprodid) != (narrow.mrsigner, narrow.isvprodid):
         return False
@@ -112,20 +123,23 @@ def _instead(before: list[_Enclaves], after: list[_Enclaves]) -> dict[_Enclaves,
 
     So many programs as before may run the service, and it has been looked at which: that is an ordinary update.
     """
-    gone = [entry for entry in added(after, before, _covers) if entry.is_one_program]
+    gone: dict[EnclaveSigner | str | None, list[_Enclaves]] = {}
+    for entry in added(after, before, _covers, _within):
+        if entry.is_one_program:
+            gone.setdefault(entry.signer, []).append(entry)
+    waiting = {signer: iter(entries) for signer, entries in gone.items()}
     found: dict[_Enclaves, _Enclaves] = {}
-    for come in added(before, after, _covers):
-        match = next((entry for entry in gone if entry.signer == come.signer), None)
-        if come.is_one_program and match is not None and match not in found:
+    for come in added(before, after, _covers, _within):
+        match = next(waiting.get(come.signer, iter(())), None) if come.is_one_program else None
+        if match is not None:
             found[match] = come
-            gone.remove(match)
     return found
 
 
-def _code(entry: _Enclaves, before: list[_Enclaves]) -> str:
+def _code(entry: _Enclaves, covered: Sequence[_Enclaves]) -> str:
     if entry.reference or isinstance(entry.signer, str) or (entry.measurement and not entry.is_one_program):
         return "SC5024"
-    if any(_covers(entry, other) and other.measurement == entry.measurement for other in before):
+    if any(other.measurement == entry.measurement for other in covered):
         return "SC5023"
     return "SC5021" if entry.measurement else "SC5022"
 

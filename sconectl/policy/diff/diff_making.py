@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from sconectl.policy.diff.change import Change, gained_and_lost, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.change import Change, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.forms.durations import duration
 from sconectl.policy.reading import AkvImport, Import, Secret, Session, VolumeImport
 from sconectl.text.secret_placeholders import is_reference, placeholders
@@ -141,6 +142,7 @@ def _certificate(subject: str, before: Secret, after: Secret) -> Iterator[Change
         "is no longer valid for {}",
         "SC5058",
         covers=_stands_for,
+        within=lambda name: (name, _wildcard(name)),
     )
     yield from gained_and_lost(
         _GROUP,
@@ -167,4 +169,8 @@ def _ends(secret: Secret) -> list[str]:
 
 def _stands_for(wide: str, narrow: str) -> bool:
     """Say whether the name `wide` is `narrow`, or a wildcard that stands for it."""
-    return wide == narrow or (wide.startswith("dns:*.") and wide[len("dns:*.") :] == narrow.partition(".")[2])
+    return wide in (narrow, _wildcard(narrow))
+
+
+def _wildcard(name: str) -> str:
+    return f"dns:*.{name.partition('.')[2]}" if name.startswith("dns:") else name

@@ -5,10 +5,12 @@ In: the old and the new session. Out: changes. Values are never shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
-from sconectl.policy.diff.change import Change, gained_and_lost, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
+from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.forms import placeholders
+from sconectl.policy.forms.names import ROOT, is_within
 from sconectl.policy.reading import Export, Image, Secret, Service, Session
 from sconectl.text.secret_placeholders import is_reference
 
@@ -51,8 +53,9 @@ def _exports(name: str, before: Secret | None, after: Secret | None) -> Iterator
         second,
         "{} may import it",
         "{} may no longer import it",
-        lambda export: _code(export, first),
+        _code,
         covers=_covers,
+        within=_within,
         words=_target,
     )
     public_before, public_after = bool(before and before.export_public), bool(after and after.export_public)
@@ -68,13 +71,19 @@ def _covers(wide: Export, narrow: Export) -> bool:
     if cas[0] != cas[1]:
         return False
     if wide.namespace is not None:
-        inner = narrow.session or narrow.namespace or ""
-        return inner == wide.namespace or inner.startswith(f"{wide.namespace}/")
+        return is_within(narrow.session or narrow.namespace or "", wide.namespace)
     return wide.session == narrow.session and wide.session_hash in (None, narrow.session_hash)
 
 
-def _code(export: Export, before: Sequence[Export]) -> str:
-    if export.session is not None and any(_covers(export, other) for other in before):
+def _within(export: Export) -> Sequence[Hashable]:
+    cas = (export.cas_url, export.cas_key, export.cas_software_key)
+    name = export.session or export.namespace or ""
+    above = (name[:end] for end, letter in enumerate(name) if letter == "/")
+    return [(cas, name), *((cas, namespace) for namespace in above), (cas, ROOT)]
+
+
+def _code(export: Export, covered: Sequence[Export]) -> str:
+    if export.session is not None and covered:
         return "SC5043"
     if export.cas_url is not None:
         return "SC5044"

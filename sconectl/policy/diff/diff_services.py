@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sconectl.policy.diff.change import Change, gained_and_lost, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.change import Change, neutral, ranked, strengthens, weakens
 from sconectl.policy.diff.diff_enclaves import enclaves
+from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.forms.fields import HOST_VARIABLE
 from sconectl.policy.reading import Image, Service, Session, Volume
 

@@ -5,11 +5,12 @@ In: the old and the new session. Out: changes. Keys are compared and never shown
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from sconectl.policy.diff.change import Change, gained_and_lost, neutral, ranked
+from sconectl.policy.diff.change import Change, neutral, ranked
 from sconectl.policy.diff.diff_making import elsewhere
 from sconectl.policy.diff.diff_services import by_name
+from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.reading import Image, Service, Session, Volume, VolumeExport
 from sconectl.text.secret_placeholders import is_reference
 
@@ -103,8 +104,9 @@ def _exports(subject: str, before: tuple[VolumeExport, ...], after: tuple[Volume
             after,
             "is given to {}",
             "is no longer given to {}",
-            lambda export: _code(export, before),
+            _code,
             covers=_covers,
+            within=lambda export: (export.session,),
             words=_given_to,
         )
     )
@@ -120,11 +122,10 @@ def _covers(wide: VolumeExport, narrow: VolumeExport) -> bool:
     return _RIGHTS.index(wide.update_policy) >= _RIGHTS.index(narrow.update_policy)
 
 
-def _code(export: VolumeExport, before: tuple[VolumeExport, ...]) -> str:
-    others = [other for other in before if other.session == export.session]
-    if any(_covers(export, other) and export.session_hash != other.session_hash for other in others):
+def _code(export: VolumeExport, covered: Sequence[VolumeExport]) -> str:
+    if any(export.session_hash != other.session_hash for other in covered):
         return "SC5043"
-    return "SC5074" if any(_covers(export, other) for other in others) else "SC5073"
+    return "SC5074" if covered else "SC5073"
 
 
 def _given_to(export: VolumeExport) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections import Counter
 
 import pytest
 
@@ -337,6 +339,15 @@ def test_an_export_to_fewer_is_no_new_one() -> None:
         ["! secret x: every session in namespace c may import it"],
     )
     both(
+        export("{namespace: ..}"),
+        export("{namespace: c/d}, {session: e}"),
+        [
+            "+ secret x: every session in namespace / may no longer import it; still: every session in namespace c/d,"
+            " session e"
+        ],
+        ["! secret x: every session in namespace / may import it"],
+    )
+    both(
         export(f"{{session: b, session_hash: {H}}}"),
         export(f"{{session: b, session_hash: {G}}}"),
         [
@@ -430,6 +441,25 @@ def test_who_gets_a_token_gets_the_secrets_in_its_claims() -> None:
     fates = {c.subject: c.message for c in differences(session(before), session(after)) if c.group == "values"}
     assert fates["secret t"] == "made at use: and made differently from now on"
     assert fates["secret u"] == "made at use: whenever it is asked for"
+
+
+def test_long_lists_take_no_longer_than_short_ones() -> None:
+    def long(first: int) -> str:
+        numbers = range(first, first + 3000)
+        hashes = ", ".join(f"{number:064x}" for number in numbers)
+        exports = ", ".join(f"{{session: b{number}}}" for number in numbers)
+        secrets = f"secrets: [{{name: x, kind: ascii, export: [{exports}]}}]"
+        return service(f"attestation: {{mrenclave: [{hashes}]}}", secrets)
+
+    old, new = session(long(0)), session(long(1500))
+    begin = time.process_time()
+    found = differences(old, new)
+    assert time.process_time() - begin < 5
+    assert Counter(change.severity for change in found if change.group != "values") == {
+        "neutral": 1500,
+        "weakens": 1500,
+        "strengthens": 1500,
+    }
 
 
 def test_tokens_in_tokens_come_to_an_end() -> None:
