@@ -5,8 +5,9 @@ In: what changed, in which group, and how that bears on the protection. Out: a `
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Severity = Literal["weakens", "strengthens", "neutral"]
 
@@ -47,8 +48,15 @@ def ranked(group: str, subject: str, message: str, code: str, before: float, aft
     return (strengthens if after > before else neutral)(group, subject, message)
 
 
-def delegated(group: str, subject: str, after: Any) -> Change:
-    """Return the change of a section that is a reference to a secret before or after the update."""
-    if isinstance(after, str):
-        return weakens(group, subject, f"is decided by the secret in {after}", "SC5010")
-    return neutral(group, subject, "is not decided by a secret any more; look at it as a whole")
+def delegated(group: str, subject: str, after: str) -> Change:
+    """Return the change of a section that is a reference to a secret after the update."""
+    return weakens(group, subject, f"is decided by the secret in {after}", "SC5010")
+
+
+def written_out(group: str, subject: str, from_default: Iterable[Change]) -> Iterator[Change]:
+    """Yield the changes of a section that a secret decided about, and does no more.
+
+    What the secret said is not known, so that what is weaker than the default, `from_default`, is told as weaker.
+    """
+    yield neutral(group, subject, "is not decided by a secret any more; look at it as a whole")
+    yield from (change for change in from_default if change.severity == "weakens")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sconectl.key_hash import hash_of_certificate
-from sconectl.policy.diff.change import Change, delegated, neutral, strengthens, weakens
+from sconectl.policy.diff.change import Change, delegated, neutral, strengthens, weakens, written_out
 from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.reading import AccessPolicy, Principal, Rule, Session, Signer
 
@@ -20,12 +20,14 @@ _OPERATIONS = ("read", "update", "create_sessions", "list_sessions")
 def access(old: Session, new: Session) -> Iterator[Change]:
     """Yield the changes of the section `access_policy`."""
     before, after = old.access_policy, new.access_policy
-    if isinstance(before, str) or isinstance(after, str):
-        if before != after:
-            yield delegated(_GROUP, "access_policy", after)
+    if before == after:
         return
-    for operation in _OPERATIONS:
-        yield from _operation(operation, before, after)
+    if isinstance(after, str):
+        yield delegated(_GROUP, "access_policy", after)
+    elif isinstance(before, str):
+        yield from written_out(_GROUP, "access_policy", _operations(AccessPolicy(), after))
+    else:
+        yield from _operations(before, after)
 
 
 def granted(new: Session) -> Iterator[Change]:
@@ -63,6 +65,11 @@ def _members(principal: Principal) -> tuple[Principal, ...]:
 
 def _needed(principal: Principal) -> int:
     return principal.needed if isinstance(principal, Rule) else 1
+
+
+def _operations(before: AccessPolicy, after: AccessPolicy) -> Iterator[Change]:
+    for operation in _OPERATIONS:
+        yield from _operation(operation, before, after)
 
 
 def _operation(operation: str, before: AccessPolicy, after: AccessPolicy) -> Iterator[Change]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sconectl.key_hash import hash_of_certificate
-from sconectl.policy.diff.change import Change, delegated, neutral, ranked, strengthens, weakens
+from sconectl.policy.diff.change import Change, delegated, neutral, ranked, strengthens, weakens, written_out
 from sconectl.policy.diff.gains import gained_and_lost
 from sconectl.policy.forms.tolerations import DEBUG_MODE, HARDWARE, SIMULATION
-from sconectl.policy.reading import Attestation, Session
+from sconectl.policy.reading import Attestation, Security, Session
 from sconectl.text.secret_placeholders import is_reference
 
 _GROUP = "attestation"
@@ -26,9 +26,15 @@ def security(old: Session, new: Session) -> Iterator[Change]:
     before, after = old.security, new.security
     if before == after:
         return
-    if isinstance(before, str) or isinstance(after, str):
+    if isinstance(after, str):
         yield delegated(_GROUP, "security", after)
-        return
+    elif isinstance(before, str):
+        yield from written_out(_GROUP, "security", _security(Security(), after))
+    else:
+        yield from _security(before, after)
+
+
+def _security(before: Security, after: Security) -> Iterator[Change]:
     yield from _required("service_access_token", before.service_access_token, after.service_access_token)
     if before.singleton_enclaves != after.singleton_enclaves:
         text = "is required" if after.singleton_enclaves else "is not required any more"
@@ -36,10 +42,12 @@ def security(old: Session, new: Session) -> Iterator[Change]:
     first, second = before.attestation, after.attestation
     if first == second:
         return
-    if isinstance(first, str) or isinstance(second, str):
+    if isinstance(second, str):
         yield delegated(_GROUP, "security.attestation", second)
-        return
-    yield from _attestation(first, second)
+    elif isinstance(first, str):
+        yield from written_out(_GROUP, "security.attestation", _attestation(Attestation(), second))
+    else:
+        yield from _attestation(first, second)
 
 
 def one_time_password(session: Session) -> str | None:
@@ -110,8 +118,8 @@ def _mode(before: str, after: str) -> Change:
     text = f"was {before}, is {after}{_MEANING.get(after, '')}"
     if is_reference(after):
         return weakens(_GROUP, "mode", text, "SC5010")
-    if is_reference(before):
-        return neutral(_GROUP, "mode", text)
+    if is_reference(before):  # what it said is not known; nothing is stricter than the default
+        return ranked(_GROUP, "mode", text, "SC5001", _STRENGTH[HARDWARE], _STRENGTH[after])
     return ranked(_GROUP, "mode", text, "SC5001", _STRENGTH[before], _STRENGTH[after])
 
 

@@ -272,6 +272,35 @@ def test_delegated_sections() -> None:
     )
 
 
+def test_a_section_that_is_written_out_again_is_compared_with_the_default() -> None:
+    secrets = "secrets: [{name: x, kind: config-fragment, value: {mode: none}}]"
+    of_secret = f"security: $$SCONE::x$$\naccess_policy: $$SCONE::x$$\n{secrets}"
+    weak = (
+        "security: {attestation: {mode: none, tolerate: [debug-mode]}, singleton_enclaves: true}\n"
+        f"access_policy: {{read: [CREATOR, {KEY_HASH}], update: [NONE], list_sessions: [CREATOR]}}\n{secrets}"
+    )
+    assert changes(of_secret, weak) == [
+        "= security: is not decided by a secret any more; look at it as a whole",
+        "! mode: was hardware, is none; any program may act as any service",
+        "! tolerate: debug-mode is tolerated",
+        "= access_policy: is not decided by a secret any more; look at it as a whole",
+        f"! read: {KEY_HASH} may",
+    ]
+    attestation = f"security: {{attestation: $$SCONE::x$$}}\n{secrets}"
+    assert changes(attestation, f"{security('mode: simulation')}\n{secrets}") == [
+        "= security.attestation: is not decided by a secret any more; look at it as a whole",
+        "! mode: was hardware, is simulation; no hardware vouches for a program",
+    ]
+    of_mode = f"{security('mode: $$SCONE::x$$')}\n{secrets}"
+    both(
+        of_mode,
+        f"{security('mode: none')}\n{secrets}",
+        ["! mode: was $$SCONE::x$$, is none; any program may act as any service"],
+        ["! mode: was none, is $$SCONE::x$$"],
+    )
+    assert changes(of_mode, f"{security('mode: hardware')}\n{secrets}") == ["= mode: was $$SCONE::x$$, is hardware"]
+
+
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 

@@ -142,11 +142,13 @@ def opposed(changes: list[Change]) -> set[tuple[str, str]]:
 def test_what_weakens_strengthens_on_the_way_back(before: Any, after: Any) -> None:
     old, new = session(before), session(after)
     forth, back = told(old, new), told(new, old)
+    # What a secret decided is not known; afterwards it is compared with the default.
+    delegated = {change.group for change in back if change.code == "SC5010"}
     assert differences(old, old) == []
     for change in forth:
         assert (change.severity == "weakens") == bool(change.code)
         assert change.group in GROUPS
-        if change.code and change.code not in ONE_WAY:
+        if change.code and change.code not in ONE_WAY and change.group not in delegated:
             assert (change.group, change.subject) in opposed(back), change
     assert as_text(differences(old, new)) == as_text(differences(old, new))
 
