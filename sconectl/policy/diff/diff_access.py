@@ -88,21 +88,18 @@ def _operation(operation: str, before: AccessPolicy, after: AccessPolicy) -> Ite
     elif "ANY" in first:
         yield strengthens(_GROUP, operation, f"no longer everybody, only {_names(second)}")
     else:
-        found = list(
-            gained_and_lost(
-                _GROUP,
-                operation,
-                first,
-                second,
-                "{} may",
-                "{} may no longer",
-                code,
-                covers=covers,
-                within=lambda _: ("",),
-                words=principal_name,
-            )
+        yield from gained_and_lost(
+            _GROUP,
+            operation,
+            first,
+            second,
+            "{} may",
+            "{} may no longer",
+            code,
+            covers=covers,
+            within=lambda _: ("",),
+            words=principal_name,
         )
-        yield from found or [neutral(_GROUP, operation, f"is written differently; {_names(second)} may, as before")]
 
 
 def _somebody(principals: Sequence[Principal]) -> list[Principal]:

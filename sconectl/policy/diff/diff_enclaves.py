@@ -70,6 +70,8 @@ def enclaves(before: Service | None, after: Service, old: Session, new: Session)
         if not second:
             yield weakens(_GROUP, subject, "is new", "SC5021")
         return
+    if first == second and before.attestation != after.attestation:
+        yield neutral(_GROUP, subject, "its attestation is written differently, and accepts the same")
     yield from _platforms(before, after)
     yield from _one_time_password(before, after, old, new)
 

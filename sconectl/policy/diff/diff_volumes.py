@@ -96,23 +96,18 @@ def _volumes(before: Mapping[str, Volume], after: Mapping[str, Volume]) -> Itera
 
 
 def _exports(subject: str, before: tuple[VolumeExport, ...], after: tuple[VolumeExport, ...]) -> Iterator[Change]:
-    found = list(
-        gained_and_lost(
-            _GROUP,
-            subject,
-            before,
-            after,
-            "is given to {}",
-            "is no longer given to {}",
-            _code,
-            covers=_covers,
-            within=lambda export: (export.session,),
-            words=_given_to,
-        )
+    yield from gained_and_lost(
+        _GROUP,
+        subject,
+        before,
+        after,
+        "is given to {}",
+        "is no longer given to {}",
+        _code,
+        covers=_covers,
+        within=lambda export: (export.session,),
+        words=_given_to,
     )
-    yield from found
-    if not found:
-        yield from (neutral(_GROUP, subject, f"is given to {_given_to(new)}") for new in after if new not in before)
 
 
 def _covers(wide: VolumeExport, narrow: VolumeExport) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from operator import eq
 from typing import TypeVar
 
-from sconectl.policy.diff.change import Change, strengthens, weakens
+from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
 
 Entry = TypeVar("Entry", bound=Hashable)
 Covers = Callable[[Entry, Entry], bool]
@@ -38,18 +38,24 @@ def gained_and_lost(
 ) -> Iterator[Change]:
     """Yield a change for each entry that allows something new, and for each that allowed what is allowed no longer.
 
-    `{}` in the messages is the entry in `words`. A `code` that depends is asked with the entry, and with the old ones
-    that it covers.
+    Where there are none, but other entries or another order, that is told. `{}` in the messages is the entry in
+    `words`. A `code` that depends is asked with the entry, and with the old ones that it covers.
     """
-    first, second = list(dict.fromkeys(before)), list(dict.fromkeys(after))
+    first, second = tuple(before), tuple(after)
+    if first == second:
+        return
+    first, second = tuple(dict.fromkeys(first)), tuple(dict.fromkeys(second))
     narrower = _covered(first, covers, within)
-    for entry in added(first, second, covers, within):
+    come, gone = added(first, second, covers, within), added(second, first, covers, within)
+    for entry in come:
         found = code if isinstance(code, str) else code(entry, narrower(entry))
         yield weakens(group, subject, gained.format(words(entry)), found)
     left = _covered(second, covers, within)
-    for entry in added(second, first, covers, within):
+    for entry in gone:
         rest = ", ".join(map(words, left(entry)))
         yield strengthens(group, subject, lost.format(words(entry)) + (f"; still: {rest}" if rest else ""))
+    if not come and not gone:
+        yield neutral(group, subject, "is written differently, and allows the same")
 
 
 def added(
