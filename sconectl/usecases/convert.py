@@ -32,7 +32,8 @@ from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.availability import refuse
-from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, plan_mesh
+from sconectl.plan.mesh.chart_plan import ChartPlan
+from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, SessionPlan, plan_mesh
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.text.findings import Finding, Position
@@ -278,7 +279,19 @@ def _compiled(request: SconifyRequest, facts: ImageFacts) -> MeshPlan:
             for service in document["services"]
         ]
     shares = tuple(replace(share, facts=facts) for share in compiled.shares)  # of the image, as it was built
-    return replace(compiled, sessions=(namespace, replace(session, document=document)), shares=shares)
+    session = replace(session, document=document)
+    chart = _marked(compiled.chart, session, facts.salt)
+    return replace(compiled, sessions=(namespace, session), shares=shares, chart=chart)
+
+
+def _marked(chart: ChartPlan, session: SessionPlan, salt: str) -> ChartPlan:
+    """Return the chart with the mark of what the final session gives to the pods."""
+    from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
+
+    [service] = chart.services
+    program = service.config_id.rpartition("/")[2]
+    mark = Configurations([as_the_cas_reads(session.document)]).mark(session.name, program, salt)
+    return replace(chart, services=(replace(service, configuration=mark),))
 
 
 def _secrets_of(request: SconifyRequest, template: SessionTemplate) -> Secrets:

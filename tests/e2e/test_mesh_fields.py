@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,10 +168,10 @@ def rendered(chart: Path) -> Objects:
 
 
 def without_manager(found: Objects) -> str:
-    """Return objects as text, without the one label that says who installs them."""
-    return json.dumps([[*key, item] for key, item in sorted(found.items())], sort_keys=True).replace(
-        '"app.kubernetes.io/managed-by": "Helm"', '"app.kubernetes.io/managed-by": "sconectl"'
-    )
+    """Return objects as text, without the labels that say who installs them and the version of the chart."""
+    text = json.dumps([[*key, item] for key, item in sorted(found.items())], sort_keys=True)
+    text = text.replace('"app.kubernetes.io/managed-by": "Helm"', '"app.kubernetes.io/managed-by": "sconectl"')
+    return re.sub(r', "helm.sh/chart": "[^"]*"', "", text)
 
 
 def test_services_run_with_their_files(fields: Fields) -> None:

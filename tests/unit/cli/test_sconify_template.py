@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.engine import FakeEngine
@@ -96,6 +97,21 @@ def test_a_session_template(convert: Convert, monkeypatch: pytest.MonkeyPatch, t
     written = Path("session.yml")
     assert written.stat().st_mode & 0o777 == 0o600
     assert parse(written.read_text(), "session.yml").value == session
+
+
+def test_the_chart_changes_with_what_a_template_gives(convert: Convert) -> None:
+    def mark(text: str) -> str:
+        Path("t.yml").write_text(text)
+        done = convert("--template=t.yml", "--k8s-helm-workload-type=deployment", "--service-name=service")
+        assert done.code == 0, done.err
+        values: Any = parse(Path("target/helm/service/values.yaml").read_text(), "values.yaml").value
+        assert values["scone"]["measurement"] == facts()["measurement"]
+        return str(values["scone"]["configuration"])
+
+    first, other = TEMPLATE, TEMPLATE.replace("SCONE_MODE: hw", "SCONE_MODE: auto")
+    assert len(mark(first)) == 32
+    assert mark(other) != mark(first) == mark(first)
+    assert mark(first.replace("hyperthreading, ", "")) == mark(first)  # who may attest makes no difference
 
 
 def test_a_template_without_encrypted_directories(convert: Convert) -> None:
