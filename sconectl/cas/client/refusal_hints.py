@@ -40,7 +40,10 @@ def _hint(status: int, causes: Sequence[str]) -> str:
             " hash (it is named above) to create_sessions"
         )
     if status == 403:
-        return "the session belongs to another identity; use its --cas-config, or ask its owner for access"
+        return (
+            "the session belongs to another identity; use its --cas-config, or ask its owner to add your key hash (it "
+            "is named above) to the access policy, for a mesh in policy.access"
+        )
     if status == 404 and "Namespace not found" in text:
         return "create the session of the namespace first"
     if status == 404 and "predecessor's hash" in text:

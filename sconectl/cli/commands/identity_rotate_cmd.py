@@ -135,8 +135,11 @@ def _granting(
 def _places(
     known: Mapping[str, Iterable[str]], cas: list[str] | None, namespace: list[str] | None
 ) -> dict[str, tuple[str, ...]]:
-    """Return where to finish: in the CASes that are named, else in all that know the new key."""
-    return {address: tuple(namespace or known.get(address) or (_TOP,)) for address in cas or sorted(known)}
+    """Return where to finish: in the CASes that are named, else in all that know the new key; everywhere in each."""
+    return {
+        address: tuple(dict.fromkeys([*known.get(address, ()), *(namespace or ())])) or (_TOP,)
+        for address in cas or sorted(known)
+    }
 
 
 def _store(config: CasConfig, file: Path, address: str) -> SessionStore:

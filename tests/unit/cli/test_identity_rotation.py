@@ -175,6 +175,14 @@ def test_values_are_not_drawn_anew_unasked(world: World, run: Run) -> None:
     assert world.may() == [6, 0, 6]
 
 
+def test_nothing_is_forgotten_that_was_begun_elsewhere(world: World, run: Run) -> None:
+    for namespace in ("shop/web", "shop/theirs", "shop"):
+        ok(run("identity", "rotate", "--namespace", namespace))
+    assert world.may() == [0, 0, 0]
+    ok(run("identity", "rotate", "--finish", "--namespace", "shop/web"))
+    assert world.may() == [0, 0, 0] and world.may(*world.as_old) == [6, 6, 6]
+
+
 def test_what_only_others_can_change_is_said_and_not_lost_unasked(world: World, run: Run) -> None:
     theirs = ("--cas-config", str(world.project / "colleague"))
     policy = f"{{read: [CREATOR, {world.old}], update: [CREATOR]}}"
