@@ -48,8 +48,9 @@ def gained_and_lost(
     narrower = _covered(first, covers, within)
     come, gone = added(first, second, covers, within), added(second, first, covers, within)
     for entry in come:
-        found = code if isinstance(code, str) else code(entry, narrower(entry))
-        yield weakens(group, subject, gained.format(words(entry)), found)
+        old = narrower(entry)
+        text = gained.format(words(entry)) + (f"; so far: {', '.join(map(words, old))}" if old else "")
+        yield weakens(group, subject, text, code if isinstance(code, str) else code(entry, old))
     left = _covered(second, covers, within)
     for entry in gone:
         rest = ", ".join(map(words, left(entry)))

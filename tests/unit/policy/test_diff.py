@@ -103,7 +103,7 @@ def test_signers_of_enclaves() -> None:
         service(ONE),
         service(f"attestation: {{mrenclave: {H}, {signer}}}"),
         [f"+ service s: may no longer be run by the enclave {H}; still: the enclave {H} {words}"],
-        [f"! service s: may be run by the enclave {H}"],
+        [f"! service s: may be run by the enclave {H}; so far: the enclave {H} {words}"],
     )
     assert changes(service(ONE), service(f"attestation: [{{mrenclave: {H}}}, {{{signer}}}]")) == [
         f"! service s: may be run by any enclave {words}"
@@ -129,12 +129,12 @@ def test_versions_of_signed_enclaves() -> None:
         signed(", isvsvn_min: 2"),
         signed(", isvsvn_min: 3"),
         [f"+ service s: may no longer be run by {words}, isvsvn_min 2; still: {words}, isvsvn_min 3"],
-        [f"! service s: may be run by {words}, isvsvn_min 2"],
+        [f"! service s: may be run by {words}, isvsvn_min 2; so far: {words}, isvsvn_min 3"],
     )
     both(
         signed(", isvsvn: 5"),
         signed(", isvsvn_min: 5, isvsvn_max: 6"),
-        [f"! service s: may be run by {words}, isvsvn_min 5, isvsvn_max 6"],
+        [f"! service s: may be run by {words}, isvsvn_min 5, isvsvn_max 6; so far: {words}, isvsvn 5"],
         [f"+ service s: may no longer be run by {words}, isvsvn_min 5, isvsvn_max 6; still: {words}, isvsvn 5"],
     )
 
@@ -371,7 +371,10 @@ def test_an_export_to_fewer_is_no_new_one() -> None:
             "+ secret x: every session in namespace c may no longer import it; still:"
             f" session c/d with hash {H}, every session in namespace c/e"
         ],
-        ["! secret x: every session in namespace c may import it"],
+        [
+            "! secret x: every session in namespace c may import it; so far:"
+            f" session c/d with hash {H}, every session in namespace c/e"
+        ],
     )
     both(
         export("{namespace: ..}"),
@@ -380,7 +383,7 @@ def test_an_export_to_fewer_is_no_new_one() -> None:
             "+ secret x: every session in namespace / may no longer import it; still: every session in namespace c/d,"
             " session e"
         ],
-        ["! secret x: every session in namespace / may import it"],
+        ["! secret x: every session in namespace / may import it; so far: every session in namespace c/d, session e"],
     )
     both(
         export("{namespace: c}"),
@@ -654,7 +657,7 @@ def test_who_may_read_and_change_the_session() -> None:
     both(
         policy("update: [CREATOR], create_sessions: [CREATOR]"),
         policy(f"update: {{require-at-least-1: [CREATOR, {{require-all: [{SIGNER}]}}]}}, create_sessions: [CREATOR]"),
-        [f"! update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may"],
+        [f"! update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may; so far: CREATOR"],
         [f"+ update: at least 1 of (CREATOR, all of (the signer {SIGNER_HASH})) may no longer; still: CREATOR"],
     )
 
@@ -667,14 +670,14 @@ def test_who_has_to_agree() -> None:
     both(
         update(2, "CREATOR", KEY_HASH, SIGNER),
         update(1, "CREATOR", KEY_HASH, SIGNER),
-        [f"! update: at least 1 of {three} may"],
+        [f"! update: at least 1 of {three} may; so far: at least 2 of {three}"],
         [f"+ update: at least 1 of {three} may no longer; still: at least 2 of {three}"],
     )
     both(  # one more who may agree, and one more who has to
         update(1, "CREATOR", KEY_HASH),
         update(2, "CREATOR", KEY_HASH, SIGNER),
         [f"+ update: at least 1 of (CREATOR, {KEY_HASH}) may no longer; still: at least 2 of {three}"],
-        [f"! update: at least 1 of (CREATOR, {KEY_HASH}) may"],
+        [f"! update: at least 1 of (CREATOR, {KEY_HASH}) may; so far: at least 2 of {three}"],
     )
     both(
         update(1, "CREATOR", KEY_HASH),
