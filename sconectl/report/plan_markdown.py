@@ -68,7 +68,8 @@ def _secret(session: str, fate: Mapping[str, Any]) -> dict[str, str]:
 def _changes(sessions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
     for session in sessions:
         for change in session.get("changes", ()) if session["state"] == "update" else ():
-            text = f"{change['subject']}: {change['message']}"
+            code = f" [{change['code']}]" if change["code"] else ""
+            text = f"{change['subject']}: {change['message']}{code}"
             yield {"mark": _Mark(_MARKS[change["severity"]]), "session": session["name"], "text": text}
 
 

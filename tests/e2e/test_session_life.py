@@ -55,6 +55,11 @@ def test_from_the_first_upload_to_the_end(cas: OutsideCas, tmp_path: Path) -> No
     assert [me.create(text) for text in ('name: shop\nversion: "0.3.10"\n', SERVICE)] == hashes
     stranger.create(SERVICE, code=6)
     assert states(me, "shop") == {"shop/web": "active"}
+    weaker = tmp_path / "weaker.yaml"
+    weaker.write_text(SERVICE + 'access_policy: {read: [ANY]}\nsalt: "0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b"\n')
+    told = me("session", "diff", "cas:shop/web", str(weaker), "--fail-on", "weakens", code=7)
+    assert "  ! read: everybody may [SC5061]\n" in told
+    me("session", "diff", str(weaker), str(weaker), "--fail-on", "weakens")
     (retired,) = me("session", "retire", "shop/web").split()
     assert states(me, "shop") == {"shop/web": "retired"}
     lines = me("session", "history", "shop/web").splitlines()

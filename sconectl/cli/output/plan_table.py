@@ -125,12 +125,13 @@ def _secrets(sessions: Iterable[Mapping[str, Any]], *, every: bool) -> Iterator[
 
 
 def _changes(sessions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what changes in sessions that the CAS has: `!` weakens the protection, `+` strengthens it."""
+    """Yield what changes in sessions that the CAS has: `!` weakens them (with a code), `+` strengthens them."""
     lines: list[str] = []
     for session in sessions:
         if session["state"] == "update":
             for change in session.get("changes", ()):
-                text = f"{session['name']} {change['subject']}: {change['message']}"
+                code = f" [{change['code']}]" if change["code"] else ""
+                text = f"{session['name']} {change['subject']}: {change['message']}{code}"
                 lines += _wrapped(SIGN[change["severity"]], text)
     if lines:
         yield ""

@@ -170,3 +170,16 @@ def test_sharing_is_part_of_the_fate(shop: Project) -> None:
     assert (fate["fate"], fate["loses"], fate["loss"]) == ("kept", ["session shop/db"], False)
     assert any("shop/db may no longer import it" in change["message"] for change in web["changes"])
     assert "secret password: kept, kind and size are the same; no longer for session shop/db" in shop.apply().out
+
+
+def test_a_change_that_weakens_is_told_with_its_code_in_every_form(shop: Project) -> None:
+    file = shop.folder / "mesh.yaml"
+    file.write_text(file.read_text().replace("namespace: shop\n", "namespace: shop\n  tolerate: outdated-tcb\n"))
+    text = " ".join(shop.plan().out.split())
+    assert "! shop/web tolerate: outdated-tcb is tolerated [SC5002]" in text
+    assert r"outdated\-tcb is tolerated \[SC5002\]" in shop.plan("--output", "markdown").out
+    plans = json.loads(shop.plan("--output", "json").out)["plans"]
+    sessions = [session for plan in plans if plan["kind"] == "mesh" for session in plan["sessions"]]
+    told = {session["name"]: [change["code"] for change in session.get("changes", ())] for session in sessions}
+    assert told["shop/web"] == told["shop/db"] == ["SC5002"]
+    assert told["shop"] == []
