@@ -57,7 +57,9 @@ class Configurations:
             name: "" if name.startswith(HOST_VARIABLE) else value  # the container gives the value
             for name, value in own.get("environment", {}).items()
         }
-        wanted = {(session, name) for text in _texts([own, files]) for name in self._used(session, text)}
+        texts = [*own.get("command", ()), *own["environment"].values(), str(own.get("fspf_key"))]
+        texts += [str(file.get("content")) for file in files]
+        wanted = {(session, name) for text in texts if START in text for name in self._used(session, text)}
         offered: list[str] = []  # a file of the image may name any of these
         if any("content" not in file for file in files):
             offered = sorted(map(str, image.get("provide_secrets", self._of(session))))
@@ -77,8 +79,6 @@ class Configurations:
 
     def _used(self, session: str, text: str) -> Iterator[str]:
         """Yield the secrets of a session that a text names, those with an old suffix (`.crt`) without it."""
-        if START not in text:
-            return
         known = self._of(session)
         for found in filter(None, placeholders(text)):
             yield found.name if found.name in known else found.name.rpartition(".")[0]
@@ -134,14 +134,6 @@ def as_the_cas_reads(document: _Entry) -> _Entry:
 
 def _named(document: _Entry, section: str) -> dict[str, _Entry]:
     return {str(entry["name"]): entry for entry in document.get(section, ())}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
 
 
 def _declaration(secret: _Entry) -> dict[str, Any]:
