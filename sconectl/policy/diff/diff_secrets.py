@@ -6,6 +6,7 @@ In: the old and the new session. Out: changes. Values are never shown.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 
 from sconectl.policy.diff.change import Change, neutral, strengthens, weakens
 from sconectl.policy.diff.gains import gained_and_lost
@@ -14,11 +15,30 @@ from sconectl.policy.forms.names import ROOT, is_within
 from sconectl.policy.reading import Export, Image, Secret, Service, Session
 from sconectl.text.secret_placeholders import is_reference
 
+_DRAWN = frozenset({"ascii", "binary", "private-key", "pgp-key"})
+_OF_A_KEY = frozenset({"public-key", "x509", "x509-ca"})
 EVERY_SECRET = "every secret of the session"  # noqa: S105 - a phrase
 
 
 def sharing(old: Session, new: Session) -> Iterator[Change]:
-    """Yield the changes of which services, sessions and people may have each secret."""
+    """Yield the changes of which services, sessions and people may have each secret.
+
+    Who gets a value that nobody had before is told, and weakens nothing.
+    """
+    fresh = {f"secret {name}" for name in _fresh(old, new)}
+    for change in _sharing(old, new):
+        yield replace(change, severity="neutral", code="") if change.subject in fresh else change
+
+
+def _fresh(old: Session, new: Session) -> set[str]:
+    """Return the new secrets that the CAS draws, and those that are made from such keys."""
+    known = {secret.name for secret in old.secrets}
+    come = [secret for secret in new.secrets if secret.name not in known and secret.generated]
+    drawn = {secret.name for secret in come if secret.kind in _DRAWN}
+    return drawn | {secret.name for secret in come if secret.kind in _OF_A_KEY and secret.private_key in drawn}
+
+
+def _sharing(old: Session, new: Session) -> Iterator[Change]:
     before = {secret.name: secret for secret in old.secrets}
     after = {secret.name: secret for secret in new.secrets}
     for name in dict.fromkeys([*after, *before]):

@@ -6,6 +6,7 @@ In: the old and the new session. Out: changes. Keys are compared and never shown
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sconectl.policy.diff.change import Change, neutral, ranked
 from sconectl.policy.diff.diff_making import elsewhere
@@ -89,10 +90,17 @@ def _volumes(before: Mapping[str, Volume], after: Mapping[str, Volume]) -> Itera
             yield from elsewhere(_GROUP, subject, "what is on it", first.import_, volume.import_)
         else:
             yield neutral(_GROUP, subject, "is new")
-        if first.files != volume.files:
-            encrypted = first.files == "encrypted"
-            yield ranked(_GROUP, subject, f"its files are {volume.files}", "SC5072", encrypted, not encrypted)
-        yield from _exports(subject, first.export, volume.export)
+        fresh = name not in before and volume.import_ is None and volume.fspf_key is None
+        for change in _uses(subject, first, volume):
+            yield replace(change, severity="neutral", code="") if fresh else change
+
+
+def _uses(subject: str, before: Volume, after: Volume) -> Iterator[Change]:
+    """Yield how the files of a volume are protected, and who is given it; of a new one, this weakens nothing."""
+    if before.files != after.files:
+        encrypted = before.files == "encrypted"
+        yield ranked(_GROUP, subject, f"its files are {after.files}", "SC5072", encrypted, not encrypted)
+    yield from _exports(subject, before.export, after.export)
 
 
 def _exports(subject: str, before: tuple[VolumeExport, ...], after: tuple[VolumeExport, ...]) -> Iterator[Change]:

@@ -437,6 +437,42 @@ def test_files_of_the_image_may_use_every_secret() -> None:
     )
 
 
+def test_who_gets_a_value_that_nobody_had_before() -> None:
+    def given(secrets: str, name: str) -> str:
+        return service(f"{ONE}, command: a $$SCONE::{name}$$", f"secrets: [{KEY}, {secrets}]")
+
+    old = service(f"{ONE}, command: a", f"secrets: [{KEY}]")
+    export = "export: [{session: b}], export_public: true"
+    for secret in (f"{{name: x, kind: ascii, {export}}}", f"{{name: x, kind: private-key, {export}}}"):
+        assert changes(old, given(secret, "x")) == [
+            "= service s: command: has 2 words instead of 1",
+            "= secret x: session b may import it",
+            "= secret x: everybody may read it without a certificate",
+            "= secret x: service s gets it (command)",
+        ]
+    for secret in (
+        "{name: x, kind: ascii, value: known}",
+        "{name: x, import: {session: b, secret: c}}",
+        "{name: x, kind: x509, private_key: k}",  # with a key that was there before
+    ):
+        assert "! secret x: service s gets it (command)" in changes(old, given(secret, "x"))
+    pair = "{name: x, kind: x509, private_key: l}, {name: l, kind: private-key}"
+    assert "= secret x: service s gets it (command)" in changes(old, given(pair, "x"))
+
+
+def test_a_volume_that_nobody_had_before() -> None:
+    volume = "volumes: [{name: v, export: [{session: b}], files: authenticated-only}]"
+    assert changes("", volume) == [
+        "= volume v: is new",
+        "= volume v: its files are authenticated-only",
+        "= volume v: is given to session b (rollback_protected)",
+    ]
+    imported = "volumes: [{name: v, import: {session: b, volume: v}}]"
+    assert changes("", imported) == ["= volume v: is new"]
+    known = f"volumes: [{{name: v, fspf_key: {H}, fspf_tag: {T}, export: [{{session: b}}]}}]"
+    assert "! volume v: is given to session b (rollback_protected)" in changes("", known)
+
+
 def test_one_of_all_secrets_is_not_a_new_one() -> None:
     def image(body: str) -> str:
         return service(f"{ONE}, image_name: i", f"images: [{{name: i, injection_files: [/t]{body}}}]\nsecrets: [{KEY}]")
