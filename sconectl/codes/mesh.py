@@ -173,4 +173,24 @@ CODES: dict[str, Code] = {
         "- name: password\n  kind: ascii\n  size: 32       # the CAS has one of 20 characters",
         "- name: password\n  kind: ascii\n  size: 20",
     ),
+    "SC2024": Code(
+        "Old and new pods cannot both start",
+        "A rolling update keeps, in the session of a service, what the pods of the old version get, beside what the "
+        "new ones get. Secrets, volumes and the section security are the same for both. So a secret that the old "
+        "version uses keeps kind, size, key type and given value, and where it comes from; a volume keeps its terms; "
+        "and the attestation does not get stricter. What has to change gets another name in the new version.\n\n"
+        "A release number is not lower than that of the version in the CAS. `--finish` needs the manifests that were "
+        "applied last: it takes away the old version, and changes nothing else. Sessions that are not uploaded by "
+        "`apply` (modes SignedManifest, EncryptedManifest, EncryptedOnly) hold one version.",
+        "- name: token     # the CAS has one of 20 characters, and old pods use it\n  kind: ascii\n  size: 32",
+        "- name: token-v2\n  kind: ascii\n  size: 32",
+    ),
+    "SC2025": Code(
+        "A rollout is not finished",
+        "The session of the service holds two versions, because it was applied with --rolling, with "
+        "--release-version, or with an image that has a `stable` version. Until `sconectl apply --finish`, the "
+        "program of the old version gets its secrets whenever it is started. Finish when no old pod is left: with the "
+        "same manifests, which changes neither the chart nor a running pod. The next rolling update takes the old "
+        "version away, too.",
+    ),
 }

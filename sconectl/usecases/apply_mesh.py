@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sconectl.apply.image_sessions import share_image
+from sconectl.apply.rolling.rollouts import Rolled, Rollout
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
 from sconectl.apply.signed_policies import NOTHING, ship
 from sconectl.artefacts.chart import ChartContent, chart_content
@@ -59,13 +60,14 @@ class MeshWorld:
 class MeshResult:
     """What was done for a mesh: `sessions` in a CAS, `shipped` ones that were signed or encrypted anew.
 
-    `updates` are the sessions of the mesh beside what the CAS had before.
+    `updates` are the sessions of the mesh beside what the CAS had before, `rollouts` those that have two versions now.
     """
 
     sessions: tuple[Uploaded, ...]
     updates: tuple[Update, ...]
     files_changed: int
     shipped: tuple[str, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
 
 
 def check_sessions(plan: MeshPlan) -> None:
@@ -79,18 +81,26 @@ def check_sessions(plan: MeshPlan) -> None:
 
 
 def apply_mesh(
-    plan: MeshPlan, world: MeshWorld, approve: Callable[[Sequence[Update]], None] = lambda _updates: None
+    plan: MeshPlan,
+    world: MeshWorld,
+    approve: Callable[[Sequence[Update]], None] = lambda _updates: None,
+    roll_out: Callable[[MeshPlan, Sequence[Update]], Rolled] = lambda plan, updates: Rolled(plan, tuple(updates)),
 ) -> MeshResult:
     """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`.
 
-    Before anything is uploaded or written, `approve` gets what would become of the sessions, and may raise.
+    Before anything is uploaded or written, `roll_out` says which versions of services the sessions hold, and `approve`
+    gets what would become of them; both may raise.
     """
     check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = ship(plan, world.signing_key(), world.encryption_key, world.workspace) if plan.signed else NOTHING
     resources = shipped.resources if plan.installed else {}
-    updates = _looked_up(plan, world)
+    rolled = roll_out(plan, _looked_up(plan, world))
+    updates = rolled.updates
+    if rolled.plan is not plan:
+        plan = rolled.plan
+        check_sessions(plan)
     approve(updates)
     helm = plan.chart_for(updates[0].salt) if updates else plan.chart
     content = chart_content(helm, chart_policies(resources))
@@ -103,7 +113,7 @@ def apply_mesh(
     changed += world.workspace.write(chart, replaces=("helm",))
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
-    return MeshResult(tuple(uploaded), updates, changed, shipped.changed)
+    return MeshResult(tuple(uploaded), updates, changed, shipped.changed, rolled.rollouts)
 
 
 def _version(content: ChartContent, world: MeshWorld) -> str:

@@ -37,11 +37,11 @@ ALLOWED: dict[str, frozenset[str]] = {
 
 # The rooms inside of a folder, the lowest first: each may import those before it, and nobody those behind it.
 ROOMS = {
-    "policy": ("forms", "model", "serialized", "rules", "", "diff"),
+    "policy": ("forms", "model", "serialized", "rules", "", "diff", "rolling"),
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
-    "apply": ("sources", ""),
+    "apply": ("sources", "", "rolling"),
     "toolchains": ("", "sim"),
     "cas": (
         "bounds",

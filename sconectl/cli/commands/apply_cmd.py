@@ -99,11 +99,13 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
     from sconectl.cli.output.apply_result import mesh_lines, next_step
     from sconectl.cli.runs.worlds import mesh_world
     from sconectl.usecases.apply_mesh import apply_mesh
-    from sconectl.usecases.session_changes import refuse_losses
+    from sconectl.usecases.session_changes import refuse_losses, roll_out, unfinished
 
     with console.working():
         world = mesh_world(options, wiring, console, check.mesh, plan)
-        done = apply_mesh(plan, world, partial(refuse_losses, check, options.allow_secret_loss or ()))
+        approve = partial(refuse_losses, check, options.allow_secret_loss or ())
+        done = apply_mesh(plan, world, approve, partial(roll_out, check, options.wish))
+    show_findings(unfinished(check, done.rollouts))
     for line in mesh_lines(done, plan, options.target):
         result(line)
     note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,7 +36,7 @@ def plan(
         ApplyOptions,
         Only(
             "files target output dry_run no_push mode base_image release chart_version policy_namespace facts set_ "
-            "env_file toolchain cas_config allow_secret_loss max_size",
+            "env_file toolchain cas_config allow_secret_loss rolling release_version finish max_size",
             target="Where `apply` puts results.",
             dry_run="Plan for `apply --dry-run`.",
             no_push="Service: plan for `apply --no-push`.",
@@ -136,7 +137,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.usecases.apply_mesh import apply_mesh
     from sconectl.usecases.check_run import check_run
     from sconectl.usecases.security_advice import advice_on
-    from sconectl.usecases.session_changes import losses
+    from sconectl.usecases.session_changes import losses, roll_out, unfinished
 
     manifests = read_all(options)
     wiring = Rehearsal(options.target, options.cas_config)
@@ -156,12 +157,13 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
         for mesh in run.meshes:
             show_findings([*mesh.advice, *mesh.limits])
             plan = run.mesh_plan(mesh, built)
-            done = apply_mesh(plan, mesh_world(options, wiring, console, mesh.mesh, plan))
+            world = mesh_world(options, wiring, console, mesh.mesh, plan)
+            done = apply_mesh(plan, world, roll_out=partial(roll_out, mesh, options.wish))
             sessions = {address: store.outcomes for address, store in wiring.stores.items()}
             plans.documents.append(mesh_document(mesh, sessions, done.updates, wiring.workspace.outcomes))
             plans.meshes.append((mesh, done.updates))
             found = losses(mesh, options.allow_secret_loss or (), done.updates)
-            findings += [replace(finding, severity="warning") for finding in found]
+            findings += [*(replace(finding, severity="warning") for finding in found), *unfinished(mesh, done.rollouts)]
     plans.findings = sorted(findings, key=lambda finding: finding.position)
     return plans
 

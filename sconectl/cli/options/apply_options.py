@@ -17,11 +17,13 @@ from sconectl.cli.output.console import note
 from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, toolchain_traits, toolchains
 from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.plan.service.base_images import check_kinds
+from sconectl.policy.rolling.choice import Wish
 
 if TYPE_CHECKING:
     from sconectl.manifest.reading.reader import Manifest
 
 _LONGEST_RELEASE = 53
+_MOST_RELEASES = 999_999_999
 _PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _RELEASE = re.compile(rf"(?=.{{1,{_LONGEST_RELEASE}}}\Z){_PART}(\.{_PART})*")
 _NAMESPACE_HINT = "letters, digits and _ - . ~, parts separated by /"
@@ -88,6 +90,14 @@ class ApplyOptions:
         list[str] | None,
         typer.Option(metavar="NAME", help="Mesh: this secret, or SERVICE/SECRET, may be lost. Repeatable."),
     ] = None
+    rolling: Annotated[bool, typer.Option("--rolling", help="Mesh: pods of the version before still start.")] = False
+    release_version: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=_MOST_RELEASES, help="Mesh: roll, and call this version N."),
+    ] = None
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Mesh: end the rollout, pods of the old version start no more.")
+    ] = False
     max_size: Annotated[
         int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
     ] = None
@@ -113,6 +123,14 @@ class ApplyOptions:
         """Raise `UsageError` for what the project's configuration or an option of `apply` cannot say."""
         self.check_words()
         _ = self.bases
+        _ = self.wish
+
+    @property
+    def wish(self) -> Wish:
+        """Which versions of the services are to start. Raises `UsageError`."""
+        if self.finish and (self.rolling or self.release_version is not None):
+            raise UsageError("--finish ends a rolling update and cannot begin one", hint="leave out one of these")
+        return Wish(self.rolling, self.release_version, self.finish)
 
     def check_words(self) -> None:
         """Raise `UsageError` for a mode that does not exist, and for a release or version that there cannot be."""

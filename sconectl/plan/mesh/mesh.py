@@ -127,6 +127,18 @@ class MeshPlan:
         services = tuple(_remarked(service, self.configurations, salt) for service in self.chart.services)
         return replace(self.chart, services=services)
 
+    def rolled(self, documents: Mapping[str, Mapping[str, Any]], ends: Mapping[str, str]) -> MeshPlan:
+        """Return the plan with other content of sessions, by name, and `ends` of what services are called in them."""
+        from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
+
+        sessions = tuple(replace(each, document=documents.get(each.name, each.document)) for each in self.sessions)
+        services = tuple(
+            replace(service, config_id=service.config_id + ends.get(service.config_id.rpartition("/")[0], ""))
+            for service in self.chart.services
+        )
+        marks = Configurations(as_the_cas_reads(each.document) for each in sessions[1:])
+        return replace(self, sessions=sessions, chart=replace(self.chart, services=services), configurations=marks)
+
 
 def _remarked(service: ChartService, found: Configurations, salt: str) -> ChartService:
     session, _, program = service.config_id.rpartition("/")

@@ -24,11 +24,16 @@ NAMESPACE_FILE = "namespace"
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """One session: its full name, the file below target/policies, and its content."""
+    """One session: its full name, the file below target/policies, and its content.
+
+    That of a service also knows the service's name in it, and measurements of earlier images that stay valid.
+    """
 
     name: str
     file: str
     document: Mapping[str, Any] = field(repr=False)
+    program: str = ""
+    stable: tuple[str, ...] = ()
 
 
 def with_version(document: Mapping[str, Any], *, signed: bool = False) -> dict[str, Any]:
@@ -104,7 +109,8 @@ def service_session(
         document["volumes"] = session_volumes(service.volumes)
     if service.template:
         document = with_mode(service.template.over(document), service.toolchain)
-    return SessionPlan(service.session_name, service.name, with_version(document, signed=signed))
+    complete, stable = with_version(document, signed=signed), tuple(m for m in facts.stable if m != facts.measurement)
+    return SessionPlan(service.session_name, service.name, complete, service.program, stable)
 
 
 def _security(service: BoundService, fragments: Fragments) -> Any:

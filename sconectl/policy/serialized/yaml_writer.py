@@ -23,6 +23,11 @@ _ORDER = (
 
 def read_back(session: Session) -> str:
     """Return the session as YAML text in the form that a CAS answers with; it has the same hash."""
+    return dump(as_written(session))
+
+
+def as_written(session: Session) -> dict[str, Any]:
+    """Return the session as the plain values that `read_back` writes."""
     plain = session.model_dump(by_alias=True, exclude_defaults=True)
     written = plain | {
         "predecessor": session.predecessor,
@@ -35,7 +40,7 @@ def read_back(session: Session) -> str:
     if "secret_config" in plain:
         written["secret_config"] = {"store_in": _store(plain["secret_config"])}
     order = [key for key in _ORDER if written.get(key) or key == "predecessor"]
-    return dump({key: written[key] for key in order})
+    return {key: written[key] for key in order}
 
 
 def _access_policy(policy: AccessPolicy | str) -> Any:

@@ -196,10 +196,10 @@ class Oracle:
     def handed_out(self, sessions: Sessions) -> str:
         text = json.dumps(sessions)
         if text not in self.known:
-            self.known[text] = json.dumps(self._handed_out(sessions), sort_keys=True)
+            self.known[text] = json.dumps(self.configuration(sessions), sort_keys=True)
         return self.known[text]
 
-    def _handed_out(self, sessions: Sessions) -> Any:
+    def configuration(self, sessions: Sessions, name: str = "app") -> Any:
         world = World(self.keys, self.root / str(next(self.numbers)))
         for session in (parse_session(yaml_text.dump(document)) for document in sessions):
             with world.store.writing() as transaction:
@@ -212,7 +212,7 @@ class Oracle:
                 transaction.replace_stored(session.name, rows)
         with world.store.reading() as transaction:
             session = parse_session(yaml_text.dump(sessions[-1]))
-            service = session.services[0]
+            service = next(each for each in session.services if each.name == name)
             found = configuration(
                 transaction, world.sharing, session, session_hash(session), service, MEASUREMENT
             )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Sessions with two versions of a service, and the way back to the version before."""

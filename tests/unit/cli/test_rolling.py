@@ -1,0 +1,291 @@
+"""Rolling out a new version of a service, on the embedded CAS: which pods start, and with what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.builders import facts, mesh_text, record
+
+from sconectl.cas.attest.quotes import report_data_for
+from sconectl.cas.bounds.refusal import CasRefusal
+from sconectl.cas.disk.directory_lock import writer
+from sconectl.cas.sessions.embedded import EmbeddedCas
+from sconectl.text.yaml_tree import parse
+
+from .conftest import Outcome, Run
+
+PASSWORD = {"name": "password", "kind": "ascii", "size": 10}
+ONE, TWO, THREE = "01" * 32, "02" * 32, "03" * 32
+Pod = tuple[str, str]
+"""The configuration id that the chart gives a pod, and what its image measures."""
+
+
+class Shop:
+    """A mesh of `web`, whose secret `db` imports; each apply leaves a chart that begins pods."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self.folder, self.run = folder, run
+        (folder / "facts").mkdir()
+
+    def write(
+        self,
+        measurement: str = ONE,
+        *,
+        secret: dict[str, Any] = PASSWORD,
+        imports: bool = True,
+        stable: tuple[str, ...] = (),
+        command: str = "python3 main.py",
+        level: str = "info",
+        db: str = "0d" * 32,
+    ) -> None:
+        """Write the manifests of a version; `imports` says whether db needs the secret of web."""
+        web = facts(
+            "web",
+            command=f"{command} {measurement[:2]}",
+            secrets={"global": [secret]},
+            environment={"local": [{"name": "SECRET", "value": f"$$SCONE::{secret['name']}$$"}]},
+            injection_files=[{"path": "/etc/web", "content": f"{measurement[:2]} $$SCONE::{secret['name']}$$"}],
+        )
+        web = web.model_copy(update={"measurement": measurement, "stable": stable})
+        used = {"local": [{"name": "SECRET", "value": "$$SCONE::password$$"}]} if imports else {"local": []}
+        found = facts(
+            "db",
+            secrets={"import": ["password"] if imports else []},
+            environment=used | {"global": [{"name": "LEVEL", "value": level}]},
+        ).model_copy(update={"measurement": db})
+        for image in (web, found):
+            Path(f"facts/{image.name}.json").write_text(record(image).to_text())
+        Path("mesh.yaml").write_text(mesh_text(["web", "db"]).replace("cas.example.org", "local"))
+
+    def apply(self, *words: str, code: int = 0) -> Outcome:
+        done = self.run("apply", "-f", "mesh.yaml", "--facts", "facts", *words)
+        assert done.code == code, done.err
+        return done
+
+    def plan(self, *words: str) -> Outcome:
+        return self.run("plan", "-f", "mesh.yaml", "--facts", "facts", *words)
+
+    def pod(self, name: str = "web") -> Pod:
+        """Return the pod that the chart in target/helm begins."""
+        values: Any = parse(Path(f"target/helm/charts/{name}/values.yaml").read_text(), "values").value
+        return values["scone"]["configId"], values["scone"]["measurement"]
+
+    def chart(self) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in Path("target/helm").rglob("*") if path.is_file()}
+
+    def start(self, pod: Pod) -> dict[str, Any]:
+        """Start a pod, and return its configuration."""
+        with self.cas() as cas:
+            report = {"toolchain": "sim", "measurement": pod[1], "debug": False, "report_data": report_data_for(b"pod")}
+            found: dict[str, Any] = cas.enclaves.attest(pod[0], cas.enclaves.quote(report)["quote"], b"pod")["config"]
+            found.pop("session_hash", None)
+            return found
+
+    def refusal(self, pod: Pod) -> str:
+        with pytest.raises(CasRefusal) as caught:
+            self.start(pod)
+        return " ".join(caught.value.causes)
+
+    @contextmanager
+    def cas(self) -> Iterator[EmbeddedCas]:
+        directory = self.folder.parent / "data/sconectl/cas"
+        with writer(directory, 5.0):
+            cas = EmbeddedCas(directory)
+            try:
+                yield cas
+            finally:
+                cas.close()
+
+
+@pytest.fixture
+def shop(project: Path, run: Run) -> Shop:
+    made = Shop(project, run)
+    made.write()
+    made.apply()
+    return made
+
+
+def test_old_and_new_pods_start_each_with_its_own(shop: Shop) -> None:
+    old = shop.pod()
+    before = shop.start(old)
+    assert before["argv"] == ["python3", "main.py", "01"]
+    of_db = Path("target/helm/charts/db/values.yaml").read_bytes()
+    shop.write(TWO)
+    done = shop.apply("--rolling")
+    assert Path("target/helm/charts/db/values.yaml").read_bytes() == of_db
+    assert "is not finished" not in done.err
+    new = shop.pod()
+    assert (old, new) == (("shop/web/python3", ONE), ("shop/web/python3-v2", TWO))
+    assert shop.start(old) == before
+    after = shop.start(new)
+    assert after["argv"] == ["python3", "main.py", "02"]
+    assert after["environment"]["SECRET"] == before["environment"]["SECRET"]
+    assert after["files"] != before["files"]
+    assert "Unexpected enclave" in shop.refusal((new[0], ONE))
+    assert "Unexpected enclave" in shop.refusal((old[0], TWO))
+
+
+def test_the_same_again_changes_nothing_and_reminds(shop: Shop) -> None:
+    shop.write(TWO)
+    shop.apply("--rolling")
+    chart = shop.chart()
+    for words in ((), ("--rolling",)):
+        again = shop.apply(*words)
+        assert again.out.count(": unchanged (CAS local)") == 3, again.out
+        assert "target: unchanged" in again.out
+        assert "the rollout of shop/web from v1 to v2 is not finished" in again.err
+        assert "SC2025" in again.err
+    assert shop.chart() == chart
+    told = shop.plan()
+    assert "from v1 to v2 is not finished" in told.err
+    assert shop.plan("--detailed-exitcode").code == 0
+    found = json.loads(shop.plan("--output", "json").out)["findings"]
+    assert [(each["code"], each["severity"]) for each in found] == [("SC2025", "warning")]
+
+
+def test_finish_refuses_old_pods_and_restarts_none(shop: Shop) -> None:
+    old = shop.pod()
+    shop.write(TWO)
+    shop.apply("--rolling")
+    new, chart, running = shop.pod(), shop.chart(), shop.start(shop.pod())
+    told = shop.plan("--finish")
+    changes = " ".join(told.out[told.out.index("CHANGES") :].split())
+    assert "+ shop/web service python3: is removed; no enclave may run it" in changes
+    assert "!" not in changes
+    done = shop.apply("--finish")
+    assert "session shop/web: updated" in done.out
+    assert "not finished" not in done.err
+    assert shop.chart() == chart
+    assert shop.start(new) == running
+    assert "Service not found" in shop.refusal(old)
+    assert shop.apply("--finish").out.count(": unchanged (CAS local)") == 3
+    assert shop.apply().out.count(": unchanged (CAS local)") == 3
+    assert shop.chart() == chart
+
+
+def test_a_third_version_takes_the_first_away(shop: Shop) -> None:
+    pods = [shop.pod()]
+    for number, measurement in ((2, TWO), (3, THREE)):
+        shop.write(measurement)
+        shop.apply("--rolling")
+        pods.append(shop.pod())
+        assert pods[-1][0] == f"shop/web/python3-v{number}"
+    assert "Service not found" in shop.refusal(pods[0])
+    assert [shop.start(pod)["argv"][-1] for pod in pods[1:]] == ["02", "03"]
+
+
+def test_without_the_option_the_version_is_replaced_where_it_is(shop: Shop) -> None:
+    old = shop.pod()
+    shop.write(TWO)
+    shop.apply()
+    assert shop.pod()[0] == old[0]
+    assert "Unexpected enclave" in shop.refusal(old)
+    shop.write(THREE)
+    shop.apply("--rolling")
+    shop.write("04" * 32)
+    shop.apply()
+    assert shop.pod() == ("shop/web/python3-v2", "04" * 32)
+    assert shop.start((old[0], TWO))["argv"][-1] == "02"
+
+
+def test_a_secret_that_only_old_pods_use_stays_until_they_are_gone(shop: Shop) -> None:
+    """Also where the old pods are those of another service, which imports it."""
+    old, db = shop.pod(), shop.pod("db")
+    before, of_db = shop.start(old), shop.start(db)
+    shop.write(TWO, secret={"name": "token", "kind": "ascii"}, imports=False, db="0e" * 32)
+    shop.apply("--rolling")
+    assert (shop.start(old), shop.start(db)) == (before, of_db)
+    assert shop.start(shop.pod())["environment"]["SECRET"] != before["environment"]["SECRET"]
+    refused = shop.apply("--finish", code=7)
+    assert "secret password of session shop/web is in use, and would be lost" in refused.err
+    shop.apply("--finish", "--allow-secret-loss", "password")
+    assert "Service not found" in shop.refusal(db)
+
+
+def test_what_cannot_overlap_is_said_before_anything_is_written(shop: Shop) -> None:
+    old = shop.pod()
+    before, chart = shop.start(old), shop.chart()
+    shop.write(TWO, secret={**PASSWORD, "size": 12})
+    refused = shop.apply("--rolling", code=4)
+    assert "SC2024" in refused.err
+    assert "mesh.yaml:" in refused.err
+    assert "secret password differs: its size was 10, and is 12" in refused.err
+    assert "give the new one another name" in refused.err
+    assert shop.plan("--rolling").code == 4
+    assert (shop.start(old), shop.chart()) == (before, chart)
+
+
+def test_another_given_value_cannot_overlap_and_is_not_shown(shop: Shop) -> None:
+    shop.write(secret={"name": "password", "kind": "ascii", "value": "first-value"})
+    shop.apply("--allow-secret-loss", "password")
+    for measurement in (TWO, ONE):  # the image, and the value alone
+        shop.write(measurement, secret={"name": "password", "kind": "ascii", "value": "other-value"})
+        refused = shop.apply("--rolling", code=4)
+        assert "secret password differs: it has another value" in refused.err
+        assert "-value" not in refused.out + refused.err
+    shop.apply()
+
+
+def test_release_numbers_say_what_overlaps(shop: Shop) -> None:
+    old = shop.pod()
+    shop.write(TWO)
+    shop.apply("--release-version", "7")
+    assert shop.pod()[0] == "shop/web/python3-v7"
+    assert shop.start(old)["argv"][-1] == "01"
+    again = shop.apply("--release-version", "7")
+    assert again.out.count(": unchanged (CAS local)") == 3
+    older = shop.apply("--release-version", "6", code=4)
+    assert "the CAS has version 7 already, and 6 is older" in older.err
+    shop.apply("--release-version", "8")  # nothing changes, and what was before 7 is over
+    assert shop.pod()[0] == "shop/web/python3-v7"
+    assert "Service not found" in shop.refusal(old)
+    shop.write(THREE)
+    shop.apply("--release-version", "9")
+    assert [shop.start(("shop/web/python3-v7", TWO))["argv"][-1], shop.start(shop.pod())["argv"][-1]] == ["02", "03"]
+
+
+def test_a_stable_image_rolls_by_itself(shop: Shop) -> None:
+    old = shop.pod()
+    before = shop.start(old)
+    shop.write(TWO, stable=(ONE,))
+    shop.apply()
+    assert shop.start(old) == before
+    new = shop.pod()
+    assert shop.start(new)["argv"][-1] == "02"
+    assert "Unexpected enclave" in shop.refusal((new[0], ONE))
+    assert shop.apply().out.count(": unchanged (CAS local)") == 3
+    shop.apply("--finish")
+    assert "Service not found" in shop.refusal(old)
+    assert shop.apply().out.count(": unchanged (CAS local)") == 3
+    assert shop.pod() == new
+
+
+def test_finish_changes_nothing_else(shop: Shop) -> None:
+    shop.write(TWO)
+    shop.apply("--rolling")
+    shop.write(THREE)
+    refused = shop.apply("--finish", code=4)
+    assert "the manifests say something else than the CAS" in refused.err
+    assert shop.run("apply", "-f", "mesh.yaml", "--finish", "--rolling").code == 2
+
+
+def test_a_new_program_is_a_version_of_the_same_service(shop: Shop) -> None:
+    old = shop.pod()
+    shop.write(TWO, command="gunicorn main.py")
+    shop.apply("--rolling")
+    assert shop.pod()[0] == "shop/web/gunicorn-v2"
+    assert [shop.start(pod)["argv"][0] for pod in (old, shop.pod())] == ["python3", "gunicorn"]
+
+
+def test_signed_sessions_hold_one_version(shop: Shop) -> None:
+    text = Path("mesh.yaml").read_text()
+    Path("mesh.yaml").write_text(text.replace("cas_url: local", "cas_url: local\n    mode: SignedManifest"))
+    refused = shop.apply("--rolling", code=4)
+    assert "in mode SignedManifest the sessions are not uploaded here" in refused.err
+    assert "cas[0].mode" in refused.err
+    assert shop.apply("--release-version", "3").code == 0
