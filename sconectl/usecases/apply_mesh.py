@@ -20,7 +20,7 @@ from sconectl.artefacts.chart_version import next_version, written_version
 from sconectl.artefacts.manifests import manifest_files
 from sconectl.artefacts.policy_resources import chart_policies
 from sconectl.artefacts.session import policy_files, session_text
-from sconectl.errors import CasError, InvalidInput, PlanImpossible
+from sconectl.errors import BuildFailed, CasError, InvalidInput, PlanImpossible
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
 from sconectl.plan.mesh.own_chart import CHART_FILE
@@ -118,7 +118,11 @@ def apply_mesh(
 
 def _version(content: ChartContent, world: MeshWorld) -> str:
     """Return the version that is asked for, else one that differs from the last one if the content does."""
-    previous, digest = written_version(world.workspace.read(f"helm/{CHART_FILE}"))
+    try:
+        before = world.workspace.read(f"helm/{CHART_FILE}")
+    except BuildFailed:
+        before = None  # something that is no file: it is replaced, or writing says why that cannot be
+    previous, digest = written_version(before)
     return world.chart_version or next_version(previous, digest == content.digest)
 
 
