@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sconectl import assets
-from sconectl.artefacts.chart import readme, render_chart
+from sconectl.artefacts.chart import chart_content, chart_head, readme
 from sconectl.errors import UsageError
 from sconectl.plan.mesh.mesh import MeshPlan
+from sconectl.plan.mesh.own_chart import CHART_FILE
 
 WORKLOADS = ("deployment", "statefulset", "daemonset", "job")
 _DEPLOYMENT = "templates/deployment.yaml"
@@ -50,14 +51,15 @@ def check_chart(request: ChartRequest, service: str) -> None:
         )
 
 
-def chart_files(request: ChartRequest, plan: MeshPlan, service: str) -> dict[str, bytes]:
-    """Return the files of the chart `sconify-<service>`, below a folder called after the service."""
+def chart_files(request: ChartRequest, plan: MeshPlan, service: str, before: bytes | None = None) -> dict[str, bytes]:
+    """Return the files of the chart `sconify-<service>`, below a folder called after the service.
+
+    `before` is the Chart.yaml that was there: the version changes if the content does.
+    """
     [own] = plan.chart.services
     name = f"sconify-{service}"
     own = replace(own, name=name, port=request.port, extra_values=_values(request))
-    files = render_chart(replace(plan.chart, name=name, services=(own,)))
-    folder = f"charts/{name}/"
-    chart = {path.removeprefix(folder): content for path, content in files.items() if path.startswith(folder)}
+    chart, head = chart_content(replace(plan.chart, name=name, services=(own,))).alone(name)
     chart["README.md"] = readme("service")
     if request.workload != "deployment":
         chart[f"templates/{request.workload}.yaml"] = _as_workload(request.workload, chart.pop(_DEPLOYMENT))
@@ -66,6 +68,7 @@ def chart_files(request: ChartRequest, plan: MeshPlan, service: str) -> dict[str
         if path in chart:
             raise UsageError(f"the chart has {path} already", hint=f"rename {file}")
         chart[path] = file.read_bytes()
+    chart[CHART_FILE] = chart_head(head, chart, before)
     return {f"{service}/{path}": content for path, content in chart.items()}
 
 

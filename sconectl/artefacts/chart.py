@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sconectl import assets
-from sconectl.artefacts.chart_version import CONTENT, content_digest
+from sconectl.artefacts.chart_version import CONTENT, content_digest, next_version, written_version
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.own_chart import CHART_FILE, OwnChart
@@ -56,6 +56,21 @@ class ChartContent:
         heads = _heads(self.plan, version)
         heads[CHART_FILE]["annotations"][CONTENT] = self.digest
         return {**{path: _yaml(head, _WRITTEN_BY) for path, head in heads.items()}, **self.files}
+
+    def alone(self, service: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """Return one subchart as a chart by itself: its files but Chart.yaml, and the content of that."""
+        folder = f"charts/{service}/"
+        files = {path.removeprefix(folder): text for path, text in self.files.items() if path.startswith(folder)}
+        return files, _heads(self.plan, "")[folder + CHART_FILE]
+
+
+def chart_head(head: Mapping[str, Any], files: Mapping[str, bytes], before: bytes | None) -> bytes:
+    """Return Chart.yaml of a chart by itself, with a version that follows that of the Chart.yaml `before`."""
+    digest = content_digest(files, {CHART_FILE: head})
+    previous, known = written_version(before)
+    annotations = {**head["annotations"], CONTENT: digest}
+    version = next_version(previous, known == digest)
+    return _yaml({**head, "version": version, "annotations": annotations}, _WRITTEN_BY)
 
 
 def render_chart(plan: ChartPlan) -> dict[str, bytes]:

@@ -162,8 +162,10 @@ class _Run:
             write_private(self.given.session, session_file(done.session).encode())
         if chart.workload:
             folder = self.given.chart_directory or self.given.target / "helm"
-            files = chart_files(chart, done.plan, request.service_name)
-            Wiring(folder).workspace.write(files, replaces=(request.service_name,))
+            workspace = Wiring(folder).workspace
+            before = workspace.read(f"{request.service_name}/Chart.yaml")
+            files = chart_files(chart, done.plan, request.service_name, before)
+            workspace.write(files, replaces=(request.service_name,))
             note(f"chart: {folder / request.service_name}")
 
     def _world(self, request: SconifyRequest, stack: ExitStack) -> ServiceWorld:

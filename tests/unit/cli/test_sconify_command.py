@@ -290,6 +290,17 @@ def test_a_chart(convert: Convert, kind: str) -> None:
         assert kept["spec"][section]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
+def test_the_version_of_a_chart_changes_with_its_content(convert: Convert) -> None:
+    def version(*words: str) -> str:
+        assert convert("--k8s-helm-workload-type=job", "--service-name=web", *words).code == 0
+        head: Any = parse(Path("target/helm/web/Chart.yaml").read_text(), "Chart.yaml").value
+        assert helm.lint("target/helm/web", strict=True)["messages"] == []
+        return str(head["version"])
+
+    assert [version(), version(), version("--k8s-helm-set=scone.log=error")] == ["0.1.0", "0.1.0", "0.2.0"]
+    assert version("--env=A=1") == "0.3.0"  # the policy, and so what the pods get
+
+
 def rendered(folder: Path, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """Return the objects that Helm makes of a chart."""
     with helm.Chart.load(str(folder)) as chart:
