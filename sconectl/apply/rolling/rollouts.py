@@ -12,10 +12,11 @@ from typing import Any
 
 from sconectl.apply.sessions import Update
 from sconectl.plan.mesh.mesh import FSPF_SECRET, MeshPlan, SessionPlan
-from sconectl.policy.rolling.choice import Choice, Wish, choose, without_measurements
+from sconectl.policy.rolling.choice import Choice, choose, without_measurements
 from sconectl.policy.rolling.overlap import Overlap, session_of
 from sconectl.policy.rolling.sharing import share
 from sconectl.policy.rolling.versions import Fault, Names, suffix, versioned, versions_in
+from sconectl.policy.rolling.wish import Wish
 
 
 @dataclass(frozen=True)

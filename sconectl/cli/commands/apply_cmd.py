@@ -103,9 +103,9 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
 
     with console.working():
         world = mesh_world(options, wiring, console, check.mesh, plan)
-        approve = partial(refuse_losses, check, options.allow_secret_loss or ())
-        done = apply_mesh(plan, world, approve, partial(roll_out, check, options.wish))
-    show_findings(unfinished(check, done.rollouts))
+        approve = partial(refuse_losses, check.manifest, options.allow_secret_loss or ())
+        done = apply_mesh(plan, world, approve, partial(roll_out, check.manifest, options.wish))
+    show_findings(unfinished(check.manifest, done.rollouts))
     for line in mesh_lines(done, plan, options.target):
         result(line)
     note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

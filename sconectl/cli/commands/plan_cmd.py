@@ -123,7 +123,7 @@ class _Plans:
 
         for check, updates in self.meshes:
             if "secret-loss" in gates:
-                refuse_losses(check, allowed, updates)
+                refuse_losses(check.manifest, allowed, updates)
 
 
 def _plans(options: ApplyOptions, console: Console) -> _Plans:
@@ -158,12 +158,15 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
             show_findings([*mesh.advice, *mesh.limits])
             plan = run.mesh_plan(mesh, built)
             world = mesh_world(options, wiring, console, mesh.mesh, plan)
-            done = apply_mesh(plan, world, roll_out=partial(roll_out, mesh, options.wish))
+            done = apply_mesh(plan, world, roll_out=partial(roll_out, mesh.manifest, options.wish))
             sessions = {address: store.outcomes for address, store in wiring.stores.items()}
             plans.documents.append(mesh_document(mesh, sessions, done.updates, wiring.workspace.outcomes))
             plans.meshes.append((mesh, done.updates))
-            found = losses(mesh, options.allow_secret_loss or (), done.updates)
-            findings += [*(replace(finding, severity="warning") for finding in found), *unfinished(mesh, done.rollouts)]
+            found = losses(mesh.manifest, options.allow_secret_loss or (), done.updates)
+            findings += [
+                *(replace(finding, severity="warning") for finding in found),
+                *unfinished(mesh.manifest, done.rollouts),
+            ]
     plans.findings = sorted(findings, key=lambda finding: finding.position)
     return plans
 

@@ -17,7 +17,7 @@ from sconectl.cli.output.console import note
 from sconectl.cli.wiring import DEFAULT_TOOLCHAIN, toolchain_traits, toolchains
 from sconectl.errors import PlanImpossible, Refused, UsageError
 from sconectl.plan.service.base_images import check_kinds
-from sconectl.policy.rolling.choice import Wish
+from sconectl.policy.rolling.wish import Wish
 
 if TYPE_CHECKING:
     from sconectl.manifest.reading.reader import Manifest

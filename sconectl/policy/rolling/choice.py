@@ -12,24 +12,12 @@ from typing import Any
 from sconectl.policy.model.services import Service
 from sconectl.policy.model.session import Session
 from sconectl.policy.rolling.versions import Fault, Names, is_same, versions_in
+from sconectl.policy.rolling.wish import Wish
 
 _OLDER = "the CAS has version {0} already, and {1} is older"
 _OLDER_HINT = "give that number to change it, or a higher one for a new version"
 _FINISH = "the version that is to be the only one was not applied yet: the manifests say something else than the CAS"
 _FINISH_HINT = "`sconectl apply --rolling` applies them, and ends the rollout that is open now"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for: a `rolling` update, a release by its number, or to `finish` what is open."""
-
-    rolling: bool = False
-    release: int | None = None
-    finish: bool = False
-
-    def begins(self, newest: int) -> bool:
-        """Say whether a new version is to come behind the `newest`, so that pods of that get what they got."""
-        return self.rolling or (self.release is not None and self.release > newest)
 
 
 @dataclass(frozen=True)
