@@ -38,6 +38,9 @@ COMMANDS = {
         "apply_command",
         "Apply a manifest: a service becomes an image, a mesh becomes policies and a chart.",
     ),
+    "rollback": Place(
+        "commands.rollback_cmd", "rollback", "Take back the last rolling update: sessions are what they were before it."
+    ),
     "inspect": Place(
         "commands.inspect_cmd",
         "inspect",

@@ -44,11 +44,11 @@ def session_of(document: Mapping[str, Any]) -> Session:
 class Overlap:
     """A session that is put together. `faults` is what stands against it; `imported` is what the kept services import.
 
-    `wanted` is the session as the new version alone would have it, and `seen` the active one.
+    `wanted` is the session as the new version alone would have it, which `document` says, and `seen` the active one.
     """
 
-    def __init__(self, document: Mapping[str, Any], seen: Session | None) -> None:
-        self.wanted = session_of(document)
+    def __init__(self, document: Mapping[str, Any], seen: Session | None, wanted: Session | None = None) -> None:
+        self.wanted = wanted or session_of(document)
         self.seen = seen
         self.faults: list[Fault] = []
         self.imported: dict[tuple[Section, str], Secret | Volume] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sconectl.policy.model.secret import Secret
+from sconectl.policy.model.session import Session
 from sconectl.policy.model.volumes import Volume
 from sconectl.policy.rolling.overlap import Overlap
 from sconectl.policy.rolling.versions import Fault
@@ -43,6 +44,12 @@ def _share_secret(owner: Overlap, importer: str, imported: Secret) -> None:
     after = owner.wanted.secret(before.name)
     if after is None or not _is_given(after, importer):
         owner.export("secrets", before.name, {"session": importer})
+
+
+def is_shared(session: Session, secret: str, importer: str) -> bool:
+    """Say whether a session gives a secret to another one."""
+    found = session.secret(secret)
+    return found is not None and _is_given(found, importer)
 
 
 def _is_given(secret: Secret, importer: str) -> bool:
