@@ -182,6 +182,20 @@ class Workspace(Protocol):
         """Write changed files, remove other files below `replaces`, return how many files changed."""
 
 
+class LockFile(Protocol):
+    """The file sconectl.lock."""
+
+    @property
+    def name(self) -> str:
+        """What messages call the file."""
+
+    def read(self) -> bytes | None:
+        """Return the content, or None if there is no file. Raises `BuildFailed`."""
+
+    def update(self, change: Callable[[bytes | None], bytes]) -> bool:
+        """Replace the content by what `change` makes of it; nobody else changes it meanwhile. Say if it differs."""
+
+
 class Keys(Protocol):
     """The local key store."""
 

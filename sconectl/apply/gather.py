@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sconectl.apply.image_sessions import read_facts
 from sconectl.apply.inspect import find_image
@@ -24,6 +24,8 @@ from sconectl.text.yaml_tree import Document
 class FactSources:
     """Where facts may come from. The functions are called only if they are needed.
 
+    `locked` are public facts by image, for images that neither engine nor registry shows.
+
     `given` are facts by image that are taken as they are, so that a mesh compiles offline; `built` are the records of
     `folder` (target/images), which have to agree with the label of the image.
     """
@@ -33,6 +35,7 @@ class FactSources:
     engine: Callable[[], ImageEngine]
     registry: Callable[[], Registry]
     image_store: Callable[[], SessionStore]
+    locked: Mapping[str, ImageFacts] = field(default_factory=dict)
     folder: str = "target/images"
 
 
@@ -57,6 +60,8 @@ def _of_image(image: str, sources: FactSources) -> ImageFacts | tuple[str, str]:
     try:
         place, info = find_image(image, engine=sources.engine, registry=sources.registry)
     except BuildFailed as error:
+        if image in sources.locked:
+            return sources.locked[image]
         hint = "build it with `sconectl apply -f <service manifest>`, or give its facts with --facts"
         return error.message, hint
     try:

@@ -41,6 +41,7 @@ COMMANDS = {
     "rollback": Place(
         "commands.rollback_cmd", "rollback", "Take back the last rolling update: sessions are what they were before it."
     ),
+    "lock": Place("commands.lock_cmd", "lock", "Compare manifests with sconectl.lock, which `apply` writes; offline."),
     "inspect": Place(
         "commands.inspect_cmd",
         "inspect",

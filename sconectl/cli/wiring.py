@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sconectl.image.build.native_build import BuildEnvironment
     from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
-    from sconectl.ports import ImageEngine, Keys, Registry, SessionStore, Workspace
+    from sconectl.ports import ImageEngine, Keys, LockFile, Registry, SessionStore, Workspace
     from sconectl.toolchains.interface import Toolchain
     from sconectl.usecases.apply_service import ServiceWorld
 
@@ -104,8 +104,9 @@ def toolchains_of(chosen: str) -> Toolchains:
 class Wiring:
     """The adapters of one run."""
 
-    def __init__(self, target: Path = Path("target"), cas_config: Path | None = None) -> None:
+    def __init__(self, target: Path = Path("target"), cas_config: Path | None = None, lock: Path | None = None) -> None:
         self._target = target
+        self._lock = lock
         self._cas_config = cas_config or default_cas_config()
         self._stores: dict[tuple[str, str | None, str | None], SessionStore] = {}
 
@@ -143,6 +144,14 @@ class Wiring:
         from sconectl.adapters.workspace_disk import DiskWorkspace
 
         return DiskWorkspace(self._target)
+
+    @cached_property
+    def lock(self) -> LockFile:
+        """The lock: the file that is given, else sconectl.lock beside the target directory."""
+        from sconectl.adapters.lock_disk import DiskLock
+        from sconectl.apply.lock.lock_file import FILE
+
+        return DiskLock(self._lock or self._target.parent / FILE)
 
     def service_world(
         self,

@@ -173,6 +173,12 @@ CODES: dict[str, Code] = {
         "- name: password\n  kind: ascii\n  size: 32       # the CAS has one of 20 characters",
         "- name: password\n  kind: ascii\n  size: 20",
     ),
+    "SC2023": Code(
+        "The lock does not say what the manifests say",
+        "`sconectl.lock` records what was applied: the digest of each manifest, and the images, sessions and chart "
+        "that came of it. `sconectl lock --check` found a manifest that has changed since, or that never was applied. "
+        "Apply it, and commit the lock together with the manifest.",
+    ),
     "SC2024": Code(
         "Old and new pods cannot both start",
         "A rolling update keeps, in the session of a service, what the pods of the old version get, beside what the "

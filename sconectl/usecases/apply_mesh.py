@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sconectl.apply.image_sessions import share_image
+from sconectl.apply.lock.lock_file import LockedChart
 from sconectl.apply.rolling.rollouts import Rolled, Rollout
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
 from sconectl.apply.signed_policies import NOTHING, ship
@@ -42,7 +43,8 @@ class MeshWorld:
 
     `image_store` is None where no key of an image is to be shared. `signing_key` and `encryption_key` (of the CAS) are
     asked in modes with signed sessions only. With a `release`, manifests are written beside the chart.
-    Without a `chart_version`, that of the chart changes with its content.
+    Without a `chart_version`, that of the chart changes with its content: against `last_chart`, which the lock knows,
+    else against the chart in the workspace.
     """
 
     store: SessionStore | None
@@ -54,6 +56,7 @@ class MeshWorld:
     encryption_key: Callable[[], str] = _no_key
     release: str = ""
     chart_version: str = ""
+    last_chart: LockedChart | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class MeshResult:
     sessions: tuple[Uploaded, ...]
     updates: tuple[Update, ...]
     files_changed: int
+    chart: LockedChart
     shipped: tuple[str, ...] = ()
     rollouts: tuple[Rollout, ...] = ()
 
@@ -104,7 +108,8 @@ def apply_mesh(
     approve(updates)
     helm = plan.chart_for(updates[0].salt) if updates else plan.chart
     content = chart_content(helm, chart_policies(resources))
-    chart = {f"helm/{path}": text for path, text in content.with_version(_version(content, world)).items()}
+    version = _version(content, world)
+    chart = {f"helm/{path}": text for path, text in content.with_version(version).items()}
     policies = {} if plan.mode == ENCRYPTED_ONLY else policy_files(plan)
     private = {**{f"policies/{path}": content for path, content in policies.items()}, **shipped.files}
     manifests = manifest_files(helm, world.release, resources) if world.release else {}
@@ -113,11 +118,14 @@ def apply_mesh(
     changed += world.workspace.write(chart, replaces=("helm",))
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
-    return MeshResult(tuple(uploaded), updates, changed, shipped.changed, rolled.rollouts)
+    written = LockedChart(version=version, content=content.digest)
+    return MeshResult(tuple(uploaded), updates, changed, written, shipped.changed, rolled.rollouts)
 
 
 def _version(content: ChartContent, world: MeshWorld) -> str:
     """Return the version that is asked for, else one that differs from the last one if the content does."""
+    if world.last_chart:
+        return world.chart_version or next_version(world.last_chart.version, world.last_chart.content == content.digest)
     try:
         before = world.workspace.read(f"helm/{CHART_FILE}")
     except BuildFailed:

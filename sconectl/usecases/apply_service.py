@@ -67,9 +67,14 @@ class ServiceWorld:
 
 @dataclass(frozen=True)
 class ServiceResult:
-    """What was done for a service manifest."""
+    """What was done for a service manifest.
+
+    `base` is the base image with its id, and `image` the digest that the registry gave the image, else its id.
+    """
 
     facts: ImageFacts
+    base: str
+    image: str
     built: bool
     pushed: bool
     session: Uploaded | None
@@ -108,7 +113,8 @@ def apply_service(
     session = None
     if world.store is not None:
         session = publish_facts(world.store, record.facts, build.key if plan.sealed else None)
-    return ServiceResult(record.facts, built, pushed, session, changed)
+    image = record.pushed or record.image_id
+    return ServiceResult(record.facts, build.base, image, built, pushed, session, changed)
 
 
 def _write(world: ServiceWorld, path: str, record: BuildRecord) -> int:
@@ -206,6 +212,11 @@ class _Build:
             if plan.stable
             else None
         )
+
+    @property
+    def base(self) -> str:
+        """The base image, as it is called and with its id."""
+        return f"{self._reference}@{self._base.id}"
 
     def inputs_digest(self) -> str:
         """Return a digest of everything that the image depends on. Keyed, so that it reveals no guessable value."""

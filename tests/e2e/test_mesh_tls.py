@@ -133,4 +133,4 @@ env:
     world.log_with(server, "refused")
     # Again: certificates are kept as they are, because nothing changed; and the client's session exports nothing.
     again = must(world.apply_mesh(world.root / "mesh.yaml"))
-    assert again.out.count("unchanged") == 4
+    assert again.out.count("unchanged") == 5

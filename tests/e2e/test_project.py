@@ -47,7 +47,8 @@ class Project:
 
     def state(self) -> object:
         """Return all that an apply may change."""
-        return inspected(self.image)["Id"], snapshot(self.folder), snapshot(self.world.root / "data" / "sconectl/keys")
+        files = {name: found for name, found in snapshot(self.folder).items() if name != "sconectl.lock"}
+        return inspected(self.image)["Id"], files, snapshot(self.world.root / "data" / "sconectl/keys")
 
 
 def edit(file: Path, old: str, new: str) -> None:

@@ -34,7 +34,7 @@ def test_push_and_learn_from_the_registry(world: World, registry: str) -> None:
         must(docker("rmi", "-f", image))
         shutil.rmtree(world.target / "images")  # as on another machine: label and image session have to do
         done = must(world.apply_mesh(project / "mesh.yaml"))
-        assert done.out.count("unchanged") == 3
+        assert done.out.count("unchanged") == 4
         assert (snapshot(world.target / "policies"), snapshot(world.target / "helm")) == before
         assert docker("inspect", image).code != 0  # never pulled
         assert GREETING in world.log_with(world.start(image), GREETING)  # pulled by `docker run`

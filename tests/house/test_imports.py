@@ -41,7 +41,8 @@ ROOMS = {
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
-    "apply": ("sources", "", "rolling"),
+    "apply": ("sources", "lock", "", "rolling"),
+    "usecases": ("", "over_time"),
     "toolchains": ("", "sim"),
     "cas": (
         "bounds",

@@ -45,6 +45,7 @@ def apply_command(
 
 def apply(options: ApplyOptions, console: Console) -> None:
     """Apply the manifests, services before meshes, if nothing is wrong with any of them. Raises `SconectlError`."""
+    from sconectl.apply.lock.lock_file import read_lock
     from sconectl.cli.options.manifest_files import read_all
     from sconectl.cli.runs.worlds import learner, terms_of
     from sconectl.cli.wiring import Wiring, today
@@ -66,8 +67,9 @@ def apply(options: ApplyOptions, console: Console) -> None:
         raise InvalidInput(advice)
     show_findings(advice)
     warn_of_simulation(options.toolchain)
-    wiring = Wiring(options.target, options.cas_config)
+    wiring = Wiring(options.target, options.cas_config, options.lock)
     refused = ("genservice",) if options.dry_run else ("genservice", "mesh")
+    read_lock(wiring.lock.read(), wiring.lock.name)  # raises before anything is done
     with console.working():
         run = check_run(manifests, terms_of(options, refused=refused), learner(options, wiring, console))
     meshes = [mesh.mesh for mesh in run.meshes]
@@ -81,9 +83,10 @@ def _service(
     check: ServiceCheck, meshes: Sequence[Mesh], options: ApplyOptions, wiring: Wiring, console: Console
 ) -> tuple[str, ImageFacts]:
     """Apply a service, and return its image with the facts of it."""
-    from sconectl.cli.output.apply_result import service_lines
+    from sconectl.cli.output.apply_result import lock_line, service_lines
     from sconectl.cli.runs.worlds import facts_store, service_world
     from sconectl.usecases.apply_service import apply_service
+    from sconectl.usecases.over_time.locked import lock_service
 
     show_findings(check.uses)
     with console.working():
@@ -92,14 +95,17 @@ def _service(
         done = apply_service(plan, sources, service_world(options, wiring, console, store))
     for line in service_lines(done, store.address if store else "", options.target):
         result(line)
+    if not options.dry_run:
+        result(lock_line(wiring.lock, lock_service(wiring.lock, check, done)))
     return done.facts.image, done.facts
 
 
 def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
-    from sconectl.cli.output.apply_result import mesh_lines, next_step
+    from sconectl.cli.output.apply_result import lock_line, mesh_lines, next_step
     from sconectl.cli.runs.worlds import mesh_world
     from sconectl.usecases.apply_mesh import apply_mesh
-    from sconectl.usecases.session_changes import refuse_losses, roll_out, unfinished
+    from sconectl.usecases.over_time.locked import lock_mesh
+    from sconectl.usecases.over_time.session_changes import refuse_losses, roll_out, unfinished
 
     with console.working():
         world = mesh_world(options, wiring, console, check.mesh, plan)
@@ -108,4 +114,6 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
     show_findings(unfinished(check.manifest, done.rollouts))
     for line in mesh_lines(done, plan, options.target):
         result(line)
+    if not options.dry_run:
+        result(lock_line(wiring.lock, lock_mesh(wiring.lock, check, plan, done)))
     note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

@@ -119,7 +119,7 @@ class _Plans:
 
     def refuse(self, gates: Collection[str], allowed: Collection[str]) -> None:
         """Raise `Refused` for what the gates are about."""
-        from sconectl.usecases.session_changes import refuse_losses
+        from sconectl.usecases.over_time.session_changes import refuse_losses
 
         for check, updates in self.meshes:
             if "secret-loss" in gates:
@@ -136,8 +136,8 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.report.plan_words import as_document
     from sconectl.usecases.apply_mesh import apply_mesh
     from sconectl.usecases.check_run import check_run
+    from sconectl.usecases.over_time.session_changes import losses, roll_out, unfinished
     from sconectl.usecases.security_advice import advice_on
-    from sconectl.usecases.session_changes import losses, roll_out, unfinished
 
     manifests = read_all(options)
     wiring = Rehearsal(options.target, options.cas_config)

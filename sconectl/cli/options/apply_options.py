@@ -61,6 +61,9 @@ class ApplyOptions:
             metavar="ADDRESS", help="Service: CAS for the image session.", show_default="that of the mesh, or local"
         ),
     ] = ""
+    lock: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The lock.", show_default="sconectl.lock beside DIR")
+    ] = None
     release: Annotated[str, typer.Option(metavar="NAME", help="Mesh: name of the Helm release.")] = ""
     chart_version: Annotated[
         str,

@@ -11,6 +11,7 @@ from sconectl.report.secret_fates import fate_document, fate_line, is_touched
 if TYPE_CHECKING:
     from sconectl.apply.sessions import Uploaded
     from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.ports import LockFile
     from sconectl.usecases.apply_mesh import MeshResult
     from sconectl.usecases.apply_service import ServiceResult
 
@@ -33,6 +34,11 @@ def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
         *(f"session {name}: {'signed' if plan.mode == 'SignedManifest' else 'encrypted'}" for name in done.shipped),
         _files_line(done.files_changed, target),
     ]
+
+
+def lock_line(lock: LockFile, changed: bool) -> str:
+    """Return the line about the lock."""
+    return f"{lock.name}: {'written' if changed else 'unchanged'}"
 
 
 def next_step(plan: MeshPlan, target: Path, release: str, *, uploaded: bool) -> str:

@@ -66,18 +66,21 @@ def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFac
 
     def learn(mesh: Mesh, document: Document, planned: Mapping[str, ImageFacts]) -> Mapping[str, ImageFacts]:
         from sconectl.apply.gather import FactSources, gather_facts
+        from sconectl.apply.lock.lock_file import read_lock
         from sconectl.apply.records import read_records
         from sconectl.plan.mesh.mesh import image_cas
 
         console.step("learning the facts of the images")
         images = options.target / "images"
         records = read_records(options.facts) if options.facts else ()
+        lock = read_lock(wiring.lock.read(), wiring.lock.name)
         sources = FactSources(
             given={**planned, **{record.facts.image: record.facts for record in reversed(records)}},
             built=read_records(images) if images.is_dir() else (),
             engine=lambda: wiring.engine,
             registry=lambda: wiring.registry,
             image_store=lambda: _store_of(image_cas(mesh), wiring),
+            locked={name: image.facts for name, image in lock.images.items() if image.facts},
             folder=str(images),
         )
         return gather_facts(mesh, document, sources)
@@ -116,9 +119,11 @@ def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store
 
 def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Mesh, plan: MeshPlan) -> MeshWorld:
     """Return the outside world of a mesh: CASes only where something is to be written to them."""
+    from sconectl.apply.lock.lock_file import read_lock
     from sconectl.plan.mesh.mesh import image_cas
     from sconectl.usecases.apply_mesh import MeshWorld
 
+    last = read_lock(wiring.lock.read(), wiring.lock.name).meshes.get(mesh.policy.namespace)
     upload = plan.upload and not options.dry_run
     shares = plan.shares and not options.dry_run and (plan.upload or plan.installed)
     return MeshWorld(
@@ -131,6 +136,7 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Me
         encryption_key=lambda: _store_of(plan.cas, wiring).encryption_key(),
         release=(options.release or plan.chart.name) if options.output == "yaml" else "",
         chart_version=options.chart_version,
+        last_chart=last.chart if last else None,
     )
 
 

@@ -45,6 +45,8 @@ class Manifest:
     model: GenService | Mesh
     document: Document
     warnings: tuple[Finding, ...]
+    filled_in: bool = False
+    """Whether any text comes from a variable, and not from the file."""
 
     @property
     def directory(self) -> pathlib.Path:
@@ -63,6 +65,7 @@ def read_document(document: Document, variables: Mapping[str, str]) -> Manifest:
         raise InvalidInput([Finding("error", "SC1002", document.position(()), "", "a manifest is a mapping")])
     document, findings = modernise(document)
     value = _substituted(document.value, (), document, variables, findings)
+    filled_in = value != document.value
     document = replace(document, value=value)
     model = _model_of(value, document)
     errors = [finding for finding in findings if finding.severity == "error"]
@@ -74,7 +77,7 @@ def read_document(document: Document, variables: Mapping[str, str]) -> Manifest:
         raise InvalidInput(_sorted([*findings, *faults])) from None
     if errors:
         raise InvalidInput(_sorted(findings))
-    return Manifest(manifest, document, tuple(_sorted(findings)))
+    return Manifest(manifest, document, tuple(_sorted(findings)), filled_in)
 
 
 def _sorted(findings: list[Finding]) -> list[Finding]:

@@ -27,7 +27,7 @@ def test_apply(run: Run, project: Path) -> None:
     done = run("apply", "-f", "service.yaml", "-f", "mesh.yaml", "-n", "-q", "--base-image", "python=base:1")
     assert done.code == 0, done.err
     assert Path("target/policies/web.yaml").is_file() and Path("target/images/web.json").is_file()
-    assert staged() == {"main.py", "service.yaml", "mesh.yaml"}
+    assert staged() == {"main.py", "service.yaml", "mesh.yaml", "sconectl.lock"}
 
 
 def test_a_target_directory_beside_the_manifests(run: Run, project: Path) -> None:

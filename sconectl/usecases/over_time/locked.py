@@ -1,0 +1,81 @@
+"""What the lock says about a service or mesh that was applied.
+
+In: manifests, and results of applying them. Out: entries of the lock, written into its file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sconectl.apply.lock.lock_file import (
+    LockedChart,
+    LockedImage,
+    LockedMesh,
+    LockedSession,
+    keyed,
+    read_lock,
+)
+from sconectl.apply.lock.manifest_digest import manifest_digest
+from sconectl.manifest.reading.reader import Manifest
+from sconectl.plan.facts.image_facts import ImageFacts
+from sconectl.plan.facts.image_label import ImageLabel
+from sconectl.plan.facts.naming import with_tag
+from sconectl.ports import LockFile
+
+if TYPE_CHECKING:
+    from sconectl.apply.sessions import Update
+    from sconectl.plan.mesh.mesh import MeshPlan
+    from sconectl.usecases.apply_mesh import MeshResult
+    from sconectl.usecases.apply_service import ServiceResult
+    from sconectl.usecases.check_mesh import MeshCheck
+    from sconectl.usecases.check_service import ServiceCheck
+
+
+def locked_image(check: ServiceCheck, done: ServiceResult) -> LockedImage:
+    """Return the entry of an image that was applied."""
+    plan = check.planned()
+    label = ImageLabel.of(done.facts, simulated=plan.toolchain.simulated)
+    public = _public(check.manifest, done.facts) and not plan.native
+    facts = done.facts.model_copy(update={"salt": ""}) if public else None
+    return LockedImage(
+        manifest=manifest_digest(check.manifest), base=done.base, image=done.image, label=label, facts=facts
+    )
+
+
+def _public(manifest: Manifest, facts: ImageFacts) -> bool:
+    """Say whether everything in the facts stands in the manifest, which is committed, and no value is a secret's."""
+    return not manifest.filled_in and not any(secret.value for secret in facts.secrets.global_)
+
+
+def locked_mesh(check: MeshCheck, plan: MeshPlan, done: MeshResult) -> LockedMesh:
+    """Return the entry of a mesh that was applied."""
+    salt = done.updates[0].salt if done.updates else ""
+    hashes = {entry.name: entry.hash for entry in done.sessions}
+    return LockedMesh(
+        manifest=manifest_digest(check.manifest, check.files),
+        cas=plan.cas.cas_url,
+        release=plan.chart.release,
+        services={service.name: with_tag(service.image) for service in check.mesh.services},
+        sessions={update.name: _locked_session(update, hashes[update.name], salt) for update in done.updates},
+        chart=LockedChart(version=done.chart.version, content=done.chart.content),
+    )
+
+
+def _locked_session(update: Update, active: str, salt: str) -> LockedSession:
+    """Return the entry of a session whose active version has the hash `active`."""
+    before = update.before.hash if update.before else None
+    if update.before and update.seen and active == update.before.hash:
+        before = update.seen.predecessor
+    return LockedSession(hash=keyed(salt, active), predecessor=keyed(salt, before) if before else None)
+
+
+def lock_service(file: LockFile, check: ServiceCheck, done: ServiceResult) -> bool:
+    """Write an image that was applied into the lock; say if that changes it. Raises `BuildFailed` and `Refused`."""
+    image = locked_image(check, done)
+    return file.update(lambda raw: read_lock(raw, file.name).with_image(done.facts.image, image).to_bytes())
+
+
+def lock_mesh(file: LockFile, check: MeshCheck, plan: MeshPlan, done: MeshResult) -> bool:
+    """Write a mesh that was applied into the lock; say if that changes it. Raises `BuildFailed` and `Refused`."""
+    mesh = locked_mesh(check, plan, done)
+    return file.update(lambda raw: read_lock(raw, file.name).with_mesh(check.mesh.policy.namespace, mesh).to_bytes())
