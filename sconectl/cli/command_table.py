@@ -39,9 +39,11 @@ COMMANDS = {
         "Apply a manifest: a service becomes an image, a mesh becomes policies and a chart.",
     ),
     "rollback": Place(
-        "commands.rollback_cmd", "rollback", "Take back the last rolling update: sessions are what they were before it."
+        "over_time.rollback_cmd",
+        "rollback",
+        "Take back the last rolling update: sessions are what they were before it.",
     ),
-    "lock": Place("commands.lock_cmd", "lock", "Compare manifests with sconectl.lock, which `apply` writes; offline."),
+    "lock": Place("over_time.lock_cmd", "lock", "Compare manifests with sconectl.lock, which `apply` writes; offline."),
     "inspect": Place(
         "commands.inspect_cmd",
         "inspect",

@@ -58,7 +58,7 @@ ROOMS = {
         "http",
         "",
     ),
-    "cli": ("output", "", "options", "runs", "session", "cas", "commands"),
+    "cli": ("output", "", "options", "runs", "session", "cas", "over_time", "commands"),
 }
 CLIENT_KNOWS_NOT = frozenset({"starlette", "uvicorn", "OpenSSL", "sqlite3"})
 

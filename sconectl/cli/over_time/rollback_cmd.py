@@ -60,7 +60,7 @@ def rollback(
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.naming import session_name
     from sconectl.plan.mesh.mesh_input import main_cas
-    from sconectl.usecases.session_changes import clashes, refuse_losses, require_upload
+    from sconectl.usecases.over_time.session_changes import clashes, refuse_losses, require_upload
 
     manifest, mesh = _mesh(options)
     back = _back(mesh, service or [], to, finish=finish)

@@ -1,0 +1,1 @@
+"""Commands about what changes from one apply to the next: the lock, the way back."""
