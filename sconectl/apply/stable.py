@@ -45,8 +45,8 @@ def stable_remarks(reference: str, stable: ImageLabel, facts: ImageFacts, store:
         )
     if stable.protected.encrypted and stable.fspf != facts.fspf:
         yield (
-            "the encrypted files of the stable image are not those of the new one: with the new policy it attests, "
-            "but cannot open them"
+            "the encrypted files of the stable image are not those of the new one: where the CAS has no session of the "
+            "service yet, it attests, but cannot open them"
         )
     if stable.parameters.get("mode") == "debug" != facts.parameters.get("mode"):
         yield "the stable image runs in debug mode, which the new policy does not tolerate"
