@@ -16,7 +16,7 @@ import typer
 from sconectl.cli.options.apply_options import ApplyOptions, check_toolchain
 from sconectl.cli.options.groups import Only, grouped
 from sconectl.cli.output.console import Console, result, show_findings
-from sconectl.errors import InvalidInput, SconectlError
+from sconectl.errors import InvalidInput, Refused, SconectlError
 from sconectl.text.findings import Finding, errors_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plan(
     ],
     output: Annotated[str, typer.Option("--output", metavar="FORM", help="text, markdown or json.")] = "text",
     fail_on: Annotated[
-        str, typer.Option(metavar="WHAT", help="Exit with 7 if a mesh would do this: secret-loss.")
+        str, typer.Option(metavar="WHAT", help="Exit with 7 if a mesh would do any of this: secret-loss, weakens.")
     ] = "",
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 if anything would change, 0 if nothing.")
@@ -95,7 +95,7 @@ def plan(
         raise typer.Exit(2)
 
 
-GATES = ("secret-loss",)
+GATES = ("secret-loss", "weakens")
 
 
 @dataclass
@@ -118,12 +118,19 @@ class _Plans:
             yield from table_lines(report, all_paths=every) if report else mesh_lines(document, all_secrets=every)
 
     def refuse(self, gates: Collection[str], allowed: Collection[str]) -> None:
-        """Raise `Refused` for what the gates are about."""
-        from sconectl.usecases.over_time.session_changes import refuse_losses
+        """Raise `Refused` with everything that the gates are about."""
+        from sconectl.cli.wiring import today
+        from sconectl.usecases.over_time.session_changes import losses
+        from sconectl.usecases.over_time.trust_changes import weakenings
 
+        found: list[Finding] = []
         for check, updates in self.meshes:
             if "secret-loss" in gates:
-                refuse_losses(check.manifest, allowed, updates)
+                found += losses(check.manifest, allowed, updates)
+            if "weakens" in gates:
+                found += weakenings(check.manifest, updates, today())
+        if found:
+            raise Refused(f"this plan would do what --fail-on {','.join(gates)} forbids", findings=found)
 
 
 def _plans(options: ApplyOptions, console: Console) -> _Plans:

@@ -57,13 +57,17 @@ def _session_lines(sessions: Iterable[Uploaded], address: str) -> list[str]:
 
 
 def _mesh_session_lines(done: MeshResult, address: str) -> Iterator[str]:
-    """Yield a line for each session, and below it what became of secrets that did not stay as they were."""
-    fates = {update.name: update.fates for update in done.updates if update.outcome == "update"}
+    """Yield a line for each session, and below it secrets that did not stay as they were, and what was weakened."""
+    updates = {update.name: update for update in done.updates if update.outcome == "update"}
     for entry in done.sessions:
         yield from _session_lines([entry], address)
-        for fate in map(fate_document, fates.get(entry.name, ())):
+        update = updates.get(entry.name)
+        for fate in map(fate_document, update.fates if update else ()):
             if is_touched(fate):
                 yield f"  secret {fate_line(fate)}"
+        for change in update.changes if update else ():
+            if change.severity == "weakens":
+                yield f"  weakened: {change.subject}: {change.message} [{change.code}]"
 
 
 def _files_line(changed: int, target: Path) -> str:

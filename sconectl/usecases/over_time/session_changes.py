@@ -39,7 +39,7 @@ def refuse_losses(manifest: Manifest, allowed: Collection[str], updates: Sequenc
 def losses(manifest: Manifest, allowed: Collection[str], updates: Sequence[Update]) -> Iterator[Finding]:
     """Yield a finding for each secret in use that would be lost or drawn anew and is not `allowed`."""
     for update in updates:
-        service, where = update.name.rpartition("/")[2], _place(manifest, update.name)
+        service, where = update.name.rpartition("/")[2], place_of(manifest, update.name)
         for fate in update.fates:
             if fate.loss and not {fate.name, f"{service}/{fate.name}"} & set(allowed):
                 yield manifest.document.finding("error", LOSS, where, _loss(update.name, fate), _remedy(fate))
@@ -71,7 +71,7 @@ def clashes(manifest: Manifest, faults: Iterable[tuple[str, Fault]]) -> list[Fin
     """Return a finding for each fault of a session."""
     return [
         manifest.document.finding(
-            "error", OVERLAP, _place(manifest, session), f"session {session}: {fault.message}", fault.hint
+            "error", OVERLAP, place_of(manifest, session), f"session {session}: {fault.message}", fault.hint
         )
         for session, fault in faults
     ]
@@ -83,11 +83,11 @@ def unfinished(manifest: Manifest, rollouts: Sequence[Rollout]) -> Iterator[Find
         if not rollout.began:
             message = f"the rollout of {rollout.session} from v{rollout.old} to v{rollout.new} is not finished"
             hint = f"`sconectl apply --finish` when no pod of v{rollout.old} is left"
-            where = _place(manifest, rollout.session)
+            where = place_of(manifest, rollout.session)
             yield manifest.document.finding("warning", UNFINISHED, where, message, hint)
 
 
-def _place(manifest: Manifest, session: str) -> Path:
+def place_of(manifest: Manifest, session: str) -> Path:
     """Return where the manifest names the service of a session."""
     service = session.rpartition("/")[2]
     numbers = (number for number, entry in enumerate(_mesh(manifest).services) if entry.name == service)

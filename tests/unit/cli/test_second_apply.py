@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,29 @@ def test_a_given_value_that_is_left_out_is_a_loss(shop: Project) -> None:
     assert refused.code == 7
     assert "the session gave its value, and gives none any more" in refused.err
     assert "live-key" not in refused.out + refused.err
+
+
+def test_a_change_that_weakens_is_refused_by_the_gate_unless_a_waiver_allows_it(shop: Project) -> None:
+    exported = {**PASSWORD, "export": [{"namespace": "shop"}]}
+    shop.write(exported, level="debug")
+    assert shop.plan().code == 0
+    refused = shop.plan("--fail-on", "secret-loss,weakens")
+    assert refused.code == 7
+    (code,) = {word for word in refused.err.replace(":", " ").split() if re.fullmatch("SC5[0-9]{3}", word)}
+    assert "every session in namespace shop may import it" in refused.err
+    assert f"explain {code}" in refused.err
+    mesh = shop.folder / "mesh.yaml"
+    text = mesh.read_text()
+    waiver = f'# sconectl:allow {code} until=2999-12-31 reason="all of the shop may have it"'
+    mesh.write_text(text.replace("- name: web\n", f"- name: web {waiver}\n"))
+    assert waiver in mesh.read_text()
+    assert shop.plan("--fail-on", "weakens").code == 0
+    mesh.write_text(text.replace("- name: db\n", f"- name: db {waiver}\n"))
+    assert shop.plan("--fail-on", "weakens").code == 7
+    mesh.write_text(text)
+    done = shop.apply()
+    assert f"may import it [{code}]" in done.out.replace("; so far: session shop/db", "")
+    assert shop.plan("--fail-on", "weakens").code == 0
 
 
 def test_programs_see_by_the_exit_code_whether_anything_changes(shop: Project) -> None:
