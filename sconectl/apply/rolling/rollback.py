@@ -138,7 +138,9 @@ def _by_hash(store: SessionStore, active: Mapping[str, _Version], hash_: str) ->
 def _last_rollout(active: Mapping[str, _Version]) -> list[str]:
     """Return the sessions that hold the version with the highest number; none if nothing was rolled out."""
     newest = max((number for version in active.values() for number in version.numbers), default=1)
-    return [name for name, version in active.items() if newest > 1 and newest in version.numbers]
+    found = [name for name, version in active.items() if newest > 1 and newest in version.numbers]
+    # Of a rollback that was cut off, some sessions are back already.
+    return [name for name in found if active[name].numbers[0] == newest] or found
 
 
 def _goal(store: SessionStore, version: _Version) -> _Version | None:

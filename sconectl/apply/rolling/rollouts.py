@@ -12,10 +12,11 @@ from typing import Any
 
 from sconectl.apply.sessions import Update
 from sconectl.plan.mesh.mesh import FSPF_SECRET, MeshPlan, SessionPlan
+from sconectl.policy.reading import Session
 from sconectl.policy.rolling.choice import Choice, choose, without_measurements
 from sconectl.policy.rolling.overlap import Overlap, session_of
 from sconectl.policy.rolling.sharing import share
-from sconectl.policy.rolling.versions import Fault, Names, suffix, versioned, versions_in
+from sconectl.policy.rolling.versions import Fault, Names, is_same, suffix, versioned, versions_in
 from sconectl.policy.rolling.wish import Wish
 
 
@@ -50,7 +51,7 @@ def roll(plan: MeshPlan, updates: Sequence[Update], wish: Wish) -> Rolled:
     if not updates:
         return as_it_is
     pairs = list(zip(plan.sessions, updates, strict=True))[1:]  # the first is that of the namespace
-    next_ = 1 + max(_numbers(updates[1:]), default=0)
+    next_ = _next(pairs)
     choices = {session.name: _choice(session, update, wish, next_) for session, update in pairs}
     faults = [(name, found) for name, found in choices.items() if isinstance(found, Fault)]
     chosen = {name: found for name, found in choices.items() if isinstance(found, Choice)}
@@ -67,16 +68,39 @@ def roll(plan: MeshPlan, updates: Sequence[Update], wish: Wish) -> Rolled:
     )
 
 
-def _numbers(updates: Sequence[Update]) -> Iterator[int]:
-    for update in updates:
-        if update.seen is not None:
-            yield from versions_in(update.seen, names_in(update.name))
+def _next(pairs: Sequence[tuple[SessionPlan, Update]]) -> int:
+    """Return the number of a new version, one for the whole mesh.
+
+    It is that of an open rollout whose services are all as they are wanted: others join it, as after a run that was
+    cut off.
+    """
+    found = {
+        session.name: list(versions_in(update.seen, names_in(session.name)))
+        for session, update in pairs
+        if update.seen is not None
+    }
+    newest = max((number for numbers in found.values() for number in numbers), default=0)
+    last = [pair for pair in pairs if found.get(pair[0].name, [])[:1] == [newest]]
+    is_open = any(len(found[session.name]) > 1 for session, _ in last)
+    return newest if is_open and all(_is_there(*pair, newest) for pair in last) else newest + 1
+
+
+def _is_there(session: SessionPlan, update: Update, number: int) -> bool:
+    names, seen = names_in(session.name, session.program), update.seen
+    return seen is not None and any(
+        is_same(form, seen, names, number) for form in (update.wanted, _own(session, update))
+    )
+
+
+def _own(session: SessionPlan, update: Update) -> Session:
+    """Return what is wanted without the measurements of earlier images."""
+    if not session.stable:
+        return update.wanted
+    return session_of(without_measurements(session.document, session.program, session.stable))
 
 
 def _choice(session: SessionPlan, update: Update, wish: Wish, next_: int) -> Choice | Fault:
-    names, own = names_in(session.name, session.program), update.wanted
-    if session.stable:
-        own = session_of(without_measurements(session.document, session.program, session.stable))
+    names, own = names_in(session.name, session.program), _own(session, update)
     return choose(update.wanted, own, update.seen, names, wish, session.stable, next_)
 
 
@@ -89,10 +113,8 @@ def _overlap(session: SessionPlan, update: Update, choice: Choice, wish: Wish) -
     found = versions_in(update.seen, names) if update.seen else {}
     if choice.kept is not None:
         overlap.keep(found[choice.kept], names)
-    if (
-        wish.begins(max(found, default=0)) and choice.number in found
-    ):  # pods that stay as they are get what they got, too
-        overlap.keep_uses(found[choice.number])
+    if wish.begins(max(found, default=0)) and choice.number in found:
+        overlap.keep_uses(found[choice.number])  # pods that stay as they are get what they got, too
     return overlap
 
 

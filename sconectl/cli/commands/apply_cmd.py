@@ -101,7 +101,7 @@ def _service(
 
 
 def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
-    from sconectl.cli.output.apply_result import lock_line, mesh_lines, next_step
+    from sconectl.cli.output.apply_result import lock_line, mesh_lines, next_step, rolling_remarks
     from sconectl.cli.runs.worlds import mesh_world
     from sconectl.usecases.apply_mesh import apply_mesh
     from sconectl.usecases.over_time.locked import lock_mesh
@@ -116,4 +116,6 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
         result(line)
     if not options.dry_run:
         result(lock_line(wiring.lock, lock_mesh(wiring.lock, check, plan, done)))
+    for text in rolling_remarks(done, options.wish):
+        note(text)
     note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sconectl.policy.rolling.wish import Wish
 from sconectl.report.secret_fates import fate_document, fate_line, is_touched
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
 def lock_line(lock: LockFile, changed: bool) -> str:
     """Return the line about the lock."""
     return f"{lock.name}: {'written' if changed else 'unchanged'}"
+
+
+def rolling_remarks(done: MeshResult, wish: Wish) -> Iterator[str]:
+    """Yield what there is to know about the versions of services after an apply that was asked for one."""
+    begun = ", ".join(f"{rollout.session} v{rollout.old}" for rollout in done.rollouts if rollout.began)
+    if begun:
+        yield f"note: old pods start, too ({begun}), until `sconectl apply --finish`"
+    if wish != Wish() and not done.updates:
+        yield "note: no session is looked up in a CAS, so each holds one version, and is called so in the chart"
 
 
 def next_step(plan: MeshPlan, target: Path, release: str, *, uploaded: bool) -> str:

@@ -119,8 +119,19 @@ def _lines(update: Update, found: Return, *, planned: bool) -> Iterator[str]:
         yield f"session {update.name}: unchanged"
         return
     goal = found.hashes.get(update.name)
-    yield f"session {update.name}: {would}{f'taken back to {goal}' if goal else 'changed, to share what others import'}"
+    what = f"taken back to {goal}{_numbers(update)}" if goal else "changed, to share what others import"
+    yield f"session {update.name}: {would}{what}"
     yield from (f"  {line}" for line in as_text(update.changes).splitlines())
+
+
+def _numbers(update: Update) -> str:
+    """Return which version takes the place of which one, where they have numbers."""
+    from sconectl.apply.rolling.rollouts import names_in
+    from sconectl.policy.rolling.versions import versions_in
+
+    sessions = [session for session in (update.seen, update.wanted) if session is not None]
+    first = [next(iter(versions_in(session, names_in(update.name))), 1) for session in sessions]
+    return f", from v{first[0]} to v{first[-1]}" if first[0] != first[-1] else ""
 
 
 def _remarks(found: Return) -> Iterator[str]:

@@ -55,10 +55,13 @@ class Overlap:
         self._document = dict(document)
         self._parts = as_written(seen) if seen else {}
         self._taken: set[tuple[str, str]] = set()
+        self._grown = False
 
     @property
     def document(self) -> dict[str, Any]:
-        """The session as it is so far, in the version of the language that it needs."""
+        """The session as it is so far; with what was taken over, in the version of the language that it needs."""
+        if not self._grown:
+            return self._document
         version = max(str(self._document["version"]), lowest_version(self._document), key=VERSIONS.index)
         return {**self._document, "version": version}
 
@@ -110,6 +113,7 @@ class Overlap:
 
     def export(self, section: Section, name: str, to: Any) -> None:
         """Give a secret or volume to somebody else."""
+        self._grown = True
         self._document[section] = [
             {**entry, "export": [*_listed(entry.get("export")), to]} if entry["name"] == name else entry
             for entry in self._document[section]
@@ -123,6 +127,7 @@ class Overlap:
         if (section, name) in self._taken:
             return
         self._taken.add((section, name))
+        self._grown = True
         (entry,) = (entry for entry in self._parts[section] if entry["name"] == name)
         left_out = {"export", "persistency"}  # the second is an artefact of how a session is read back
         kept = {key: item for key, item in entry.items() if key not in left_out}

@@ -14,7 +14,10 @@ from fakes.builders import facts, mesh_text, record
 from sconectl.cas.attest.quotes import report_data_for
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.disk.directory_lock import writer
+from sconectl.cas.local import LocalCas
 from sconectl.cas.sessions.embedded import EmbeddedCas
+from sconectl.errors import CasUnreachable
+from sconectl.ports import Receipt
 from sconectl.text.yaml_tree import parse
 
 from .conftest import Outcome, Run
@@ -86,6 +89,11 @@ class Shop:
             found.pop("session_hash", None)
             return found
 
+    def sessions(self) -> list[Any]:
+        """Return the sessions of the services as the CAS has them."""
+        read = [self.run("session", "read", f"shop/{name}", "--cas", "local").out for name in ("web", "db")]
+        return [parse(text, "session").value for text in read]
+
     def refusal(self, pod: Pod) -> str:
         with pytest.raises(CasRefusal) as caught:
             self.start(pod)
@@ -119,6 +127,7 @@ def test_old_and_new_pods_start_each_with_its_own(shop: Shop) -> None:
     done = shop.apply("--rolling")
     assert Path("target/helm/charts/db/values.yaml").read_bytes() == of_db
     assert "is not finished" not in done.err
+    assert "old pods start, too (shop/web v1), until `sconectl apply --finish`" in done.err
     new = shop.pod()
     assert (old, new) == (("shop/web/python3", ONE), ("shop/web/python3-v2", TWO))
     assert shop.start(old) == before
@@ -288,4 +297,31 @@ def test_signed_sessions_hold_one_version(shop: Shop) -> None:
     refused = shop.apply("--rolling", code=4)
     assert "in mode SignedManifest the sessions are not uploaded here" in refused.err
     assert "cas[0].mode" in refused.err
-    assert shop.apply("--release-version", "3").code == 0
+    told = shop.apply("--release-version", "3")
+    assert "no session is looked up in a CAS" in told.err
+
+
+def test_a_run_that_was_cut_off_is_finished_by_the_next(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both services belong to one rollout then, which is taken back as one; so is one whose way back was cut off."""
+    upload = LocalCas.upload
+
+    def fail(self: LocalCas, text: str) -> Receipt:
+        if "name: shop/db" in text:
+            raise CasUnreachable("the CAS is gone")
+        return upload(self, text)
+
+    old = [shop.pod(), shop.pod("db")]
+    before = [shop.start(pod) for pod in old]
+    shop.write(TWO, db="0e" * 32)
+    monkeypatch.setattr(LocalCas, "upload", fail)
+    shop.apply("--rolling", code=6)
+    monkeypatch.setattr(LocalCas, "upload", upload)
+    shop.apply("--rolling")
+    assert [shop.pod()[0], shop.pod("db")[0]] == ["shop/web/python3-v2", "shop/db/python3-v2"]
+    shop.apply("--finish")
+    monkeypatch.setattr(LocalCas, "upload", fail)
+    assert shop.run("rollback", "-f", "mesh.yaml").code == 6
+    monkeypatch.setattr(LocalCas, "upload", upload)
+    assert shop.run("rollback", "-f", "mesh.yaml").code == 0
+    assert [shop.start(pod) for pod in old] == before
+    assert [session["services"][0]["name"] for session in shop.sessions()] == ["python3", "python3"]
