@@ -65,6 +65,12 @@ class SessionStore(Protocol):
     def upload(self, text: str) -> Receipt:
         """Do what `put` does, and tell what that was."""
 
+    def hash_of(self, name: str) -> str | None:
+        """Return the hash of the active session, or None; anybody may know that of a session with a salt.
+
+        Raises `CasRefused` if the identity may not know it, and other `CasError`s.
+        """
+
     def encryption_key(self) -> str:
         """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""
 

@@ -3,23 +3,24 @@
 In: a plan, the key that signs, what was written before. Out: files below target/policies, and custom resources. An
 unchanged session keeps its document byte by byte, so an encrypted one changes only if what is in it does.
 
-Each version of a session names the one before it, so target/policies/receipts.json remembers, for each CAS, the hash
-of the last one. It also holds a keyed digest of its text: without the key nobody learns anything from it.
+Each version of a session names the one before it. Which one that is, the CAS knows; where it cannot be asked, the
+receipts do, which the lock keeps: for each CAS and session, the hash of the last version that was written here, its
+predecessor, and a keyed digest of its text. Sessions carry a salt, so that their hashes reveal nothing, and so that the
+CAS tells them to everybody.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sconectl.artefacts.policy_resources import policy_resource
 from sconectl.artefacts.session import session_text
-from sconectl.errors import BuildFailed, CasError
-from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan
+from sconectl.errors import CasError, CasUnreachable
+from sconectl.plan.mesh.mesh import MeshPlan, SessionPlan, with_version
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, cas_host
 from sconectl.policy.reading import parse_session
 from sconectl.policy.serialized.canonical import session_hash
@@ -37,33 +38,52 @@ from sconectl.ports import Workspace
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-RECEIPTS = "policies/receipts.json"
+_SALT_DIGITS = 32
+
+Receipts = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""By CAS and session: `hash`, `predecessor` (if there is one) and `text`, the keyed digest of the session's text."""
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """What becomes of the sessions of a mesh: files, custom resources by file name, and the sessions that changed."""
+    """What becomes of the sessions of a mesh: files, custom resources by file name, and the sessions that changed.
+
+    `unknown` are sessions of which neither the CAS nor a receipt said whether there is a version before.
+    """
 
     files: Mapping[str, bytes]
     resources: Mapping[str, Mapping[str, Any]]
     changed: tuple[str, ...]
+    receipts: Receipts = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 NOTHING = Shipped({}, {}, ())
 
 
-def ship(
-    plan: MeshPlan, signing_key: Ed25519PrivateKey, encryption_key: Callable[[], str], workspace: Workspace
-) -> Shipped:
+@dataclass(frozen=True)
+class Signing:
+    """Who signs, and what is known of the CAS: the public key for encryption, hashes of active sessions, receipts.
+
+    The CAS is asked for its key and about versions only if the manifest does not name the key; and only about sessions
+    that have changed. Both functions raise `CasError`.
+    """
+
+    key: Ed25519PrivateKey
+    encryption_key: Callable[[], str]
+    active: Callable[[str], str | None]
+    receipts: Receipts = field(default_factory=dict)
+
+
+def ship(plan: MeshPlan, signing: Signing, workspace: Workspace) -> Shipped:
     """Return the sessions of `plan` as signed or encrypted documents.
 
-    `encryption_key` is asked only if the manifest does not name the key of the CAS. Raises `SignedError`, and what
-    `encryption_key` raises.
+    Raises `SignedError`, and what `encryption_key` raises.
     """
     key = ""
     if plan.mode in ENCRYPTED_MODES:
-        key = (plan.cas.cas_encryption_key or _asked(encryption_key)).lower()
-    shipper = _Shipper(signing_key, key, workspace, cas_host(plan.cas))
+        key = (plan.cas.cas_encryption_key or _asked(signing.encryption_key)).lower()
+    shipper = _Shipper(signing, key, workspace, cas_host(plan.cas), asks=not plan.cas.cas_encryption_key)
     for session in plan.sessions:
         shipper.add(session)
     return shipper.done()
@@ -79,15 +99,17 @@ def _asked(encryption_key: Callable[[], str]) -> str:
 
 
 class _Shipper:
-    def __init__(self, signing_key: Ed25519PrivateKey, encryption_key: str, workspace: Workspace, cas: str) -> None:
-        self._key = signing_key
-        self._signer = signer_of(signing_key.public_key())
+    def __init__(self, signing: Signing, encryption_key: str, workspace: Workspace, cas: str, *, asks: bool) -> None:
+        self._key = signing.key
+        self._signer = signer_of(signing.key.public_key())
+        self._active = signing.active if asks else None
         self._encryption_key = encryption_key
         self._workspace = workspace
         self._cas = cas
-        self._secret = hashlib.sha256(b"sconectl receipts\0" + signing_key.private_bytes_raw()).digest()
-        self._all_receipts = _read_receipts(workspace)
+        self._secret = hashlib.sha256(b"sconectl receipts\0" + signing.key.private_bytes_raw()).digest()
+        self._all_receipts = signing.receipts
         self._receipts = self._all_receipts.get(cas, {})
+        self._unknown: list[str] = []
         self._files: dict[str, bytes] = {}
         self._resources: dict[str, dict[str, Any]] = {}
         self._changed: list[str] = []
@@ -95,12 +117,13 @@ class _Shipper:
 
     def add(self, session: SessionPlan) -> None:
         """Sign a session, and encrypt it if there is a key for that, unless it is there already."""
-        document = {**session.document, "creator": {"signer": self._signer.signer}}
+        salt = hmac.new(self._secret, b"salt\0" + session.name.encode(), hashlib.sha256).hexdigest()[:_SALT_DIGITS]
+        document = with_version({**session.document, "salt": salt, "creator": {"signer": self._signer.signer}})
         digest = hmac.new(self._secret, session_text(document).encode(), hashlib.sha256).hexdigest()
         path = f"policies/{session.file}.json"
         last = self._receipts.get(session.name, {})
         same = last.get("text") == digest
-        signed, receipt = self._signed(document, last.get("predecessor" if same else "hash", ""))
+        signed, receipt = self._signed(document, self._predecessor(session.name, last, same=same))
         self._written[session.name] = {"text": digest, **receipt}
         before = self._workspace.read(path)
         kept = _encrypted_before(before, self._encryption_key) if same else None
@@ -110,6 +133,21 @@ class _Shipper:
             self._changed.append(session.name)
         self._files[path] = content
         self._resources[session.file] = policy_resource(session.name, self._cas, shipped)
+
+    def _predecessor(self, name: str, last: Mapping[str, str], *, same: bool) -> str:
+        """Return the hash of the version that a session replaces, or "" for the first."""
+        if same:
+            return last.get("predecessor", "")
+        try:
+            if self._active is not None:
+                return self._active(name) or ""
+        except CasUnreachable:
+            self._active = None  # nor will it answer for the next one
+        except CasError:
+            pass  # it does not say: a session from before there were salts, or one of somebody else
+        if not last:
+            self._unknown.append(name)
+        return last.get("hash", "")
 
     def _encrypted(self, signed: SignedSession) -> SignedSession | EncryptedSession:
         return encrypt(signed.to_json().encode(), self._encryption_key) if self._encryption_key else signed
@@ -124,9 +162,8 @@ class _Shipper:
 
     def done(self) -> Shipped:
         """Return everything, with the receipts for the next run; sessions that left the mesh keep theirs."""
-        here = {**self._receipts, **self._written}
-        receipts = json.dumps({**self._all_receipts, self._cas: here}, indent=2, sort_keys=True) + "\n"
-        return Shipped({**self._files, RECEIPTS: receipts.encode()}, self._resources, tuple(self._changed))
+        receipts = {**self._all_receipts, self._cas: {**self._receipts, **self._written}}
+        return Shipped(self._files, self._resources, tuple(self._changed), receipts, tuple(self._unknown))
 
 
 def _encrypted_before(raw: bytes | None, encryption_key: str) -> EncryptedSession | None:
@@ -138,20 +175,3 @@ def _encrypted_before(raw: bytes | None, encryption_key: str) -> EncryptedSessio
     except SignedError:
         return None
     return found if found.encryption_key == encryption_key else None
-
-
-def _read_receipts(workspace: Workspace) -> dict[str, dict[str, dict[str, str]]]:
-    raw = workspace.read(RECEIPTS)
-    if raw is None:
-        return {}
-    try:
-        receipts = json.loads(raw)
-        entries = [entry for sessions in receipts.values() for entry in sessions.values()]
-        if all(isinstance(text, str) for entry in entries for text in entry.values()):
-            return dict(receipts)
-    except (ValueError, AttributeError):
-        pass
-    raise BuildFailed(
-        f"target/{RECEIPTS} is damaged: it says which versions of the sessions were written last",
-        hint="restore it, or remove it to begin anew with sessions that the CAS does not have yet",
-    )

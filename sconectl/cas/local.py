@@ -70,6 +70,15 @@ class LocalCas:
             lambda server: server.list_sessions(namespace),
         )
 
+    def hash_of(self, name: str) -> str | None:
+        """Return the hash of the active session, or None; raises `CasRefused` if it may not be known."""
+        try:
+            return self._do(lambda cas: cas.hash_of(name, self._principal), lambda server: server.hash_of(name))
+        except CasRefused as error:
+            if error.status == 404:
+                return None
+            raise
+
     def put(self, text: str) -> str:
         """Create or update the session in `text` and return its hash; raises `CasRefused`."""
         return self.upload(text).hash

@@ -7,7 +7,7 @@ off is finished by the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,13 +15,13 @@ from sconectl.apply.image_sessions import share_image
 from sconectl.apply.lock.lock_file import LockedChart
 from sconectl.apply.rolling.rollouts import Rolled, Rollout
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
-from sconectl.apply.signed_policies import NOTHING, ship
+from sconectl.apply.signed_policies import NOTHING, Receipts, Shipped, Signing, ship
 from sconectl.artefacts.chart import ChartContent, chart_content
 from sconectl.artefacts.chart_version import next_version, written_version
 from sconectl.artefacts.manifests import manifest_files
 from sconectl.artefacts.policy_resources import chart_policies
 from sconectl.artefacts.session import policy_files, session_text
-from sconectl.errors import BuildFailed, CasError, InvalidInput, PlanImpossible
+from sconectl.errors import BuildFailed, CasError, CasUnreachable, InvalidInput, PlanImpossible
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
 from sconectl.plan.mesh.own_chart import CHART_FILE
@@ -37,12 +37,17 @@ def _no_key() -> NoReturn:
     raise PlanImpossible("the key for signed sessions is not at hand", hint="give a directory with --cas-config")
 
 
+def _not_asked(_session: str) -> NoReturn:
+    raise CasUnreachable("the CAS is not asked")
+
+
 @dataclass(frozen=True)
 class MeshWorld:
     """The outside world of a mesh. `store` is None where nothing is to be uploaded.
 
     `image_store` is None where no key of an image is to be shared. `signing_key` and `encryption_key` (of the CAS) are
-    asked in modes with signed sessions only. With a `release`, manifests are written beside the chart.
+    asked in modes with signed sessions only, and so is `active_hash` (of a session in the CAS); `receipts` are those of
+    earlier runs. With a `release`, manifests are written beside the chart.
     Without a `chart_version`, that of the chart changes with its content: against `last_chart`, which the lock knows,
     else against the chart in the workspace.
     """
@@ -54,6 +59,8 @@ class MeshWorld:
     progress: Progress
     signing_key: Callable[[], Ed25519PrivateKey] = _no_key
     encryption_key: Callable[[], str] = _no_key
+    active_hash: Callable[[str], str | None] = _not_asked
+    receipts: Receipts = field(default_factory=dict)
     release: str = ""
     chart_version: str = ""
     last_chart: LockedChart | None = None
@@ -61,7 +68,7 @@ class MeshWorld:
 
 @dataclass(frozen=True)
 class MeshResult:
-    """What was done for a mesh: `sessions` in a CAS, `shipped` ones that were signed or encrypted anew.
+    """What was done for a mesh: `sessions` in a CAS, `shipped` ones that are signed or encrypted.
 
     `updates` are the sessions of the mesh beside what the CAS had before, `rollouts` those that have two versions now.
     """
@@ -70,8 +77,13 @@ class MeshResult:
     updates: tuple[Update, ...]
     files_changed: int
     chart: LockedChart
-    shipped: tuple[str, ...] = ()
+    shipped: Shipped = NOTHING
     rollouts: tuple[Rollout, ...] = ()
+
+
+def _shipped(plan: MeshPlan, world: MeshWorld) -> Shipped:
+    signing = Signing(world.signing_key(), world.encryption_key, world.active_hash, world.receipts)
+    return ship(plan, signing, world.workspace)
 
 
 def check_sessions(plan: MeshPlan) -> None:
@@ -98,7 +110,7 @@ def apply_mesh(
     check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
-    shipped = ship(plan, world.signing_key(), world.encryption_key, world.workspace) if plan.signed else NOTHING
+    shipped = _shipped(plan, world) if plan.signed else NOTHING
     resources = shipped.resources if plan.installed else {}
     rolled = roll_out(plan, _looked_up(plan, world))
     updates = rolled.updates
@@ -119,7 +131,7 @@ def apply_mesh(
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
     written = LockedChart(version=version, content=content.digest)
-    return MeshResult(tuple(uploaded), updates, changed, written, shipped.changed, rolled.rollouts)
+    return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts)
 
 
 def _version(content: ChartContent, world: MeshWorld) -> str:

@@ -39,6 +39,10 @@ class RehearsalStore:
         """Return the sessions that are right in a namespace now."""
         return self._store.list_sessions(namespace)
 
+    def hash_of(self, name: str) -> str | None:
+        """Return the hash of the session that is active now."""
+        return self._store.hash_of(name)
+
     def put(self, text: str) -> str:
         """Note that the session would be created or updated."""
         return self.upload(text).hash

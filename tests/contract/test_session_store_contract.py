@@ -52,6 +52,18 @@ def test_what_was_put_is_read_back(stores: Stores, name: str) -> None:
     assert held(stores("me"), name) == ("1", hash_)
 
 
+def test_anybody_may_know_the_hash_of_a_salted_session(stores: Stores, name: str) -> None:
+    mine, other = stores("me"), stores("other")
+    assert other.hash_of(name) is None
+    first = mine.put(text(name))
+    assert mine.hash_of(name) == first
+    with pytest.raises(CasRefused):
+        other.hash_of(name)
+    salted = text(name, predecessor=first).replace("0.3.10", '"0.3.12"') + f"salt: {'ab' * 16}\n"
+    second = mine.put(salted)
+    assert other.hash_of(name) == mine.hash_of(name) == second
+
+
 @pytest.mark.parametrize("value", ["é 日本", "a: b # c", "line\\nbreak", "{{x}} $X", "!#what!$#"])
 def test_values_survive(stores: Stores, name: str, value: str) -> None:
     store = stores("me")

@@ -38,6 +38,10 @@ class MemorySessionStore:
         self._reach()
         return self._cas.list_sessions(namespace)
 
+    def hash_of(self, name: str) -> str | None:
+        self._reach()
+        return self._cas.hash_of(name)
+
     def put(self, text: str) -> str:
         return self.upload(text).hash
 

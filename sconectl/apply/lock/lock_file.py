@@ -55,7 +55,10 @@ class LockedChart(Part):
 
 
 class LockedMesh(Part):
-    """A mesh: its manifest's digest, the images of its services, its sessions and its chart."""
+    """A mesh: its manifest's digest, the images of its services, its sessions and its chart.
+
+    `receipts` are about sessions that are signed here and uploaded elsewhere (`signed_policies.Receipts`).
+    """
 
     manifest: Hex32
     cas: str
@@ -63,6 +66,7 @@ class LockedMesh(Part):
     services: dict[str, str]
     sessions: dict[str, LockedSession] = Field(default_factory=dict)
     chart: LockedChart
+    receipts: dict[str, dict[str, dict[str, str]]] = Field(default_factory=dict)
 
 
 class Lock(Part):

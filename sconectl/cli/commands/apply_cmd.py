@@ -112,6 +112,8 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
         approve = partial(refuse_losses, check.manifest, options.allow_secret_loss or ())
         done = apply_mesh(plan, world, approve, partial(roll_out, check.manifest, options.wish))
     show_findings(unfinished(check.manifest, done.rollouts))
+    for name in done.shipped.unknown:
+        note(f"warning: session {name}: nobody said whether the CAS has it, so it is written as its first version")
     for line in mesh_lines(done, plan, options.target):
         result(line)
     if not options.dry_run:

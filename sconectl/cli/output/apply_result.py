@@ -30,9 +30,10 @@ def service_lines(done: ServiceResult, cas: str, target: Path) -> list[str]:
 
 def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
     """Return the lines about a mesh that was applied."""
+    written = "signed" if plan.mode == "SignedManifest" else "encrypted"
     return [
         *_mesh_session_lines(done, plan.cas.cas_url),
-        *(f"session {name}: {'signed' if plan.mode == 'SignedManifest' else 'encrypted'}" for name in done.shipped),
+        *(f"session {name}: {written}" for name in done.shipped.changed),
         _files_line(done.files_changed, target),
     ]
 

@@ -134,6 +134,8 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Me
         progress=console.step,
         signing_key=lambda: wiring.signing_key,
         encryption_key=lambda: _store_of(plan.cas, wiring).encryption_key(),
+        active_hash=lambda name: _store_of(plan.cas, wiring).hash_of(name),
+        receipts=last.receipts if last else {},
         release=(options.release or plan.chart.name) if options.output == "yaml" else "",
         chart_version=options.chart_version,
         last_chart=last.chart if last else None,

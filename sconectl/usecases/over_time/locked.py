@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sconectl.apply.lock.lock_file import (
-    LockedChart,
     LockedImage,
     LockedMesh,
     LockedSession,
@@ -57,7 +56,8 @@ def locked_mesh(check: MeshCheck, plan: MeshPlan, done: MeshResult) -> LockedMes
         release=plan.chart.release,
         services={service.name: with_tag(service.image) for service in check.mesh.services},
         sessions={update.name: _locked_session(update, hashes[update.name], salt) for update in done.updates},
-        chart=LockedChart(version=done.chart.version, content=done.chart.content),
+        chart=done.chart,
+        receipts={cas: {name: dict(one) for name, one in by.items()} for cas, by in done.shipped.receipts.items()},
     )
 
 

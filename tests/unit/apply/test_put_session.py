@@ -45,6 +45,9 @@ class Rival:
                 self.store.put(session_text(document, predecessor=now.hash if now else ""))
         return self.store.upload(text)
 
+    def hash_of(self, name: str) -> str | None:
+        return self.store.hash_of(name)
+
     def encryption_key(self) -> str:
         return ""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from fakes.workspace import FakeKeys, MemoryWorkspace
 from ruamel.yaml import YAML
 
 from sconectl.apply.image_sessions import publish_facts
+from sconectl.apply.signed_policies import Receipts
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
-from sconectl.errors import BuildFailed, CasUnreachable, PlanImpossible, SconectlError
+from sconectl.errors import CasUnreachable, PlanImpossible, SconectlError
 from sconectl.plan.mesh.mesh import MeshPlan
+from sconectl.policy.reading import parse_session
 from sconectl.policy.signed_session import SignedSession, verify
 from sconectl.usecases.apply_mesh import MeshResult, MeshWorld, apply_mesh
 
@@ -31,9 +32,17 @@ def cas(tmp_path: Path) -> LocalCas:
     return LocalCas(tmp_path / "cas", CasConfig(tmp_path / "me"))
 
 
+class Machine(MemoryWorkspace):
+    """A workspace, and the receipts that the lock beside it keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receipts: Receipts = {}
+
+
 @pytest.fixture
-def workspace() -> MemoryWorkspace:
-    return MemoryWorkspace()
+def workspace() -> Machine:
+    return Machine()
 
 
 def plan(mode: str, value: str = "1", key: str = "", secrets: Any = None) -> MeshPlan:
@@ -43,49 +52,54 @@ def plan(mode: str, value: str = "1", key: str = "", secrets: Any = None) -> Mes
     return compiled(image, text=text.replace("cas.example.org", f"cas.example.org\n    mode: {mode}{more}"))
 
 
-def apply(given: MeshPlan, workspace: MemoryWorkspace, cas: LocalCas | None = None, release: str = "") -> MeshResult:
+def apply(
+    given: MeshPlan, workspace: Machine, cas: LocalCas | None = None, release: str = "", asked: LocalCas | None = None
+) -> MeshResult:
+    """Apply; `cas` tells its encryption key, and `asked` which versions of sessions it has."""
     world = MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: KEY, release=release)
+    world = replace(world, receipts=workspace.receipts)
     if cas is not None:
-        world = MeshWorld(**{**vars(world), "encryption_key": cas.encryption_key})
-    return apply_mesh(given, world)
+        world = replace(world, encryption_key=cas.encryption_key)
+    if asked is not None:
+        world = replace(world, active_hash=asked.hash_of)
+    done = apply_mesh(given, world)
+    workspace.receipts = done.shipped.receipts
+    return done
 
 
-def names(workspace: MemoryWorkspace, folder: str) -> set[str]:
+def names(workspace: Machine, folder: str) -> set[str]:
     return {path.removeprefix(f"{folder}/") for path in workspace.files(folder)}
 
 
-def upload(cas: LocalCas, workspace: MemoryWorkspace, files: Iterable[str] = ("namespace", "web")) -> list[str]:
+def upload(cas: LocalCas, workspace: Machine, files: Iterable[str] = ("namespace", "web")) -> list[str]:
     return [cas.put(workspace.content[f"policies/{file}.json"].decode()) for file in files]
 
 
-def receipts(workspace: MemoryWorkspace) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(workspace.content["policies/receipts.json"])
-    return dict(found["cas.example.org"])
+def receipts(workspace: Machine) -> Mapping[str, Mapping[str, str]]:
+    return workspace.receipts["cas.example.org"]
 
 
 @pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest"])
-def test_the_cas_takes_what_was_written_and_each_change_of_it(
-    mode: str, cas: LocalCas, workspace: MemoryWorkspace
-) -> None:
+def test_the_cas_takes_what_was_written_and_each_change_of_it(mode: str, cas: LocalCas, workspace: Machine) -> None:
     done = apply(plan(mode), workspace, cas)
-    assert done.shipped == ("shop", "shop/web") and done.sessions == ()
+    assert done.shipped.changed == ("shop", "shop/web") and done.sessions == ()
     assert upload(cas, workspace) == [receipts(workspace)[name]["hash"] for name in ("shop", "shop/web")]
     changed = apply(plan(mode, "2"), workspace, cas)
-    assert changed.shipped == ("shop/web",)
+    assert changed.shipped.changed == ("shop/web",)
     assert upload(cas, workspace, ["web"]) == [receipts(workspace)["shop/web"]["hash"]]
     assert receipts(workspace)["shop/web"]["predecessor"]
 
 
 @pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest", "EncryptedOnly"])
-def test_what_did_not_change_stays_byte_by_byte(mode: str, cas: LocalCas, workspace: MemoryWorkspace) -> None:
+def test_what_did_not_change_stays_byte_by_byte(mode: str, cas: LocalCas, workspace: Machine) -> None:
     apply(plan(mode, secrets=None if mode == "SignedManifest" else SECRET), workspace, cas)
     before = dict(workspace.content)
     done = apply(plan(mode, secrets=None if mode == "SignedManifest" else SECRET), workspace, cas)
-    assert (done.shipped, done.files_changed) == ((), 0)
+    assert (done.shipped.changed, done.files_changed) == ((), 0)
     assert workspace.content == before
 
 
-def test_signed_sessions_are_valid_and_in_the_chart(workspace: MemoryWorkspace) -> None:
+def test_signed_sessions_are_valid_and_in_the_chart(workspace: Machine) -> None:
     apply(plan("SignedManifest"), workspace)
     signed = SignedSession.from_json(workspace.content["policies/web.json"])
     (signer,) = verify(signed)
@@ -99,13 +113,13 @@ def test_signed_sessions_are_valid_and_in_the_chart(workspace: MemoryWorkspace) 
     hooks = [YAML(typ="safe").load(workspace.content[f"helm/policies/{name}.yaml"]) for name in ("namespace", "web")]
     assert [hook["metadata"]["annotations"]["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]
     assert names(workspace, "policies") == {
-        *("namespace.yaml", "web.yaml", "namespace.json", "web.json", "receipts.json"),
+        *("namespace.yaml", "web.yaml", "namespace.json", "web.json"),
     }
     assert {f"policies/{name}" for name in names(workspace, "policies")} == workspace.private
 
 
 @pytest.mark.parametrize("mode", ["EncryptedManifest", "EncryptedOnly"])
-def test_encrypted_sessions_reveal_nothing(mode: str, cas: LocalCas, workspace: MemoryWorkspace) -> None:
+def test_encrypted_sessions_reveal_nothing(mode: str, cas: LocalCas, workspace: Machine) -> None:
     apply(plan(mode, "hunter-value", secrets=SECRET), workspace, cas)
     for path, content in workspace.content.items():
         if path != "policies/web.yaml":
@@ -113,7 +127,7 @@ def test_encrypted_sessions_reveal_nothing(mode: str, cas: LocalCas, workspace: 
     in_chart = {path for path in workspace.content if path.startswith("helm/policies/")}
     if mode == "EncryptedOnly":
         assert in_chart == set() and "helm/templates/policies.yaml" not in workspace.content
-        assert names(workspace, "policies") == {"namespace.json", "web.json", "receipts.json"}
+        assert names(workspace, "policies") == {"namespace.json", "web.json"}
     else:
         assert in_chart == {"helm/policies/namespace.yaml", "helm/policies/web.yaml"}
         resource = YAML(typ="safe").load(workspace.content["helm/policies/web.yaml"])
@@ -122,15 +136,15 @@ def test_encrypted_sessions_reveal_nothing(mode: str, cas: LocalCas, workspace: 
     assert upload(cas, workspace) == [receipts(workspace)[name]["hash"] for name in ("shop", "shop/web")]
 
 
-def test_the_key_of_the_manifest_needs_no_cas(cas: LocalCas, workspace: MemoryWorkspace) -> None:
+def test_the_key_of_the_manifest_needs_no_cas(cas: LocalCas, workspace: Machine) -> None:
     key = cas.encryption_key()
     apply(plan("EncryptedManifest", key=key.upper()), workspace)
     upload(cas, workspace)
     with pytest.raises(PlanImpossible):
-        apply(plan("EncryptedManifest"), MemoryWorkspace())
+        apply(plan("EncryptedManifest"), Machine())
 
 
-def test_a_cas_that_does_not_answer_is_not_needed_with_its_key(workspace: MemoryWorkspace) -> None:
+def test_a_cas_that_does_not_answer_is_not_needed_with_its_key(workspace: Machine) -> None:
     def no_cas() -> str:
         raise CasUnreachable("no CAS answers", hint="start one")
 
@@ -142,23 +156,23 @@ def test_a_cas_that_does_not_answer_is_not_needed_with_its_key(workspace: Memory
     assert caught.value.hint == "start one; or give the key of the CAS with cas_encryption_key"
 
 
-def test_for_another_cas_it_is_encrypted_anew_without_a_new_version(cas: LocalCas, workspace: MemoryWorkspace) -> None:
+def test_for_another_cas_it_is_encrypted_anew_without_a_new_version(cas: LocalCas, workspace: Machine) -> None:
     apply(plan("EncryptedManifest", key="ab" * 32), workspace)
     before = receipts(workspace)
     done = apply(plan("EncryptedManifest"), workspace, cas)
-    assert done.shipped == ("shop", "shop/web")
+    assert done.shipped.changed == ("shop", "shop/web")
     assert receipts(workspace) == before
     upload(cas, workspace)
 
 
-def test_a_change_and_back_is_a_new_version(workspace: MemoryWorkspace) -> None:
+def test_a_change_and_back_is_a_new_version(workspace: Machine) -> None:
     for value in ("1", "2", "1"):
         apply(plan("SignedManifest", value), workspace)
     text = SignedSession.from_json(workspace.content["policies/web.json"]).session
     assert f"predecessor: {receipts(workspace)['shop/web']['predecessor']}" in text.replace('"', "")
 
 
-def test_another_cas_gets_the_first_version(cas: LocalCas, workspace: MemoryWorkspace) -> None:
+def test_another_cas_gets_the_first_version(cas: LocalCas, workspace: Machine) -> None:
     apply(plan("SignedManifest", "1"), workspace)
     moved = plan("SignedManifest", "2")
     apply(replace(moved, cas=moved.cas.model_copy(update={"cas_url": "other.example.org"})), workspace)
@@ -168,15 +182,38 @@ def test_another_cas_gets_the_first_version(cas: LocalCas, workspace: MemoryWork
     assert receipts(workspace)["shop/web"]["predecessor"]
 
 
-def test_damaged_receipts(workspace: MemoryWorkspace) -> None:
+@pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest", "EncryptedOnly"])
+@pytest.mark.parametrize("lost", [False, True], ids=["receipts", "no receipts"])
+def test_the_cas_says_which_version_is_replaced(mode: str, lost: bool, cas: LocalCas, workspace: Machine) -> None:
+    """A version that was never uploaded is no dead end, and neither is a directory that begins anew."""
+    apply(plan(mode), workspace, cas, asked=cas)
+    apply(plan(mode, "2"), workspace, cas, asked=cas)  # nobody uploaded the first
+    upload(cas, workspace)
+    machine = Machine() if lost else workspace
+    done = apply(plan(mode, "3"), machine, cas, asked=cas)
+    assert done.shipped.unknown == ()
+    upload(cas, machine, ["web"])
+    stored = cas.hash_of("shop/web")
+    assert stored == receipts(machine)["shop/web"]["hash"]
+    again = Machine()
+    apply(plan(mode, "3"), again, cas, asked=cas)
+    assert upload(cas, again)[1] == stored  # the same content is no new version
+
+
+def test_what_nobody_knows_is_said(cas: LocalCas, workspace: Machine) -> None:
+    assert apply(plan("SignedManifest"), workspace).shipped.unknown == ("shop", "shop/web")
+    assert apply(plan("SignedManifest", "2"), workspace).shipped.unknown == ()
+    assert apply(plan("SignedManifest"), Machine(), asked=cas).shipped.unknown == ()
+
+
+def test_hashes_in_receipts_are_salted_with_what_only_the_signer_knows(workspace: Machine) -> None:
     apply(plan("SignedManifest"), workspace)
-    for damaged in (b"{", b"[]", b'{"a": 1}', b'{"a": {"b": 2}}', b'{"a": {"b": {"c": 3}}}'):
-        workspace.content["policies/receipts.json"] = damaged
-        with pytest.raises(BuildFailed, match="damaged"):
-            apply(plan("SignedManifest"), workspace)
+    files = [workspace.content[f"policies/{name}.json"] for name in ("namespace", "web")]
+    salts = {parse_session(SignedSession.from_json(file).session).salt for file in files}
+    assert len(salts) == 2 and None not in salts
 
 
-def test_a_template_must_not_let_a_signer_read(workspace: MemoryWorkspace) -> None:
+def test_a_template_must_not_let_a_signer_read(workspace: Machine) -> None:
     given = plan("SignedManifest")
     namespace, web = given.sessions
     readable = {**web.document, "access_policy": {"read": ["CREATOR"], "update": ["CREATOR"]}}
@@ -188,7 +225,7 @@ def test_a_template_must_not_let_a_signer_read(workspace: MemoryWorkspace) -> No
 
 @pytest.mark.parametrize("mode", ["SignedManifest", "EncryptedManifest"])
 def test_keys_of_encrypted_files_are_shared_before_anything_is_written(
-    mode: str, cas: LocalCas, workspace: MemoryWorkspace
+    mode: str, cas: LocalCas, workspace: Machine
 ) -> None:
     image = facts("web", dirs=["/app/data"])
     publish_facts(cas, image, FakeKeys().image_key("registry.example.org/web"))
@@ -205,14 +242,14 @@ def test_keys_of_encrypted_files_are_shared_before_anything_is_written(
     upload(cas, workspace)
 
 
-def test_back_to_upload_removes_what_was_shipped(workspace: MemoryWorkspace) -> None:
+def test_back_to_upload_removes_what_was_shipped(workspace: Machine) -> None:
     apply(plan("SignedManifest"), workspace)
     apply(plan("Upload"), workspace)
     assert names(workspace, "policies") == {"namespace.yaml", "web.yaml"}
     assert not any(path.startswith("helm/policies/") for path in workspace.content)
 
 
-def test_manifests_bring_the_resources_before_the_services(workspace: MemoryWorkspace) -> None:
+def test_manifests_bring_the_resources_before_the_services(workspace: Machine) -> None:
     apply(plan("SignedManifest"), workspace, release="demo")
     assert names(workspace, "manifests") == {"namespace.yaml", "web.yaml"}
     documents = list(YAML(typ="safe").load_all(workspace.content["manifests/web.yaml"]))
