@@ -84,6 +84,12 @@ def look_up(store: SessionStore, document: Mapping[str, Any], *, salted: bool = 
     return Update(document, wanted, before, seen, salt)
 
 
+def salt_of(store: SessionStore, name: str) -> str:
+    """Return the salt of a session, or that of an earlier version; empty if none had any. Raises `CasError`."""
+    stored = store.read(name)
+    return _salt(store, parse_session(stored.text, file=name) if stored else None)
+
+
 def _salt(store: SessionStore, session: Session | None) -> str:
     """Return the salt of a session, or of the youngest version before it that had one."""
     while session is not None:

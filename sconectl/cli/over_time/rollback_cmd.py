@@ -1,6 +1,7 @@
 """`sconectl rollback`: the sessions of a mesh are again what they were before the last rollout.
 
-In: the mesh, to know its CAS and its services. Out: what changes, on stdout; how the chart gets back, on stderr.
+In: the mesh, to know its CAS and its services. Out: what changes, on stdout; how the chart gets back, on stderr. The
+lock gets the new versions of the sessions, each at once; everything else in it stays.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def rollback(
     options: Annotated[
         ApplyOptions,
         Only(
-            "files policy_namespace set_ env_file cas_config allow_secret_loss max_size",
+            "files target lock policy_namespace set_ env_file cas_config allow_secret_loss max_size",
             files="The mesh manifest (repeatable; a directory, a pattern, or -).",
+            target="The lock is beside this directory.",
         ),
     ],
     service: Annotated[
@@ -55,11 +57,14 @@ def rollback(
     Pods of the version before start again, and those of the version that is taken
     back do until `sconectl apply --finish`. Generated secrets keep their values.
     """
+    from sconectl.apply.lock.lock_file import read_lock
     from sconectl.apply.rolling.rollback import look_back
-    from sconectl.apply.sessions import put
+    from sconectl.apply.sessions import put, salt_of
+    from sconectl.cli.output.apply_result import lock_line
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.naming import session_name
     from sconectl.plan.mesh.mesh_input import main_cas
+    from sconectl.usecases.over_time.locked import lock_session
     from sconectl.usecases.over_time.session_changes import clashes, refuse_losses, require_upload
 
     manifest, mesh = _mesh(options)
@@ -67,18 +72,25 @@ def rollback(
     cas = main_cas(mesh)
     require_upload(manifest, cas)
     console = Console(-1 if quiet else 0)
+    wiring, namespace = Wiring(options.target, options.cas_config, options.lock), mesh.policy.namespace
+    locked = namespace in read_lock(wiring.lock.read(), wiring.lock.name).meshes  # raises before anything is done
     with console.working():
-        store = Wiring(options.target, options.cas_config).store(cas.cas_url, cas.cas_key, cas.tolerance)
+        store = wiring.store(cas.cas_url, cas.cas_key, cas.tolerance)
         console.step("looking at the history of the sessions")
-        found = look_back(store, [session_name(mesh.policy.namespace, each.name) for each in mesh.services], back)
+        found = look_back(store, [session_name(namespace, each.name) for each in mesh.services], back)
+        salt = salt_of(store, namespace) if locked else ""
     if found.missing:
         raise PlanImpossible("this cannot be taken back alone", findings=clashes(manifest, found.missing))
     refuse_losses(manifest, options.allow_secret_loss or (), found.updates)
+    changed = False
     for update in found.updates:
         for line in _lines(update, found, planned=dry_run):
             result(line)
         if not dry_run:
-            put(store, update)
+            done = put(store, update)
+            changed = (locked and lock_session(wiring.lock, namespace, update, done.hash, salt)) or changed
+    if locked and not dry_run:
+        result(lock_line(wiring.lock, changed))
     for text in (*_remarks(found), *(() if dry_run else (_CHART,))):
         note(text)
 

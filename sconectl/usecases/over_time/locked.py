@@ -75,6 +75,21 @@ def lock_service(file: LockFile, check: ServiceCheck, done: ServiceResult) -> bo
     return file.update(lambda raw: read_lock(raw, file.name).with_image(done.facts.image, image).to_bytes())
 
 
+def lock_session(file: LockFile, namespace: str, update: Update, active: str, salt: str) -> bool:
+    """Write one session of a mesh, whose active version has the hash `active`, into the lock, which knows the mesh.
+
+    Says if that changes the lock. Raises `BuildFailed` and `Refused`.
+    """
+
+    def change(raw: bytes | None) -> bytes:
+        lock = read_lock(raw, file.name)
+        mesh = lock.meshes[namespace]
+        sessions = {**mesh.sessions, update.name: _locked_session(update, active, salt)}
+        return lock.with_mesh(namespace, mesh.model_copy(update={"sessions": sessions})).to_bytes()
+
+    return file.update(change)
+
+
 def lock_mesh(file: LockFile, check: MeshCheck, plan: MeshPlan, done: MeshResult) -> bool:
     """Write a mesh that was applied into the lock; say if that changes it. Raises `BuildFailed` and `Refused`."""
     mesh = locked_mesh(check, plan, done)

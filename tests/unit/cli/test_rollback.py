@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,3 +168,37 @@ def test_one_mesh_whose_sessions_are_uploaded(shop: Shop) -> None:
     text = Path("mesh.yaml").read_text()
     Path("mesh.yaml").write_text(text.replace("cas_url: local", "cas_url: local\n    mode: SignedManifest"))
     assert "in mode SignedManifest the sessions are not uploaded here" in rollback(shop, code=4).err
+
+
+def test_the_lock_gets_the_versions_that_are_active_now(shop: Shop) -> None:
+    def locked() -> Any:
+        return json.loads(Path("sconectl.lock").read_text())
+
+    shop.write(TWO)
+    shop.apply("--rolling")
+    before = locked()
+    assert "sconectl.lock" not in rollback(shop, "--dry-run").out
+    assert locked() == before
+    assert "sconectl.lock: written" in rollback(shop).out
+    after = locked()
+    sessions, earlier = after["meshes"]["shop"].pop("sessions"), before["meshes"]["shop"].pop("sessions")
+    assert after == before
+    assert sessions["shop/web"]["predecessor"] == earlier["shop/web"]["hash"]
+    assert {name: entry for name, entry in sessions.items() if name != "shop/web"} == {
+        name: entry for name, entry in earlier.items() if name != "shop/web"
+    }
+    shop.write()
+    shop.apply()  # which changes no session
+    assert locked()["meshes"]["shop"]["sessions"] == sessions
+
+
+def test_a_damaged_lock_is_refused_before_anything_is_taken_back(shop: Shop) -> None:
+    shop.write(TWO)
+    shop.apply("--rolling")
+    history = shop.run("session", "history", "shop/web").out
+    Path("sconectl.lock").write_text("{")
+    assert "is no lock of this version" in rollback(shop, code=7).err
+    assert shop.run("session", "history", "shop/web").out == history
+    Path("sconectl.lock").unlink()
+    rollback(shop)  # there is no lock that would have to be written
+    assert not Path("sconectl.lock").exists()
