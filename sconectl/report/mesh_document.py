@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sconectl.apply.rolling.rollouts import Rollout
 from sconectl.apply.sessions import Update
 from sconectl.policy.diff.diff import to_json
 from sconectl.report.secret_fates import fate_document
@@ -19,19 +20,21 @@ def mesh_document(
     sessions: Mapping[str, Mapping[str, str]],
     updates: Sequence[Update],
     files: Mapping[str, str],
+    rollouts: Sequence[Rollout] = (),
 ) -> dict[str, Any]:
     """Return the plan of a mesh as plain values.
 
     `sessions` says what becomes of them by CAS and name, `updates` are those of the mesh beside what the CAS has, and
-    `files` says what becomes of them by path.
+    `files` says what becomes of them by path. `rollouts` are the sessions that hold two versions then.
     """
+    versions = {rollout.session: {"rollout": {"from": rollout.old, "to": rollout.new}} for rollout in rollouts}
     found = {update.name: update for update in updates}
     return {
         "kind": "mesh",
         "namespace": check.mesh.policy.namespace,
         "services": [{"name": service.name, "image": service.image} for service in check.mesh.services],
         "sessions": [
-            {"name": name, "cas": address, "state": state, **_changes(found.get(name))}
+            {"name": name, "cas": address, "state": state, **_changes(found.get(name)), **versions.get(name, {})}
             for address, outcomes in sessions.items()
             for name, state in outcomes.items()
         ],

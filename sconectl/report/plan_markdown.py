@@ -48,6 +48,9 @@ def _mesh(plan: Mapping[str, Any]) -> dict[str, Any]:
         "secrets": touched,
         "kept": len(fates) - len(touched),
         "changes": list(_changes(plan["sessions"])),
+        "rollouts": [
+            {"session": session["name"], **session["rollout"]} for session in plan["sessions"] if "rollout" in session
+        ],
         "sessions": _counted(plan["sessions"]),
         "files": _counted(plan["files"]),
     }

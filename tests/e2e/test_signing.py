@@ -189,11 +189,12 @@ def test_a_rolling_update(signed: Signed) -> None:
     deploy(world, first)
     assert signed.outcome(second, config_id)[0] == 125
     deploy(world, second)
-    for image in (first, second):
-        code, log = signed.outcome(image, config_id)
+    for image, asked in ((first, config_id), (second, f"{config_id}-v2")):
+        code, log = signed.outcome(image, asked)
         assert code == 0 and DONE in log, log
-    code, log = signed.outcome(third, config_id)
-    assert code == 125 and "Unexpected enclave (MRENCLAVE, " in log, log
+    for image, asked in ((third, config_id), (third, f"{config_id}-v2"), (first, f"{config_id}-v2")):
+        code, log = signed.outcome(image, asked)
+        assert code == 125 and "Unexpected enclave (MRENCLAVE, " in log, log
 
 
 def test_building_again_gives_the_same_image(signed: Signed) -> None:

@@ -167,7 +167,8 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
             world = mesh_world(options, wiring, console, mesh.mesh, plan)
             done = apply_mesh(plan, world, roll_out=partial(roll_out, mesh.manifest, options.wish))
             sessions = {address: store.outcomes for address, store in wiring.stores.items()}
-            plans.documents.append(mesh_document(mesh, sessions, done.updates, wiring.workspace.outcomes))
+            files = wiring.workspace.outcomes
+            plans.documents.append(mesh_document(mesh, sessions, done.updates, files, done.rollouts))
             plans.meshes.append((mesh, done.updates))
             found = losses(mesh.manifest, options.allow_secret_loss or (), done.updates)
             findings += [

@@ -92,7 +92,9 @@ def mesh_lines(document: Mapping[str, Any], *, all_secrets: bool) -> Iterator[st
     yield ""
     yield "SESSIONS"
     for session in document["sessions"]:
-        yield f"  {session['state']:<10} {shown(session['name'])} (CAS {session['cas']})"
+        rollout = session.get("rollout")
+        both = f", v{rollout['from']} and v{rollout['to']} start" if rollout else ""
+        yield f"  {session['state']:<10} {shown(session['name'])} (CAS {session['cas']}){both}"
     if not document["sessions"]:
         yield "  none is uploaded"
     yield from _secrets(document["sessions"], every=all_secrets)

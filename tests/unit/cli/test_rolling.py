@@ -141,6 +141,7 @@ def test_old_and_new_pods_start_each_with_its_own(shop: Shop) -> None:
 
 def test_the_same_again_changes_nothing_and_reminds(shop: Shop) -> None:
     shop.write(TWO)
+    assert "update     shop/web (CAS local), v1 and v2 start" in shop.plan("--rolling").out
     shop.apply("--rolling")
     chart = shop.chart()
     for words in ((), ("--rolling",)):
@@ -153,8 +154,12 @@ def test_the_same_again_changes_nothing_and_reminds(shop: Shop) -> None:
     told = shop.plan()
     assert "from v1 to v2 is not finished" in told.err
     assert shop.plan("--detailed-exitcode").code == 0
-    found = json.loads(shop.plan("--output", "json").out)["findings"]
-    assert [(each["code"], each["severity"]) for each in found] == [("SC2025", "warning")]
+    found = json.loads(shop.plan("--output", "json").out)
+    assert [(each["code"], each["severity"]) for each in found["findings"]] == [("SC2025", "warning")]
+    sessions = {session["name"]: session.get("rollout") for session in found["sessions"]}
+    assert sessions == {"shop": None, "shop/web": {"from": 1, "to": 2}, "shop/db": None}
+    line = r"Until `sconectl apply --finish`, pods of v1 and v2 of shop/web start."
+    assert line in shop.plan("--output", "markdown").out
 
 
 def test_finish_refuses_old_pods_and_restarts_none(shop: Shop) -> None:
