@@ -64,7 +64,7 @@ def rollback(
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.naming import session_name
     from sconectl.plan.mesh.mesh_input import main_cas
-    from sconectl.usecases.over_time.locked import lock_session
+    from sconectl.usecases.over_time.locked_session import lock_session
     from sconectl.usecases.over_time.session_changes import clashes, refuse_losses, require_upload
 
     manifest, mesh = _mesh(options)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from sconectl.apply.lock.lock_file import (
     LockedImage,
     LockedMesh,
-    LockedSession,
-    keyed,
     read_lock,
 )
 from sconectl.apply.lock.manifest_digest import manifest_digest
@@ -20,9 +18,9 @@ from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import with_tag
 from sconectl.ports import LockFile
+from sconectl.usecases.over_time.locked_session import locked_session
 
 if TYPE_CHECKING:
-    from sconectl.apply.sessions import Update
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.usecases.apply_mesh import MeshResult
     from sconectl.usecases.apply_service import ServiceResult
@@ -55,39 +53,16 @@ def locked_mesh(check: MeshCheck, plan: MeshPlan, done: MeshResult) -> LockedMes
         cas=plan.cas.cas_url,
         release=plan.chart.release,
         services={service.name: with_tag(service.image) for service in check.mesh.services},
-        sessions={update.name: _locked_session(update, hashes[update.name], salt) for update in done.updates},
+        sessions={update.name: locked_session(update, hashes[update.name], salt) for update in done.updates},
         chart=done.chart,
         receipts={cas: {name: dict(one) for name, one in by.items()} for cas, by in done.shipped.receipts.items()},
     )
-
-
-def _locked_session(update: Update, active: str, salt: str) -> LockedSession:
-    """Return the entry of a session whose active version has the hash `active`."""
-    before = update.before.hash if update.before else None
-    if update.before and update.seen and active == update.before.hash:
-        before = update.seen.predecessor
-    return LockedSession(hash=keyed(salt, active), predecessor=keyed(salt, before) if before else None)
 
 
 def lock_service(file: LockFile, check: ServiceCheck, done: ServiceResult) -> bool:
     """Write an image that was applied into the lock; say if that changes it. Raises `BuildFailed` and `Refused`."""
     image = locked_image(check, done)
     return file.update(lambda raw: read_lock(raw, file.name).with_image(done.facts.image, image).to_bytes())
-
-
-def lock_session(file: LockFile, namespace: str, update: Update, active: str, salt: str) -> bool:
-    """Write one session of a mesh, whose active version has the hash `active`, into the lock, which knows the mesh.
-
-    Says if that changes the lock. Raises `BuildFailed` and `Refused`.
-    """
-
-    def change(raw: bytes | None) -> bytes:
-        lock = read_lock(raw, file.name)
-        mesh = lock.meshes[namespace]
-        sessions = {**mesh.sessions, update.name: _locked_session(update, active, salt)}
-        return lock.with_mesh(namespace, mesh.model_copy(update={"sessions": sessions})).to_bytes()
-
-    return file.update(change)
 
 
 def lock_mesh(file: LockFile, check: MeshCheck, plan: MeshPlan, done: MeshResult) -> bool:
