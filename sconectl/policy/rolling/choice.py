@@ -16,6 +16,7 @@ from sconectl.policy.rolling.wish import Wish
 
 _OLDER = "the CAS has version {0} already, and {1} is older"
 _OLDER_HINT = "give that number to change it, or a higher one for a new version"
+_UNNAMED_HINT = "leave image_name out of image_policy, and apply that first"
 _FINISH = "the version that is to be the only one was not applied yet: the manifests say something else than the CAS"
 _FINISH_HINT = "`sconectl apply --rolling` applies them, and ends the rollout that is open now"
 
@@ -40,6 +41,9 @@ def choose(
     `stable` are measurements of earlier images that stay valid; `own` is what is wanted without them.
     """
     found = versions_in(seen, names) if seen else {}
+    begins = wish.begins(max(found, default=0))
+    if begins and seen is not None and seen.services and not (found and versions_in(wanted, names)):
+        return Fault(f"no service has the image_name {names.image}, by which versions are told", _UNNAMED_HINT)
     if seen is None or not found:
         return Choice(wish.release or 1)
     first, *others = found

@@ -140,3 +140,19 @@ def test_what_old_pods_import_is_exported_to_them_alone_and_no_longer_than_neede
     later, faults = overlapped(both, third, number=3, kept=2)
     assert faults == []
     assert session_of(later[0]).secret("token") is None
+
+
+def test_a_volume_stays_with_its_key_and_is_exported_as_before() -> None:
+    """That of the importer, which gives it a name, and that of the owner, whose new version shares it no more."""
+    old, new = version(BASE, OLD), version(BASE, NEW)
+    del new[1]["volumes"], new[1]["images"][0]["volumes"], new[0]["volumes"][0]["export"]
+    both, faults = overlapped(old, new)
+    assert faults == []
+    owner, web = (session_of(document) for document in both)
+    (export,) = owner.volumes[0].export
+    assert (owner.volumes[0].name, export.session) == ("data", "shop/web")
+    assert [volume.name for volume in web.volumes] == ["mounted"]
+    mounts = {image.name: [mount.name for mount in image.volumes] for image in web.images}
+    assert mounts == {"image-v2": [], "image": ["mounted"]}
+    new[0]["volumes"][0]["files"] = "authenticated-only"
+    assert overlapped(old, new)[1] == ["volume data has other terms"]

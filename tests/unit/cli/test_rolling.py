@@ -45,6 +45,7 @@ class Shop:
         command: str = "python3 main.py",
         level: str = "info",
         db: str = "0d" * 32,
+        policy: str = "",
     ) -> None:
         """Write the manifests of a version; `imports` says whether db needs the secret of web."""
         web = facts(
@@ -63,7 +64,11 @@ class Shop:
         ).model_copy(update={"measurement": db})
         for image in (web, found):
             Path(f"facts/{image.name}.json").write_text(record(image).to_text())
-        Path("mesh.yaml").write_text(mesh_text(["web", "db"]).replace("cas.example.org", "local"))
+        text = mesh_text(["web", "db"]).replace("cas.example.org", "local")
+        if policy:
+            Path("policy.yaml").write_text(policy)
+            text = text.replace("- name: web\n", "- name: web\n    image_policy: policy.yaml\n")
+        Path("mesh.yaml").write_text(text)
 
     def apply(self, *words: str, code: int = 0) -> Outcome:
         done = self.run("apply", "-f", "mesh.yaml", "--facts", "facts", *words)
@@ -330,3 +335,23 @@ def test_a_run_that_was_cut_off_is_finished_by_the_next(shop: Shop, monkeypatch:
     assert shop.run("rollback", "-f", "mesh.yaml").code == 0
     assert [shop.start(pod) for pod in old] == before
     assert [session["services"][0]["name"] for session in shop.sessions()] == ["python3", "python3"]
+
+
+def test_versions_that_cannot_be_told_apart(shop: Shop) -> None:
+    shop.write(TWO, policy="services: [{name: python3, image_name: other}]\nimages: [{name: other}]")
+    refused = shop.apply("--rolling", code=4)
+    assert "no service has the image_name web, by which versions are told" in refused.err
+    shop.apply()
+    assert "no service has the image_name web" in shop.apply("--rolling", code=4).err
+
+
+def test_other_services_of_a_policy_template_have_one_version(shop: Shop) -> None:
+    tool = "services: [{name: beside, command: tool %s, attestation: [{mrenclave: ['" + "0e" * 32 + "']}]}]"
+    shop.write(ONE, policy=tool % 1)
+    shop.apply()
+    old, beside = shop.pod(), ("shop/web/beside", "0e" * 32)
+    shop.write(TWO, policy=tool % 1)
+    shop.apply("--rolling")
+    assert [shop.start(pod)["argv"][-1] for pod in (old, shop.pod(), beside)] == ["01", "02", "1"]
+    shop.write(THREE, policy=tool % 2)
+    assert "service beside changes, and has no version of its own" in shop.apply("--rolling", code=4).err
