@@ -101,6 +101,8 @@ def without_measurements(document: Mapping[str, Any], service: str, measurements
             return entry
         return {**entry, "mrenclave": [one for one in listed if one not in measurements] or listed}
 
+    if "services" not in document:
+        return dict(document)
     return {
         **document,
         "services": [

@@ -355,3 +355,11 @@ def test_other_services_of_a_policy_template_have_one_version(shop: Shop) -> Non
     assert [shop.start(pod)["argv"][-1] for pod in (old, shop.pod(), beside)] == ["01", "02", "1"]
     shop.write(THREE, policy=tool % 2)
     assert "service beside changes, and has no version of its own" in shop.apply("--rolling", code=4).err
+
+
+def test_a_policy_template_may_take_the_service_away(shop: Shop) -> None:
+    shop.write(TWO, stable=(ONE,), policy="services: null")
+    old = shop.pod()
+    shop.apply()
+    assert shop.start(old)["argv"][-1] == "01"
+    assert "Service not found" in shop.refusal(shop.pod())
