@@ -14,6 +14,7 @@ from sconectl.policy.diff.change import Change
 from sconectl.policy.diff.diff import differences
 from sconectl.policy.diff.fates import SecretFate, fates
 from sconectl.policy.reading import Session, parse_session
+from sconectl.policy.same_text import unchanged
 from sconectl.policy.serialized.canonical import same_content
 from sconectl.ports import SessionStore, StoredSession
 
@@ -71,13 +72,19 @@ def put_session(store: SessionStore, document: Mapping[str, Any]) -> Uploaded:
     return put(store, look_up(store, document))
 
 
-def look_up(store: SessionStore, document: Mapping[str, Any], *, salted: bool = False) -> Update:
+def look_up(
+    store: SessionStore, document: Mapping[str, Any], wanted: Session | None = None, *, salted: bool = False
+) -> Update:
     """Return a session document beside what the CAS has of that name now. Raises `CasError`.
 
-    A `salted` session gets the salt of an earlier version, or a new one if none had any.
+    `wanted` is the session in the document, if it has been read. A `salted` session gets the salt of an earlier
+    version, or a new one if none had any.
     """
     name = str(document["name"])
     before = store.read(name)
+    if wanted is not None and not salted:
+        seen = (unchanged(wanted, before.text) or parse_session(before.text, file=name)) if before else None
+        return Update(document, wanted, before, seen)
     seen = parse_session(before.text, file=name) if before else None
     salt = (_salt(store, seen) or secrets.token_hex(_SALT_BYTES)) if salted else ""
     wanted = parse_session(session_text(document, salt=salt), file=name)

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sconectl.policy.reading import examine, examine_document
+from sconectl.policy.reading import Examined, examine, examine_document
 from sconectl.text.findings import Finding, Position, errors_of
 from sconectl.text.yaml_tree import Document, Path, Value
 
 
 def faults_of(session: Mapping[str, Any], text: Callable[[], str], *, file: str) -> tuple[Finding, ...]:
     """Return the errors of `session`; `text` gives its YAML, for the positions under the name `file`."""
+    return checked(session, text, file=file).findings
+
+
+def checked(session: Mapping[str, Any], text: Callable[[], str], *, file: str) -> Examined:
+    """Return the session that a CAS would read, or its errors; `text` gives its YAML, for the positions in `file`."""
     examined = examine_document(as_read(session, file), remarks=False)
     if examined.session is not None:
-        return ()
-    return errors_of(examine(text(), file=file).findings) or errors_of(examined.findings)
+        return Examined(examined.session, ())
+    return Examined(None, errors_of(examine(text(), file=file).findings) or errors_of(examined.findings))
 
 
 def as_read(session: Mapping[str, Any], file: str) -> Document:

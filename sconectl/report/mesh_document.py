@@ -43,10 +43,11 @@ def mesh_document(
 
 
 def _changes(update: Update | None) -> dict[str, Any]:
-    """Return the fates of the secrets of a session, and its other changes."""
+    """Return the fates of the secrets of a session, and its other changes; of a new one everything is new."""
     if update is None:
         return {}
-    changes = [change for change in update.changes if change.group != "values"]
+    known = update.changes if update.outcome == "update" else []
+    changes = [change for change in known if change.group != "values"]
     return {"secrets": [fate_document(fate) for fate in update.fates], "changes": to_json(changes)}
 
 

@@ -25,9 +25,9 @@ from sconectl.errors import BuildFailed, CasError, CasUnreachable, InvalidInput,
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
 from sconectl.plan.mesh.own_chart import CHART_FILE
-from sconectl.policy.session_check import faults_of
+from sconectl.policy.reading import Session
+from sconectl.policy.session_check import checked
 from sconectl.ports import Keys, Progress, SessionStore, Workspace
-from sconectl.text.findings import Finding
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -86,14 +86,18 @@ def _shipped(plan: MeshPlan, world: MeshWorld) -> Shipped:
     return ship(plan, signing, world.workspace)
 
 
-def check_sessions(plan: MeshPlan) -> None:
-    """Raise `InvalidInput` with the findings of every session that the rules of the policy language refuse."""
-    findings: list[Finding] = []
-    for session in plan.sessions:
-        text = partial(session_text, session.document)
-        findings += faults_of(session.document, text, file=f"policies/{session.file}.yaml")
-    if findings:
+def check_sessions(plan: MeshPlan) -> tuple[Session, ...]:
+    """Return the sessions as a CAS reads them.
+
+    Raises `InvalidInput` with the findings of every session that the rules of the policy language refuse.
+    """
+    examined = [
+        checked(session.document, partial(session_text, session.document), file=f"policies/{session.file}.yaml")
+        for session in plan.sessions
+    ]
+    if findings := [finding for each in examined for finding in each.findings]:
         raise InvalidInput(findings, summary="the generated policies break rules of the policy language")
+    return tuple(each.session for each in examined if each.session)
 
 
 def apply_mesh(
@@ -107,12 +111,12 @@ def apply_mesh(
     Before anything is uploaded or written, `roll_out` says which versions of services the sessions hold, and `approve`
     gets what would become of them; both may raise.
     """
-    check_sessions(plan)
+    sessions = check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = _shipped(plan, world) if plan.signed else NOTHING
     resources = shipped.resources if plan.installed else {}
-    rolled = roll_out(plan, _looked_up(plan, world))
+    rolled = roll_out(plan, _looked_up(plan, sessions, world))
     updates = rolled.updates
     if rolled.plan is not plan:
         plan = rolled.plan
@@ -146,14 +150,14 @@ def _version(content: ChartContent, world: MeshWorld) -> str:
     return world.chart_version or next_version(previous, digest == content.digest)
 
 
-def _looked_up(plan: MeshPlan, world: MeshWorld) -> tuple[Update, ...]:
+def _looked_up(plan: MeshPlan, sessions: Sequence[Session], world: MeshWorld) -> tuple[Update, ...]:
     """Return the sessions beside what the CAS has, where they are uploaded at all."""
     if world.store is None:
         return ()
     world.progress(f"looking up {len(plan.sessions)} sessions")
-    namespace, *services = (session.document for session in plan.sessions)
-    salted = look_up(world.store, namespace, salted=True)
-    return (salted, *(look_up(world.store, document) for document in services))
+    namespace, *services = zip(plan.sessions, sessions, strict=True)
+    salted = look_up(world.store, namespace[0].document, salted=True)
+    return (salted, *(look_up(world.store, session.document, wanted) for session, wanted in services))
 
 
 def _upload(plan: MeshPlan, world: MeshWorld, updates: Sequence[Update]) -> list[Uploaded]:

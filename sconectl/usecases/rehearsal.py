@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sconectl.policy.reading import parse_session
 from sconectl.ports import ListedSession, Receipt, SessionStore, StoredSession, Workspace
+from sconectl.text.yaml_tree import parse
 
 _NO_HASH = "0" * 64
 
@@ -19,6 +19,7 @@ class RehearsalStore:
     def __init__(self, store: SessionStore) -> None:
         self._store = store
         self.outcomes: dict[str, str] = {}
+        self._there: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -33,6 +34,7 @@ class RehearsalStore:
         found = self._store.read(name, hash_)
         if hash_ is None:
             self.outcomes.setdefault(name, "unchanged")
+            self._there |= {name} if found else set()
         return found
 
     def list_sessions(self, namespace: str = "/") -> tuple[ListedSession, ...]:
@@ -49,8 +51,10 @@ class RehearsalStore:
 
     def upload(self, text: str) -> Receipt:
         """Do what `put` does, and tell what that was."""
-        name = parse_session(text).name
-        there = self._store.read(name) is not None
+        head = parse(text.partition("\n")[0], "session").value  # documents of ours begin with the name
+        assert isinstance(head, dict)  # noqa: S101 - narrows the type
+        name = str(head["name"])
+        there = name in self._there
         self.outcomes[name] = "update" if there else "create"
         return Receipt(_NO_HASH, "updated" if there else "created")
 
