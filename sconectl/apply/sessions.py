@@ -16,6 +16,7 @@ from sconectl.policy.diff.fates import SecretFate, fates
 from sconectl.policy.reading import Session, parse_session
 from sconectl.policy.same_text import unchanged
 from sconectl.policy.serialized.canonical import same_content
+from sconectl.policy.serialized.yaml_writer import as_written
 from sconectl.ports import SessionStore, StoredSession
 
 
@@ -95,6 +96,21 @@ def salt_of(store: SessionStore, name: str) -> str:
     """Return the salt of a session, or that of an earlier version; empty if none had any. Raises `CasError`."""
     stored = store.read(name)
     return _salt(store, parse_session(stored.text, file=name) if stored else None)
+
+
+def with_content(document: Mapping[str, Any], before: StoredSession, seen: Session) -> Update:
+    """Return the update of a session, which the CAS has now, to a document of the same name."""
+    return Update(document, parse_session(session_text(document), file=seen.name), before, seen)
+
+
+def document_of(session: Session) -> dict[str, Any]:
+    """Return a session of a CAS as a document that can be put again: without what the CAS says about it."""
+    written = as_written(session)
+    found = {key: item for key, item in written.items() if key not in ("predecessor", "creator", "namespace_hash")}
+    if "services" in found:  # without an artefact of how a session is read back
+        services = found["services"]
+        found["services"] = [{key: item for key, item in each.items() if key != "persistency"} for each in services]
+    return found
 
 
 def _salt(store: SessionStore, session: Session | None) -> str:

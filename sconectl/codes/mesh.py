@@ -199,4 +199,17 @@ CODES: dict[str, Code] = {
         "same manifests, which changes neither the chart nor a running pod. The next rolling update takes the old "
         "version away, too.",
     ),
+    "SC2026": Code(
+        "A session is left behind",
+        "A service was renamed or taken out of the mesh. Its session stays in the CAS: the program that it names still "
+        "starts and gets its secrets, and other sessions still import from it. The lock says that applying this mesh "
+        "wrote the session.\n\n"
+        "When nothing uses it any more, `sconectl apply --prune` retires it: it then gives nothing to anybody. Values "
+        "that the CAS made stay in it, for nobody, so that an older version can be put back "
+        "(`sconectl session history`). A session that was changed since, or that the lock does not know, is retired "
+        "only by name, with --prune-session: in a shared namespace it may belong to another mesh.\n\n"
+        "A service with a new name is a new service: the CAS makes new values for it. To keep them, keep the name, "
+        "and change only image and command. `sconectl plan --fail-on orphans` refuses a change that leaves a session "
+        "behind, unless it is given --prune, too.",
+    ),
 }

@@ -21,23 +21,28 @@ def mesh_document(
     updates: Sequence[Update],
     files: Mapping[str, str],
     rollouts: Sequence[Rollout] = (),
+    orphans: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the plan of a mesh as plain values.
 
     `sessions` says what becomes of them by CAS and name, `updates` are those of the mesh beside what the CAS has, and
-    `files` says what becomes of them by path. `rollouts` are the sessions that hold two versions then.
+    `files` says what becomes of them by path. `rollouts` are the sessions that hold two versions then, and `orphans`
+    those that no service of the mesh owns.
     """
+    namespace = check.mesh.policy.namespace
     versions = {rollout.session: {"rollout": {"from": rollout.old, "to": rollout.new}} for rollout in rollouts}
     found = {update.name: update for update in updates}
     return {
         "kind": "mesh",
-        "namespace": check.mesh.policy.namespace,
+        "namespace": namespace,
         "services": [{"name": service.name, "image": service.image} for service in check.mesh.services],
         "sessions": [
             {"name": name, "cas": address, "state": state, **_changes(found.get(name)), **versions.get(name, {})}
             for address, outcomes in sessions.items()
             for name, state in outcomes.items()
+            if name in found or name.rpartition("/")[0] != namespace  # else it was looked at only
         ],
+        "orphans": list(orphans),
         "files": [{"path": path, "state": state} for path, state in sorted(files.items())],
     }
 
@@ -60,4 +65,5 @@ def _is_changed(document: Mapping[str, Any]) -> bool:
     if document["kind"] != "mesh":
         return any(step["state"] == "to do" for step in document["steps"])
     entries = [*document["sessions"], *document["files"]]
-    return any(entry["state"] != "unchanged" for entry in entries)
+    retired = any(orphan["state"] == "retire" for orphan in document["orphans"])
+    return retired or any(entry["state"] != "unchanged" for entry in entries)

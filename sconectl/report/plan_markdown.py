@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sconectl.report.left_behind import gift_lines, origin_of
 from sconectl.report.secret_fates import is_touched
 from sconectl.text.rendering import render
 
@@ -51,6 +52,7 @@ def _mesh(plan: Mapping[str, Any]) -> dict[str, Any]:
         "rollouts": [
             {"session": session["name"], **session["rollout"]} for session in plan["sessions"] if "rollout" in session
         ],
+        "orphans": list(map(_orphan, plan["orphans"])),
         "sessions": _counted(plan["sessions"]),
         "files": _counted(plan["files"]),
     }
@@ -66,6 +68,11 @@ def _secret(session: str, fate: Mapping[str, Any]) -> dict[str, str]:
         "mark": mark,
         "who": "; ".join(who),
     }
+
+
+def _orphan(orphan: Mapping[str, Any]) -> dict[str, str]:
+    mark = _Mark("retired" if orphan["state"] == "retire" else ":warning: stays")
+    return {"name": orphan["name"], "mark": mark, "whose": origin_of(orphan), "gives": "; ".join(gift_lines(orphan))}
 
 
 def _changes(sessions: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:

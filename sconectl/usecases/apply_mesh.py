@@ -7,12 +7,13 @@ off is finished by the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sconectl.apply.image_sessions import share_image
 from sconectl.apply.lock.lock_file import LockedChart
+from sconectl.apply.retiring.orphans import LeftBehind
 from sconectl.apply.rolling.rollouts import Rolled, Rollout
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
 from sconectl.apply.signed_policies import NOTHING, Receipts, Shipped, Signing, ship
@@ -71,6 +72,7 @@ class MeshResult:
     """What was done for a mesh: `sessions` in a CAS, `shipped` ones that are signed or encrypted.
 
     `updates` are the sessions of the mesh beside what the CAS had before, `rollouts` those that have two versions now.
+    `left` is what nobody owns any more, and `retired` what `prune` took of it; None where no CAS was asked.
     """
 
     sessions: tuple[Uploaded, ...]
@@ -79,6 +81,13 @@ class MeshResult:
     chart: LockedChart
     shipped: Shipped = NOTHING
     rollouts: tuple[Rollout, ...] = ()
+    left: LeftBehind | None = None
+    retired: tuple[Uploaded, ...] = ()
+
+    @property
+    def all_updates(self) -> tuple[Update, ...]:
+        """The sessions of the mesh, and those that are to be retired."""
+        return (*self.updates, *(self.left.retiring if self.left else ()))
 
 
 def _shipped(plan: MeshPlan, world: MeshWorld) -> Shipped:
@@ -105,11 +114,13 @@ def apply_mesh(
     world: MeshWorld,
     approve: Callable[[Sequence[Update]], None] = lambda _updates: None,
     roll_out: Callable[[MeshPlan, Sequence[Update]], Rolled] = lambda plan, updates: Rolled(plan, tuple(updates)),
+    look_around: Callable[[SessionStore, Sequence[Update]], LeftBehind] = lambda _store, _updates: LeftBehind(),
 ) -> MeshResult:
     """Upload what changed and write what changed. Raises what the ports raise, `PlanImpossible` and `InvalidInput`.
 
-    Before anything is uploaded or written, `roll_out` says which versions of services the sessions hold, and `approve`
-    gets what would become of them; both may raise.
+    Before anything is uploaded or written, `roll_out` says which versions of services the sessions hold, `look_around`
+    what else is in the namespace, and `approve` gets what would become of all; each may raise. What is to be retired is
+    left to `prune`, when everything else is done.
     """
     sessions = check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
@@ -121,7 +132,8 @@ def apply_mesh(
     if rolled.plan is not plan:
         plan = rolled.plan
         check_sessions(plan)
-    approve(updates)
+    left = look_around(world.store, updates) if world.store is not None and updates else None
+    approve((*updates, *left.retiring) if left else updates)
     helm = plan.chart_for(updates[0].salt) if updates else plan.chart
     content = chart_content(helm, chart_policies(resources))
     version = _version(content, world)
@@ -135,7 +147,17 @@ def apply_mesh(
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
     written = LockedChart(version=version, content=content.digest)
-    return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts)
+    return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts, left)
+
+
+def prune(store: SessionStore, done: MeshResult, progress: Progress) -> MeshResult:
+    """Retire what is to be retired, and return the result without it. Raises `CasError`."""
+    assert done.left is not None  # noqa: S101 - there is something to be retired
+    retired = []
+    for update in done.left.retiring:
+        progress(f"retiring session {update.name}")
+        retired.append(put(store, update))
+    return replace(done, left=done.left.without_retired(), retired=tuple(retired))
 
 
 def _version(content: ChartContent, world: MeshWorld) -> str:

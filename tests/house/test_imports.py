@@ -41,7 +41,7 @@ ROOMS = {
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
-    "apply": ("sources", "lock", "", "rolling"),
+    "apply": ("sources", "lock", "", "rolling", "retiring"),
     "usecases": ("", "over_time"),
     "toolchains": ("", "sim"),
     "cas": (

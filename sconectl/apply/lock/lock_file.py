@@ -58,9 +58,12 @@ class LockedMesh(Part):
     """A mesh: its manifest's digest, the images of its services, its sessions and its chart.
 
     `receipts` are about sessions that are signed here and uploaded elsewhere (`signed_policies.Receipts`).
+    `file` is the path of the manifest from the directory of the lock. `sessions` are all that applying it wrote and
+    that still give something to somebody, those of services that it has no longer included.
     """
 
     manifest: Hex32
+    file: str = ""
     cas: str
     release: str = ""
     services: dict[str, str]

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sconectl.apply.rolling.rollouts import names_in
-from sconectl.apply.sessions import Update
+from sconectl.apply.sessions import Update, document_of, with_content
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasError, PlanImpossible, Refused
 from sconectl.policy.model.session import Session
@@ -23,7 +22,6 @@ from sconectl.policy.rolling.first_version import first_version
 from sconectl.policy.rolling.overlap import Overlap
 from sconectl.policy.rolling.sharing import is_shared, share
 from sconectl.policy.rolling.versions import Fault, versions_in
-from sconectl.policy.serialized.yaml_writer import as_written
 from sconectl.ports import SessionStore, StoredSession
 
 
@@ -158,7 +156,7 @@ def _together(active: Mapping[str, _Version], goals: Mapping[str, _Version], *, 
     for name, version in active.items():
         names, seen = names_in(name), version.session
         wanted = first_version(goals[name].session, names) if name in goals else seen
-        found[name] = overlap = Overlap(_document(wanted), seen, wanted)
+        found[name] = overlap = Overlap(document_of(wanted), seen, wanted)
         if name not in goals:
             overlap.keep_uses(seen.services)  # its pods go on, and what they import
         elif keep and not _same_names(wanted, version):
@@ -173,15 +171,6 @@ def _same_names(wanted: Session, version: _Version) -> bool:
         return True
     services = versions_in(version.session, names_in(wanted.name))[version.numbers[0]]
     return any(wanted.service(service.name) for service in services)
-
-
-def _document(session: Session) -> dict[str, Any]:
-    written = as_written(session)
-    found = {key: item for key, item in written.items() if key not in ("predecessor", "creator", "namespace_hash")}
-    if "services" in found:  # without an artefact of how a session is read back
-        services = found["services"]
-        found["services"] = [{key: item for key, item in each.items() if key != "persistency"} for each in services]
-    return found
 
 
 def _missing(goals: Collection[str], sessions: Mapping[str, Overlap]) -> Iterator[tuple[str, Fault]]:
@@ -205,4 +194,4 @@ def _session(overlap: Overlap) -> Session:
 
 
 def _update(active: _Version, overlap: Overlap) -> Update:
-    return Update(overlap.document, _session(overlap), active.stored, active.session)
+    return with_content(overlap.document, active.stored, active.session)

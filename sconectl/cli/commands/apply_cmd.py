@@ -101,23 +101,42 @@ def _service(
 
 
 def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
-    from sconectl.cli.output.apply_result import lock_line, mesh_lines, next_step, rolling_remarks
-    from sconectl.cli.runs.worlds import mesh_world
-    from sconectl.usecases.apply_mesh import apply_mesh
+    from sconectl.cli.output.apply_result import (
+        lock_line,
+        mesh_lines,
+        namespace_notes,
+        next_step,
+        retired_lines,
+        rolling_remarks,
+    )
+    from sconectl.cli.runs.worlds import mesh_world, pruning, witness
+    from sconectl.usecases.apply_mesh import apply_mesh, prune
     from sconectl.usecases.over_time.locked import lock_mesh
     from sconectl.usecases.over_time.session_changes import refuse_losses, roll_out, unfinished
 
+    seen = witness(check, plan, wiring)
+    seen.require_upload(pruning(options), plan)
     with console.working():
         world = mesh_world(options, wiring, console, check.mesh, plan)
         approve = partial(refuse_losses, check.manifest, options.allow_secret_loss or ())
-        done = apply_mesh(plan, world, approve, partial(roll_out, check.manifest, options.wish))
+        rolling = partial(roll_out, check.manifest, options.wish)
+        done = apply_mesh(plan, world, approve, rolling, partial(seen.look, pruning(options)))
     show_findings(unfinished(check.manifest, done.rollouts))
     for name in done.shipped.unknown:
         note(f"warning: session {name}: nobody said whether the CAS has it, so it is written as its first version")
     for line in mesh_lines(done, plan, options.target):
         result(line)
+    changed = not options.dry_run and lock_mesh(wiring.lock, check, plan, done)  # names what is not retired yet
+    if world.store is not None and done.left and done.left.retiring:
+        with console.working():
+            done = prune(world.store, done, world.progress)
+        for line in retired_lines(done, plan):
+            result(line)
+        changed |= lock_mesh(wiring.lock, check, plan, done)
     if not options.dry_run:
-        result(lock_line(wiring.lock, lock_mesh(wiring.lock, check, plan, done)))
-    for text in rolling_remarks(done, options.wish):
+        result(lock_line(wiring.lock, changed))
+    if done.left:
+        show_findings(seen.remarks(done.left, done.updates))
+    for text in (*namespace_notes(done.left, check.mesh.policy.namespace), *rolling_remarks(done, options.wish)):
         note(text)
     note(next_step(plan, options.target, options.release, uploaded=world.store is not None))

@@ -15,16 +15,16 @@ import typer
 
 from sconectl.cli.options.apply_options import ApplyOptions, check_toolchain
 from sconectl.cli.options.groups import Only, grouped
-from sconectl.cli.output.console import Console, result, show_findings
+from sconectl.cli.output.console import Console, note, result, show_findings
 from sconectl.errors import InvalidInput, Refused, SconectlError
 from sconectl.text.findings import Finding, errors_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from sconectl.apply.sessions import Update
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.image_facts import ImageFacts
+    from sconectl.usecases.apply_mesh import MeshResult
     from sconectl.usecases.check_mesh import MeshCheck
     from sconectl.usecases.check_service import ServiceCheck
     from sconectl.usecases.plan_report import PlanReport
@@ -36,7 +36,8 @@ def plan(
         ApplyOptions,
         Only(
             "files target output dry_run no_push mode base_image release chart_version policy_namespace facts set_ "
-            "env_file toolchain cas_config allow_secret_loss rolling release_version finish max_size",
+            "env_file toolchain cas_config lock allow_secret_loss rolling release_version finish prune prune_session "
+            "max_size",
             target="Where `apply` puts results.",
             dry_run="Plan for `apply --dry-run`.",
             no_push="Service: plan for `apply --no-push`.",
@@ -45,7 +46,8 @@ def plan(
     ],
     output: Annotated[str, typer.Option("--output", metavar="FORM", help="text, markdown or json.")] = "text",
     fail_on: Annotated[
-        str, typer.Option(metavar="WHAT", help="Exit with 7 if a mesh would do any of this: secret-loss, weakens.")
+        str,
+        typer.Option(metavar="WHAT", help="Exit with 7 if a mesh would do any of this: secret-loss, weakens, orphans."),
     ] = "",
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 if anything would change, 0 if nothing.")
@@ -88,6 +90,8 @@ def plan(
         for line in plans.lines(every=verbose > 0):
             result(line)
     show_findings(finding for finding in findings if finding.severity != "error")  # errors are shown when raised
+    for text in plans.notes:
+        note(text)
     if errors_of(findings):
         raise InvalidInput(errors_of(findings))
     plans.refuse(gates, options.allow_secret_loss or ())
@@ -95,17 +99,22 @@ def plan(
         raise typer.Exit(2)
 
 
-GATES = ("secret-loss", "weakens")
+GATES = ("secret-loss", "weakens", "orphans")
 
 
 @dataclass
 class _Plans:
-    """The plans of a run: each as plain values, those of services as reports, and the updates of sessions by mesh."""
+    """The plans of a run: each as plain values, those of services as reports, and what comes of meshes.
+
+    `orphans` are the findings about sessions that are left behind.
+    """
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     reports: dict[int, PlanReport] = field(default_factory=dict)
-    meshes: list[tuple[MeshCheck, tuple[Update, ...]]] = field(default_factory=list)
+    meshes: list[tuple[MeshCheck, MeshResult]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    orphans: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def lines(self, *, every: bool) -> Iterator[str]:
         """Yield the text; with every path, and every secret."""
@@ -124,11 +133,13 @@ class _Plans:
         from sconectl.usecases.over_time.trust_changes import weakenings
 
         found: list[Finding] = []
-        for check, updates in self.meshes:
+        for check, done in self.meshes:
             if "secret-loss" in gates:
-                found += losses(check.manifest, allowed, updates)
+                found += losses(check.manifest, allowed, done.all_updates)
             if "weakens" in gates:
-                found += weakenings(check.manifest, updates, today())
+                found += weakenings(check.manifest, done.updates, today())
+        if "orphans" in gates:
+            found += (replace(finding, severity="error") for finding in self.orphans)
         if found:
             raise Refused(f"this plan would do what --fail-on {','.join(gates)} forbids", findings=found)
 
@@ -136,9 +147,11 @@ class _Plans:
 def _plans(options: ApplyOptions, console: Console) -> _Plans:
     """Return the plans. Several manifests are planned as one run of `apply` would go through them."""
     from sconectl.cli.options.manifest_files import read_all
-    from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, terms_of
+    from sconectl.cli.output.apply_result import namespace_notes
+    from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, pruning, terms_of, witness
     from sconectl.cli.wiring import today
     from sconectl.plan.mesh.availability import remarks
+    from sconectl.report.left_behind import orphan_documents
     from sconectl.report.mesh_document import mesh_document
     from sconectl.report.plan_words import as_document
     from sconectl.usecases.apply_mesh import apply_mesh
@@ -147,7 +160,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.usecases.security_advice import advice_on
 
     manifests = read_all(options)
-    wiring = Rehearsal(options.target, options.cas_config)
+    wiring = Rehearsal(options.target, options.cas_config, options.lock)
     plans = _Plans()
     built: dict[str, ImageFacts] = {}
     with console.working():
@@ -165,17 +178,24 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
             show_findings([*mesh.advice, *mesh.limits])
             plan = run.mesh_plan(mesh, built)
             world = mesh_world(options, wiring, console, mesh.mesh, plan)
-            done = apply_mesh(plan, world, roll_out=partial(roll_out, mesh.manifest, options.wish))
+            seen = witness(mesh, plan, wiring)
+            seen.require_upload(pruning(options), plan)
+            look = partial(seen.look, pruning(options))
+            rolling = partial(roll_out, mesh.manifest, options.wish)
+            done = apply_mesh(plan, world, roll_out=rolling, look_around=look)
             sessions = {address: store.outcomes for address, store in wiring.stores.items()}
             files = wiring.workspace.outcomes
-            plans.documents.append(mesh_document(mesh, sessions, done.updates, files, done.rollouts))
-            plans.meshes.append((mesh, done.updates))
-            found = losses(mesh.manifest, options.allow_secret_loss or (), done.updates)
+            orphans = orphan_documents(done.left, seen.renames(done.left, done.updates)) if done.left else []
+            plans.documents.append(mesh_document(mesh, sessions, done.updates, files, done.rollouts, orphans))
+            plans.meshes.append((mesh, done))
+            plans.orphans += seen.remarks(done.left, done.updates) if done.left else ()
+            plans.notes += namespace_notes(done.left, mesh.mesh.policy.namespace)
+            found = losses(mesh.manifest, options.allow_secret_loss or (), done.all_updates)
             findings += [
                 *(replace(finding, severity="warning") for finding in found),
                 *unfinished(mesh.manifest, done.rollouts),
             ]
-    plans.findings = sorted(findings, key=lambda finding: finding.position)
+    plans.findings = sorted([*findings, *plans.orphans], key=lambda finding: finding.position)
     return plans
 
 

@@ -101,6 +101,13 @@ class ApplyOptions:
     finish: Annotated[
         bool, typer.Option("--finish", help="Mesh: end the rollout, pods of the old version start no more.")
     ] = False
+    prune: Annotated[bool, typer.Option("--prune", help="Mesh: retire sessions of services that it has no longer.")] = (
+        False
+    )
+    prune_session: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Mesh: retire this session, though the lock does not say whose. Repeatable."),
+    ] = None
     max_size: Annotated[
         int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
     ] = None

@@ -10,6 +10,7 @@ from sconectl.policy.rolling.wish import Wish
 from sconectl.report.secret_fates import fate_document, fate_line, is_touched
 
 if TYPE_CHECKING:
+    from sconectl.apply.retiring.orphans import LeftBehind
     from sconectl.apply.sessions import Uploaded
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.ports import LockFile
@@ -36,6 +37,20 @@ def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
         *(f"session {name}: {written}" for name in done.shipped.changed),
         _files_line(done.files_changed, target),
     ]
+
+
+def retired_lines(done: MeshResult, plan: MeshPlan) -> list[str]:
+    """Return the lines about sessions that were retired."""
+    return [f"session {entry.name}: retired (CAS {plan.cas.cas_url})" for entry in done.retired]
+
+
+def namespace_notes(left: LeftBehind | None, namespace: str) -> Iterator[str]:
+    """Yield what is not known of a namespace, and which sessions in it are of nobody that is known here."""
+    if left and left.hidden:
+        yield f"note: only sessions that the lock names were looked for in {namespace}: {left.hidden}"
+    unknown = [orphan.name for orphan in left.staying if orphan.origin == "unknown"] if left else []
+    if unknown:
+        yield f"note: written by somebody else, or before there was a lock: {', '.join(unknown)} (see `sconectl plan`)"
 
 
 def lock_line(lock: LockFile, changed: bool) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from sconectl.cli.output.printable import shown
 from sconectl.plan.service.protection import CONTAINER_RUNTIMES
 from sconectl.policy.diff.diff import SIGN
+from sconectl.report.left_behind import gift_lines, origin_of
 from sconectl.report.plan_words import Amount, amounts, measured, readable, size_text
 from sconectl.report.secret_fates import fate_line
 from sconectl.usecases.plan_report import PathRow, PlanReport
@@ -99,12 +100,24 @@ def mesh_lines(document: Mapping[str, Any], *, all_secrets: bool) -> Iterator[st
         yield "  none is uploaded"
     yield from _secrets(document["sessions"], every=all_secrets)
     yield from _changes(document["sessions"])
+    yield from _orphans(document["orphans"])
     yield ""
     yield "FILES"
     for file in document["files"]:
         yield f"  {file['state']:<10} {shown(file['path'])}"
     if not document["files"]:
         yield "  unchanged"
+
+
+def _orphans(orphans: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the sessions that no service owns, whose they are, and what each gives to whom."""
+    for number, orphan in enumerate(orphans):
+        if not number:
+            yield ""
+            yield "LEFT BEHIND"
+        yield f"  {orphan['state']:<10} {shown(orphan['name'])}: {origin_of(orphan)}"
+        for line in gift_lines(orphan):
+            yield from _wrapped("  -", line)
 
 
 def _secrets(sessions: Iterable[Mapping[str, Any]], *, every: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
 from sconectl.usecases.terms import Terms
 
 if TYPE_CHECKING:
+    from sconectl.apply.retiring.orphans import Prune
     from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.manifest.model.mesh import Cas, Mesh
     from sconectl.plan.facts.image_facts import ImageFacts
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sconectl.text.yaml_tree import Document
     from sconectl.usecases.apply_mesh import MeshWorld
     from sconectl.usecases.apply_service import ServiceWorld
+    from sconectl.usecases.check_mesh import MeshCheck
+    from sconectl.usecases.over_time.left_behind import Witness
 
 
 class Rehearsal(Wiring):
@@ -140,6 +143,21 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Me
         chart_version=options.chart_version,
         last_chart=last.chart if last else None,
     )
+
+
+def pruning(options: ApplyOptions) -> Prune:
+    """Return what is to be retired."""
+    from sconectl.apply.retiring.orphans import Prune
+
+    return Prune(options.prune, tuple(options.prune_session or ()))
+
+
+def witness(check: MeshCheck, plan: MeshPlan, wiring: Wiring) -> Witness:
+    """Return what the lock says now about a mesh."""
+    from sconectl.apply.lock.lock_file import read_lock
+    from sconectl.usecases.over_time.left_behind import Witness
+
+    return Witness(check, read_lock(wiring.lock.read(), wiring.lock.name), wiring.lock.name, plan.cas.cas_url)
 
 
 def _store_of(cas: Cas, wiring: Wiring) -> SessionStore:

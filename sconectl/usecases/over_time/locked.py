@@ -5,9 +5,12 @@ In: manifests, and results of applying them. Out: entries of the lock, written i
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.apply.lock.lock_file import (
+    Lock,
     LockedImage,
     LockedMesh,
     read_lock,
@@ -44,16 +47,38 @@ def _public(manifest: Manifest, facts: ImageFacts) -> bool:
     return not manifest.filled_in and not any(secret.value for secret in facts.secrets.global_)
 
 
-def locked_mesh(check: MeshCheck, plan: MeshPlan, done: MeshResult) -> LockedMesh:
-    """Return the entry of a mesh that was applied."""
+def place(check: MeshCheck, lock: str) -> str:
+    """Return the path of a mesh's manifest from the directory of the lock."""
+    return os.path.relpath(check.manifest.document.file, Path(lock).parent).replace(os.sep, "/")
+
+
+def earlier(lock: Lock, check: MeshCheck, cas: str, file: str) -> LockedMesh | None:
+    """Return the entry of the mesh from when the same manifest was applied to the same CAS.
+
+    Another manifest of the same namespace is another mesh; its sessions are not those of this one.
+    """
+    entry = lock.meshes.get(check.mesh.policy.namespace)
+    return entry if entry and (entry.cas, entry.file) == (cas, file) else None
+
+
+def locked_mesh(
+    check: MeshCheck, plan: MeshPlan, done: MeshResult, *, file: str = "", before: LockedMesh | None = None
+) -> LockedMesh:
+    """Return the entry of a mesh that was applied. What the one `before` names stays until nothing is left of it."""
     salt = done.updates[0].salt if done.updates else ""
     hashes = {entry.name: entry.hash for entry in done.sessions}
+    left = dict(before.sessions) if before else {}
+    if done.left is not None:
+        still = {orphan.name for orphan in done.left.orphans}
+        left = {name: entry for name, entry in left.items() if name in still}
+    own = {update.name: locked_session(update, hashes[update.name], salt) for update in done.updates}
     return LockedMesh(
         manifest=manifest_digest(check.manifest, check.files),
+        file=file,
         cas=plan.cas.cas_url,
         release=plan.chart.release,
         services={service.name: with_tag(service.image) for service in check.mesh.services},
-        sessions={update.name: locked_session(update, hashes[update.name], salt) for update in done.updates},
+        sessions=left | own,
         chart=done.chart,
         receipts={cas: {name: dict(one) for name, one in by.items()} for cas, by in done.shipped.receipts.items()},
     )
@@ -67,5 +92,11 @@ def lock_service(file: LockFile, check: ServiceCheck, done: ServiceResult) -> bo
 
 def lock_mesh(file: LockFile, check: MeshCheck, plan: MeshPlan, done: MeshResult) -> bool:
     """Write a mesh that was applied into the lock; say if that changes it. Raises `BuildFailed` and `Refused`."""
-    mesh = locked_mesh(check, plan, done)
-    return file.update(lambda raw: read_lock(raw, file.name).with_mesh(check.mesh.policy.namespace, mesh).to_bytes())
+
+    def change(raw: bytes | None) -> bytes:
+        lock, file_ = read_lock(raw, file.name), place(check, file.name)
+        before = earlier(lock, check, plan.cas.cas_url, file_)
+        mesh = locked_mesh(check, plan, done, file=file_, before=before)
+        return lock.with_mesh(check.mesh.policy.namespace, mesh).to_bytes()
+
+    return file.update(change)
