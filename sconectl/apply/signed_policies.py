@@ -5,8 +5,8 @@ unchanged session keeps its document byte by byte, so an encrypted one changes o
 
 Each version of a session names the one before it. Which one that is, the CAS knows; where it cannot be asked, the
 receipts do, which the lock keeps: for each CAS and session, the hash of the last version that was written here, its
-predecessor, and a keyed digest of its text. Sessions carry a salt, so that their hashes reveal nothing, and so that the
-CAS tells them to everybody.
+predecessor, a keyed digest of its text, and the encrypted document, which would have other bytes if it were encrypted
+anew. Sessions carry a salt, so that their hashes reveal nothing, and so that the CAS tells them to everybody.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 _SALT_DIGITS = 32
 
 Receipts = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""By CAS and session: `hash`, `predecessor` (if there is one) and `text`, the keyed digest of the session's text."""
+"""By CAS and session: `hash`, `predecessor` (if there is one), `text` (the keyed digest of the session's text), and
+`document` if it is encrypted."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ class _Shipper:
         signed, receipt = self._signed(document, self._predecessor(session.name, last, same=same))
         self._written[session.name] = {"text": digest, **receipt}
         before = self._workspace.read(path)
-        kept = _encrypted_before(before, self._encryption_key) if same else None
+        kept = _encrypted_before(last.get("document", ""), self._encryption_key) if same else None
         shipped = kept or self._encrypted(signed)
+        if isinstance(shipped, EncryptedSession):
+            self._written[session.name]["document"] = shipped.to_json()
         content = (shipped.to_json() + "\n").encode()
         if content != before:
             self._changed.append(session.name)
@@ -166,9 +169,9 @@ class _Shipper:
         return Shipped(self._files, self._resources, tuple(self._changed), receipts, tuple(self._unknown))
 
 
-def _encrypted_before(raw: bytes | None, encryption_key: str) -> EncryptedSession | None:
+def _encrypted_before(raw: str, encryption_key: str) -> EncryptedSession | None:
     """Return the document that was written before, if it is encrypted for this key."""
-    if raw is None or not encryption_key:
+    if not raw or not encryption_key:
         return None
     try:
         found = EncryptedSession.from_json(raw)

@@ -161,8 +161,12 @@ def test_for_another_cas_it_is_encrypted_anew_without_a_new_version(cas: LocalCa
     before = receipts(workspace)
     done = apply(plan("EncryptedManifest"), workspace, cas)
     assert done.shipped.changed == ("shop", "shop/web")
-    assert receipts(workspace) == before
+    assert without_documents(receipts(workspace)) == without_documents(before)
     upload(cas, workspace)
+
+
+def without_documents(found: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {name: {key: one[key] for key in one if key != "document"} for name, one in found.items()}
 
 
 def test_a_change_and_back_is_a_new_version(workspace: Machine) -> None:
