@@ -202,6 +202,38 @@ class LockFile(Protocol):
         """Replace the content by what `change` makes of it; nobody else changes it meanwhile. Say if it differs."""
 
 
+@dataclass(frozen=True)
+class Commit:
+    """A commit: its id, the first line of its message, its author, and the date when it was written (YYYY-MM-DD)."""
+
+    id: str
+    subject: str
+    author: str
+    date: str
+
+
+class FileHistory(Protocol):
+    """One file, in the commits of the repository that it lies in.
+
+    Each method raises `PlanImpossible` if there is no repository, or it cannot be read.
+    """
+
+    def start(self, revision: str) -> Commit:
+        """Return the commit that a user named. Raises `UsageError` unless it came before HEAD, or is it."""
+
+    def at(self, revision: str) -> bytes | None:
+        """Return the file in a commit (an id, or `HEAD`), or None if it is not there."""
+
+    def changes(self, since: str = "") -> Iterator[tuple[Commit, bytes]]:
+        """Yield the file from each commit reachable from HEAD that changed it, merges included, parents first.
+
+        With `since`, the id of a commit, only from those that are not reachable from that.
+        """
+
+    def is_cut(self) -> bool:
+        """Say whether this copy of the repository has only the youngest commits."""
+
+
 class Keys(Protocol):
     """The local key store."""
 

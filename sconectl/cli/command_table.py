@@ -44,6 +44,11 @@ COMMANDS = {
         "Take back the last rolling update: sessions are what they were before it.",
     ),
     "lock": Place("over_time.lock_cmd", "lock", "Compare manifests with sconectl.lock, which `apply` writes; offline."),
+    "audit": Place(
+        "over_time.audit_cmd",
+        "audit",
+        "Name the commit behind each version of the sessions of a mesh, and what no commit explains.",
+    ),
     "inspect": Place(
         "commands.inspect_cmd",
         "inspect",

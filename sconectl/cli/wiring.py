@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sconectl.image.build.native_build import BuildEnvironment
     from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
-    from sconectl.ports import ImageEngine, Keys, LockFile, Registry, SessionStore, Workspace
+    from sconectl.ports import FileHistory, ImageEngine, Keys, LockFile, Registry, SessionStore, Workspace
     from sconectl.toolchains.interface import Toolchain
     from sconectl.usecases.apply_service import ServiceWorld
 
@@ -149,9 +149,21 @@ class Wiring:
     def lock(self) -> LockFile:
         """The lock: the file that is given, else sconectl.lock beside the target directory."""
         from sconectl.adapters.lock_disk import DiskLock
+
+        return DiskLock(self._lock_path)
+
+    @property
+    def lock_history(self) -> FileHistory:
+        """The lock in the commits of the user's repository."""
+        from sconectl.adapters.git_history import GitHistory
+
+        return GitHistory(self._lock_path)
+
+    @property
+    def _lock_path(self) -> Path:
         from sconectl.apply.lock.lock_file import FILE
 
-        return DiskLock(self._lock or self._target.parent / FILE)
+        return self._lock or self._target.parent / FILE
 
     def service_world(
         self,

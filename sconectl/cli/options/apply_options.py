@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,7 +41,7 @@ class ApplyOptions:
         typer.Option(
             "--filename", "-f", metavar="FILE", help="Manifest, directory or pattern; - is stdin. Repeatable."
         ),
-    ]
+    ] = field(default_factory=list)
     target: Annotated[Path, typer.Option("--target-directory", "-t", metavar="DIR", help="Where results go.")] = Path(
         "target"
     )

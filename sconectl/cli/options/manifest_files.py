@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sconectl.cli.options.apply_options import ApplyOptions, with_options
 from sconectl.cli.output.console import note
@@ -24,6 +24,9 @@ from sconectl.plan.batch import in_order
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import MAX_BYTES, Document, parse_all
+
+if TYPE_CHECKING:
+    from sconectl.manifest.model.mesh import Mesh
 
 _STDIN = "<stdin>"
 _ENDINGS = (".yaml", ".yml", ".yaml.template", ".yml.template")
@@ -52,6 +55,14 @@ def read_all(options: ApplyOptions) -> list[Manifest]:
         warnings = [warning for manifest in manifests for warning in manifest.warnings]
         raise InvalidInput(sorted([*findings, *warnings], key=lambda finding: finding.position))
     return manifests
+
+
+def read_mesh(options: ApplyOptions) -> tuple[Manifest, Mesh]:
+    """Return the one mesh among the manifests that the options name. Raises as `read_all`."""
+    found = [(each, each.model) for each in read_all(options) if each.model.kind == "mesh"]
+    if len(found) != 1:
+        raise UsageError(f"{len(found)} mesh manifests are given, and one is needed", hint="give it with -f mesh.yaml")
+    return found[0]
 
 
 def read_each(options: ApplyOptions) -> tuple[list[Manifest], list[Finding]]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sconectl.apply.rolling.rollback import Back, Return
     from sconectl.apply.sessions import Update
     from sconectl.manifest.model.mesh import Mesh
-    from sconectl.manifest.reading.reader import Manifest
 
 _DIGITS = 64
 _CHART = (
@@ -60,6 +59,7 @@ def rollback(
     from sconectl.apply.lock.lock_file import read_lock
     from sconectl.apply.rolling.rollback import look_back
     from sconectl.apply.sessions import put, salt_of
+    from sconectl.cli.options.manifest_files import read_mesh
     from sconectl.cli.output.apply_result import lock_line
     from sconectl.cli.wiring import Wiring
     from sconectl.plan.facts.naming import session_name
@@ -67,7 +67,7 @@ def rollback(
     from sconectl.usecases.over_time.locked_session import lock_session
     from sconectl.usecases.over_time.session_changes import clashes, refuse_losses, require_upload
 
-    manifest, mesh = _mesh(options)
+    manifest, mesh = read_mesh(options)
     back = _back(mesh, service or [], to, finish=finish)
     cas = main_cas(mesh)
     require_upload(manifest, cas)
@@ -93,15 +93,6 @@ def rollback(
         result(lock_line(wiring.lock, changed))
     for text in (*_remarks(found), *(() if dry_run else (_CHART,))):
         note(text)
-
-
-def _mesh(options: ApplyOptions) -> tuple[Manifest, Mesh]:
-    from sconectl.cli.options.manifest_files import read_all
-
-    found = [(each, each.model) for each in read_all(options) if each.model.kind == "mesh"]
-    if len(found) != 1:
-        raise UsageError(f"{len(found)} mesh manifests are given, and one is needed", hint="give it with -f mesh.yaml")
-    return found[0]
 
 
 def _back(mesh: Mesh, services: list[str], to: str, *, finish: bool) -> Back:

@@ -16,7 +16,7 @@ from sconectl.cli.session.session_access import Access, Format, one_of
 from sconectl.errors import CasError
 
 if TYPE_CHECKING:
-    from sconectl.cas.client.history import PastVersion
+    from sconectl.apply.session_history import PastVersion
     from sconectl.cas.client.session_tree import FoundSession
 
 _NO_HASH = "-"
@@ -76,7 +76,7 @@ def show_history(
     strengthen it, and which values the CAS drew anew. `session read --hash`
     prints a version, `session diff` compares two.
     """
-    from sconectl.cas.client.history import history
+    from sconectl.apply.session_history import history
 
     one_of("--output", output, ("text", "json"))
     store = access.store()

@@ -16,6 +16,10 @@ from sconectl.policy.reading import Session, parse_session
 from sconectl.ports import SessionStore
 
 
+class BrokenHistory(CasError):
+    """A CAS lacks a version that another one names as its predecessor."""
+
+
 @dataclass(frozen=True)
 class PastVersion:
     """One version of a session; the first has the number 1, and changes nothing.
@@ -37,7 +41,7 @@ class PastVersion:
 def history(store: SessionStore, name: str) -> list[PastVersion]:
     """Return the versions of a session, the active one first; none if there is no such session.
 
-    Raises `CasError` if the CAS lacks a version that its successor names, or if one would be its own predecessor.
+    Raises `BrokenHistory` if the CAS lacks a version that its successor names, or if one would be its own predecessor.
     """
     stored = store.read(name)
     found: list[tuple[str, Session]] = []
@@ -63,8 +67,8 @@ def _numbered(versions: Sequence[tuple[str, Session]]) -> list[PastVersion]:
     return found
 
 
-def _broken(store: SessionStore, name: str, hash_: str, fault: str) -> CasError:
-    return CasError(
+def _broken(store: SessionStore, name: str, hash_: str, fault: str) -> BrokenHistory:
+    return BrokenHistory(
         f"the history of the session {name} in CAS {store.address} is not whole: version {hash_} {fault}",
         hint="ask whoever runs the CAS what happened to it",
     )
