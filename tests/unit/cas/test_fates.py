@@ -30,6 +30,7 @@ OWN = st.sampled_from(
         "kind: binary",
         "kind: binary, value: 0a0b",
         "kind: config-fragment, value: {a: [b]}",
+        "kind: pgp-key",
         "import: {session: ns/source, secret: one}",
         "import: {session: ns/source, secret: two}",
     ]
