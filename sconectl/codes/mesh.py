@@ -18,7 +18,8 @@ CODES: dict[str, Code] = {
         "The name of a service is taken or reserved",
         "Sessions, charts and files are called after the services of the mesh, so each has a name of its own. In the "
         "chart upper case and _ cannot stand, so names that differ in these only are the same there. The names "
-        "global, helm and namespace have a meaning already.",
+        "global, helm and namespace have a meaning already. With `renamed_from` a service has the session of its first "
+        "name, which no other service can have then.",
         "services:\n  - {name: web, image: a:1}\n  - {name: web, image: b:1}",
         "services:\n  - {name: web, image: a:1}\n  - {name: web-2, image: b:1}",
     ),
@@ -208,8 +209,10 @@ CODES: dict[str, Code] = {
         "that the CAS made stay in it, for nobody, so that an older version can be put back "
         "(`sconectl session history`). A session that was changed since, or that the lock does not know, is retired "
         "only by name, with --prune-session: in a shared namespace it may belong to another mesh.\n\n"
-        "A service with a new name is a new service: the CAS makes new values for it. To keep them, keep the name, "
-        "and change only image and command. `sconectl plan --fail-on orphans` refuses a change that leaves a session "
+        "A service with a new name is a new service: the CAS makes new values for it. With `renamed_from` it keeps its "
+        "session, and with it the values. `sconectl plan --fail-on orphans` refuses a change that leaves a session "
         "behind, unless it is given --prune, too.",
+        "services:\n  - name: front     # it was called web\n    image: registry.example.org/web:1",
+        "services:\n  - name: front\n    renamed_from: web\n    image: registry.example.org/web:1",
     ),
 }

@@ -77,7 +77,7 @@ def rollback(
     with console.working():
         store = wiring.store(cas.cas_url, cas.cas_key, cas.tolerance)
         console.step("looking at the history of the sessions")
-        found = look_back(store, [session_name(namespace, each.name) for each in mesh.services], back)
+        found = look_back(store, [session_name(namespace, each.session) for each in mesh.services], back)
         salt = salt_of(store, namespace) if locked else ""
     if found.missing:
         raise PlanImpossible("this cannot be taken back alone", findings=clashes(manifest, found.missing))
@@ -99,10 +99,10 @@ def _back(mesh: Mesh, services: list[str], to: str, *, finish: bool) -> Back:
     from sconectl.apply.rolling.rollback import Back
     from sconectl.plan.facts.naming import session_name
 
-    names = [each.name for each in mesh.services]
+    names = {each.session: each.session for each in mesh.services} | {each.name: each.session for each in mesh.services}
     for service in services:
         if service not in names:
-            hint = did_you_mean(service, names) or f"its services are {', '.join(names)}"
+            hint = did_you_mean(service, names) or f"its services are {', '.join(each.name for each in mesh.services)}"
             raise UsageError(f"--service {service}: the mesh has no such service", hint=hint)
     if to and (len(to) != _DIGITS or not set(to) <= set("0123456789abcdef")):
         raise UsageError(
@@ -110,7 +110,7 @@ def _back(mesh: Mesh, services: list[str], to: str, *, finish: bool) -> Back:
         )
     if to and services:
         raise UsageError("--to names a version of one session already", hint="leave out --service")
-    return Back(tuple(session_name(mesh.policy.namespace, each) for each in services), to, finish)
+    return Back(tuple(session_name(mesh.policy.namespace, names[each]) for each in services), to, finish)
 
 
 def _lines(update: Update, found: Return, *, planned: bool) -> Iterator[str]:

@@ -205,6 +205,12 @@ class MeshService(Part):
         description="The confidential image to run. Several services may have the same.",
         examples=["registry.example.org/python_hello_user:1"],
     )
+    renamed_from: Maybe[ServiceName] = Field(
+        None,
+        description="The first name of a service that was renamed: it keeps the session of that name, and with it the "
+        "values of its secrets. Keep this as long as the service exists.",
+        examples=["shop-web"],
+    )
     image_policy: Maybe[InnerPath] = Field(
         None,
         description="File with a session, or sections of one, that is laid over the generated session.",
@@ -230,6 +236,11 @@ class MeshService(Part):
         description="Values that are merged over those of the service's chart.",
         examples=[{"resources": {"limits": {"sgx.k8s.io/sgx": 2}}}],
     )
+
+    @property
+    def session(self) -> str:
+        """The last part of the name of its session: the first name of the service."""
+        return self.renamed_from or self.name
 
     @model_validator(mode="before")
     @classmethod

@@ -26,7 +26,7 @@ def unwaived(changes: Mapping[str, Sequence[Change]], manifest: Manifest, today:
     mesh = manifest.model
     assert mesh.kind == "mesh"  # noqa: S101 - narrows the type
     allowed = allowed_changes(manifest.document, today)
-    numbers = {session_name(mesh.policy.namespace, one.name): number for number, one in enumerate(mesh.services)}
+    numbers = {session_name(mesh.policy.namespace, one.session): number for number, one in enumerate(mesh.services)}
     left = {
         name: [
             change

@@ -42,6 +42,7 @@ def name_faults(given: MeshInput) -> Iterator[Finding]:
         seen.setdefault(label, name)
         if label in RESERVED_NAMES:
             yield given.at(path, "SC2002", "this name is reserved", "give the service another name")
+    yield from _shared_sessions(given)
     known = {*names, *SHARED_SECTIONS}
     for number, section in enumerate(given.mesh.env):
         if section.service not in known:
@@ -50,6 +51,17 @@ def name_faults(given: MeshInput) -> Iterator[Finding]:
             gives = tuple(Name("variable", owner, variable.name) for variable in section.env)
             cause = Cause(Name("service", "", section.service), meant=gives)
             yield given.at(("env", number, "service"), "SC2003", "no service has this name", meaning(near), cause)
+
+
+def _shared_sessions(given: MeshInput) -> Iterator[Finding]:
+    """Yield services that would have the session of another one, because that is named in renamed_from."""
+    owners: dict[str, str] = {}
+    for number, service in enumerate(given.mesh.services):
+        first = owners.setdefault(service.session, service.name)
+        if first != service.name:
+            path: Path = ("services", number, "renamed_from" if service.renamed_from else "name")
+            message = f"service {first} has the session {service.session} already"
+            yield given.at(path, "SC2002", message, "give it another name, or correct renamed_from")
 
 
 def key_faults(given: MeshInput) -> Iterator[Finding]:

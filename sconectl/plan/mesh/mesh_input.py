@@ -106,7 +106,7 @@ def builtin_names(mesh: Mesh, release: str, service: MeshService, facts: ImageFa
     names = {
         "chartname": facts.name,
         "image_name": service.image,
-        "session": session_name(namespace, service.name),
+        "session": session_name(namespace, service.session),
         "namespace": namespace,
         "cas_service_name": program_name(program),
         "command": program[0],

@@ -63,7 +63,7 @@ class BoundService:
         self.name = service.name
         self.facts = facts
         self.toolchain = given.toolchains[facts.toolchain]
-        self.session_name = session_name(given.mesh.policy.namespace, service.name)
+        self.session_name = session_name(given.mesh.policy.namespace, service.session)
         self.program = given.service_name or program_name(facts.command.words)
         self._mesh_values = values
         self._findings = findings
@@ -101,7 +101,8 @@ class BoundService:
         self.port = self._port()
         self.pull_secret = self._names.text("imagePullSecrets") or ""
         self.secrets = self._secrets()
-        sessions = {entry.name: session_name(self.given.mesh.policy.namespace, entry.name) for entry in self._peers()}
+        namespace = self.given.mesh.policy.namespace
+        sessions = {entry.name: session_name(namespace, entry.session) for entry in self._peers()}
         self.volumes = ServiceVolumes(
             self.session_name,
             [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],

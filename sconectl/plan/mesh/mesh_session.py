@@ -76,7 +76,7 @@ def service_session(
     facts, found = service.facts, [*secrets, *service.foreign, *fragments.secrets, *literal_secrets(literals)]
     entry: dict[str, Any] = {
         "name": service.program,
-        "image_name": service.name,
+        "image_name": service.service.session,
         "attestation": [{"mrenclave": list(dict.fromkeys([facts.measurement, *facts.stable]))}],
         "command": [*service.command, *service.literal_command],
         "pwd": facts.pwd,
@@ -90,7 +90,7 @@ def service_session(
         }
         key = {"session": facts.image_session, "secret": IMAGE_KEY_SECRET}
         found.append({"name": FSPF_SECRET, "kind": "binary", "import": key})
-    image: dict[str, Any] = {"name": service.name}
+    image: dict[str, Any] = {"name": service.service.session}
     if service.injected:
         image["injection_files"] = service.injected
     if service.volumes.declared:

@@ -108,7 +108,7 @@ class Witness:
             for one in (orphan.session, update.wanted)
         ]
         images = {
-            session_name(self.check.mesh.policy.namespace, each.name): with_tag(each.image)
+            session_name(self.check.mesh.policy.namespace, each.session): with_tag(each.image)
             for each in self.check.mesh.services
         }
         before = self.entry.services.get(orphan.name.rpartition("/")[2]) if self.entry else None
@@ -182,5 +182,6 @@ def _remedy(orphan: Orphan, rename: Rename | None) -> str:
     remedy = f"when nothing uses it any more: `sconectl apply {how}`"
     if rename and rename.drawn:
         name = orphan.name.rpartition("/")[2]
-        return f"to keep the values, keep the name {name} and change only its image and command; or, {remedy}"
+        new = rename.new.rpartition("/")[2]
+        return f"to keep the values, put `renamed_from: {name}` into service {new}; or, {remedy}"
     return remedy

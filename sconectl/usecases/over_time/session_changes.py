@@ -39,9 +39,10 @@ def refuse_losses(manifest: Manifest, allowed: Collection[str], updates: Sequenc
 def losses(manifest: Manifest, allowed: Collection[str], updates: Sequence[Update]) -> Iterator[Finding]:
     """Yield a finding for each secret in use that would be lost or drawn anew and is not `allowed`."""
     for update in updates:
-        service, where = update.name.rpartition("/")[2], place_of(manifest, update.name)
+        where, owner = place_of(manifest, update.name), update.name.rpartition("/")[2]
+        names = {owner, *(one.name for one in _mesh(manifest).services if one.session == owner)}
         for fate in update.fates:
-            if fate.loss and not {fate.name, f"{service}/{fate.name}"} & set(allowed):
+            if fate.loss and not {fate.name, *(f"{name}/{fate.name}" for name in names)} & set(allowed):
                 yield manifest.document.finding("error", LOSS, where, _loss(update.name, fate), _remedy(fate))
 
 
@@ -90,7 +91,7 @@ def unfinished(manifest: Manifest, rollouts: Sequence[Rollout]) -> Iterator[Find
 def place_of(manifest: Manifest, session: str) -> Path:
     """Return where the manifest names the service of a session."""
     service = session.rpartition("/")[2]
-    numbers = (number for number, entry in enumerate(_mesh(manifest).services) if entry.name == service)
+    numbers = (number for number, entry in enumerate(_mesh(manifest).services) if entry.session == service)
     number = next(numbers, None)
     return ("policy", "namespace") if number is None else ("services", number)
 

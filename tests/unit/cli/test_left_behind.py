@@ -53,6 +53,7 @@ class Shop:
         secrets: Sequence[dict[str, Any]] = KEYS,
         imports: bool = True,
         measurement: str = ONE,
+        renamed_from: str = "",
         file: str = "mesh.yaml",
     ) -> None:
         """Write a mesh of these services; all but db are made from `image`."""
@@ -66,6 +67,10 @@ class Shop:
         for service in services:
             if service != "db":
                 text = text.replace(f"registry.example.org/{service}:1", f"registry.example.org/{image}:1")
+        if renamed_from:
+            text = text.replace(
+                f"- name: {services[0]}\n", f"- name: {services[0]}\n    renamed_from: {renamed_from}\n"
+            )
         Path(file).write_text(text)
 
     def apply(self, *words: str, code: int = 0, file: str = "mesh.yaml") -> Outcome:
@@ -207,7 +212,7 @@ def test_a_rename_is_recognised_and_its_price_is_told(shop: Shop) -> None:
     told = shop.plan()
     assert "Service web looks like it was renamed to shop-front" in told.err
     assert "new values of password, ca-key, ca" in told.err
-    assert "keep the name web and change only its image and command" in told.err
+    assert "to keep the values, put `renamed_from: web` into service shop-front" in told.err
     old = shop.start("shop/web/python3", ONE)["environment"]["SECRET"]
     done = shop.apply("--prune")
     assert done.out.index("shop/shop-front: created") < done.out.index("shop/web: retired")
@@ -224,6 +229,40 @@ def test_a_rename_with_a_new_build_is_recognised_by_the_image(shop: Shop) -> Non
     assert shop.orphans()["shop/web"]["renamed_to"] == "shop/front"
     shop.write(("front", "db"), image="web", measurement=TWO, secrets=[{**PASSWORD, "name": "password"}])
     assert shop.orphans()["shop/web"]["renamed_to"] is None
+
+
+def test_a_service_that_says_what_it_was_called_keeps_its_values(shop: Shop) -> None:
+    before = [shop.start(*pod) for pod in (("shop/web/python3", ONE), ("shop/db/python3", OTHER))]
+    shop.write(("front", "db"), image="web", renamed_from="web")
+    assert shop.orphans() == {}
+    shop.plan("--fail-on", "orphans,secret-loss,weakens")
+    done = shop.apply("--prune")
+    assert done.out.count(": unchanged (CAS local)") == 3
+    assert [shop.start(*pod) for pod in (("shop/web/python3", ONE), ("shop/db/python3", OTHER))] == before
+    assert "configId: shop/web/python3\n" in Path("target/helm/charts/front/values.yaml").read_text()
+    assert not Path("target/helm/charts/web").exists()
+    shop.write(("front", "db"), image="web", renamed_from="web", measurement=TWO)
+    shop.apply("--rolling")
+    assert shop.start("shop/web/python3", ONE)["environment"] == before[0]["environment"]
+    assert shop.start("shop/web/python3-v2", TWO)["environment"] == before[0]["environment"]
+    assert "taken back" in shop.run("rollback", "-f", "mesh.yaml", "--service", "front").out
+
+
+def test_values_come_back_with_the_first_name_even_after_prune(shop: Shop) -> None:
+    before = shop.start("shop/db/python3", OTHER)["environment"]["SECRET"]
+    shop.write(("front", "db"), image="web")
+    shop.apply("--prune")
+    assert shop.state("shop/web") == "retired"
+    assert shop.start("shop/db/python3", OTHER)["environment"]["SECRET"] != before
+    shop.write(("front", "db"), image="web", renamed_from="web")
+    assert "no service owns session shop/front any more" in shop.apply().err
+    assert shop.start("shop/db/python3", OTHER)["environment"]["SECRET"] == before
+
+
+def test_two_services_cannot_have_one_session(shop: Shop) -> None:
+    shop.write(("front", "web"), image="web", renamed_from="web")
+    refused = shop.apply(code=4)
+    assert "error SC2002: services[1].name: service front has the session web already" in refused.err
 
 
 def test_two_meshes_in_one_namespace_leave_each_other_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
