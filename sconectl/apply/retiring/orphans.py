@@ -16,7 +16,7 @@ from typing import Literal
 
 from sconectl.apply.lock.lock_file import keyed
 from sconectl.apply.sessions import Update, document_of, with_content
-from sconectl.errors import CasRefused
+from sconectl.errors import CasError, CasNotTrusted, CasRefused, CasUnreachable, LocalFault
 from sconectl.policy.diff.diff_secrets import recipients
 from sconectl.policy.reading import Session, examine
 from sconectl.policy.retired import retired
@@ -122,7 +122,9 @@ def _names(store: SessionStore, namespace: str, otherwise: Collection[str]) -> t
     """Return the sessions in a namespace; those that are known `otherwise`, and the reason, if it may not be listed."""
     try:
         return [listed.name for listed in store.list_sessions(namespace)], ""
-    except CasRefused as error:
+    except (CasUnreachable, CasNotTrusted, LocalFault):
+        raise
+    except CasError as error:  # it may not be listed, or this CAS cannot list it: both are no reason to change nothing
         return sorted(otherwise), error.message
 
 

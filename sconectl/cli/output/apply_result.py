@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sconectl.cli.output.printable import shown
 from sconectl.policy.rolling.wish import Wish
 from sconectl.report.secret_fates import fate_document, fate_line, is_touched
 
@@ -47,10 +48,11 @@ def retired_lines(done: MeshResult, plan: MeshPlan) -> list[str]:
 def namespace_notes(left: LeftBehind | None, namespace: str) -> Iterator[str]:
     """Yield what is not known of a namespace, and which sessions in it are of nobody that is known here."""
     if left and left.hidden:
-        yield f"note: only sessions that the lock names were looked for in {namespace}: {left.hidden}"
+        yield f"note: only sessions that the lock names were looked for in {namespace}: {shown(left.hidden)}"
     unknown = [orphan.name for orphan in left.staying if orphan.origin == "unknown"] if left else []
     if unknown:
-        yield f"note: written by somebody else, or before there was a lock: {', '.join(unknown)} (see `sconectl plan`)"
+        names = shown(", ".join(unknown))
+        yield f"note: written by somebody else, or before there was a lock: {names} (see `sconectl plan`)"
 
 
 def lock_line(lock: LockFile, changed: bool) -> str:

@@ -1,114 +1,21 @@
-"""Services that are renamed or taken out: their sessions are told, and retired with --prune, on the embedded CAS."""
+"""Services that are taken out: their sessions are told, and retired with --prune, on the embedded CAS."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fakes.builders import facts, mesh_text, record
+from fakes.builders import facts, record
 
-from sconectl.cas.attest.quotes import report_data_for
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.client.identity import CasConfig
-from sconectl.cas.disk.directory_lock import writer
 from sconectl.cas.local import LocalCas
-from sconectl.cas.sessions.embedded import EmbeddedCas
-from sconectl.errors import CasRefused, CasUnreachable
+from sconectl.errors import CasError, CasRefused, CasUnreachable
 from sconectl.policy.reading import Export, parse_session
-from sconectl.policy.retired import is_retired
 from sconectl.policy.serialized.canonical import read_back
 from sconectl.ports import ListedSession, Receipt, StoredSession
 
-from .conftest import Outcome, Run
-
-PASSWORD: dict[str, Any] = {"name": "password", "kind": "ascii", "size": 10}
-KEYS: list[dict[str, Any]] = [
-    PASSWORD,
-    {"name": "ca-key", "kind": "private-key"},
-    {"name": "ca", "kind": "x509-ca", "private_key": "ca-key", "export_public": True},
-]
-SEEN = {"local": [{"name": "SECRET", "value": "$$SCONE::password$$"}]}
-ONE, TWO, OTHER = "01" * 32, "02" * 32, "0d" * 32
-FIRST = "registry.example.org/web:1"
-
-
-class Shop:
-    """A mesh whose service `web` makes secrets that `db` imports; each service has its own measurement."""
-
-    def __init__(self, folder: Path, run: Run) -> None:
-        self.folder, self.run = folder, run
-        (folder / "facts").mkdir()
-        self.cas_directory = folder.parent / "data/sconectl/cas"
-        self.store = LocalCas(self.cas_directory, CasConfig(folder.parent / "home/.cas"))
-
-    def write(
-        self,
-        services: Sequence[str] = ("web", "db"),
-        *,
-        image: str = "web",
-        secrets: Sequence[dict[str, Any]] = KEYS,
-        imports: bool = True,
-        measurement: str = ONE,
-        renamed_from: str = "",
-        file: str = "mesh.yaml",
-    ) -> None:
-        """Write a mesh of these services; all but db are made from `image`."""
-        web = facts(image, secrets={"global": list(secrets)}, environment=SEEN)
-        used = SEEN if imports and len(services) > 1 else {}
-        db = facts("db", secrets={"import": ["password"] if used else []}, environment=used)
-        for found, measured in ((web, measurement), (db, OTHER)):
-            found = found.model_copy(update={"measurement": measured})
-            Path(f"facts/{found.name}.json").write_text(record(found).to_text())
-        text = mesh_text(services).replace("cas.example.org", "local")
-        for service in services:
-            if service != "db":
-                text = text.replace(f"registry.example.org/{service}:1", f"registry.example.org/{image}:1")
-        if renamed_from:
-            text = text.replace(
-                f"- name: {services[0]}\n", f"- name: {services[0]}\n    renamed_from: {renamed_from}\n"
-            )
-        Path(file).write_text(text)
-
-    def apply(self, *words: str, code: int = 0, file: str = "mesh.yaml") -> Outcome:
-        done = self.run("apply", "-f", file, "--facts", "facts", *words)
-        assert done.code == code, done.err
-        return done
-
-    def plan(self, *words: str, code: int = 0) -> Outcome:
-        done = self.run("plan", "-f", "mesh.yaml", "--facts", "facts", *words)
-        assert done.code == code, done.err
-        return done
-
-    def orphans(self, *words: str) -> dict[str, Any]:
-        return {each["name"]: each for each in json.loads(self.plan("--output", "json", *words).out)["orphans"]}
-
-    def state(self, name: str) -> str:
-        stored = self.store.read(name)
-        assert stored is not None
-        return "retired" if is_retired(parse_session(stored.text)) else "active"
-
-    def start(self, config_id: str, measurement: str) -> dict[str, Any]:
-        with self.cas() as cas:
-            report = {"toolchain": "sim", "measurement": measurement, "debug": False}
-            quote = cas.enclaves.quote({**report, "report_data": report_data_for(b"pod")})["quote"]
-            found: dict[str, Any] = cas.enclaves.attest(config_id, quote, b"pod")["config"]
-            return found
-
-    @contextmanager
-    def cas(self) -> Iterator[EmbeddedCas]:
-        with writer(self.cas_directory, 5.0):
-            cas = EmbeddedCas(self.cas_directory)
-            try:
-                yield cas
-            finally:
-                cas.close()
-
-    def locked(self, file: str = "sconectl.lock") -> list[str]:
-        return sorted(json.loads(Path(file).read_text())["meshes"]["shop"]["sessions"])
+from .conftest import Run
+from .two_services import KEYS, ONE, PASSWORD, SEEN, TWO, Shop
 
 
 @pytest.fixture
@@ -202,67 +109,6 @@ def test_an_importer_gets_nothing_any_more(shop: Shop) -> None:
     shop.apply("--prune-session", "shop/web")
     with pytest.raises(CasRefusal):
         shop.start("guest/app", TWO)
-
-
-def test_a_rename_is_recognised_and_its_price_is_told(shop: Shop) -> None:
-    shop.write(("shop-front", "db"), image="web")
-    (orphan,) = shop.orphans().values()
-    assert orphan["renamed_to"] == "shop/shop-front"
-    assert orphan["drawn_anew"] == ["password", "ca-key", "ca"]
-    told = shop.plan()
-    assert "Service web looks like it was renamed to shop-front" in told.err
-    assert "new values of password, ca-key, ca" in told.err
-    assert "to keep the values, put `renamed_from: web` into service shop-front" in told.err
-    old = shop.start("shop/web/python3", ONE)["environment"]["SECRET"]
-    done = shop.apply("--prune")
-    assert done.out.index("shop/shop-front: created") < done.out.index("shop/web: retired")
-    assert shop.start("shop/shop-front/python3", ONE)["environment"]["SECRET"] != old
-    with pytest.raises(CasRefusal):
-        shop.start("shop/web/python3", ONE)
-    before = shop.store.read("shop/web")
-    assert before and parse_session(before.text).predecessor
-    assert [secret.name for secret in parse_session(before.text).secrets] == ["password", "ca-key"], "kept, for nobody"
-
-
-def test_a_rename_with_a_new_build_is_recognised_by_the_image(shop: Shop) -> None:
-    shop.write(("front", "db"), image="web", measurement=TWO)
-    assert shop.orphans()["shop/web"]["renamed_to"] == "shop/front"
-    shop.write(("front", "db"), image="web", measurement=TWO, secrets=[{**PASSWORD, "name": "password"}])
-    assert shop.orphans()["shop/web"]["renamed_to"] is None
-
-
-def test_a_service_that_says_what_it_was_called_keeps_its_values(shop: Shop) -> None:
-    before = [shop.start(*pod) for pod in (("shop/web/python3", ONE), ("shop/db/python3", OTHER))]
-    shop.write(("front", "db"), image="web", renamed_from="web")
-    assert shop.orphans() == {}
-    shop.plan("--fail-on", "orphans,secret-loss,weakens")
-    done = shop.apply("--prune")
-    assert done.out.count(": unchanged (CAS local)") == 3
-    assert [shop.start(*pod) for pod in (("shop/web/python3", ONE), ("shop/db/python3", OTHER))] == before
-    assert "configId: shop/web/python3\n" in Path("target/helm/charts/front/values.yaml").read_text()
-    assert not Path("target/helm/charts/web").exists()
-    shop.write(("front", "db"), image="web", renamed_from="web", measurement=TWO)
-    shop.apply("--rolling")
-    assert shop.start("shop/web/python3", ONE)["environment"] == before[0]["environment"]
-    assert shop.start("shop/web/python3-v2", TWO)["environment"] == before[0]["environment"]
-    assert "taken back" in shop.run("rollback", "-f", "mesh.yaml", "--service", "front").out
-
-
-def test_values_come_back_with_the_first_name_even_after_prune(shop: Shop) -> None:
-    before = shop.start("shop/db/python3", OTHER)["environment"]["SECRET"]
-    shop.write(("front", "db"), image="web")
-    shop.apply("--prune")
-    assert shop.state("shop/web") == "retired"
-    assert shop.start("shop/db/python3", OTHER)["environment"]["SECRET"] != before
-    shop.write(("front", "db"), image="web", renamed_from="web")
-    assert "no service owns session shop/front any more" in shop.apply().err
-    assert shop.start("shop/db/python3", OTHER)["environment"]["SECRET"] == before
-
-
-def test_two_services_cannot_have_one_session(shop: Shop) -> None:
-    shop.write(("front", "web"), image="web", renamed_from="web")
-    refused = shop.apply(code=4)
-    assert "error SC2002: services[1].name: service front has the session web already" in refused.err
 
 
 def test_two_meshes_in_one_namespace_leave_each_other_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,9 +242,14 @@ def test_the_next_run_finishes_what_was_cut_off(shop: Shop, monkeypatch: pytest.
     assert shop.locked() == ["shop", "shop/db"]
 
 
-def test_without_the_right_to_list_only_the_lock_is_asked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(_self: LocalCas, namespace: str = "/") -> tuple[ListedSession, ...]:
-        raise CasRefused(f"Listing the sessions in {namespace} failed", status=403)
+@pytest.mark.parametrize(
+    "answer", [CasRefused("Listing failed", status=403), CasError("Listing: the answer is not understood")]
+)
+def test_where_nothing_can_be_listed_only_the_lock_is_asked(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: CasError
+) -> None:
+    def forbidden(_self: LocalCas, _namespace: str = "/") -> tuple[ListedSession, ...]:
+        raise answer
 
     monkeypatch.setattr(LocalCas, "list_sessions", forbidden)
     shop.write(("db",), imports=False)
@@ -407,6 +258,25 @@ def test_without_the_right_to_list_only_the_lock_is_asked(shop: Shop, monkeypatc
         assert "note: only sessions that the lock names were looked for in shop: Listing" in said.err
     assert "shop/web: retired" in done.out
     assert shop.state("shop/web") == "retired"
+
+
+def test_what_may_not_be_read_is_told_and_stays(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write(("db",), imports=False)
+    read = LocalCas.read
+
+    def forbidden(self: LocalCas, name: str, hash_: str | None = None) -> StoredSession | None:
+        if name == "shop/web":
+            raise CasRefused("Reading failed", status=403)
+        return read(self, name, hash_)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalCas, "read", forbidden)
+        assert "may not be read with your identity" in shop.plan().out
+        done = shop.apply("--prune")
+        assert "what it gives cannot be told" in done.err
+        assert "may not be read" in shop.apply("--prune-session", "shop/web", code=4).err
+    assert shop.state("shop/web") == "active"
+    assert "shop/web" in shop.locked()
 
 
 def test_the_namespace_is_listed_once_and_only_strangers_are_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
