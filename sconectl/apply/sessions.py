@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from sconectl.policy.diff.change import Change
 from sconectl.policy.diff.diff import differences
 from sconectl.policy.diff.fates import SecretFate, fates
 from sconectl.policy.reading import Session, parse_session
+from sconectl.policy.rolling.versions import Names, alone
 from sconectl.policy.same_text import unchanged
 from sconectl.policy.serialized.canonical import same_content
 from sconectl.policy.serialized.yaml_writer import as_written
@@ -31,13 +32,17 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class Update:
-    """A session that is to be put, with its `salt`, beside the one that the CAS has now (None: there is none)."""
+    """A session that is to be put, with its `salt`, beside the one that the CAS has now (None: there is none).
+
+    `names` are those of the versions that it may hold during a rollout.
+    """
 
     document: Mapping[str, Any] = field(repr=False)
     wanted: Session
     before: StoredSession | None
     seen: Session | None
     salt: str = field(default="", repr=False)
+    names: Names | None = None
 
     @property
     def name(self) -> str:
@@ -53,13 +58,36 @@ class Update:
 
     @cached_property
     def fates(self) -> list[SecretFate]:
-        """What becomes of each secret; nothing happens to those of an unchanged session."""
-        return fates(self.seen, self.wanted)
+        """What becomes of each secret; nothing happens to those of an unchanged session.
+
+        Who may have it from now on, and no longer, is told of the current versions, whatever they are called.
+        """
+        found = fates(self.seen, self.wanted)
+        old, new = self._versions
+        if old is None or not differences(old, new):
+            return found
+        told = {fate.name: fate for fate in fates(old, new)}
+        return [
+            replace(fate, gains=told[fate.name].gains, loses=told[fate.name].loses) if fate.name in told else fate
+            for fate in found
+        ]
 
     @cached_property
     def changes(self) -> list[Change]:
-        """What changes for reviewers; nothing if the session is unchanged."""
-        return differences(self.seen, self.wanted)
+        """What changes for reviewers; nothing if the session is unchanged.
+
+        While one version takes the place of another, these are compared, and not the session that holds both.
+        """
+        old, new = self._versions
+        return (differences(old, new) if old else []) or differences(self.seen, self.wanted)
+
+    @cached_property
+    def _versions(self) -> tuple[Session | None, Session]:
+        """The current versions in both sessions; there is no old one where no session has more than one."""
+        if self.names is None or self.seen is None or self.outcome == "unchanged":
+            return None, self.wanted
+        old, new = alone(self.seen, self.names), alone(self.wanted, self.names)
+        return (None if old is self.seen and new is self.wanted else old), new
 
 
 _TRIES = 5

@@ -119,7 +119,8 @@ class _Shipper:
     def add(self, session: SessionPlan) -> None:
         """Sign a session, and encrypt it if there is a key for that, unless it is there already."""
         salt = hmac.new(self._secret, b"salt\0" + session.name.encode(), hashlib.sha256).hexdigest()[:_SALT_DIGITS]
-        document = with_version({**session.document, "salt": salt, "creator": {"signer": self._signer.signer}})
+        own = {key: value for key, value in session.document.items() if key != "version"}
+        document = with_version({**own, "salt": salt, "creator": {"signer": self._signer.signer}})
         digest = hmac.new(self._secret, session_text(document).encode(), hashlib.sha256).hexdigest()
         path = f"policies/{session.file}.json"
         last = self._receipts.get(session.name, {})

@@ -18,7 +18,7 @@ _DOLLARS = "A `$` in front of a name is written `$$` here, as in every session f
 def session_text(document: Mapping[str, Any], *, predecessor: str = "", salt: str = "") -> str:
     """Return a session as YAML; `predecessor` is the hash of the version that it replaces."""
     if salt:
-        document = with_version({**document, "salt": salt})
+        document = with_version({**{key: value for key, value in document.items() if key != "version"}, "salt": salt})
     head = {"name": document["name"], "version": document["version"]}
     if predecessor:
         head["predecessor"] = predecessor

@@ -62,7 +62,7 @@ def roll(plan: MeshPlan, updates: Sequence[Update], wish: Wish) -> Rolled:
     documents = {name: overlap.document for name, overlap in overlaps.items()}
     return Rolled(
         plan.rolled(documents, {name: suffix(choice.number) for name, choice in chosen.items()}),
-        (updates[0], *(_with(update, documents[session.name]) for session, update in pairs)),
+        (updates[0], *(_with(session, update, documents[session.name]) for session, update in pairs)),
         tuple(_rollouts(pairs, chosen)),
         tuple((name, fault) for name, overlap in overlaps.items() for fault in overlap.faults),
     )
@@ -118,10 +118,11 @@ def _overlap(session: SessionPlan, update: Update, choice: Choice, wish: Wish) -
     return overlap
 
 
-def _with(update: Update, document: Mapping[str, Any]) -> Update:
+def _with(session: SessionPlan, update: Update, document: Mapping[str, Any]) -> Update:
+    names = names_in(session.name, session.program)
     if document == update.document:
-        return update
-    return replace(update, document=document, wanted=session_of(document))
+        return replace(update, names=names)
+    return replace(update, document=document, wanted=session_of(document), names=names)
 
 
 def _rollouts(pairs: Sequence[tuple[SessionPlan, Update]], chosen: Mapping[str, Choice]) -> Iterator[Rollout]:

@@ -144,6 +144,27 @@ def test_old_and_new_pods_start_each_with_its_own(shop: Shop) -> None:
     assert "Unexpected enclave" in shop.refusal((old[0], TWO))
 
 
+def test_a_plan_compares_the_new_version_with_the_old_one_and_not_with_both(shop: Shop) -> None:
+    """An ordinary update of a program weakens nothing, whatever number it has; a secret for more does."""
+    for measurement in (TWO, THREE):
+        shop.write(measurement)
+        told = shop.plan("--rolling", "--fail-on", "weakens,secret-loss")
+        assert told.code == 0, told.err
+        changes = told.out[told.out.index("CHANGES") : told.out.rindex("FILES")]
+        assert "service python3: " in changes
+        assert "-v" not in changes.replace("shop/", "")
+        done = shop.apply("--rolling")
+        assert "weakened" not in done.out
+        assert "python3-v" not in done.out
+    shop.write(THREE, secret={**PASSWORD, "export": [{"namespace": "shop"}]})
+    refused = shop.plan("--rolling", "--fail-on", "weakens")
+    assert refused.code == 7
+    assert "every session in namespace shop may import it" in refused.err
+    shop.write(THREE)
+    finished = shop.plan("--finish").out
+    assert "+ shop/web service python3-v2: " in " ".join(finished.split())
+
+
 def test_the_same_again_changes_nothing_and_reminds(shop: Shop) -> None:
     shop.write(TWO)
     assert "update     shop/web (CAS local), v1 and v2 start" in shop.plan("--rolling").out

@@ -79,6 +79,14 @@ def test_an_unrelated_change_takes_no_key_away(shop: Project) -> None:
     assert "session shop/web: unchanged" in done.out
 
 
+def test_the_cas_has_nothing_to_say_against_what_is_written(shop: Project) -> None:
+    shop.write(PASSWORD, level="debug")
+    (shop.folder / "mesh.yaml").write_text((shop.folder / "mesh.yaml").read_text().replace("shop", "market"))
+    done = shop.apply()
+    assert done.code == 0
+    assert "the CAS" not in done.err
+
+
 def test_the_fate_of_every_secret_is_told_before_and_after(shop: Project) -> None:
     shop.write(PASSWORD, {"name": "token", "kind": "binary"}, imports=("password", "token"))
     told = shop.plan()
