@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.builders import mesh_text
 from ruamel.yaml import YAML
 
 from .conftest import Outcome, Run
@@ -250,6 +251,20 @@ def test_a_session_that_is_retired(shop: Shop) -> None:
     Path("sconectl.lock").write_text(json.dumps(lock))
     commit("Sell without a database")
     assert versions(shop, "shop/db")[0] == (2, "retired", "")
+
+
+def test_a_service_that_was_removed_and_pruned(shop: Shop) -> None:
+    Path("mesh.yaml").write_text(mesh_text(["web"]).replace("cas.example.org", "local"))
+    shop.apply()
+    commit("Sell without a database")
+    assert versions(shop, "shop/db") == [(1, "commit", "Sell things")]
+    shop.apply("--prune")
+    commit("Let nobody have its secrets")
+    assert versions(shop, "shop/db") == [(2, "retired", ""), (1, "commit", "Sell things")]
+    shop.write()  # it comes back
+    shop.apply()
+    commit("Sell with a database again")
+    assert [each[1] for each in versions(shop, "shop/db")] == ["commit", "retired", "commit"]
 
 
 def test_what_left_the_lock_and_still_gives_is_said(shop: Shop) -> None:
