@@ -86,6 +86,13 @@ def test_hashes_are_keyed_and_name_what_they_replaced(shop: Path, run: Run) -> N
     assert not any(secret in text for secret in (first.hash, second.hash, salt))
 
 
+def test_the_cas_has_no_remark_on_a_new_namespace(shop: Path, run: Run) -> None:
+    """Its session has a salt, which came with the newest version of the language."""
+    done = apply(run, "--policy-namespace", "other")
+    assert "session other: created" in done.out
+    assert " says: " not in done.err
+
+
 def test_no_value_from_a_variable_is_in_the_lock(shop: Path) -> None:
     text = (shop / "sconectl.lock").read_text()
     assert "1234" not in text
