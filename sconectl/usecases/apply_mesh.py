@@ -127,7 +127,7 @@ def apply_mesh(
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = _shipped(plan, world) if plan.signed else NOTHING
     resources = shipped.resources if plan.installed else {}
-    rolled = roll_out(plan, _looked_up(plan, sessions, world))
+    rolled = roll_out(plan, _beside(plan, sessions, world))
     updates = rolled.updates
     if rolled.plan is not plan:
         plan = rolled.plan
@@ -172,8 +172,12 @@ def _version(content: ChartContent, world: MeshWorld) -> str:
     return world.chart_version or next_version(previous, digest == content.digest)
 
 
-def _looked_up(plan: MeshPlan, sessions: Sequence[Session], world: MeshWorld) -> tuple[Update, ...]:
-    """Return the sessions beside what the CAS has, where they are uploaded at all."""
+def looked_up(plan: MeshPlan, world: MeshWorld) -> tuple[Update, ...]:
+    """Return the sessions of a plan beside what the CAS has, where they are uploaded at all. Raises what a CAS does."""
+    return _beside(plan, check_sessions(plan), world)
+
+
+def _beside(plan: MeshPlan, sessions: Sequence[Session], world: MeshWorld) -> tuple[Update, ...]:
     if world.store is None:
         return ()
     world.progress(f"looking up {len(plan.sessions)} sessions")

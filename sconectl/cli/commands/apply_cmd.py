@@ -72,11 +72,23 @@ def apply(options: ApplyOptions, console: Console) -> None:
     read_lock(wiring.lock.read(), wiring.lock.name)  # raises before anything is done
     with console.working():
         run = check_run(manifests, terms_of(options, refused=refused), learner(options, wiring, console))
+        for mesh in run.meshes if run.services else ():
+            _foresee(mesh, run.mesh_plan(mesh, {}), options, wiring, console)
     meshes = [mesh.mesh for mesh in run.meshes]
     built = dict(_service(check, meshes, options, wiring, console) for check in run.services)
     for mesh in run.meshes:
         show_findings([*mesh.advice, *mesh.limits])
         _mesh(mesh, run.mesh_plan(mesh, built), options, wiring, console)
+
+
+def _foresee(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
+    """Refuse what a mesh would lose before anything is built for it, as an image with the same tag would be in use."""
+    from sconectl.cli.runs.worlds import mesh_world
+    from sconectl.usecases.apply_mesh import looked_up
+    from sconectl.usecases.over_time.session_changes import refuse_foreseen
+
+    updates = looked_up(plan, mesh_world(options, wiring, console, check.mesh, plan))
+    refuse_foreseen(check.manifest, options.allow_secret_loss or (), options.wish, plan, updates)
 
 
 def _service(

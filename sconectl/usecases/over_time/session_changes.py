@@ -46,6 +46,18 @@ def losses(manifest: Manifest, allowed: Collection[str], updates: Sequence[Updat
                 yield manifest.document.finding("error", LOSS, where, _loss(update.name, fate), _remedy(fate))
 
 
+def refuse_foreseen(
+    manifest: Manifest, allowed: Collection[str], wish: Wish, plan: MeshPlan, updates: Sequence[Update]
+) -> None:
+    """Do what `refuse_losses` does, before the images of the mesh are built.
+
+    What a rollout keeps for old pods depends on the measurements; then losses are known after the build only.
+    """
+    rolled = roll(plan, updates, wish)
+    if not rolled.rollouts and not rolled.faults:
+        refuse_losses(manifest, allowed, rolled.updates)
+
+
 def roll_out(manifest: Manifest, wish: Wish, plan: MeshPlan, updates: Sequence[Update]) -> Rolled:
     """Return plan and sessions with all versions that are to start.
 
