@@ -47,6 +47,10 @@ def audit(
             "--since", metavar="REV", help="From this commit on, versions need one.", show_default="the first"
         ),
     ] = "",
+    foreign: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SESSION", help="This one in the namespace is not of the mesh. Repeatable."),
+    ] = None,
     *,
     options: Annotated[
         ApplyOptions,
@@ -81,7 +85,7 @@ def audit(
         console.step("reading the history of the lock")
         locks = read_history(namespace, wiring.lock, wiring.lock_history, since)
         console.step("reading the history of the sessions")
-        found = compare(store, namespace, locks)
+        found = compare(store, namespace, locks, foreign or ())
     if output == "json":
         result(json.dumps(_document(found, namespace, store), indent=2))
     else:

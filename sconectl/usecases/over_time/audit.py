@@ -8,7 +8,7 @@ the whole chain up to it; but only what was there when the record began needs no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -17,7 +17,7 @@ from typing import Literal
 from sconectl.apply.lock.lock_file import keyed
 from sconectl.apply.lock.past_locks import LockHistory, Sessions
 from sconectl.apply.session_history import BrokenHistory, PastVersion, history
-from sconectl.errors import CasRefused, PlanImpossible
+from sconectl.errors import CasRefused, PlanImpossible, UsageError
 from sconectl.policy.diff.diff import Change, differences
 from sconectl.policy.retired import is_retired
 from sconectl.policy.serialized.canonical import same_content
@@ -72,10 +72,11 @@ class Audit:
         return [remark for remark in self.remarks if remark.alarm]
 
 
-def audit(store: SessionStore, namespace: str, locks: LockHistory) -> Audit:
-    """Return what explains the versions of the sessions of a mesh.
+def audit(store: SessionStore, namespace: str, locks: LockHistory, foreign: Collection[str] = ()) -> Audit:
+    """Return what explains the versions of the sessions of a mesh; `foreign` ones in its namespace are none of them.
 
-    Raises `PlanImpossible` if no lock knows the mesh, and `CasError`, also if the namespace may not be read or listed.
+    Raises `PlanImpossible` if no lock knows the mesh, `UsageError` if one knows a foreign session, and `CasError`, also
+    if the namespace may not be read or listed.
     """
     if not locks.begun:
         hint = "apply it, and commit the lock with the manifests; or name the lock with --lock"
@@ -85,8 +86,10 @@ def audit(store: SessionStore, namespace: str, locks: LockHistory) -> Audit:
         return Audit({}, (Remark(namespace, f"CAS {store.address} has no such session", _elsewhere(locks, store)),))
     salts = tuple(dict.fromkeys(each.session.salt for each in root if each.session.salt is not None))
     record = _Record(namespace, locks, salts, root)
+    for name in sorted(record.ever & set(foreign)):
+        raise UsageError(f"--foreign {name}: a lock has this session", hint="it is one of the mesh")
     listed = {session.name for session in store.list_sessions(namespace)}
-    others = locks.known - record.ever
+    others = (locks.known - record.ever) | set(foreign)
     sessions: dict[str, tuple[AuditedVersion, ...]] = {}
     remarks = [*_about_history(namespace, locks)]
     for name in (namespace, *sorted((listed | set(locks.head) | set(locks.working)) - others - {namespace})):
@@ -151,6 +154,7 @@ class _Record:
     def explained(self, name: str, versions: Sequence[PastVersion]) -> Iterator[AuditedVersion]:
         """Yield the versions of a session, the active one first, each with what explains it."""
         begin = self._begin(name, versions)
+        over = name not in self.ever and is_retired(versions[0].session) if versions else False
         for version, before in zip_longest(versions, versions[1:]):
             hashes = self.hashes(version)
             shown = hashes[0] if hashes else ""  # never the session's own hash, with which its values can be tried
@@ -162,7 +166,7 @@ class _Record:
                 yield AuditedVersion(version.number, shown, "working tree")
             elif version.number < begin:
                 yield AuditedVersion(version.number, shown, "before")
-            elif is_retired(version.session):
+            elif over or is_retired(version.session):
                 yield AuditedVersion(version.number, shown, "retired")
             else:
                 yield _unexplained(version, before, shown)
@@ -199,9 +203,14 @@ class _Record:
             elif found[0].reason != "nothing":  # which is an alarm already
                 message = f"v{versions[0].number} is active, and the lock at HEAD names v{at_head.number}"
                 yield Remark(name, message, "apply the manifests of HEAD, and commit the lock")
+        elif is_retired(versions[0].session):
+            return
         elif name not in self.ever:
-            yield Remark(name, "no lock has ever known this session", f"look at it with `sconectl session read {name}`")
-        elif not is_retired(versions[0].session):
+            hint = (
+                f"give --foreign {name} if it is not of this mesh; `sconectl session retire {name}`, if nobody needs it"
+            )
+            yield Remark(name, "no lock has ever known this session", hint)
+        else:
             message = "the lock at HEAD has it no more, and it still gives what it gave"
             yield Remark(name, message, f"`sconectl session retire {name}`, if nobody needs it", alarm=False)
 

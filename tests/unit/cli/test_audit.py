@@ -233,12 +233,22 @@ def test_a_session_that_somebody_made_before_a_service_came_is_no_beginning(shop
     done = audit(shop, code=7)
     assert "error: session shop/cache: no lock has ever known this session" in done.err
     assert "shop/cache" in done.out and "NO COMMIT" in done.out
+    assert "shop/cache" not in audit(shop, "--foreign", "shop/cache").out
+    assert "a lock has this session" in audit(shop, "--foreign", "shop/db", code=2).err
     lock = json.loads(Path("sconectl.lock").read_text())
     sessions = lock["meshes"]["shop"]["sessions"]
     sessions["shop/cache"] = dict(sessions["shop/db"])
     Path("sconectl.lock").write_text(json.dumps(lock))
     commit("Know it by another version")
     assert "does not have the version that the lock at HEAD names" in audit(shop, code=7).err
+
+
+def test_a_session_of_nobody_that_is_retired_is_no_alarm(shop: Shop) -> None:
+    write_session(shop, "shop/db", "shop/db", "shop/cache", "secrets", "services")
+    assert shop.run("session", "create", "../session.yaml").code == 0
+    assert versions(shop, "shop/cache", code=7) == [(1, "nothing", "")]
+    assert shop.run("session", "retire", "shop/cache").code == 0
+    assert versions(shop, "shop/cache") == [(2, "retired", ""), (1, "retired", "")]
 
 
 def test_a_session_that_is_retired(shop: Shop) -> None:
