@@ -83,12 +83,17 @@ def apply(options: ApplyOptions, console: Console) -> None:
 
 def _foresee(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:
     """Refuse what a mesh would lose before anything is built for it, as an image with the same tag would be in use."""
-    from sconectl.cli.runs.worlds import mesh_world
+    from sconectl.cli.runs.worlds import mesh_world, pruning, witness
     from sconectl.usecases.apply_mesh import looked_up
-    from sconectl.usecases.over_time.session_changes import refuse_foreseen
+    from sconectl.usecases.over_time.session_changes import refuse_foreseen, refuse_losses
 
-    updates = looked_up(plan, mesh_world(options, wiring, console, check.mesh, plan))
-    refuse_foreseen(check.manifest, options.allow_secret_loss or (), options.wish, plan, updates)
+    allowed, seen = options.allow_secret_loss or (), witness(check, plan, wiring)
+    seen.require_upload(pruning(options), plan)
+    world = mesh_world(options, wiring, console, check.mesh, plan)
+    updates = looked_up(plan, world)
+    refuse_foreseen(check.manifest, allowed, options.wish, plan, updates)
+    if world.store is not None and (options.prune or options.prune_session):
+        refuse_losses(check.manifest, allowed, seen.look(pruning(options), world.store, updates).retiring)
 
 
 def _service(

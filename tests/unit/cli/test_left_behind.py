@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes.builders import facts, record
+from fakes.builders import facts, record, service_text
 
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.local import LocalCas
@@ -207,6 +207,25 @@ def test_values_that_cannot_be_kept_are_not_lost_without_a_word(shop: Shop) -> N
         "active",
     )
     shop.apply("--prune", "--allow-secret-loss", "web/tls")
+    assert shop.state("shop/web") == "retired"
+
+
+def test_what_prune_would_lose_or_cannot_find_builds_no_image(shop: Shop) -> None:
+    """The services of the same run are applied first, and an image whose tag is in use would be another one then."""
+    keys = [PASSWORD, {"name": "tls", "kind": "private-key", "migrate": False}]
+    shop.write(secrets=keys)
+    web = facts("web", secrets={"global": keys}, environment={"local": [{"name": "KEY", "value": "$$SCONE::tls$$"}]})
+    Path("facts/web.json").write_text(record(web.model_copy(update={"measurement": ONE})).to_text())
+    shop.apply("--allow-secret-loss", "ca-key")
+    shop.write(("db",), imports=False)
+    Path("db.yaml").write_text(service_text("db"))
+    both = ("-f", "db.yaml", "--base-image", "python=base:1")
+    for words, code, why in ((("--prune",), 7, "SC2022"), (("--prune-session", "shop/nobody"), 4, "no session")):
+        refused = shop.apply(*both, *words, code=code)
+        assert why in refused.err
+        assert not Path("target/images").exists()
+    shop.apply(*both, "--prune", "--allow-secret-loss", "web/tls")
+    assert Path("target/images/db.json").exists()
     assert shop.state("shop/web") == "retired"
 
 
