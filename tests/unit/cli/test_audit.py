@@ -92,6 +92,24 @@ def test_each_version_has_its_commit(shop: Shop) -> None:
     assert (other.out, other.err) == (done.out, "")
 
 
+def test_everything_for_programs(shop: Shop) -> None:
+    by_hand(shop, "shop/web", "main.py", "other.py")
+    found = json.loads(audit(shop, "--output", "json", code=7).out)
+    assert (found["namespace"], found["cas"]) == ("shop", "local")
+    changed, first = next(each["versions"] for each in found["sessions"] if each["name"] == "shop/web")
+    assert (changed["reason"], changed["commit"], changed["access_only"]) == ("nothing", None, False)
+    assert {change["group"] for change in changed["changes"]} == {"configuration", "values"}
+    assert first["commit"] == {
+        "id": git("rev-parse", "HEAD"),
+        "subject": "Sell things",
+        "author": "Ada",
+        "date": git("show", "-s", "--format=%as"),
+    }
+    assert (
+        first["hash"] == json.loads(Path("sconectl.lock").read_text())["meshes"]["shop"]["sessions"]["shop/web"]["hash"]
+    )
+
+
 def test_no_hash_that_helps_to_guess_values_is_shown(shop: Shop) -> None:
     by_hand(shop, "shop/web", "main.py", "other.py")
     hashes = [each["hash"] for each in history(shop, "shop/web")]
