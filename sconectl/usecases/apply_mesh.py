@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from sconectl.apply.image_sessions import share_image
-from sconectl.apply.lock.lock_file import LockedChart
+from sconectl.apply.lock.lock_file import LockedChart, LockedPods
 from sconectl.apply.retiring.orphans import LeftBehind
 from sconectl.apply.rolling.rollouts import Rolled, Rollout
 from sconectl.apply.sessions import Update, Uploaded, look_up, put
@@ -23,6 +23,7 @@ from sconectl.artefacts.manifests import manifest_files
 from sconectl.artefacts.policy_resources import chart_policies
 from sconectl.artefacts.session import policy_files, session_text
 from sconectl.errors import BuildFailed, CasError, CasUnreachable, InvalidInput, PlanImpossible
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
 from sconectl.plan.mesh.own_chart import CHART_FILE
@@ -122,7 +123,7 @@ def apply_mesh(
     what else is in the namespace, and `approve` gets what would become of all; each may raise. What is to be retired is
     left to `prune`, when everything else is done.
     """
-    sessions = check_sessions(plan)
+    given, sessions = plan, check_sessions(plan)
     for folder in ("policies", "helm", "manifests"):
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = _shipped(plan, world) if plan.signed else NOTHING
@@ -134,7 +135,7 @@ def apply_mesh(
         check_sessions(plan)
     left = look_around(world.store, updates) if world.store is not None and updates else None
     approve((*updates, *left.retiring) if left else updates)
-    helm = plan.chart_for(updates[0].salt) if updates else plan.chart
+    helm = plan.chart_for(updates[0].salt) if updates else _as_locked(plan.chart, world.last_chart)
     content = chart_content(helm, chart_policies(resources))
     version = _version(content, world)
     chart = {f"helm/{path}": text for path, text in content.with_version(version).items()}
@@ -146,8 +147,32 @@ def apply_mesh(
     changed += world.workspace.write(chart, replaces=("helm",))
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
-    written = LockedChart(version=version, content=content.digest)
+    written = LockedChart(version=version, content=content.digest, pods=_pods(given.chart, helm))
     return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts, left)
+
+
+def _pods(offline: ChartPlan, written: ChartPlan) -> dict[str, LockedPods]:
+    """Return what the lock keeps of the pods; `offline` is the chart as it is where no CAS is asked."""
+    marks = {service.name: service.configuration for service in offline.services}
+    return {
+        service.name: LockedPods(
+            offline=marks[service.name], config_id=service.config_id, configuration=service.configuration
+        )
+        for service in written.services
+    }
+
+
+def _as_locked(chart: ChartPlan, last: LockedChart | None) -> ChartPlan:
+    """Return a chart that is made without a CAS, with what the last apply learnt of pods that get the same."""
+    pods = last.pods if last else {}
+
+    def same(service: ChartService) -> ChartService:
+        found = pods.get(service.name)
+        if found is None or not service.configuration or found.offline != service.configuration:
+            return service
+        return replace(service, config_id=found.config_id, configuration=found.configuration)
+
+    return replace(chart, services=tuple(map(same, chart.services)))
 
 
 def prune(store: SessionStore, done: MeshResult, progress: Progress) -> MeshResult:

@@ -72,7 +72,15 @@ def test_a_failing_step_shows_its_output(hello: World, project: Path, tmp_path: 
 
 def test_no_engine(hello: World, project: Path, tmp_path: Path) -> None:
     done = hello.sconectl(
-        "apply", "-f", project / "service.yaml", "-n", "-t", tmp_path / "t", DOCKER_HOST="unix:///nonexistent.sock"
+        "apply",
+        "-f",
+        project / "service.yaml",
+        "-n",
+        "-t",
+        tmp_path / "t",
+        "--lock",
+        hello.target.parent / "sconectl.lock",
+        DOCKER_HOST="unix:///nonexistent.sock",
     )
     fails(done, 5, "no container engine", "DOCKER_HOST")
 
@@ -166,7 +174,8 @@ def test_a_cas_address_in_use(hello: World, tmp_path: Path) -> None:
 def test_offline_compilation_needs_neither_engine_nor_cas(hello: World, project: Path, tmp_path: Path) -> None:
     done = hello.sconectl(
         "apply", "-f", project / "mesh.yaml", "--release", "hello", "--set", f"CAS_URL={hello.address}", "--dry-run",
-        "--facts", hello.target / "images", "-t", tmp_path / "t", DOCKER_HOST="unix:///nonexistent.sock",
+        "--facts", hello.target / "images", "-t", tmp_path / "t",
+        "--lock", hello.target.parent / "sconectl.lock", DOCKER_HOST="unix:///nonexistent.sock",
     )  # fmt: skip
     must(done)
     for folder in ("policies", "helm"):

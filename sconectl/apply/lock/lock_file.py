@@ -47,11 +47,23 @@ class LockedSession(Part):
     predecessor: Hex32 | None = None
 
 
+class LockedPods(Part):
+    """What the chart says of the pods of a service: what they ask the CAS for, and the mark of what they get.
+
+    `offline` is that mark where no CAS is asked. While it stays the same, the others do.
+    """
+
+    offline: str
+    config_id: str
+    configuration: str
+
+
 class LockedChart(Part):
-    """The chart: its version, and the digest of its content without versions."""
+    """The chart: its version, the digest of its content without versions, and its pods by service."""
 
     version: str
     content: Hex32
+    pods: dict[str, LockedPods] = Field(default_factory=dict)
 
 
 class LockedMesh(Part):

@@ -145,6 +145,20 @@ def test_a_mesh_compiles_from_the_lock_where_no_image_is_at_hand(
     assert {p.relative_to(shop): p.read_bytes() for p in (shop / "target/helm").rglob("*") if p.is_file()} == before
 
 
+def test_without_a_cas_the_chart_stays_what_it_was_as_long_as_pods_get_the_same(shop: Path, run: Run) -> None:
+    (shop / "mesh.yaml").write_text(mesh(shop, "debug"))
+    assert apply(run, "--rolling").code == 0
+    chart = {p.relative_to(shop): p.read_bytes() for p in (shop / "target/helm").rglob("*") if p.is_file()}
+    assert "python3-v2" in (shop / "target/helm/charts/web/values.yaml").read_text()
+    assert apply(run, "--dry-run").code == 0
+    assert {p.relative_to(shop): p.read_bytes() for p in (shop / "target/helm").rglob("*") if p.is_file()} == chart
+    (shop / "mesh.yaml").write_text(mesh(shop, "trace"))
+    assert apply(run, "--dry-run").code == 0
+    after = {p.relative_to(shop): p.read_bytes() for p in (shop / "target/helm").rglob("*") if p.is_file()}
+    changed = {str(path) for path in after if after[path] != chart[path] and path.name == "values.yaml"}
+    assert changed == {"target/helm/charts/web/values.yaml"}
+
+
 def test_a_damaged_lock_is_refused_before_anything_is_done(shop: Path, run: Run) -> None:
     target = {p: p.read_bytes() for p in (shop / "target").rglob("*") if p.is_file()}
     for content, word in (("<<<<<<< HEAD\n{}\n", "unfinished merge"), ('{"format": 9}', "no lock of this version")):
