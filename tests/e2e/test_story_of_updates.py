@@ -69,7 +69,7 @@ class Story:
         self._write(self.shop)
         must(self.mine.apply())
         self.pods = templates(self.mine.chart)
-        started = {name: self.cluster.start(self.pods[name]) for name in self.shop.services}
+        started = self.cluster.start_all(self.pods)
         for pod in started.values():
             self.cluster.roll_out(pod)
         self.digests = {pod.template.session: pod.digests for pod in started.values()}
@@ -120,7 +120,7 @@ class Story:
 
     def _start_all(self, foretold: Foretold, replaces: set[str]) -> None:
         """Start a pod of each service, and compare what it has with what was foretold; it stays where it has to."""
-        started = {name: self.cluster.start(pod) for name, pod in self.pods.items()}
+        started = self.cluster.start_all(self.pods)
         digests = {pod.template.session: pod.digests for pod in started.values()}
         foretold.came_true(self.digests, digests)
         self.digests = digests

@@ -11,7 +11,8 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,6 +150,11 @@ class Cluster:
         listing = must(docker("exec", container, "sh", "-c", f"sha256sum {SECRETS}/*")).out
         digests = {path.rpartition("/")[2]: digest for digest, path in map(str.split, listing.splitlines())}
         return Pod(container, template, address, digests)
+
+    def start_all(self, templates: Mapping[str, PodTemplate]) -> dict[str, Pod]:
+        """Start a pod of each service at the same time."""
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(templates, pool.map(self.start, templates.values()), strict=True))
 
     def refused(self, template: PodTemplate) -> str:
         """Start a pod that the CAS does not let start; return what it said."""
