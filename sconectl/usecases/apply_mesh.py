@@ -30,6 +30,7 @@ from sconectl.plan.mesh.own_chart import CHART_FILE
 from sconectl.policy.reading import Session
 from sconectl.policy.session_check import checked
 from sconectl.ports import Keys, Progress, SessionStore, Workspace
+from sconectl.text.findings import Finding
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -96,18 +97,21 @@ def _shipped(plan: MeshPlan, world: MeshWorld) -> Shipped:
     return ship(plan, signing, world.workspace)
 
 
-def check_sessions(plan: MeshPlan) -> tuple[Session, ...]:
-    """Return the sessions as a CAS reads them.
+def check_sessions(plan: MeshPlan, *, kept: bool = True) -> tuple[Session, ...]:
+    """Return the sessions as a CAS reads them, none unless they are to be `kept`: thousands take much memory.
 
     Raises `InvalidInput` with the findings of every session that the rules of the policy language refuse.
     """
-    examined = [
-        checked(session.document, partial(session_text, session.document), file=f"policies/{session.file}.yaml")
-        for session in plan.sessions
-    ]
-    if findings := [finding for each in examined for finding in each.findings]:
+    findings: list[Finding] = []
+    sessions: list[Session] = []
+    for session in plan.sessions:
+        text = partial(session_text, session.document)
+        examined = checked(session.document, text, file=f"policies/{session.file}.yaml")
+        findings += examined.findings
+        sessions += [examined.session] if kept and examined.session else []
+    if findings:
         raise InvalidInput(findings, summary="the generated policies break rules of the policy language")
-    return tuple(each.session for each in examined if each.session)
+    return tuple(sessions)
 
 
 def apply_mesh(
@@ -123,7 +127,7 @@ def apply_mesh(
     what else is in the namespace, and `approve` gets what would become of all; each may raise. What is to be retired is
     left to `prune`, when everything else is done.
     """
-    given, sessions = plan, check_sessions(plan)
+    given, sessions = plan, check_sessions(plan, kept=world.store is not None)
     for folder in ("policies", "helm", "manifests"):
         world.workspace.files(folder)  # raises before anything is uploaded if a file is in the place of one
     shipped = _shipped(plan, world) if plan.signed else NOTHING
@@ -132,7 +136,7 @@ def apply_mesh(
     updates = rolled.updates
     if rolled.plan is not plan:
         plan = rolled.plan
-        check_sessions(plan)
+        check_sessions(plan, kept=False)
     left = look_around(world.store, updates) if world.store is not None and updates else None
     approve((*updates, *left.retiring) if left else updates)
     helm = plan.chart_for(updates[0].salt) if updates else _as_locked(plan.chart, world.last_chart)

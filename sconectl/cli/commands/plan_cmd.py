@@ -87,8 +87,7 @@ def plan(
 
         result(as_markdown(documents).rstrip("\n"))
     else:
-        for line in plans.lines(every=verbose > 0):
-            result(line)
+        result("\n".join(plans.lines(every=verbose > 0)))
     show_findings(finding for finding in findings if finding.severity != "error")  # errors are shown when raised
     for text in plans.notes:
         note(text)
