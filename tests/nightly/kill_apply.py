@@ -58,7 +58,7 @@ def leftovers(world: World, temporary: Path) -> list[str]:
     images = must(docker("images", "--all", "--filter", f"label={LABEL}", "--format", "{{.ID}}")).out.split()
     made = must(docker("images", "--format", "{{.Repository}}:{{.Tag}}")).out.split()
     half = [name for name in made if name.startswith("sconectl-from/")]
-    parts = [str(path) for path in world.target.rglob("*") if path.name.startswith(".")]
+    parts = [str(path) for path in world.root.rglob(".sconectl-*")]
     return [*containers, *images, *half, *(path.name for path in temporary.iterdir()), *parts]
 
 
