@@ -143,12 +143,12 @@ def document_of(session: Session) -> dict[str, Any]:
 
 def _salt(store: SessionStore, session: Session | None) -> str:
     """Return the salt of a session, or of the youngest version before it that had one."""
-    while session is not None:
-        if session.salt is not None:
-            return session.salt
-        before = store.read(session.name, session.predecessor) if session.predecessor else None
+    looked: set[str] = set()
+    while session is not None and session.salt is None and session.predecessor not in {None, *looked}:
+        looked.add(str(session.predecessor))
+        before = store.read(session.name, session.predecessor)
         session = parse_session(before.text, file=session.name) if before else None
-    return ""
+    return (session.salt or "") if session else ""
 
 
 def put(store: SessionStore, update: Update) -> Uploaded:

@@ -26,7 +26,6 @@ from sconectl.policy.reading import parse_session
 from sconectl.policy.serialized.canonical import session_hash
 from sconectl.policy.signed_session import (
     EncryptedSession,
-    SignedError,
     SignedSession,
     creator_cannot_read,
     encrypt,
@@ -42,7 +41,7 @@ _SALT_DIGITS = 32
 
 Receipts = Mapping[str, Mapping[str, Mapping[str, str]]]
 """By CAS and session: `hash`, `predecessor` (if there is one), `text` (the keyed digest of the session's text), and
-`document` if it is encrypted."""
+if it is encrypted `document`, with a `seal` that vouches for it."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +127,30 @@ class _Shipper:
         signed, receipt = self._signed(document, self._predecessor(session.name, last, same=same))
         self._written[session.name] = {"text": digest, **receipt}
         before = self._workspace.read(path)
-        kept = _encrypted_before(last.get("document", ""), self._encryption_key) if same else None
+        kept = self._encrypted_before(last) if same else None
         shipped = kept or self._encrypted(signed)
         if isinstance(shipped, EncryptedSession):
-            self._written[session.name]["document"] = shipped.to_json()
+            document_text = shipped.to_json()
+            self._written[session.name] |= {"document": document_text, "seal": self._seal(digest, document_text)}
         content = (shipped.to_json() + "\n").encode()
         if content != before:
             self._changed.append(session.name)
         self._files[path] = content
         self._resources[session.file] = policy_resource(session.name, self._cas, shipped)
+
+    def _seal(self, digest: str, document: str) -> str:
+        """Return what vouches for an encrypted document in the lock: that we encrypted the text with this digest."""
+        return hmac.new(self._secret, f"document\0{digest}\0{document}".encode(), hashlib.sha256).hexdigest()
+
+    def _encrypted_before(self, last: Mapping[str, str]) -> EncryptedSession | None:
+        """Return the document that was written before, if it is ours and encrypted for this key."""
+        document, seal = last.get("document", ""), self._seal(last.get("text", ""), last.get("document", ""))
+        if not self._encryption_key or not hmac.compare_digest(
+            seal.encode(), last.get("seal", "").encode("utf-8", "replace")
+        ):
+            return None
+        found = EncryptedSession.from_json(document)
+        return found if found.encryption_key == self._encryption_key else None
 
     def _predecessor(self, name: str, last: Mapping[str, str], *, same: bool) -> str:
         """Return the hash of the version that a session replaces, or "" for the first."""
@@ -168,14 +182,3 @@ class _Shipper:
         """Return everything, with the receipts for the next run; sessions that left the mesh keep theirs."""
         receipts = {**self._all_receipts, self._cas: {**self._receipts, **self._written}}
         return Shipped(self._files, self._resources, tuple(self._changed), receipts, tuple(self._unknown))
-
-
-def _encrypted_before(raw: str, encryption_key: str) -> EncryptedSession | None:
-    """Return the document that was written before, if it is encrypted for this key."""
-    if not raw or not encryption_key:
-        return None
-    try:
-        found = EncryptedSession.from_json(raw)
-    except SignedError:
-        return None
-    return found if found.encryption_key == encryption_key else None

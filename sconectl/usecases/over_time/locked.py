@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from sconectl.usecases.check_mesh import MeshCheck
     from sconectl.usecases.check_service import ServiceCheck
 
+_OF_BASE_IMAGES = frozenset(
+    "PATH LANG LANGUAGE LC_ALL GPG_KEY PYTHON_VERSION PYTHON_SHA256 PYTHON_PIP_VERSION PYTHON_SETUPTOOLS_VERSION "
+    "PYTHON_GET_PIP_URL PYTHON_GET_PIP_SHA256 JAVA_HOME JAVA_VERSION".split()
+)
+"""The variables of the official base images; none of their values is a secret."""
+
 
 def locked_image(check: ServiceCheck, done: ServiceResult) -> LockedImage:
     """Return the entry of an image that was applied."""
@@ -43,8 +49,13 @@ def locked_image(check: ServiceCheck, done: ServiceResult) -> LockedImage:
 
 
 def _public(manifest: Manifest, facts: ImageFacts) -> bool:
-    """Say whether everything in the facts stands in the manifest, which is committed, and no value is a secret's."""
-    return not manifest.filled_in and not any(secret.value for secret in facts.secrets.global_)
+    """Say whether everything in the facts stands in the manifest, which is committed, and no value is a secret's.
+
+    A private base image may have a secret among its variables, so that only well-known ones are let in.
+    """
+    given = {variable.name for variable in (*facts.environment.image, *facts.environment.runtime)}
+    own = not manifest.filled_in and not any(secret.value for secret in facts.secrets.global_)
+    return own and given <= _OF_BASE_IMAGES
 
 
 def place(check: MeshCheck, lock: str) -> str:

@@ -166,7 +166,7 @@ def test_for_another_cas_it_is_encrypted_anew_without_a_new_version(cas: LocalCa
 
 
 def without_documents(found: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    return {name: {key: one[key] for key in one if key != "document"} for name, one in found.items()}
+    return {name: {key: one[key] for key in one if key not in {"document", "seal"}} for name, one in found.items()}
 
 
 def test_a_change_and_back_is_a_new_version(workspace: Machine) -> None:
@@ -261,3 +261,25 @@ def test_manifests_bring_the_resources_before_the_services(workspace: Machine) -
     assert "annotations" not in documents[0]["metadata"]
     apply(plan("SignedManifest"), workspace)
     assert names(workspace, "manifests") == set()
+
+
+def test_an_encrypted_document_in_the_lock_is_believed_only_if_it_is_ours(cas: LocalCas, workspace: Machine) -> None:
+    apply(plan("EncryptedManifest", "1"), workspace, cas)
+    older = workspace.receipts["cas.example.org"]["shop/web"]
+    apply(plan("EncryptedManifest", "2"), workspace, cas)
+    receipt = workspace.receipts["cas.example.org"]["shop/web"]
+    for change in (
+        {"document": older["document"]},
+        {key: older[key] for key in ("document", "seal")},
+        {"seal": "é"},
+        {"seal": ""},
+    ):
+        tampered = {**workspace.receipts["cas.example.org"], "shop/web": {**receipt, **change}}
+        machine = Machine()
+        machine.receipts = {"cas.example.org": tampered}
+        apply(plan("EncryptedManifest", "2"), machine, cas)
+        assert machine.receipts["cas.example.org"]["shop/web"]["document"] not in (
+            older["document"],
+            receipt["document"],
+        )
+        assert machine.receipts["cas.example.org"]["shop/web"]["hash"] == receipt["hash"]

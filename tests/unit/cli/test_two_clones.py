@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.builders import mesh_text, service_text
@@ -13,7 +13,6 @@ from .conftest import Run
 
 BASE = ("--base-image", "python=base:1")
 PASSWORD = {"name": "password", "kind": "ascii"}
-Step = Callable[[Path], None]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -30,7 +29,7 @@ def write(folder: Path, mode: str, *, level: str = "info", imports: tuple[str, .
     (folder / "mesh.yaml").write_text(mesh.replace("cas.example.org", f"local\n    mode: {mode}"))
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "first": {},
     "variable": {"level": "debug"},
     "importer": {"level": "debug", "imports": ("password",)},
@@ -44,7 +43,7 @@ def test_another_clone_with_the_same_lock_writes_the_same(
     run: Run, project: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for change in CHANGES.values():
-        write(project, mode, **change)  # type: ignore[arg-type]
+        write(project, mode, **change)
         words = ("-f", "web.yaml", "-f", "db.yaml", "-f", "mesh.yaml", *BASE, "--allow-secret-loss", "password")
         done = run("apply", *words)
         assert done.code == 0, done.err
@@ -66,7 +65,7 @@ def test_another_clone_with_the_same_lock_writes_the_same(
 def test_a_lost_target_makes_no_difference(run: Run, project: Path, mode: str) -> None:
     charts = []
     for change in CHANGES.values():
-        write(project, mode, **change)  # type: ignore[arg-type]
+        write(project, mode, **change)
         shutil.rmtree(project / "target", ignore_errors=True)
         words = ("-f", "web.yaml", "-f", "db.yaml", "-f", "mesh.yaml", *BASE, "--allow-secret-loss", "password")
         done = run("apply", *words)
