@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,14 @@ from sconectl.policy.rolling.overlap import Overlap, session_of
 from sconectl.policy.rolling.sharing import share
 from sconectl.policy.rolling.versions import Names, versioned, versions_in
 
-from .test_configuration_mark import BASE, FIELDS, Oracle, Sessions, keys, mesh, oracle  # noqa: F401 (fixtures)
+from .configuration_oracle import BASE, FIELDS, Oracle, Sessions, mesh, oracle_in
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    with oracle_in(tmp_path_factory.mktemp("oracle")) as found:
+        yield found
+
 
 NAMES = Names("app", "image", "key-of-the-image")
 OLD, NEW = "ab" * 32, "cd" * 32
@@ -40,7 +48,7 @@ def overlapped(old: Sessions, new: Sessions, number: int = 2, kept: int = 1) -> 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(choice=st.fixed_dictionaries(CHOICES), data=st.data())
 def test_each_version_gets_what_is_its_own(
-    oracle: Oracle,  # noqa: F811
+    oracle: Oracle,
     choice: dict[str, Any],
     data: st.DataObject,
 ) -> None:

@@ -53,16 +53,16 @@ class Versions:
         return tuple(ListedSession(name) for name in self.active if name.startswith(f"{namespace}/"))
 
     def put(self, text: str) -> str:
-        raise NotImplementedError
+        raise AssertionError("an audit only reads")
 
     def upload(self, text: str) -> Receipt:
-        raise NotImplementedError
+        raise AssertionError("an audit only reads")
 
     def hash_of(self, name: str) -> str | None:
-        raise NotImplementedError
+        raise AssertionError("an audit only reads")
 
     def encryption_key(self) -> str:
-        raise NotImplementedError
+        raise AssertionError("an audit only reads")
 
 
 def entry(salt: str, hash_: str, before: str = "") -> LockedSession:
