@@ -5,7 +5,7 @@ In: a session store and the name of a session. Out: its versions, each with what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from sconectl.errors import CasError
 from sconectl.policy.diff.diff import Change, differences
 from sconectl.policy.diff.fates import fates
 from sconectl.policy.reading import Session, parse_session
-from sconectl.ports import SessionStore
+from sconectl.ports import SessionStore, StoredSession
 
 
 class BrokenHistory(CasError):
@@ -44,18 +44,26 @@ def history(store: SessionStore, name: str) -> list[PastVersion]:
     Raises `BrokenHistory` if the CAS lacks a version that its successor names, or if one would be its own predecessor.
     """
     stored = store.read(name)
-    found: list[tuple[str, Session]] = []
-    while stored is not None:
-        session = parse_session(stored.text, file=name)
-        found.append((stored.hash, session))
-        if session.predecessor is None:
-            return _numbered(found[::-1])[::-1]
-        if session.predecessor in dict(found):
-            raise _broken(store, name, session.predecessor, "is its own predecessor")
-        stored = store.read(name, session.predecessor)
+    if stored is None:
+        return []
+    session = parse_session(stored.text, file=name)
+    found = [(stored.hash, session)]
+    found += [(before.hash, read) for before, read in versions_before(store, session, stored.hash)]
+    return _numbered(found[::-1])[::-1]
+
+
+def versions_before(store: SessionStore, session: Session, hash_: str) -> Iterator[tuple[StoredSession, Session]]:
+    """Yield the versions before the one with this hash, the youngest first. Raises `BrokenHistory`."""
+    name, looked = session.name, {hash_}
+    while (before := session.predecessor) is not None:
+        if before in looked:
+            raise _broken(store, name, before, "is its own predecessor")
+        looked.add(before)
+        stored = store.read(name, before)
         if stored is None:
-            raise _broken(store, name, session.predecessor, "is missing")
-    return []
+            raise _broken(store, name, before, "is missing")
+        session = parse_session(stored.text, file=name)
+        yield stored, session
 
 
 def _numbered(versions: Sequence[tuple[str, Session]]) -> list[PastVersion]:

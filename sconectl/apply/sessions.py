@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from sconectl.apply.session_history import versions_before
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
 from sconectl.policy.diff.change import Change
 from sconectl.policy.diff.diff import differences
 from sconectl.policy.diff.fates import SecretFate, fates
 from sconectl.policy.reading import Session, parse_session
-from sconectl.policy.rolling.versions import Names, alone
+from sconectl.policy.rolling.first_version import alone
+from sconectl.policy.rolling.versions import Names
 from sconectl.policy.same_text import unchanged
 from sconectl.policy.serialized.canonical import same_content
 from sconectl.policy.serialized.yaml_writer import as_written
@@ -115,7 +117,8 @@ def look_up(
         seen = (unchanged(wanted, before.text) or parse_session(before.text, file=name)) if before else None
         return Update(document, wanted, before, seen)
     seen = parse_session(before.text, file=name) if before else None
-    salt = (_salt(store, seen) or secrets.token_hex(_SALT_BYTES)) if salted else ""
+    known = _salt(store, seen, before.hash) if salted and before and seen else ""
+    salt = (known or secrets.token_hex(_SALT_BYTES)) if salted else ""
     wanted = parse_session(session_text(document, salt=salt), file=name)
     return Update(document, wanted, before, seen, salt)
 
@@ -123,7 +126,7 @@ def look_up(
 def salt_of(store: SessionStore, name: str) -> str:
     """Return the salt of a session, or that of an earlier version; empty if none had any. Raises `CasError`."""
     stored = store.read(name)
-    return _salt(store, parse_session(stored.text, file=name) if stored else None)
+    return _salt(store, parse_session(stored.text, file=name), stored.hash) if stored else ""
 
 
 def with_content(document: Mapping[str, Any], before: StoredSession, seen: Session) -> Update:
@@ -141,14 +144,12 @@ def document_of(session: Session) -> dict[str, Any]:
     return found
 
 
-def _salt(store: SessionStore, session: Session | None) -> str:
+def _salt(store: SessionStore, session: Session, hash_: str) -> str:
     """Return the salt of a session, or of the youngest version before it that had one."""
-    looked: set[str] = set()
-    while session is not None and session.salt is None and session.predecessor not in {None, *looked}:
-        looked.add(str(session.predecessor))
-        before = store.read(session.name, session.predecessor)
-        session = parse_session(before.text, file=session.name) if before else None
-    return (session.salt or "") if session else ""
+    if session.salt is not None:
+        return session.salt
+    earlier = versions_before(store, session, hash_)
+    return next((before.salt for _, before in earlier if before.salt is not None), "")
 
 
 def put(store: SessionStore, update: Update) -> Uploaded:

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sconectl.apply.rolling.rollouts import names_in
+from sconectl.apply.session_history import versions_before
 from sconectl.apply.sessions import Update, document_of, with_content
 from sconectl.artefacts.session import session_text
-from sconectl.errors import CasError, PlanImpossible, Refused
+from sconectl.errors import PlanImpossible, Refused
 from sconectl.policy.model.session import Session
 from sconectl.policy.reading import parse_session
 from sconectl.policy.rolling.first_version import first_version
@@ -93,17 +94,8 @@ def _version(store: SessionStore, name: str, hash_: str | None = None) -> _Versi
 
 def _earlier(store: SessionStore, version: _Version) -> Iterator[_Version]:
     """Yield the versions of a session before one, the youngest first."""
-    name, seen = version.session.name, {version.stored.hash}
-    while hash_ := version.session.predecessor:
-        before = _version(store, name, hash_)
-        if before is None or hash_ in seen:
-            raise CasError(
-                f"the history of the session {name} in CAS {store.address} is not whole: version {hash_} is missing",
-                hint="ask whoever runs the CAS what happened to it",
-            )
-        seen.add(hash_)
-        version = before
-        yield version
+    for stored, session in versions_before(store, version.session, version.stored.hash):
+        yield _Version(stored, session)
 
 
 def _goals(store: SessionStore, active: Mapping[str, _Version], back: Back) -> dict[str, _Version]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sconectl.policy.model.session import Session
 from sconectl.policy.rolling.overlap import behind, used_by
-from sconectl.policy.rolling.versions import Names, versions_in
+from sconectl.policy.rolling.versions import Names, as_first, suffix, versions_in
 
 
 def first_version(session: Session, names: Names) -> Session:
@@ -28,6 +28,27 @@ def first_version(session: Session, names: Names) -> Session:
                 secret
                 for secret in session.secrets
                 if secret.name not in theirs - ours or secret.export or secret.export_public
+            ),
+        }
+    )
+
+
+def alone(session: Session, names: Names) -> Session:
+    """Return a session as if its current version were the only one, and the first; itself if that is so."""
+    found = versions_in(session, names)
+    if list(found) in ([], [1]):
+        return session
+    number = next(iter(found))
+    one, end = first_version(session, names), suffix(number)
+    renamed = {names.image + end: names.image, names.key + end: names.key}
+    return one.model_copy(
+        update={
+            "services": tuple(
+                as_first(each, names, number) if each in found[number] else each for each in one.services
+            ),
+            "images": tuple(each.model_copy(update={"name": renamed.get(each.name, each.name)}) for each in one.images),
+            "secrets": tuple(
+                each.model_copy(update={"name": renamed.get(each.name, each.name)}) for each in one.secrets
             ),
         }
     )

@@ -81,38 +81,14 @@ def versioned(document: Mapping[str, Any], names: Names, number: int) -> dict[st
 def is_same(wanted: Session, seen: Session, names: Names, number: int) -> bool:
     """Say whether version 1 of `wanted` and a version of `seen` are the same, but for their names."""
     services = [service for service in wanted.services if names.version_of(service) == 1]
-    found = [_renamed(service, names, number) for service in versions_in(seen, names)[number]]
+    found = [as_first(service, names, number) for service in versions_in(seen, names)[number]]
     image = seen.image(names.image + suffix(number))
     before = image.model_copy(update={"name": names.image}) if image else None
     return found == services and before == wanted.image(names.image)
 
 
-def alone(session: Session, names: Names) -> Session:
-    """Return a session as if its current version were the only one, with the names of version 1."""
-    found = versions_in(session, names)
-    if list(found) in ([], [1]):
-        return session
-    number, *others = found
-    end, gone = suffix(number), {names.image + suffix(other) for other in others}
-    services = [
-        _renamed(service, names, number) if service in found[number] else service
-        for service in session.services
-        if not any(service in found[other] for other in others)
-    ]
-    images = [
-        image.model_copy(update={"name": names.image}) if image.name == names.image + end else image
-        for image in session.images
-        if image.name not in gone or image.name == names.image + end
-    ]
-    secrets = [
-        secret.model_copy(update={"name": names.key}) if end and secret.name == names.key + end else secret
-        for secret in session.secrets
-        if secret.name == names.key + end or secret.name not in {names.key + suffix(other) for other in others}
-    ]
-    return session.model_copy(update={"services": tuple(services), "images": tuple(images), "secrets": tuple(secrets)})
-
-
-def _renamed(service: Service, names: Names, number: int) -> Service:
+def as_first(service: Service, names: Names, number: int) -> Service:
+    """Return the service of a version with the names of version 1."""
     end = suffix(number)
     change: dict[str, Any] = {"name": service.name.removesuffix(end), "image_name": names.image}
     if service.fspf_key == _reference(names.key + end):
