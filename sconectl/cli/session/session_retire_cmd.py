@@ -5,7 +5,7 @@ In: names of sessions. Out: their hashes on stdout; who loses what, and which va
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,18 +16,17 @@ from sconectl.cli.session.session_access import Access, stored_session
 from sconectl.errors import Refused
 
 if TYPE_CHECKING:
+    from sconectl.apply.sessions import Update
     from sconectl.policy.diff.fates import SecretFate
-    from sconectl.policy.reading import Session
     from sconectl.ports import SessionStore
 
 
 @dataclass(frozen=True)
 class _Retiring:
-    """One session that is to be retired; `after` is what it is now if nothing is left to do."""
+    """One session that is to be retired, and the values that are lost by that."""
 
     hash: str
-    before: Session = field(repr=False)
-    after: Session = field(repr=False)
+    update: Update
     lost: tuple[SecretFate, ...]
 
 
@@ -64,21 +63,20 @@ def retire(
 
 
 def _looked_at(store: SessionStore, name: str, *, keep: bool) -> _Retiring:
-    from sconectl.policy.diff.fates import fates
+    from sconectl.apply.sessions import document_of, with_content
     from sconectl.policy.reading import parse_session
     from sconectl.policy.retired import retired
 
     stored = stored_session(store, name)
     before = parse_session(stored.text, file=name)
-    after = retired(before, keep_secrets=keep)
-    lost = tuple(fate for fate in fates(before, after) if fate.fate in ("lost", "drawn anew"))
-    return _Retiring(stored.hash, before, after, lost)
+    update = with_content(document_of(retired(before, keep_secrets=keep)), stored, before)
+    return _Retiring(stored.hash, update, tuple(each for each in update.fates if each.fate in ("lost", "drawn anew")))
 
 
 def _tell(name: str, retiring: _Retiring) -> None:
-    from sconectl.policy.diff.diff import as_text, differences
+    from sconectl.policy.diff.diff import as_text
 
-    changes = as_text(differences(retiring.before, retiring.after)).rstrip()
+    changes = as_text(retiring.update.changes).rstrip()
     if changes:
         note(f"session {name}:\n{changes}")
     for fate in retiring.lost:
@@ -87,15 +85,11 @@ def _tell(name: str, retiring: _Retiring) -> None:
 
 def _retired(store: SessionStore, name: str, retiring: _Retiring) -> str:
     """Retire a session unless it is retired, say so, and return the hash of its active version."""
-    from sconectl.policy.reading import Signer
-    from sconectl.policy.serialized.canonical import read_back, same_content
+    from sconectl.apply.sessions import put
 
-    if same_content(retiring.before, retiring.after):
+    done = put(store, retiring.update)
+    if done.outcome == "unchanged":
         note(f"session {name} is retired already; it is unchanged")
-        return retiring.hash
-    change: dict[str, object] = {"predecessor": retiring.hash}
-    if isinstance(retiring.after.creator, Signer):
-        change["creator"] = None  # an upload over TLS names no signer; the CAS keeps it
-    receipt = store.upload(read_back(retiring.after.model_copy(update=change)))
-    note(f"session {name} is retired; to put back what it was: version {retiring.hash}")
-    return receipt.hash
+    else:
+        note(f"session {name} is retired; to put back what it was: version {retiring.hash}")
+    return done.hash

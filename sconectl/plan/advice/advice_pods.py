@@ -6,6 +6,7 @@ In: a mesh. Out: remarks at the values, or at the field where its value is one t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 from sconectl.plan.advice.advice_values import Remark
@@ -33,7 +34,7 @@ def loosened_pods(model: Mesh) -> Iterator[Remark]:
             continue
         for below, volume in _entries(values.get("extraVolumes")):
             host = volume.get("hostPath") if isinstance(volume, dict) else None
-            if isinstance(host, dict) and not str(host.get("path", "")).startswith(_DEVICES):
+            if isinstance(host, dict) and not normpath(str(host.get("path", ""))).startswith(_DEVICES):
                 message = "a directory of the node is mounted: whoever runs the node reads and changes what is in it"
                 hint = "use persistence or a persistentVolumeClaim, and encrypt what is confidential in it"
                 yield Remark("SC4014", (*path, "extraVolumes", below, "hostPath"), message, hint)

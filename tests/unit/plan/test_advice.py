@@ -441,6 +441,7 @@ def test_private_keys_that_change(field: str, found: bool) -> None:
         ("{extraVolumes: [{name: d, hostPath: {path: /srv}}]}", ["extraVolumes[0].hostPath"]),
         ("{extraVolumes: [{name: a, emptyDir: {}}, {name: d, hostPath: {path: /}}]}", ["extraVolumes[1].hostPath"]),
         ("{extraVolumes: [{name: d, hostPath: {path: /dev/sgx_enclave}}]}", []),
+        ("{extraVolumes: [{name: d, hostPath: {path: /dev/../etc}}]}", ["extraVolumes[0].hostPath"]),
         ("{extraVolumes: [{name: d, persistentVolumeClaim: {claimName: c}}]}", []),
         ("{securityContext: {privileged: true}}", ["securityContext.privileged"]),
         ("{securityContext: {privileged: false, allowPrivilegeEscalation: false}}", []),
