@@ -25,11 +25,12 @@ from sconectl.ports import SessionStore, StoredSession
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What happened to one session."""
+    """What happened to one session, and the `salt` that it has, if it was to have one."""
 
     name: str
     outcome: Literal["created", "updated", "unchanged"]
     hash: str
+    salt: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -156,23 +157,27 @@ def put(store: SessionStore, update: Update) -> Uploaded:
     """Put a session unless the CAS has this content already.
 
     If somebody else puts a version of it meanwhile, that is fine if it says the same, and tried again if it says what
-    the version that was looked up says. Raises `CasError`: for another content, one that says what the other changed.
+    the version that was looked up says. A salt that the other has drawn for it is kept. Raises `CasError`: for another
+    content, one that says what the other changed.
     """
-    name, wanted, before, seen = update.name, update.wanted, update.before, update.seen
+    name, wanted, before, seen, salt = update.name, update.wanted, update.before, update.seen, update.salt
     for tries_left in reversed(range(_TRIES)):
         if before and seen and same_content(wanted, seen):
-            return Uploaded(name, "unchanged", before.hash)
+            return Uploaded(name, "unchanged", before.hash, salt)
         try:
-            text = session_text(update.document, predecessor=before.hash if before else "", salt=update.salt)
+            text = session_text(update.document, predecessor=before.hash if before else "", salt=salt)
             receipt = store.upload(text)
             if receipt.outcome == "unchanged":  # somebody else was faster with the same
-                return Uploaded(name, "unchanged", receipt.hash)
-            return Uploaded(name, "updated" if before else "created", receipt.hash)
+                return Uploaded(name, "unchanged", receipt.hash, salt)
+            return Uploaded(name, "updated" if before else "created", receipt.hash, salt)
         except CasRefused as error:
             now = store.read(name) if error.status == _CONFLICT else before
             if now is None or (before and now.hash == before.hash):
                 raise  # refused for another reason
             found = parse_session(now.text, file=name)
+            if salt and found.salt:
+                salt = found.salt
+                wanted = wanted.model_copy(update={"salt": salt})
             same = same_content(wanted, found) or (seen is not None and same_content(seen, found))
             if not same or not tries_left:
                 raise _changed(

@@ -139,14 +139,21 @@ def apply_mesh(
         check_sessions(plan, kept=False)
     left = look_around(world.store, updates) if world.store is not None and updates else None
     approve((*updates, *left.retiring) if left else updates)
-    helm = plan.chart_for(updates[0].salt) if updates else _as_locked(plan.chart, world.last_chart)
-    content = chart_content(helm, chart_policies(resources))
-    version = _version(content, world)
-    chart = {f"helm/{path}": text for path, text in content.with_version(version).items()}
     policies = {} if plan.mode == ENCRYPTED_ONLY else policy_files(plan)
     private = {**{f"policies/{path}": content for path, content in policies.items()}, **shipped.files}
-    manifests = manifest_files(helm, world.release, resources) if world.release else {}
+
+    def charted() -> tuple[ChartPlan, ChartContent]:
+        helm = plan.chart_for(updates[0].salt) if updates else _as_locked(plan.chart, world.last_chart)
+        return helm, chart_content(helm, chart_policies(resources))
+
+    helm, content = charted()  # before anything is uploaded
     uploaded = _upload(plan, world, updates)
+    if updates and updates[0].salt != uploaded[0].salt:  # somebody else created the namespace in between
+        updates = (replace(updates[0], salt=uploaded[0].salt), *updates[1:])
+        helm, content = charted()
+    version = _version(content, world)
+    chart = {f"helm/{path}": text for path, text in content.with_version(version).items()}
+    manifests = manifest_files(helm, world.release, resources) if world.release else {}
     changed = world.workspace.write(private, replaces=("policies",), private=True)
     changed += world.workspace.write(chart, replaces=("helm",))
     below = {f"manifests/{path}": content for path, content in manifests.items()}

@@ -139,3 +139,9 @@ def test_applies_of_the_same_mesh_at_once_are_all_done(cas: OutsideCas, tmp_path
         said = [each.communicate(timeout=120)[1] for each in running]
         assert [each.returncode for each in running] == [0] * TOGETHER, said
         assert f"round-{number}" in cas.command("session", "read", f"shop/{names[-1]}", "--cas", cas.address).decode()
+        charts = [
+            {path.relative_to(chart): path.read_bytes() for path in chart.rglob("*") if path.is_file()}
+            for chart in (tmp_path / f"target-{each}/helm" for each in range(TOGETHER))
+        ]
+        assert charts[0]
+        assert all(chart == charts[0] for chart in charts), "a chart has marks of a salt that the CAS does not have"
