@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sconectl.cas.attest import leases
 from sconectl.cas.attest.channels import NONCE_SECONDS, Attested, Channels, Nonces
 from sconectl.cas.attest.enclave_rules import check_enclave, demanded_security, unreadable
 from sconectl.cas.attest.one_time_password import Guessing, use_code
 from sconectl.cas.attest.placeholder_filling import SecretValues
 from sconectl.cas.attest.program_configuration import configuration, filled_files, fspf_subject
 from sconectl.cas.attest.quotes import Quote, check_channel, read_quote, sign_quote
-from sconectl.cas.attest.tags import move_on
+from sconectl.cas.attest.tags import EPHEMERAL, Subject, current_tag, move_on
 from sconectl.cas.attest.volumes import volume_subject
 from sconectl.cas.bounds.lanes import customer, still_wanted
 from sconectl.cas.bounds.limits import DEFAULT, Limits
@@ -139,20 +140,26 @@ class Enclaves:
         """Return the files (`{"path", "content": base64}`) of an attested program with secrets filled in."""
         return self._values.retrying(lambda: self._fill(channel_der, files))
 
-    def update_tag(self, channel_der: bytes, subject: str, old: str | None, new: str) -> dict[str, Any]:
+    def update_tag(
+        self, channel_der: bytes, subject: str, old: str | None, new: str, holder: str | None = None
+    ) -> dict[str, Any]:
         """Move the tag of a file system of an attested program on from `old` to `new`; return the current one.
 
-        `subject` is `fspf` for the main file system, or the name of a volume. Raises `CasRefusal` 404 if the service
-        has no such file system, 409 for a rollback or concurrent use.
+        `subject` is `fspf` for the main file system, or the name of a volume; the volume if there is a `holder`, whose
+        lease is renewed by it. Raises `CasRefusal` 404 if the service has no such file system, 409 for a rollback or
+        concurrent use.
         """
-        with self._store.reading() as transaction:
-            attested, *_ = self._behind(transaction, channel_der)
-        self._quota.attestation(customer().address, attested.session)
+        if holder is not None:
+            leases.check_holder(holder)
+        self._count(channel_der)
         with self._store.writing() as transaction:
             attested, session, service = self._behind(transaction, channel_der)
-            found = fspf_subject(session, service) if subject == MAIN_FILE_SYSTEM else None
+            is_main = subject == MAIN_FILE_SYSTEM and holder is None
+            found = fspf_subject(session, service) if is_main else None
             if found is None:
                 found = volume_subject(transaction, session, attested.session_hash, service, subject)
+                if found is not None and found.policy != EPHEMERAL:
+                    leases.use(transaction, found, subject, holder, self._now())
             if found is None:
                 raise CasRefusal(404, f"Service {service.name} has no file system of this name")
             current = move_on(transaction, found, old, new)
@@ -160,6 +167,52 @@ class Enclaves:
                 names = {"session": session.name, "service": service.name}
                 transaction.record("tag_updated", **names, file_system=subject)
             return {"tag": current}
+
+    def take_lease(self, channel_der: bytes, volume: str, holder: str, name: str) -> dict[str, Any]:
+        """Give or renew the lease on a volume of an attested program; return its tag, and how long the lease is.
+
+        `holder` (32 hex digits) tells instances apart, `name` is for people. Raises `CasRefusal` 404 if the service has
+        no such volume, 400 if it is ephemeral, 409 if another instance has the lease.
+        """
+        leases.check_holder(holder)
+        leases.check_name(name)
+        self._count(channel_der)
+        with self._store.writing() as transaction:
+            subject, names = self._leasable(transaction, channel_der, volume)
+            lease, is_new = leases.take(transaction, subject, holder, name, self._now())
+            if is_new:
+                transaction.record("volume_lease_taken", **names, instance=name)
+            tag = current_tag(transaction, subject)
+        if lease.holder != holder:  # what was learnt about its end stays
+            raise leases.in_use(volume, lease)
+        return {"tag": tag, "seconds": leases.SECONDS}
+
+    def release_lease(self, channel_der: bytes, volume: str, holder: str, name: str) -> dict[str, Any]:
+        """Take the lease back from `holder`, if it still has it, so that others need not wait; return the tag."""
+        leases.check_holder(holder)
+        leases.check_name(name)
+        self._count(channel_der)
+        with self._store.writing() as transaction:
+            subject, names = self._leasable(transaction, channel_der, volume)
+            if leases.release(transaction, subject, holder, self._now()):
+                transaction.record("volume_lease_released", **names, instance=name)
+            return {"tag": current_tag(transaction, subject), "seconds": 0}
+
+    def _count(self, channel_der: bytes) -> None:
+        """Count an action of an attested program before it waits for its turn to write."""
+        with self._store.reading() as transaction:
+            attested, *_ = self._behind(transaction, channel_der)
+        self._quota.attestation(customer().address, attested.session)
+
+    def _leasable(self, transaction: Transaction, channel_der: bytes, volume: str) -> tuple[Subject, dict[str, str]]:
+        """Return a volume of the program behind a channel, and the names for the audit log."""
+        attested, session, service = self._behind(transaction, channel_der)
+        subject = volume_subject(transaction, session, attested.session_hash, service, volume)
+        if subject is None:
+            raise CasRefusal(404, f"Service {service.name} has no volume of this name")
+        if subject.policy == EPHEMERAL:
+            raise CasRefusal(400, f"Volume {volume} is ephemeral here: nothing is written to it, so it needs no lease")
+        return subject, {"session": session.name, "service": service.name, "volume": volume}
 
     def _attest(self, request: _Request) -> dict[str, Any]:
         """Decide on a snapshot of the store, then record the decision: only recording it keeps others from writing."""

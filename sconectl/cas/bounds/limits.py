@@ -44,7 +44,7 @@ class Limits:
     body_seconds: float = _of(30.0, "the arrival of a body", "408")
     body_bytes: int = _of(_MIB, "size of a body", "413")
     header_lines: int = _of(100, "lines of a header", "431")
-    attest_bytes: int = _of(64 * _KIB, "size of a body of nonce, quote, attest, tags and exports", "413")
+    attest_bytes: int = _of(64 * _KIB, "size of a body of nonce, quote, attest, tags, leases and exports", "413")
     body_chunks: int = _of(2048, "chunks of a body, or pieces in which it arrives", "413, closed connection")
     lingering_seconds: float = _of(2.0, "throwing away a body behind an early answer", "closed connection")
     bodies_bytes: int = _of(32 * _MIB, "all bodies above 16 KiB until they are done with", "503 with Retry-After")
@@ -52,7 +52,7 @@ class Limits:
     answers_bytes: int = _of(32 * _MIB, "all answers above 16 KiB that are not yet read", "503")
 
     # Lanes: each kind of work has its own threads and its own line
-    attest_threads: int = _of(2, "attestations (quote, attest, fill, tags) at a time", "it waits")
+    attest_threads: int = _of(2, "attestations (quote, attest, fill, tags, leases) at a time", "it waits")
     attest_waiting: int = _of(512, "attestations that wait", "503 with Retry-After")
     attest_per_address: int = _of(256, "attestations of one address, waiting or done", "503 with Retry-After")
     upload_threads: int = _of(1, "uploads at a time", "it waits")
@@ -95,7 +95,9 @@ class Limits:
     stored_bytes_per_address_per_minute: int = _of(_MIB, "how much of that comes back in a minute", "429")
     assured_bytes: int = _of(128 * _KIB, "what an address may store when all together have used up theirs", "429")
     assured_bytes_per_minute: int = _of(32 * _KIB, "how much of that comes back in a minute", "429")
-    attestations: int = _of(10_000, "attestations and tags of one address in one top-level namespace at once", "429")
+    attestations: int = _of(
+        10_000, "attestations, tags and leases of one address in one top-level namespace at once", "429"
+    )
     attestations_per_second: int = _of(10, "how many of these come back in a second", "429")
     reserve_bytes: int = _of(64 * _MIB, "disk kept for attestation, an eighth of the disk at most", "507 for uploads")
     audit_entries: int = _of(60, "entries of one event that strangers cause at once", "nothing; the rest is folded")

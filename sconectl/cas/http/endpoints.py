@@ -175,11 +175,22 @@ class Endpoints:
             self._attesting, call, lambda: self._cas.enclaves.fill(channel, message_in(body, files=list)["files"])
         )
 
+    async def lease(self, call: Call) -> BytesResponse:
+        """Give, renew or take back the lease on a volume."""
+        channel = call.channel()
+        message = await call.json(volume=str, holder=str, name=str, action=str)
+        enclaves = self._cas.enclaves
+        work = {"take": enclaves.take_lease, "release": enclaves.release_lease}.get(message["action"])
+        if work is None:
+            raise CasRefusal(400, MALFORMED, "action is neither take nor release")
+        arguments = (channel, message["volume"], message["holder"], message["name"])
+        return await self._answer(self._attesting, call, work, *arguments)
+
     async def update_tag(self, call: Call) -> BytesResponse:
         """Move a tag on."""
         channel = call.channel()
-        message = await call.json(subject=str, old=_TEXT_OR_NONE, new=str)
-        arguments = (channel, message["subject"], message["old"], message["new"])
+        message = await call.json(subject=str, old=_TEXT_OR_NONE, new=str, holder=_TEXT_OR_NONE)
+        arguments = (channel, message["subject"], message["old"], message["new"], message["holder"])
         return await self._answer(self._attesting, call, self._cas.enclaves.update_tag, *arguments)
 
 

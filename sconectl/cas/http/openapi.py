@@ -19,7 +19,7 @@ _MEANINGS = {
     404: "There is no such session, service, secret or value",
     405: "This method is not allowed here",
     408: "The request took too long to arrive",
-    409: "The session exists with another content, or the predecessor or tag is not the current one",
+    409: "The session exists with another content, its predecessor or the tag is not current, or another has the lease",
     413: "The body is too large",
     429: "This client address has stored as much as it may",
     431: "The header is too large",

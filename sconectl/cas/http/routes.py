@@ -16,6 +16,8 @@ PEM = "application/x-pem-file"
 
 HASH = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 TAG = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+TAG_OR_NONE = {"anyOf": [TAG, {"type": "null"}]}
+HOST = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,253}$"}
 TEXT = {"type": "string"}
 VALUE = {"$ref": "#/components/schemas/Value"}
 
@@ -86,7 +88,13 @@ SCHEMAS: Mapping[str, Any] = {
     "Quote": record({"quote": {"type": "object"}}),
     "Configuration": record({"config": {"type": "object"}}),
     "Files": record({"files": {"type": "array", "items": {"type": "object"}}}),
-    "Tag": record({"tag": {"anyOf": [TAG, {"type": "null"}]}}),
+    "Lease": record(
+        {
+            "tag": TAG_OR_NONE,
+            "seconds": {"type": "integer", "description": "How long the lease is without a renewal; 0: released."},
+        }
+    ),
+    "Tag": record({"tag": TAG_OR_NONE}),
     "Exported": {"type": "object"},
     "Document": {"type": "object"},
 }
@@ -173,8 +181,11 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/v1/sim/fill", "fill", "Fill the placeholders in files of an attested program", reference("Files"),
         body=record({"files": {"type": "array", "items": record({"path": TEXT, "content": TEXT})}}),
         refusals=(401, 403, 404)),
+    Row("POST", "/v1/sim/leases", "lease", "Take, renew or release the lease on a volume", reference("Lease"),
+        body=record({"volume": TEXT, "holder": TAG, "name": HOST, "action": {"enum": ["take", "release"]}}),
+        refusals=(401, 403, 404, 409, 429, 507)),
     Row("POST", "/v1/sim/tags", "update_tag", "Move the tag of a volume or file system on", reference("Tag"),
-        body=record({"subject": TEXT, "new": TAG}, {"old": {"anyOf": [TAG, {"type": "null"}]}}),
+        body=record({"subject": TEXT, "new": TAG}, {"old": TAG_OR_NONE, "holder": TAG_OR_NONE}),
         refusals=(401, 403, 404, 409, 429, 507)),
 )  # fmt: skip
 """All operations; the most frequent one first, because routes are tried in this order."""

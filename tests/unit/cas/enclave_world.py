@@ -101,8 +101,16 @@ class World:
         assert file["path"] == path
         return base64.b64decode(file["content"])
 
-    def move(self, subject: str, old: str | None, new: str, channel: bytes = CHANNEL) -> str | None:
-        return cast("str | None", self.enclaves.update_tag(channel, subject, old, new)["tag"])
+    def move(
+        self, subject: str, old: str | None, new: str, channel: bytes = CHANNEL, holder: str | None = None
+    ) -> str | None:
+        return cast("str | None", self.enclaves.update_tag(channel, subject, old, new, holder)["tag"])
+
+    def lease(self, volume: str, holder: str, name: str = "one", channel: bytes = CHANNEL) -> str | None:
+        """Take the lease; return the tag that comes with it."""
+        answer = self.enclaves.take_lease(channel, volume, holder, name)
+        assert answer["seconds"] == 30
+        return cast("str | None", answer["tag"])
 
     def sealed(self, table: str) -> int:
         """Return the number of rows in a table of the store."""

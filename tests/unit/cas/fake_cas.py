@@ -55,8 +55,16 @@ class FakeEnclaves:
     def fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
         return self._cas.seen("fill", channel_der, files) or {"files": [{"path": "/a", "content": ""}]}
 
-    def update_tag(self, channel_der: bytes, subject: str, old: str | None, new: str) -> dict[str, Any]:
-        return self._cas.seen("update_tag", channel_der, subject, old, new) or {"tag": TAG}
+    def take_lease(self, channel_der: bytes, volume: str, holder: str, name: str) -> dict[str, Any]:
+        return self._cas.seen("take_lease", channel_der, volume, holder, name) or {"tag": None, "seconds": 30}
+
+    def release_lease(self, channel_der: bytes, volume: str, holder: str, name: str) -> dict[str, Any]:
+        return self._cas.seen("release_lease", channel_der, volume, holder, name) or {"tag": TAG, "seconds": 0}
+
+    def update_tag(
+        self, channel_der: bytes, subject: str, old: str | None, new: str, holder: str | None
+    ) -> dict[str, Any]:
+        return self._cas.seen("update_tag", channel_der, subject, old, new, holder) or {"tag": TAG}
 
 
 class FakeCas:

@@ -27,6 +27,7 @@ from sconectl.ports import StoredSession
 from .fake_cas import HASH, NOTE, TAG, Running, Taken, refusal, running
 
 pytestmark = pytest.mark.sockets
+HOLDER = "5a" * 16
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,10 @@ def test_programs(server: Running) -> None:
     files = [{"path": "/a", "content": base64.b64encode(b"x").decode()}]
     assert post("fill", {"files": files}) == (200, {"files": [{"path": "/a", "content": ""}]})
     assert post("tags", {"subject": "volume:v", "new": TAG}) == (200, {"tag": TAG})
-    assert post("tags", {"subject": "volume:v", "old": TAG, "new": TAG})[0] == 200
+    assert post("tags", {"subject": "volume:v", "old": TAG, "new": TAG, "holder": HOLDER})[0] == 200
+    lease = {"volume": "v", "holder": HOLDER, "name": "host", "action": "take"}
+    assert post("leases", lease) == (200, {"tag": None, "seconds": 30})
+    assert post("leases", lease | {"action": "release"}) == (200, {"tag": TAG, "seconds": 0})
     assert server.cas.calls == [
         ("nonce",),
         ("quote", {"a": 1}),
@@ -140,11 +144,18 @@ def test_programs(server: Running) -> None:
         ("attest", "acme/app", {"q": 1}, channel, "t"),
         ("attest", "acme/app", {"q": 1}, channel, None),
         ("fill", channel, files),
-        ("update_tag", channel, "volume:v", None, TAG),
-        ("update_tag", channel, "volume:v", TAG, TAG),
+        ("update_tag", channel, "volume:v", None, TAG, None),
+        ("update_tag", channel, "volume:v", TAG, TAG, HOLDER),
+        ("take_lease", channel, "v", HOLDER, "host"),
+        ("release_lease", channel, "v", HOLDER, "host"),
     ]
     server.cas.calls.clear()
-    for path, message in (("attest", attest), ("fill", {"files": []}), ("tags", {"subject": "s", "new": TAG})):
+    for path, message in (
+        ("attest", attest),
+        ("fill", {"files": []}),
+        ("tags", {"subject": "s", "new": TAG}),
+        ("leases", lease),
+    ):
         assert post(path, message, None)[0] == 401
     wrong: list[tuple[str, Any]] = [
         ("quote", {}),
@@ -157,6 +168,10 @@ def test_programs(server: Running) -> None:
         ("fill", {"files": {}}),
         ("tags", {"subject": "s", "new": None}),
         ("tags", {"subject": "s", "old": 1, "new": TAG}),
+        ("tags", {"subject": "s", "new": TAG, "holder": 1}),
+        ("leases", lease | {"action": "steal"}),
+        ("leases", lease | {"holder": None}),
+        ("leases", {"volume": "v", "action": "take", "holder": HOLDER}),
         ("exports", []),
     ]
     for path, message in wrong:
