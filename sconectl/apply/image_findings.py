@@ -16,7 +16,8 @@ from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
 from sconectl.image.settings.image_user import ROOT, image_user, why_out_of_reach
 from sconectl.image.settings.native_environment import native_environment
-from sconectl.plan.service.protection import IMAGE_VOLUME, UNPROTECTED, Rule, rule_for
+from sconectl.image.settings.volume_places import left_behind
+from sconectl.plan.service.protection import IMAGE_VOLUME, UNMEASURED, UNPROTECTED, Rule, rule_for
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.text.findings import Finding, Severity
@@ -56,6 +57,7 @@ def image_findings(
         *_hard_links(tree.members, known, (origin, place), steps),
         *_setuid(setuid_paths(tree.members, known), known, (origin, place), steps),
         *_volumes(known, plan),
+        *_own_volumes(known, plan, tree, steps),
         *_missing(plan, tree, frozenset(file.path for file in sources.files), steps),
         *_injected(plan, tree),
         *_out_of_reach(plan, info, tree, steps),
@@ -70,7 +72,7 @@ _Origin = tuple[Path, str]
 
 
 def _protected(known: Mapping[str, Rule], path: str) -> bool:
-    return rule_for(known, path).protection not in UNPROTECTED
+    return rule_for(known, path).protection not in UNMEASURED
 
 
 def _special(members: Mapping[str, Member], known: Mapping[str, Rule], at: _Origin, steps: bool) -> Iterator[_Fault]:
@@ -89,14 +91,20 @@ def _hard_links(members: Mapping[str, Member], known: Mapping[str, Rule], at: _O
         other = members[path].target
         if members[path].kind == "f" and other:
             one, two = _manner(known, path), _manner(known, other)
-            if one != two:
+            if one != two and "volume" not in (one, two):  # what is there is left out
                 message = f"{path} ({one}) is a hard link to {other} ({two})"
                 yield "warning" if steps else "error", origin, message, f"remove it {place}, or copy the file"
 
 
 def _manner(known: Mapping[str, Rule], path: str) -> str:
     protection = rule_for(known, path).protection
-    return protection if protection == "encrypted" else "unprotected" if protection in UNPROTECTED else "protected"
+    return (
+        protection
+        if protection in ("encrypted", "volume")
+        else "unprotected"
+        if protection in UNPROTECTED
+        else "protected"
+    )
 
 
 def _setuid(paths: Sequence[str], known: Mapping[str, Rule], at: _Origin, steps: bool) -> Iterator[_Fault]:
@@ -124,6 +132,24 @@ def _volumes(known: Mapping[str, Rule], plan: ServicePlan) -> Iterator[_Fault]:
                 if holds or f"{path}/".startswith(f"{volume}/"):
                     message = f"cannot be protected: the native image declares {volume} as a volume"
                     yield "error", ("build", field, number), message, "another path, or another base image"
+
+
+def _own_volumes(known: Mapping[str, Rule], plan: ServicePlan, tree: RootTree, steps: bool) -> Iterator[_Fault]:
+    """Find what the image has where the manifest wants a volume."""
+    mounted = [rule.path for rule in known.values() if rule.why == IMAGE_VOLUME]
+    for number, volume in enumerate(plan.build.volumes):
+        where: Path = ("build", "volumes", number, "path")
+        for above in (path for path in mounted if volume.path.startswith(f"{path}/")):
+            message = f"cannot be a volume: the native image declares {above} as one, which is mounted over it"
+            yield "error", where, message, f"take {above}, or another path"
+        severity: Severity = "warning" if steps else "error"
+        for path in (volume.path, *_parents(volume.path)):
+            member = tree.member(path)
+            if member is not None and member.kind != "d":
+                what = "a link" if member.kind == "l" else "a file"
+                yield severity, where, f"{path} is {what} in the image", "name a directory, and without links"
+        for line in left_behind(tree.members, {volume.path: volume.name}):
+            yield "warning", where, line, "let the program fill it, or copy the data in"
 
 
 def _missing(plan: ServicePlan, tree: RootTree, copied: frozenset[str], steps: bool) -> Iterator[_Fault]:
@@ -181,7 +207,10 @@ def _program(plan: ServicePlan, info: ImageInfo, tree: RootTree) -> Iterator[_Fa
         native_environment(info.config, tree)
     except PlanImpossible as error:
         yield "error", ("build", "from"), error.message, error.hint
-    for line in carried(info.config, tree, pwd=plan.build.pwd, sealed=plan.sealed, ask_health=()).left_out:
+    paths = tuple(plan.volumes)
+    for line in carried(
+        info.config, tree, pwd=plan.build.pwd, sealed=plan.sealed, ask_health=(), volumes=paths
+    ).left_out:
         yield "warning", ("build", "from"), line, ""
     where: Path = ("build", "command")
     try:

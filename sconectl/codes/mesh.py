@@ -137,7 +137,7 @@ CODES: dict[str, Code] = {
     "SC2018": Code(
         "A volume cannot be shared",
         "A volume that is imported from a service of the mesh has to be exported by that service, under the name that"
-        " the import uses. Names of volumes are unique in a service. Where a volume names a session, the name of a "
+        " the import uses. Where a volume names a session, the name of a "
         "service of the mesh stands for the session of that service.",
         "import: {session: database, volume: dta}",
         "import: {session: database, volume: data}",

@@ -15,7 +15,11 @@ from sconectl.protect.live import scan
 
 LAUNCHER_ROOT = "/scone"
 IMAGE_DIR = "image"
-"""Below /scone: the files of one image (index, parameters, sealed files); the rest is the launcher."""
+"""Below /scone: the files of one image (index, parameters, sealed files)."""
+MEMORY_DIR, VOLUMES_DIR = "memory", "volumes"
+"""Below /scone: where memory and the storage of volumes are mounted."""
+NOT_LAUNCHER = (f"/{IMAGE_DIR}", f"/{MEMORY_DIR}", f"/{VOLUMES_DIR}")
+"""What is below /scone and not part of the launcher; everything else there is."""
 SIGNATURE = "sigstruct.bin"
 """The signature of the enclave, in that directory."""
 
@@ -40,6 +44,6 @@ def measurement(*, launcher: str, root: str, parameters: Mapping[str, str]) -> s
 
 
 def launcher_index(directory: str) -> Index:
-    """Index the launcher's own files in `directory` (in an image: /scone) without those of the image."""
-    nothing_expected = Index(outside=(f"/{IMAGE_DIR}",), sealed=(), entries={})
+    """Index the launcher's own files in `directory` (in an image: /scone), without those of image and volumes."""
+    nothing_expected = Index(outside=NOT_LAUNCHER, sealed=(), entries={})
     return scan(directory, nothing_expected).index

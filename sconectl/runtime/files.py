@@ -20,6 +20,7 @@ from sconectl.protect.chunks import SealBroken
 from sconectl.protect.extract import extract
 from sconectl.protect.fspf import ProtectedFiles, open_index, tag_of
 from sconectl.protect.index import Index, file_entry, is_below
+from sconectl.protect.measure import LAUNCHER_ROOT, MEMORY_DIR, VOLUMES_DIR
 from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
 from sconectl.runtime.configuration import Configuration, FileSystemKey
 from sconectl.runtime.log import LaunchRefused
@@ -27,7 +28,12 @@ from sconectl.runtime.mounts import mounts
 
 MEMORY = "/dev/shm/scone"  # noqa: S108 - checked to be memory
 ORIGINALS = "/usr/lib/scone/originals"
-"""Where an image keeps the files that it was built to inject: protected and measured like any other file."""
+"""Where an image keeps the files that it was built to inject, and an empty directory for each of its volumes, which has
+the owner and mode of the one that the native image has there: protected and measured like any other file."""
+VOLUME_MEMORY = f"{LAUNCHER_ROOT}/{MEMORY_DIR}"
+"""A tmpfs of its own, in which opened volumes are."""
+VOLUME_STORAGE = f"{LAUNCHER_ROOT}/{VOLUMES_DIR}"
+"""Where the storage of each volume is mounted, in a directory of the volume's name."""
 IN_PLACE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Container runtimes mount these; they are written where they are."""
 _ENTER_ONLY, _OWNER = 0o711, 0o700
@@ -46,8 +52,18 @@ def injected_target(path: str) -> str:
     return f"{MEMORY}/files{path}"
 
 
+def volume_target(name: str) -> str:
+    """Return where the content of the volume `name` appears: its path in the image is a link there."""
+    return f"{VOLUME_MEMORY}/volumes/{name}"
+
+
+def volume_storage(name: str) -> str:
+    """Return where the storage of the volume `name` is mounted."""
+    return f"{VOLUME_STORAGE}/{name}"
+
+
 def original_of(path: str) -> str:
-    """Return where the image keeps the file that is read, filled in, and appears at `path`."""
+    """Return where the image keeps what was at `path`: a file that is read and filled in, or a volume's directory."""
     return f"{ORIGINALS}{path}"
 
 

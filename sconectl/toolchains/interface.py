@@ -48,13 +48,17 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Protection:
-    """What to do with which path. All paths are absolute and normalised; missing `folders` are made."""
+    """What to do with which path. All paths are absolute and normalised; missing `folders` are made.
+
+    `volumes` are the names of the volumes by their paths.
+    """
 
     sealed: tuple[str, ...]
     outside: tuple[str, ...]
     injected: tuple[str, ...]
     parameters: Mapping[str, str]
     folders: tuple[str, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

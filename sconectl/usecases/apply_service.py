@@ -30,7 +30,8 @@ from sconectl.image.layers.saved_image import NativeImage, no_space_explained, o
 from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
 from sconectl.image.settings.native_environment import HOST_NAMES, NativeEnvironment, native_environment
-from sconectl.image.settings.native_places import image_volumes, real_paths, require_buildable, require_room
+from sconectl.image.settings.native_places import mounted_volumes, real_paths, require_buildable, require_room
+from sconectl.image.settings.volume_places import left_behind
 from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
 from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import without_tag
@@ -247,15 +248,23 @@ class _Build:
             assembly = Assembly(self._base.layers, self.key, launcher, self._time, work, world.cache, self._signing_key)
             with open_native(world.engine, self._reference, native, work, world.cache) as image:
                 require_room(self._reference, len(image.layers))
-                outside = real_paths(image.tree, {*plan.outside, *image_volumes(self._base.config)})
+                others = mounted_volumes(image.tree, self._base.config, plan.volumes)
+                outside = real_paths(image.tree, {*plan.outside, *others})
                 environment = native_environment(self._base.config, image.tree)
                 self._check_program(image)
                 pwd, asked = plan.build.pwd, toolchain.health_command
-                kept = carried(self._base.config, image.tree, pwd=pwd, sealed=plan.sealed, ask_health=asked)
-                for line in kept.left_out if plan.native else ():
+                kept = carried(
+                    self._base.config,
+                    image.tree,
+                    pwd=pwd,
+                    sealed=plan.sealed,
+                    ask_health=asked,
+                    volumes=tuple(plan.volumes),
+                )
+                for line in (*left_behind(image.tree.members, plan.volumes), *(kept.left_out if plan.native else ())):
                     world.remark(line)
                 parameters = {**plan.parameters, **kept.parameters}
-                protection = Protection(plan.sealed, outside, plan.injected, parameters, (pwd,))
+                protection = Protection(plan.sealed, outside, plan.injected, parameters, (pwd,), plan.volumes)
                 protected = toolchain.protect(image, protection, assembly)
                 facts = self._facts(protected, environment, parameters)
                 return facts, self._load(facts, kept.configuration, protected, image.info)

@@ -109,6 +109,7 @@ class _Planning:
         self._image = image
         self._tree: RootTree = image.tree
         self._sealed = sealed = frozenset(root.index.sealed)
+        self._replaced = sealed | root.volumes
         self._packed = {path for path, member in root.sealed.items() if member.kind == "f"}
         self._time = time
         self._secret = {
@@ -138,8 +139,8 @@ class _Planning:
         """Tell whether an entry of a layer may not stay in the image."""
         if is_below(member.path, (f"/{SCRATCH}",)):
             return True
-        if is_below(member.path, self._sealed):
-            return not (member.kind == "d" and member.path in self._sealed)
+        if is_below(member.path, self._replaced):
+            return not (member.kind == "d" and member.path in self._replaced)
         if member.kind != "f" or member.digest not in self._secret:
             return False
         visible = self._tree.members.get(member.path)
@@ -150,7 +151,7 @@ class _Planning:
             content = contents.get(self._tree.layer_of[path])
             if content is None or path == "/" or _dropped(path):
                 continue
-            if not is_below(path, self._sealed):
+            if not is_below(path, self._replaced):
                 content.entries[path] = self._time.clamped(member)
             elif path in self._packed:
                 content.sealed.append(member)
@@ -160,7 +161,7 @@ class _Planning:
         there = _with_parents(member.path for members in kept for member in members if member.kind not in "wo")
         for path, number in self._tree.removed_in.items():
             above = self._tree.members.get(posixpath.dirname(path))
-            hidden = above is None or above.kind != "d" or is_below(path, self._sealed) or _dropped(path)
+            hidden = above is None or above.kind != "d" or is_below(path, self._replaced) or _dropped(path)
             if number in contents and path in there and not hidden:
                 contents[number].entries[path] = Member(path, "w", 0)
 

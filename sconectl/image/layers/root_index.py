@@ -1,6 +1,6 @@
 """The measured index of a root file system, and what an image has to carry so that the live one matches it.
 
-In: the root file system of a native image, and which paths are encrypted, unprotected and injected. Out: a
+In: the root file system of a native image, and which paths are encrypted, unprotected, injected and volumes. Out: a
 `MeasuredRoot`. Raises `BuildFailed`, with all paths that cannot be protected at once.
 """
 
@@ -10,13 +10,14 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sconectl.errors import BuildFailed
 from sconectl.image.build.native_build import SCRATCH
 from sconectl.image.layers.layer_index import Member, entry_of
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.protect.index import RUNTIME_PATHS, Entry, Index, directory_entry, file_entry, is_below, link_entry
-from sconectl.runtime.files import IN_PLACE, injected_target, original_of, sealed_target
+from sconectl.runtime.files import IN_PLACE, ORIGINALS, injected_target, original_of, sealed_target, volume_target
 
 TRANSIENT = ("/dev", "/proc", "/sys")
 """Directories whose content in the image containers do not see."""
@@ -29,7 +30,8 @@ _REMOVE = "remove them from the image, where it is made (its Dockerfile, or `run
 class MeasuredRoot:
     """The measured files (`index`), the files to encrypt (`sealed`), and additions to the native files of the image.
 
-    These are `links` with their targets, `made` directories, and `originals`: by path, the file to copy there.
+    These are `links` with their targets, `made` directories, and `originals`: by path, the file to copy there. What is
+    in the paths of `volumes` is left out, and `mounted` are directories with owner and mode of those of the volumes.
     """
 
     index: Index
@@ -37,6 +39,8 @@ class MeasuredRoot:
     made: tuple[str, ...]
     originals: Mapping[str, str]
     sealed: Mapping[str, Member]
+    volumes: frozenset[str] = frozenset()
+    mounted: Mapping[str, Member] = field(default_factory=dict)
 
 
 def root_index(
@@ -46,20 +50,31 @@ def root_index(
     sealed: tuple[str, ...],
     injected: tuple[str, ...],
     folders: tuple[str, ...] = (),
+    volumes: Mapping[str, str] = MappingProxyType({}),
 ) -> MeasuredRoot:
     """Index the protected part of `tree`. `sealed` directories are encrypted, `outside` paths are left alone.
 
-    `folders` are made where they are missing: container runtimes would, which would be a change.
+    `folders` are made where they are missing: container runtimes would, which would be a change. `volumes` are the
+    names of volumes by their paths.
     """
-    _check_places(outside, sealed, injected)
-    return _Indexing(tree, outside, sealed, injected).finish(folders)
+    _check_places(outside, sealed, injected, tuple(volumes))
+    return _Indexing(tree, outside, sealed, injected, volumes).finish(folders)
 
 
-def _check_places(outside: tuple[str, ...], sealed: tuple[str, ...], injected: tuple[str, ...]) -> None:
+def _check_places(
+    outside: tuple[str, ...], sealed: tuple[str, ...], injected: tuple[str, ...], volumes: tuple[str, ...]
+) -> None:
     """Refuse paths that cannot be protected in the demanded way."""
-    for path in (*sealed, *outside, *injected):
+    for path in (*sealed, *outside, *injected, *volumes):
         if path == "/" or is_below(path, ("/scone",)):
-            raise BuildFailed(f"{path} can be neither encrypted nor unprotected nor injected")
+            raise BuildFailed(f"{path} can be neither encrypted nor unprotected nor injected nor a volume")
+    for path in volumes:
+        for other in (*RUNTIME_PATHS, ORIGINALS, *outside, *sealed, *injected, *volumes):
+            if other != path and (is_below(path, (other,)) or is_below(other, (path,))):
+                raise BuildFailed(
+                    f"{path} cannot be a volume together with {other}",
+                    hint="a volume neither contains a path that is kept in another way, nor lies in one",
+                )
     for path in injected:
         if is_below(path, TRANSIENT):
             raise BuildFailed(f"{path} cannot be injected: container runtimes fill {'/'.join(path.split('/')[:2])}")
@@ -95,13 +110,20 @@ def _shown(paths: list[str]) -> str:
 
 class _Indexing:
     def __init__(
-        self, tree: RootTree, outside: tuple[str, ...], sealed: tuple[str, ...], injected: tuple[str, ...]
+        self,
+        tree: RootTree,
+        outside: tuple[str, ...],
+        sealed: tuple[str, ...],
+        injected: tuple[str, ...],
+        volumes: Mapping[str, str],
     ) -> None:
         self._tree = tree
         self._outside = frozenset({*RUNTIME_PATHS, *outside})
         self._sealed_roots = frozenset(sealed)
         self._links = {path: sealed_target(path) for path in sealed}
         self._links |= {path: injected_target(path) for path in injected if path not in IN_PLACE}
+        self._links |= {path: volume_target(name) for path, name in volumes.items()}
+        self._volumes = frozenset(volumes)
         self._entries: dict[str, Entry] = {}
         self._sealed: dict[str, Member] = {}
         self._made: dict[str, None] = {}
@@ -119,13 +141,16 @@ class _Indexing:
             self._faults.add(root, "to be encrypted, but not a directory of the image", "check build.dirs (--dir)")
         self._faults.report()
         links = self._place_links()
+        mounted = {path: self._mounted(path) for path in sorted(self._volumes)}
         for path in self._outside:  # runtimes create missing directories above a mount; that would be a change
             self._make_parents(path)
         for path in folders:
-            if self._tree.resolve(path) is None and not is_below(path, self._sealed_roots):
+            hidden = is_below(path, self._sealed_roots | self._volumes)
+            if self._tree.resolve(path) is None and not hidden:
                 self._make_parents(posixpath.join(self._real(path), "-"))
         index = Index(tuple(sorted(self._outside)), tuple(sorted(self._sealed_roots)), self._entries)
-        return MeasuredRoot(index, links, tuple(sorted(self._made)), self._originals, self._sealed)
+        made = tuple(sorted(self._made))
+        return MeasuredRoot(index, links, made, self._originals, self._sealed, self._volumes, mounted)
 
     def _kind(self, path: str) -> str:
         found = self._tree.members.get(path)
@@ -136,6 +161,9 @@ class _Indexing:
             return
         if is_below(path, self._sealed_roots):
             self._seal(path, member)
+        elif is_below(path, self._volumes):
+            if path in self._volumes and member.kind != "d":
+                self._faults.add(path, "to be a volume, but not a directory of the image", "name a directory")
         elif path in self._links:
             self._keep_original(path, member)
         elif is_below(path, self._outside):
@@ -170,6 +198,15 @@ class _Indexing:
             self._faults.add(path, "to be injected, but a directory there", "name a file")
         elif member.kind == "f":
             self._originals[original_of(path)] = path
+
+    def _mounted(self, path: str) -> Member:
+        """Keep an empty directory for a volume, with owner and mode of the one that is there in the native image."""
+        kept, native = original_of(path), self._tree.members.get(path, Member(path, "d", 0o755))
+        if kept in self._tree.members:
+            raise BuildFailed(f"the image has {kept}, where confidential images keep something", hint=_REMOVE)
+        self._make_parents(kept)
+        self._entries[kept] = directory_entry(native.mode)
+        return Member(kept, "d", native.mode, native.uid, native.gid)
 
     def _note_file(self, path: str, member: Member, protection: str) -> None:
         if member.kind == "f":
@@ -223,8 +260,9 @@ class _Indexing:
         while parent != "/":
             kind = self._kind(parent) or "d"
             if kind != "d" and not is_below(parent, self._outside):
+                wish = "a volume" if path in self._volumes else "injected"
                 raise BuildFailed(
-                    f"{path} cannot be injected: {parent} is {'a link' if kind == 'l' else 'a file'} in the image",
+                    f"{path} cannot be {wish}: {parent} is {'a link' if kind == 'l' else 'a file'} in the image",
                     hint="name the path without links",
                 )
             parent = posixpath.dirname(parent)

@@ -15,7 +15,7 @@ from sconectl.image.program.elf import Elf
 from sconectl.image.program.entry_point import Program, Step, Surroundings, find_program, locate
 from sconectl.image.program.libraries import elf_at
 from sconectl.image.settings.native_places import image_volumes, real_paths
-from sconectl.plan.service.protection import UNPROTECTED, Rule, rule_for, rules
+from sconectl.plan.service.protection import UNMEASURED, Rule, rule_for, rules
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
 
@@ -105,7 +105,7 @@ class _Check:
     def _require_protected(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
             rule = rule_for(self._rules, step.path)
-            if rule.protection in UNPROTECTED:
+            if rule.protection in UNMEASURED:
                 raise PlanImpossible(
                     f"{step.path} is needed to start the program ({step.why}), but is not protected: {_because(rule)}",
                     hint="take its directory out of what is not protected, or move it to another place",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sconectl.image.layers.root_tree import RootFiles
-from sconectl.image.settings.native_places import image_volumes
+from sconectl.image.settings.native_places import image_volumes, mounted_volumes
 from sconectl.protect.index import is_below
 from sconectl.runtime.health import PARAMETER
 
@@ -39,18 +39,28 @@ class Carried:
 
 
 def carried(
-    config: Mapping[str, Any], root: RootFiles, *, pwd: str, sealed: Sequence[str], ask_health: Sequence[str]
+    config: Mapping[str, Any],
+    root: RootFiles,
+    *,
+    pwd: str,
+    sealed: Sequence[str],
+    ask_health: Sequence[str],
+    volumes: Sequence[str] = (),
 ) -> Carried:
     """Return the settings in `config` for the confidential image.
 
-    `pwd` is where the program starts, `sealed` are the encrypted directories, and `ask_health` is the command that asks
-    the launcher for the health of the program.
+    `pwd` is where the program starts, `sealed` are the encrypted directories, `volumes` the paths of volumes, and
+    `ask_health` is the command that asks the launcher for the health of the program.
     """
     found = {name: config[name] for name in _AS_IT_IS if config.get(name)}
-    if volumes := image_volumes(config):
-        found["Volumes"] = {path: {} for path in volumes}
     left_out = list(_left_out(config))
-    if is_below(root.resolve(pwd) or pwd, tuple(sealed)):
+    if stay := mounted_volumes(root, config, volumes):
+        found["Volumes"] = {path: {} for path in stay}
+    if gone := sorted({*image_volumes(config)} - {*stay}):
+        left_out.append(
+            f"Volumes ({', '.join(gone)}): the storage of encrypted volumes is mounted below /scone/volumes"
+        )
+    if is_below(root.resolve(pwd) or pwd, (*sealed, *volumes)):
         left_out.append(
             f"WorkingDir ({pwd}) for `docker exec`, which begins in /: only the program sees what is encrypted"
         )

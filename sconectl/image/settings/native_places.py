@@ -14,6 +14,7 @@ from typing import Any
 from sconectl.errors import PlanImpossible
 from sconectl.image.layers.root_tree import RootFiles
 from sconectl.ports import ImageInfo
+from sconectl.protect.index import is_below
 
 MAX_LAYERS = 125
 """The most layers that an engine can stack (overlay2); one more is "max depth exceeded"."""
@@ -43,6 +44,12 @@ def image_volumes(config: Mapping[str, Any]) -> tuple[str, ...]:
                 hint="make the image again with another VOLUME",
             )
     return tuple(found)
+
+
+def mounted_volumes(root: RootFiles, config: Mapping[str, Any], own: Iterable[str]) -> tuple[str, ...]:
+    """Return the volumes that an image declares and that stay: not those where the image gets `own`, encrypted ones."""
+    paths = tuple(own)
+    return tuple(path for path in image_volumes(config) if not is_below(_real(root, path), paths))
 
 
 def image_pwd(config: Mapping[str, Any]) -> str:

@@ -17,6 +17,14 @@ UPDATE_POLICIES = {
 }
 """What another session may do to a volume that it is given."""
 
+TAGS = {
+    "strict": "a sync of the program returns when the CAS knows the new state: nothing that was synced can be taken "
+    "back unnoticed. The default",
+    "bounded": "a sync returns when the data are on the storage; the CAS knows the new state within 100 ms, and until "
+    "then somebody with the storage could take it back. Faster",
+}
+"""When the CAS gets the tag of a volume's new state."""
+
 _HASH = r"[0-9A-Fa-f]{64}\Z"
 
 
@@ -64,6 +72,9 @@ class Volume(Sparse):
         alias="import",
         description="The session that the volume belongs to; then it cannot be exported.",
         examples=[{"session": "the_exporting_session", "volume": "my_database"}],
+    )
+    tags: Maybe[Annotated[str, OneOf(TAGS)]] = Field(
+        None, description="When a sync of the program returns; without it `strict`.", examples=["bounded"]
     )
 
     @model_validator(mode="wrap")

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-_SEGMENT_LIMIT = 128
+_SEGMENT_LIMIT, _LABEL_LIMIT = 128, 63
 
 
 def session_name(namespace: str, service: str) -> str:
@@ -17,6 +17,14 @@ def session_name(namespace: str, service: str) -> str:
 def chart_name(service: str) -> str:
     """Return the name of a service's subchart: a DNS label, which names of services need not be."""
     return service.lower().replace("_", "-")
+
+
+def volume_label(volume: str) -> str:
+    """Return what a volume is called in charts: `volume` and its name, as a DNS label."""
+    label = "volume" + re.sub(r"[^a-z0-9]+", "-", volume.lower()).strip("-")
+    if len(label) <= _LABEL_LIMIT:
+        return label
+    return f"{label[: _LABEL_LIMIT - 9].strip('-')}-{hashlib.sha256(volume.encode()).hexdigest()[:8]}"
 
 
 def image_session_name(image: str) -> str:

@@ -95,9 +95,6 @@ def volume_faults(services: Mapping[str, ServiceVolumes]) -> Iterator[tuple[str,
     """Yield a service, what is wrong with its volumes, and a hint."""
     by_session = {volumes.session: name for name, volumes in services.items()}
     for service, volumes in services.items():
-        names = [str(volume["name"]) for volume in volumes.declared]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            yield service, f"two volumes of service {service} are called {name}", "rename one of them"
         for volume in volumes.declared:
             given = volume.get("import")
             owner = by_session.get(str(given["session"])) if given else None

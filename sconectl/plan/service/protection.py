@@ -15,16 +15,21 @@ from sconectl.protect.index import RUNTIME_PATHS, is_below
 from sconectl.text.findings import Finding, Severity
 from sconectl.text.yaml_tree import Document, Path
 
-Protection = Literal["binary-fs", "encrypted", "plain", "host path", "injected", "runtime-provided", "launcher"]
+Protection = Literal[
+    "binary-fs", "encrypted", "plain", "host path", "injected", "runtime-provided", "volume", "launcher"
+]
 
 UNPROTECTED: frozenset[Protection] = frozenset({"plain", "host path", "runtime-provided"})
 """The classes whose content anybody may change who runs the image."""
+UNMEASURED: frozenset[Protection] = UNPROTECTED | {"volume"}
+"""The classes of which the measurement says nothing: no program is started from there."""
 
 CONTAINER_RUNTIMES = "container runtimes"
 IMAGE_VOLUME = "image volume"
 """Reasons why a path is runtime-provided: container runtimes fill it, or the native image has a volume there."""
 
 LAUNCHER_ROOT = "/scone"
+_KEPT = "/usr/lib/scone/originals"
 _DEVICES = ("/dev", "/proc", "/sys")
 _WRITTEN_IN_PLACE = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _MEASURED = ("fs_dirs", "fs_files")
@@ -59,7 +64,9 @@ def rules(model: GenService, volumes: Iterable[str]) -> dict[str, Rule]:
     """Return the rules of an image by path, sorted. `volumes` are those of the native image, as normal paths."""
     build = model.build
     found = [Rule(path, "binary-fs", f"build.{field}") for field in _MEASURED for path in getattr(build, field)]
-    found += [Rule(path, "runtime-provided", IMAGE_VOLUME) for path in volumes]
+    own = tuple(volume.path for volume in build.volumes)
+    found += [Rule(path, "runtime-provided", IMAGE_VOLUME) for path in volumes if not is_below(path, own)]
+    found += [Rule(path, "volume", "build.volumes") for path in own]
     for field in (name for name in reversed(_FIELDS) if name not in _MEASURED):
         found += [Rule(path, _FIELDS[field], f"build.{field}") for path in getattr(build, field)]
     found += [Rule(file.path, "injected", "injection_files") for file in model.injection_files]
@@ -107,7 +114,7 @@ def _claims(model: GenService) -> Iterator[_Claim]:
         for number, path in enumerate(getattr(build, field)):
             yield _Claim(("build", field, number), path, protection, f"build.{field}")
     for number, volume in enumerate(build.volumes):
-        yield _Claim(("build", "volumes", number, "path"), volume.path, "runtime-provided", "build.volumes")
+        yield _Claim(("build", "volumes", number, "path"), volume.path, "volume", "build.volumes")
     for number, file in enumerate(model.injection_files):
         yield _Claim(("injection_files", number, "path"), file.path, "injected", "injection_files")
 
@@ -118,7 +125,7 @@ _VERBS: Mapping[Protection, str] = {
     "injected": "injected",
     "plain": "left unprotected",
     "host path": "left unprotected",
-    "runtime-provided": "a volume",
+    "volume": "a volume",
 }
 
 
@@ -132,11 +139,13 @@ def _place_fault(claim: _Claim) -> _Fault | None:
     above = next((other for other in RUNTIME_PATHS if is_below(path, (other,))), "")
     below = next((other for other in RUNTIME_PATHS if is_below(other, (path,)) and other != LAUNCHER_ROOT), "")
     fills = f"it cannot be {verb}: a container is given its own {above}"
-    if claim.protection in ("encrypted", "binary-fs") and above:
+    if claim.protection in ("encrypted", "binary-fs", "volume") and above:
         return claim, "error", fills, "another path"
-    if claim.protection == "encrypted" and below and path != "/":
-        hint = "encrypt directories that neither contain nor lie in an unprotected one"
-        return claim, "error", f"it cannot be encrypted: a container is given its own {below}", hint
+    if claim.protection in ("encrypted", "volume") and below and path != "/":
+        hint = "name a directory that neither contains nor lies in an unprotected one"
+        return claim, "error", f"it cannot be {verb}: a container is given its own {below}", hint
+    if claim.protection == "volume" and (is_below(path, (_KEPT,)) or is_below(_KEPT, (path,))):
+        return claim, "error", f"it cannot be {verb}: confidential images keep something in {_KEPT}", "another path"
     if claim.protection == "injected" and above in _DEVICES:
         return claim, "error", fills, "another path"
     if claim.protection == "injected" and above and path not in _WRITTEN_IN_PLACE:
@@ -151,12 +160,15 @@ def _pair_fault(claim: _Claim, other: _Claim) -> _Fault | None:
     """Find what is wrong with a path that is also, or lies in, the path of another claim."""
     inner, outer = claim.protection, other.protection
     if claim.path == other.path:
-        message = f"is also named in {other.field}"
-        return None if inner == outer else (claim, "error", message, "keep the one that is meant")
+        message, same = f"is also named in {other.field}", inner == outer != "volume"
+        return None if same else (claim, "error", message, "keep the one that is meant")
     if other.path == "/" or not is_below(claim.path, (other.path,)):
         return None
     if outer == "injected":
         return claim, "error", f"lies below the injected file {other.path}", "another path"
+    if outer == "volume":
+        hint = "only the program writes into a volume; directories of two classes lie apart"
+        return claim, "error", f"lies in the volume {other.path}", hint
     if outer == "encrypted" and inner != "injected":
         return claim, "error", f"lies in the encrypted directory {other.path}", "directories of two classes lie apart"
     if outer not in UNPROTECTED or inner in UNPROTECTED:
@@ -171,7 +183,7 @@ def _unprotected_code(model: GenService, claims: list[_Claim]) -> Iterator[_Faul
     """Find programs and copied files in unprotected places: a program there is never started."""
     build = model.build
     places = {path: "a container is given its own" for path in RUNTIME_PATHS if path != LAUNCHER_ROOT}
-    places |= {claim.path: f"{claim.field} has" for claim in claims if claim.protection in UNPROTECTED}
+    places |= {claim.path: f"{claim.field} has" for claim in claims if claim.protection in UNMEASURED}
     programs: list[tuple[Path, str]] = [(("build", "command"), build.command.words[0])]
     programs += [(("build", "binaries", number), path) for number, path in enumerate(build.binaries)]
     for where, named in programs:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from sconectl.manifest.model.fields import CommandLine
 from sconectl.manifest.model.genservice import Build, GenService
 from sconectl.plan.facts.image_facts import Fspf, ImageFacts, Protected, Signer, Variable, Variables
-from sconectl.plan.facts.naming import image_session_name, with_tag
+from sconectl.plan.facts.naming import image_session_name, volume_label, with_tag
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.service.base_images import base_image, is_java
 from sconectl.plan.service.class_path import main_class
-from sconectl.plan.values.parameters import enclave_parameters
+from sconectl.plan.values.parameters import enclave_parameters, volume_parameters
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Document
 
@@ -69,6 +69,11 @@ class ServicePlan:
         return tuple(sorted({file.path for file in self.model.injection_files}))
 
     @property
+    def volumes(self) -> dict[str, str]:
+        """The names of the volumes by their paths."""
+        return {volume.path: volume.name for volume in self.build.volumes}
+
+    @property
     def signed(self) -> bool:
         """Whether the image is signed."""
         return self.build.signature is not None and self.build.signature.sign
@@ -95,7 +100,7 @@ def plan_service(model: GenService, *, bases: Mapping[str, str], mode: str, tool
         toolchain=toolchain,
         base="" if build.kind == "sconify_image" else build.base or base_image(build.kind, bases),
         command=build.command,
-        parameters=enclave_parameters(model.environment.local, mode=mode)[0],
+        parameters={**enclave_parameters(model.environment.local, mode=mode)[0], **volume_parameters(build.volumes)},
     )
 
 
@@ -122,6 +127,7 @@ def _conflicts(model: GenService, document: Document) -> list[Finding]:
     if build.stable and with_tag(build.stable) == with_tag(build.to):
         message = "is the image that is built; keep the last stable version under another name"
         findings.append(_finding(document, "build", "stable", message))
+    findings += _volume_names(model, document)
     if build.kind == "sconify_image":
         if not build.base:
             findings.append(
@@ -143,6 +149,18 @@ def _conflicts(model: GenService, document: Document) -> list[Finding]:
             if first[name] != number
         ]
     return findings
+
+
+def _volume_names(model: GenService, document: Document) -> Iterator[Finding]:
+    """Yield volumes whose names are those of others, also in the chart, which has labels for them."""
+    first: dict[str, str] = {}
+    for number, volume in enumerate(model.build.volumes):
+        other = first.setdefault(volume_label(volume.name), volume.name)
+        if [known.name for known in model.build.volumes].index(volume.name) != number:
+            yield _finding(document, "build", "volumes", number, "name", f"two volumes are called {volume.name}")
+        elif other != volume.name:
+            message = f"in a chart this volume and {other} have the same name, {volume_label(other)}"
+            yield _finding(document, "build", "volumes", number, "name", message)
 
 
 def _java_conflicts(model: GenService, document: Document) -> list[Finding]:

@@ -6,10 +6,12 @@ take them; problems and remarks by variable name.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 
 from sconectl.manifest.model.fields import NamedValue
+from sconectl.manifest.model.volumes import Volume
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SIZES = {
@@ -52,6 +54,12 @@ def enclave_parameters(local: Iterable[NamedValue], *, mode: str) -> tuple[dict[
             problems[_EXTENSIONS] = "expected absolute paths of libraries, separated by :"
         parameters[_parameter(_EXTENSIONS)] = extensions
     return parameters, problems
+
+
+def volume_parameters(volumes: Iterable[Volume]) -> dict[str, str]:
+    """Return the parameter `volumes`: what the launcher has to know of them that is not the default, as JSON."""
+    given = {volume.name: {"tags": volume.tags} for volume in volumes if volume.tags not in (None, "strict")}
+    return {"volumes": json.dumps(given, separators=(",", ":"), sort_keys=True)} if given else {}
 
 
 def unusual_sizes(local: Iterable[NamedValue]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from sconectl.image.layers.layer_writer import Layer, LayerWriter
 from sconectl.image.layers.saved_image import fetch_layers, no_space_explained
 from sconectl.ports import ImageEngine, ImageInfo, Progress
 from sconectl.protect.index import Index, is_below
-from sconectl.protect.measure import LAUNCHER_ROOT
+from sconectl.protect.measure import LAUNCHER_ROOT, NOT_LAUNCHER
 from sconectl.toolchains.interface import Launcher, Workshop
 from sconectl.toolchains.sim.commands import ENTRYPOINT
 
@@ -102,7 +102,7 @@ def launcher_digest(members: Iterable[Member]) -> str:
     """Return the digest of the launcher's file index, as the launcher itself computes it."""
     found = ((member.path.removeprefix(LAUNCHER_ROOT), member) for member in members)
     entries = {path: entry for path, member in found if path and (entry := entry_of(member))}
-    return Index(outside=("/image",), sealed=(), entries=entries).digest()
+    return Index(NOT_LAUNCHER, (), entries).digest()
 
 
 def _build(engine: ImageEngine, base: ImageInfo, environment: BuildEnvironment, progress: Progress) -> str:

@@ -13,7 +13,7 @@ from sconectl.errors import PlanImpossible
 from sconectl.image.layers.layer_index import entry_of
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.protect.index import Difference, Entry, Index, differences
-from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, measurement
+from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, NOT_LAUNCHER, measurement
 from sconectl.protect.signature import BadSignature, SignedEnclave, verify
 from sconectl.toolchains.interface import MeasuredImage
 
@@ -37,7 +37,7 @@ def measure_image(tree: RootTree) -> MeasuredImage:
             "this is no confidential image of sconectl: it does not describe an enclave",
             hint="`sconectl apply -f <service manifest>` makes one",
         ) from error
-    launcher = Index((f"/{IMAGE_DIR}",), (), dict(_entries(tree, LAUNCHER_ROOT, frozenset({f"/{IMAGE_DIR}"})))).digest()
+    launcher = Index(NOT_LAUNCHER, (), dict(_entries(tree, LAUNCHER_ROOT, frozenset(NOT_LAUNCHER)))).digest()
     root = Index(expected.outside, expected.sealed, dict(_entries(tree, "", frozenset(expected.outside))))
     changes = differences(expected, root)
     if launcher != launcher_expected:

@@ -7,7 +7,7 @@ In: a native image, and what to protect how. Out: layers, measurement and the st
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sconectl.errors import BuildFailed
@@ -27,6 +27,7 @@ from sconectl.protect.index import is_below
 from sconectl.protect.measure import IMAGE_DIR, LAUNCHER_ROOT, measurement
 from sconectl.protect.regions import ENCRYPTED, KERNEL, NOT_PROTECTED, Region
 from sconectl.protect.signature import sign, verify
+from sconectl.runtime.files import VOLUME_MEMORY, volume_storage
 from sconectl.toolchains.interface import Assembly, ProtectedImage, Protection
 
 IMAGE = f"{LAUNCHER_ROOT}/{IMAGE_DIR}"
@@ -43,6 +44,7 @@ def protect(image: NativeImage, protection: Protection, assembly: Assembly) -> P
         sealed=protection.sealed,
         injected=protection.injected,
         folders=protection.folders,
+        volumes=protection.volumes,
     )
     maker = LayerMaker(data_key(assembly.key), assembly.work, LayerCache(assembly.cache / "layers"))
     plans = plan_layers(image, assembly.base, root, assembly.time)
@@ -63,7 +65,8 @@ def protect(image: NativeImage, protection: Protection, assembly: Assembly) -> P
         f"{IMAGE}/sigstruct.bin": signature,
         FSPF_PATH: fspf,
     }
-    enclave_layer = _enclave_layer(image, root, {path: data for path, data in files.items() if data}, assembly)
+    given = {path: data for path, data in files.items() if data}
+    enclave_layer = _enclave_layer(image, root, given, protection.volumes, assembly)
     native = [part.layer for part in parts]
     count = base_layers(image, assembly.base)
     layers = [*native[:count], assembly.launcher.layer, *native[count:], enclave_layer]
@@ -91,14 +94,20 @@ def _fspf(root: MeasuredRoot, packed: Sequence[SealedFile], protection: Protecti
 
 
 def _enclave_layer(
-    image: NativeImage, root: MeasuredRoot, files: Mapping[str, bytes], assembly: Assembly
+    image: NativeImage,
+    root: MeasuredRoot,
+    files: Mapping[str, bytes],
+    volumes: Mapping[str, str],
+    assembly: Assembly,
 ) -> ImageLayer:
     """Write the layer on top: what makes a native image a protected one."""
     tree, time = image.tree, assembly.time
     entries = {path: Member(path, "d", 0o755) for path in root.made}
     entries |= {path: Member(path, "l", 0o777, target=target) for path, target in root.links.items()}
     entries |= {path: replace(tree.members[source], path=path, target="") for path, source in root.originals.items()}
-    entries |= _implied(tree, base_layers(image, assembly.base), frozenset((*root.index.sealed, f"/{SCRATCH}")))
+    entries |= {member.path: member for member in _volume_directories(root, volumes)}
+    gone = frozenset((*root.index.sealed, *root.volumes, f"/{SCRATCH}"))
+    entries |= _implied(tree, base_layers(image, assembly.base), gone)
     for path in (*entries, *files):
         for folder in folders_above(path):
             entries.setdefault(folder.path, tree.members.get(folder.path, folder))
@@ -117,6 +126,19 @@ def _enclave_layer(
         writer.close()
     layer = writer.finish()
     return ImageLayer(layer.digest, lambda: layer.file)
+
+
+def _volume_directories(root: MeasuredRoot, volumes: Mapping[str, str]) -> Iterator[Member]:
+    """Yield the directories that volumes need: those that are kept, and where memory and storage are mounted.
+
+    Engines give a new volume the owner and mode of the directory that it is mounted over, so a program that is not
+    root can write to its storage.
+    """
+    if volumes:
+        yield Member(VOLUME_MEMORY, "d", 0o755)
+    for path, kept in root.mounted.items():
+        yield kept
+        yield replace(kept, path=volume_storage(volumes[path]))
 
 
 def _implied(tree: RootTree, base: int, gone: frozenset[str]) -> dict[str, Member]:

@@ -220,6 +220,23 @@ def test_existing_images_are_converted_without_a_build(bench: Bench) -> None:
         bench.apply(service_plan(service_text(kind="sconify_image", from_="native:1", binaries=["/bin/gone"])))
 
 
+def test_an_image_with_volumes(bench: Bench) -> None:
+    native = image({"/bin/app": elf_file(), "/V1/a": b"OLD", "/V1/b": b"OLD"}, Cmd=["/bin/app"], Volumes={"/V1": {}})
+    bench.engine.images["native:1"] = native
+    volumes = [{"name": "V1", "path": "/V1", "tags": "bounded"}, {"name": "w", "path": "/srv/w"}]
+    text = service_text(kind="sconify_image", from_="native:1", command="/bin/app", volumes=volumes)
+    done = bench.apply(service_plan(text))
+    made = bench.engine.images[IMAGE]
+    assert "Volumes" not in made.info.config
+    assert (made.root["/V1"][1], made.root["/srv/w"][1]) == ("/scone/memory/volumes/V1", "/scone/memory/volumes/w")
+    assert not any(b"OLD" in layer for layer in made.layers)
+    label = ImageLabel.read(IMAGE, made.info.labels)
+    assert label.parameters["volumes"] == '{"V1":{"tags":"bounded"}}' == done.facts.parameters["volumes"]
+    left = "what the native image has in /V1 (2 files and directories) is left out: the volume V1 begins empty"
+    assert bench.remarks.count(left) == 1
+    assert sum("Volumes (/V1)" in remark for remark in bench.remarks) == 1
+
+
 # --- what must stay unreadable --------------------------------------------------------------------------------------
 
 

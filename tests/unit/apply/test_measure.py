@@ -17,7 +17,7 @@ from sconectl.errors import BuildFailed, PlanImpossible, UsageError
 from sconectl.plan.facts.image_facts import Protected
 from sconectl.plan.facts.image_label import LABEL, ImageLabel
 from sconectl.protect.index import Index, directory_entry, file_entry
-from sconectl.protect.measure import measurement
+from sconectl.protect.measure import NOT_LAUNCHER, measurement
 from sconectl.toolchains.sim.toolchain import SimToolchain
 from sconectl.usecases.measure import ArchiveFile, Comparison, compare
 
@@ -48,7 +48,7 @@ def _description() -> tuple[dict[str, bytes], str, str]:
     """Return the files that describe the image, its measurement and the digest of its root."""
     entries = {"/app": directory_entry(0o755), "/app/main.py": _entry(FILES["app/main.py"])}
     index = Index(("/scone",), (), entries)
-    launcher = Index(("/image",), (), {"/runtime": _entry(b"code")}).digest()
+    launcher = Index(NOT_LAUNCHER, (), {"/runtime": _entry(b"code")}).digest()
     enclave = json.dumps({"launcher": launcher, "parameters": PARAMETERS}).encode()
     value = measurement(launcher=launcher, root=index.digest(), parameters=PARAMETERS)
     return {"scone/image/index.json": index.to_bytes(), "scone/image/enclave.json": enclave}, value, index.digest()

@@ -255,6 +255,33 @@ def test_volumes_of_the_image_cannot_be_protected() -> None:
     assert said(found) == [("build.fs_files[0]", "cannot be protected: the native image declares /data as a volume")]
 
 
+def test_what_the_image_has_where_a_volume_comes() -> None:
+    text = service_text(volumes=[{"name": "V1", "path": "/data"}])
+    found = report(text)
+    left = "what the native image has in /data (2 files and directories) is left out: the volume V1 begins empty"
+    assert ("build.volumes[0].path", left) in said(found, "warning") and said(found) == []
+    assert [row.rule.protection for row in found.paths if row.path.startswith("/data")] == ["volume"] * 3
+    assert said(report(text, volumes=("/data", "/data/inner"))) == []
+    over = said(report(service_text(volumes=[{"name": "v", "path": "/srv/db"}]), volumes=("/srv",)))
+    message = "cannot be a volume: the native image declares /srv as one, which is mounted over it"
+    assert over == [("build.volumes[0].path", message)]
+
+
+@pytest.mark.parametrize(("path", "what"), [("/bin", "/bin is a link"), ("/bin/v", "/bin is a link"),
+    ("/data/a", "/data/a is a file")])  # fmt: skip
+def test_a_volume_is_a_directory(path: str, what: str) -> None:
+    volumes = [{"name": "v", "path": path}]
+    assert ("build.volumes[0].path", f"{what} in the image") in said(report(service_text(volumes=volumes)))
+    later = report(service_text(volumes=volumes, run=["true"]))
+    assert ("build.volumes[0].path", f"{what} in the image") in said(later, "warning")
+
+
+def test_devices_and_links_below_a_volume_do_not_matter() -> None:
+    text = service_text(volumes=[{"name": "v", "path": "/data"}])
+    members = [*BASE, special("/data/pipe", "p"), Member("/opt/a", "f", 0o644, target="/data/a", digest="00")]
+    assert said(report(text, *members, directory("/opt"))) == []
+
+
 def test_the_words_say_who_reads_what() -> None:
     text = service_text(
         dirs=["/data"],

@@ -56,7 +56,6 @@ def test_further_volumes_take_claims_by_name() -> None:
     ("volumes", "hint"),
     [
         ([{"name": "x", "path": "/x", "import": {"session": "web", "volume": "dta"}}], "did you mean data?"),
-        ([DATA, DATA], "rename one of them"),
         ([{"name": "data", "path": "/x", "import": {"session": "shop/alone", "volume": "data"}}], "add export"),
     ],
 )

@@ -44,6 +44,38 @@ def test_parameters_are_normalised(variable: str, value: str, parameter: str) ->
     assert plan.parameters[variable.removeprefix("SCONE_").lower()] == parameter
 
 
+def volumes(*given: dict[str, Any]) -> str:
+    paths: list[dict[str, Any]] = [{"path": f"/v{number}"} for number in range(len(given))]
+    return service_text(volumes=[{**path, **volume} for path, volume in zip(paths, given, strict=True)])
+
+
+def test_how_tags_are_kept_is_measured_where_it_is_not_the_default() -> None:
+    strict = service_plan(volumes({"name": "a"}, {"name": "b", "tags": "strict"}))
+    assert "volumes" not in strict.parameters and strict.volumes == {"/v0": "a", "/v1": "b"}
+    plan = service_plan(volumes({"name": "z", "tags": "bounded"}, {"name": "b"}, {"name": "a", "tags": "bounded"}))
+    assert plan.parameters["volumes"] == '{"a":{"tags":"bounded"},"z":{"tags":"bounded"}}'
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "message"),
+    [
+        (("a", "b", "a"), "build.volumes[2].name", "two volumes are called a"),
+        (("V1", "v1"), "build.volumes[1].name", "in a chart this volume and V1 have the same name, volumev1"),
+        (("a.b", "a_b"), "build.volumes[1].name", "in a chart this volume and a.b have the same name, volumea-b"),
+    ],
+)
+def test_volumes_have_names_of_their_own(names: tuple[str, ...], path: str, message: str) -> None:
+    assert faults(volumes(*({"name": name} for name in names))) == [("SC1004", path, message)]
+
+
+def test_names_of_volumes_in_charts() -> None:
+    assert [naming.volume_label(name) for name in ("V1", "my_data", "a.b-")] == [
+        "volumev1", "volumemy-data", "volumea-b",
+    ]  # fmt: skip
+    long = [naming.volume_label("x" * 100 + end) for end in "ab"]
+    assert all(len(label) == 63 for label in long) and len({*long}) == 2
+
+
 def test_bad_parameters_and_conflicts_are_all_named_without_their_values() -> None:
     text = service_text(
         dirs=["/", "/data/x", "/app"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from fakes.builders import service_plan, service_text
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.service.protection import overlaps, rule_for, rules
+from sconectl.runtime.files import ORIGINALS
 from sconectl.text.findings import Finding
 
 
@@ -17,6 +19,11 @@ def injected(path: str) -> dict[str, str]:
     return {"path": path, "content": "hunter2"}
 
 
+def at(path: str) -> dict[str, str]:
+    return {"name": "v", "path": path}
+
+
+V, V2 = at("/v"), at("/v/data")
 FILE = injected("/etc/app.conf")
 
 
@@ -31,6 +38,16 @@ def found(**changes: Any) -> list[Finding]:
 
 def said(severity: str = "error", **changes: Any) -> dict[str, str]:
     return {finding.path: finding.message for finding in found(**changes) if finding.severity == severity}
+
+
+def test_confidential_images_keep_directories_where_no_volume_can_be() -> None:
+    assert said(volumes=[at(f"{ORIGINALS}/x")]) and said(volumes=[at(posixpath.dirname(ORIGINALS))])
+
+
+def test_volumes_have_a_class_of_their_own() -> None:
+    known = rules(service_plan(service_text(volumes=[at("/v")])).model, ["/v", "/v/below", "/var/lib/db"])
+    assert (rule_for(known, "/v/below/x").protection, rule_for(known, "/v").why) == ("volume", "build.volumes")
+    assert rule_for(known, "/var/lib/db/x").why == "image volume"
 
 
 def test_the_longest_rule_decides() -> None:
@@ -88,6 +105,7 @@ def test_the_longest_rule_decides() -> None:
         {"fs_dirs": ["/app"], "dirs": ["/app/data"], "plains": ["/app/cache"], "injection_files": [FILE]},
         {"plains": ["/data"], "plain_files": ["/data/x", "/data/x"], "host_paths": ["/data/y", "/dev/isgx"]},
         {"dirs": ["/data", "/data2", "/data", "/other"], "injection_files": [injected("/data/key")]},
+        {"fs_dirs": ["/app"], "volumes": [at("/app/data"), {"name": "w", "path": "/app/data2"}], "dirs": ["/d"]},
         {"injection_files": [injected("/etc/hosts"), injected("/etc/resolv.conf")]},
         {"copy": ["main.py"], "binaries": ["/usr/bin/python3", "python3"], "command": "/usr/bin/python3 main.py"},
     ],
@@ -128,7 +146,25 @@ def test_paths_that_fit_together(changes: dict[str, Any]) -> None:
         ({"fs_files": ["/etc/app.conf"], "injection_files": [FILE]}, "injection_files[0].path", "also named in"),
         ({"host_paths": ["/etc/hosts"], "injection_files": [injected("/etc/hosts")]}, "injection_files[0].path", "is"),
         ({"plains": ["/etc/app.conf/x"], "injection_files": [FILE]}, "build.plains[0]", "below the injected file"),
-        ({"dirs": ["/v/x"], "volumes": [{"name": "v", "path": "/v"}]}, "build.dirs[0]", "lies in /v (build.volumes)"),
+        ({"dirs": ["/v/x"], "volumes": [V]}, "build.dirs[0]", "lies in the volume /v"),
+        ({"plains": ["/v/x"], "volumes": [V]}, "build.plains[0]", "lies in the volume /v"),
+        ({"host_paths": ["/v/x"], "volumes": [V]}, "build.host_paths[0]", "lies in the volume /v"),
+        ({"fs_dirs": ["/v/x"], "volumes": [V]}, "build.fs_dirs[0]", "lies in the volume /v"),
+        ({"injection_files": [injected("/v/x")], "volumes": [V]}, "injection_files[0].path", "lies in the volume /v"),
+        ({"volumes": [V, {"name": "w", "path": "/v/x"}]}, "build.volumes[1].path", "lies in the volume /v"),
+        ({"volumes": [{"name": "w", "path": "/v/x"}, V]}, "build.volumes[0].path", "lies in the volume /v"),
+        ({"volumes": [V, {"name": "w", "path": "/v"}]}, "build.volumes[1].path", "is also named in build.volumes"),
+        ({"dirs": ["/v"], "volumes": [V2]}, "build.volumes[0].path", "lies in the encrypted directory /v"),
+        ({"plains": ["/v"], "volumes": [V2]}, "build.volumes[0].path", "lies in /v (build.plains)"),
+        ({"host_paths": ["/v"], "volumes": [V2]}, "build.volumes[0].path", "lies in /v (build.host_paths)"),
+        ({"injection_files": [injected("/v")], "volumes": [V2]}, "build.volumes[0].path", "below the injected file /v"),
+        ({"volumes": [at("/")]}, "build.volumes[0].path", "the root directory cannot be a volume"),
+        ({"volumes": [at("/tmp/v")]}, "build.volumes[0].path", "a container is given its own /tmp"),
+        ({"volumes": [at("/proc")]}, "build.volumes[0].path", "a container is given its own /proc"),
+        ({"volumes": [at("/etc")]}, "build.volumes[0].path", "a container is given its own /etc/hostname"),
+        ({"volumes": [at("/usr/lib")]}, "build.volumes[0].path", "images keep something in /usr/lib/scone/originals"),
+        ({"volumes": [at("/usr/lib/scone/originals/x")]}, "build.volumes[0].path", "images keep something in"),
+        ({"volumes": [V], "command": "/v/main"}, "build.command", "build.volumes has /v"),
         ({"dirs": ["/v"], "volumes": [{"name": "v", "path": "/v/"}]}, "build.volumes[0].path", "also named in"),
         ({"volumes": [{"name": "v", "path": "/scone/v"}]}, "build.volumes[0].path", "belongs to the launcher"),
         ({"host_paths": ["/app"], "command": "./main"}, "build.command", "build.host_paths has /app"),

@@ -16,8 +16,10 @@ ROOT = MemoryRoot({"/app": None, "/link": "/secret/inner", "/secret/inner": None
 ASK = ["CMD", *ASK_HEALTH]
 
 
-def made(config: dict[str, Any], pwd: str = "/", sealed: tuple[str, ...] = ()) -> Carried:
-    return carried(config, ROOT, pwd=pwd, sealed=sealed, ask_health=ASK_HEALTH)
+def made(
+    config: dict[str, Any], pwd: str = "/", sealed: tuple[str, ...] = (), volumes: tuple[str, ...] = ()
+) -> Carried:
+    return carried(config, ROOT, pwd=pwd, sealed=sealed, ask_health=ASK_HEALTH, volumes=volumes)
 
 
 def test_what_stays_as_it_is() -> None:
@@ -66,6 +68,21 @@ def test_the_working_directory(pwd: str, sealed: tuple[str, ...], expected: str 
     found = made({}, pwd, sealed)
     assert found.configuration.get("WorkingDir") == expected
     assert len(found.left_out) == (1 if expected is None and pwd != "/" else 0)
+
+
+def test_no_engine_mounts_something_over_an_encrypted_volume() -> None:
+    declared: dict[str, Any] = {"Volumes": {"/V1": {}, "/V1/logs": {}, "/V12": {}, "/link": {}}}
+    assert sorted(made(declared).configuration["Volumes"]) == ["/V1", "/V1/logs", "/V12", "/link"]
+    found = made(declared, volumes=("/V1", "/secret"))
+    assert sorted(found.configuration["Volumes"]) == ["/V12"]
+    [line] = found.left_out
+    assert line.startswith("not carried over: Volumes (/V1, /V1/logs, /link): the storage of encrypted volumes is")
+    assert "Volumes" not in made({"Volumes": {"/V1": {}}}, volumes=("/V1",)).configuration
+
+
+def test_a_working_directory_on_a_volume_is_for_the_program_only() -> None:
+    found = made({}, "/V1/data", volumes=("/V1",))
+    assert "WorkingDir" not in found.configuration and len(found.left_out) == 1
 
 
 @pytest.mark.parametrize(

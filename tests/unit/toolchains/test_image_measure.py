@@ -108,6 +108,21 @@ def test_unprotected_files_do_not_matter(tmp_path: Path, described: tuple[Index,
     assert found.found == found.expected
 
 
+def test_memory_and_storage_of_volumes_are_no_part_of_the_launcher(
+    tmp_path: Path, described: tuple[Index, str]
+) -> None:
+    root = tmp_path / "root"
+    for place in ("memory/volumes/V1", "volumes/V1"):
+        (root / "scone" / place).mkdir(parents=True)
+        (root / "scone" / place / "num").write_bytes(b"4")
+    assert launcher_index(str(root / "scone")).digest() == described[1]
+    mounted = [directory(f"/scone{path}") for path in ("/memory", "/volumes", "/volumes/V1")]
+    found = measure_image(image(tmp_path, *described, *mounted, changed={"/scone/volumes/V1/num": b"4"}))
+    assert differing(found) == [] and found.found == found.expected
+    (root / "scone/volumes2").mkdir()
+    assert launcher_index(str(root / "scone")).digest() != described[1]
+
+
 def test_wider_unprotected_paths_give_another_measurement(tmp_path: Path, described: tuple[Index, str]) -> None:
     index, launcher = described
     clean = measure_image(image(tmp_path, index, launcher)).found
