@@ -1,0 +1,118 @@
+"""The filter of the program's system calls, as instructions of the kernel's classic BPF.
+
+In: an architecture. Out: the filter. It decides which calls run, which fail at once, and which the supervisor is asked
+about before they run. Nothing is weaker than it says: what would write past the supervisor is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sconectl.runtime.volumes.kernel import Architecture
+
+ALLOW = 0x7FFF0000
+NOTIFY = 0x7FC00000
+FAIL = 0x00050000
+"""With the number of the error in its lower half."""
+
+SYNC_FLAGS = 0o4010000
+"""O_SYNC and O_DSYNC: each of their two bits makes writes durable by themselves."""
+TRUNCATE_FLAG = 0o1000
+"""O_TRUNC."""
+_ANONYMOUS = 0x20
+_SHARED = 0x01
+"""Set in MAP_SHARED and MAP_SHARED_VALIDATE, and in no other type of mapping."""
+_WRITE_SYNC_FLAGS = 0x02 | 0x04
+"""RWF_DSYNC, RWF_SYNC."""
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+Instruction = tuple[int, int, int, int]
+"""Code, jump if true, jump if false, operand."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of a call if its argument has one of the bits `any_of` and none of `none_of`."""
+
+    action: int
+    argument: int = 0
+    any_of: int = 0
+    none_of: int = 0
+
+
+_NOTIFIED = (Rule(NOTIFY),)
+_ABSENT = (Rule(FAIL | errno.ENOSYS),)
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "pwrite64": _NOTIFIED,
+    "fsync": _NOTIFIED,
+    "fdatasync": _NOTIFIED,
+    "msync": _NOTIFIED,
+    "sync": _NOTIFIED,
+    "syncfs": _NOTIFIED,
+    "sync_file_range": _NOTIFIED,
+    "pwritev": _NOTIFIED,
+    "pwritev2": (Rule(FAIL | errno.EOPNOTSUPP, 5, any_of=_WRITE_SYNC_FLAGS), Rule(NOTIFY)),
+    "fallocate": _NOTIFIED,
+    "ftruncate": _NOTIFIED,
+    "truncate": _NOTIFIED,
+    "splice": _NOTIFIED,
+    "link": _NOTIFIED,
+    "linkat": _NOTIFIED,
+    "creat": _NOTIFIED,
+    "mmap": (Rule(NOTIFY, 3, any_of=_SHARED, none_of=_ANONYMOUS),),
+    "open": (Rule(NOTIFY, 1, any_of=SYNC_FLAGS | TRUNCATE_FLAG),),
+    "openat": (Rule(NOTIFY, 2, any_of=SYNC_FLAGS | TRUNCATE_FLAG),),
+    "open_by_handle_at": (Rule(FAIL | errno.EINVAL, 2, any_of=SYNC_FLAGS | TRUNCATE_FLAG),),
+    "openat2": _ABSENT,
+    "io_uring_setup": _ABSENT,
+    "io_uring_enter": _ABSENT,
+    "io_uring_register": _ABSENT,
+    "io_setup": _ABSENT,
+    "io_submit": _ABSENT,
+}
+"""By call, the first rule that fits; calls that are not here are allowed. Changes by calls that are allowed are seen
+by the watch of the directories, but for those of mapped files."""
+
+
+def build(architecture: Architecture) -> bytes:
+    """Return the filter for `architecture`; calls of another one do not exist for the program."""
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions(architecture))
+
+
+def instructions(architecture: Architecture) -> list[Instruction]:
+    """Return the instructions of the filter."""
+    absent = (_RETURN, 0, 0, FAIL | errno.ENOSYS)
+    found: list[Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 1, 0, architecture.audit),
+        absent,
+        (_LOAD, 0, 0, _NUMBER),
+    ]
+    if architecture.foreign_bit:
+        found += [(_AT_LEAST, 0, 1, architecture.foreign_bit), absent]
+    for call, rules in RULES.items():
+        if call in architecture.numbers:
+            block = _block(rules)
+            found += [(_EQUAL, 0, len(block), architecture.numbers[call]), *block]
+    return [*found, (_RETURN, 0, 0, ALLOW)]
+
+
+def _block(rules: Sequence[Rule]) -> list[Instruction]:
+    """Return what decides about one call; every way through it ends there."""
+    found: list[Instruction] = []
+    for rule in rules:
+        decided = (_RETURN, 0, 0, rule.action)
+        if not (rule.any_of or rule.none_of):
+            return [*found, decided]
+        steps: list[Instruction] = [(_LOAD, 0, 0, _ARGUMENTS + 8 * rule.argument)]  # flags are in the lower half
+        if rule.none_of:
+            steps += [(_ANY_BIT, 2 if rule.any_of else 1, 0, rule.none_of)]
+        if rule.any_of:
+            steps += [(_ANY_BIT, 0, 1, rule.any_of)]
+        found += [*steps, decided]
+    return [*found, (_RETURN, 0, 0, ALLOW)]
