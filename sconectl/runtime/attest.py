@@ -23,6 +23,14 @@ _OLD_IDENTITY = ("measurement", "debug")
 _Result = TypeVar("_Result")
 
 
+class AttestationRefused(LaunchRefused):
+    """The CAS has said no; `status` is the status of its answer."""
+
+    def __init__(self, status: int, causes: tuple[str, ...]) -> None:
+        super().__init__("attestation failed", causes=causes)
+        self.status = status
+
+
 def fetch_configuration(
     cas: CasLink,
     las: CasLink,
@@ -42,22 +50,40 @@ def fetch_configuration(
     """
 
     def exchange(deadline: float) -> dict[str, Any]:
-        # After a failure everything is done again: a number is good for one attempt.
-        nonce = _nonce(cas, deadline)
-        known = dict(identity) if nonce else {name: identity[name] for name in _OLD_IDENTITY}
-        report = {"toolchain": "sim", "report_data": channel.report_data(), **known, **nonce}
-        status, content = las.call("POST", "/v1/sim/quote", {"report": report}, deadline=deadline)
-        if status != 200:
-            raise LaunchRefused("no quote could be had", causes=_reasons(status, content))
-        request = {"config_id": config_id, "quote": _json(content).get("quote")}
-        if access_token:
-            request["access_token"] = access_token
-        status, content = cas.call("POST", "/v1/sim/attest", request, deadline=deadline)
-        if status != 200:
-            raise LaunchRefused("attestation failed", causes=_reasons(status, content))
-        return _json(content)
+        return attest_once(
+            cas, las, channel, config_id=config_id, identity=identity, access_token=access_token, deadline=deadline
+        )
 
     return read_configuration(_patiently(exchange, patience), host)
+
+
+def attest_once(
+    cas: CasLink,
+    las: CasLink,
+    channel: Channel,
+    *,
+    config_id: str,
+    identity: Mapping[str, Any],
+    access_token: str,
+    deadline: float,
+) -> dict[str, Any]:
+    """Do the same once and return the answer; after a failure all is done again: a number is good for one attempt.
+
+    Raises `CasNotReady`, `AttestationRefused` if the CAS refuses, and `LaunchRefused` for everything else.
+    """
+    nonce = _nonce(cas, deadline)
+    known = dict(identity) if nonce else {name: identity[name] for name in _OLD_IDENTITY}
+    report = {"toolchain": "sim", "report_data": channel.report_data(), **known, **nonce}
+    status, content = las.call("POST", "/v1/sim/quote", {"report": report}, deadline=deadline)
+    if status != 200:
+        raise LaunchRefused("no quote could be had", causes=reasons(status, content))
+    request = {"config_id": config_id, "quote": json_object(content).get("quote")}
+    if access_token:
+        request["access_token"] = access_token
+    status, content = cas.call("POST", "/v1/sim/attest", request, deadline=deadline)
+    if status != 200:
+        raise AttestationRefused(status, reasons(status, content))
+    return json_object(content)
 
 
 def fill_file(cas: CasLink, path: str, content: bytes, *, patience: float) -> bytes:
@@ -65,9 +91,9 @@ def fill_file(cas: CasLink, path: str, content: bytes, *, patience: float) -> by
     request = {"files": [{"path": path, "content": base64.b64encode(content).decode()}]}
     status, answer = _patiently(lambda deadline: cas.call("POST", "/v1/sim/fill", request, deadline=deadline), patience)
     if status != 200:
-        raise LaunchRefused(f"the file {path} could not be filled in", causes=_reasons(status, answer))
+        raise LaunchRefused(f"the file {path} could not be filled in", causes=reasons(status, answer))
     try:
-        (file,) = _json(answer)["files"]
+        (file,) = json_object(answer)["files"]
         if file["path"] != path:
             raise ValueError("another file")
         return base64.b64decode(file["content"], validate=True)
@@ -80,9 +106,9 @@ def _nonce(cas: CasLink, deadline: float) -> dict[str, str]:
     status, content = cas.call("POST", "/v1/sim/nonce", None, deadline=deadline)
     if status == 404:
         return {}
-    nonce = _json(content).get("nonce") if status == 200 else None
+    nonce = json_object(content).get("nonce") if status == 200 else None
     if not isinstance(nonce, str):
-        raise LaunchRefused("no number for a fresh report could be had", causes=_reasons(status, content))
+        raise LaunchRefused("no number for a fresh report could be had", causes=reasons(status, content))
     return {"nonce": nonce}
 
 
@@ -103,7 +129,8 @@ def _patiently(attempt: Callable[[float], _Result], patience: float) -> _Result:
             pause = min(pause * 2, 8.0)
 
 
-def _json(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object in an answer of the CAS; raises `LaunchRefused` if there is none."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -113,7 +140,8 @@ def _json(content: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], document)
 
 
-def _reasons(status: int, content: bytes) -> tuple[str, ...]:
+def reasons(status: int, content: bytes) -> tuple[str, ...]:
+    """Return the causes in a refusal of the CAS, outermost first."""
     try:
         causes = json.loads(content)["msg"]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -7,6 +7,7 @@ In: the answer of the CAS, and command line and environment of the container. Ou
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,13 @@ _KNOWN = frozenset(
     | {"files", "fs_files", "fspf", "volumes"}
 )
 NO_ROLLBACK_PROTECTION = "no_rollback_protection"
+EPHEMERAL = "ephemeral"
+UPDATE_POLICIES = ("rollback_protected", NO_ROLLBACK_PROTECTION, EPHEMERAL)
+ENCRYPTED = "encrypted"
+AUTHENTICATED_ONLY = "authenticated-only"
+FILES = (ENCRYPTED, AUTHENTICATED_ONLY)
+_OF_A_VOLUME = frozenset({"name", "path", "key", "tag", "files", "update_policy", "source"})
+_LONGEST_NAME = 255  # bytes; it is that of a directory below /scone/volumes
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,18 @@ class FileSystemKey:
 
 
 @dataclass(frozen=True)
+class VolumeKey:
+    """A volume as the policy mounts it: its key (32 bytes), and its state as the CAS knows it (16 bytes), if any."""
+
+    name: str
+    path: str
+    key: bytes = field(repr=False)
+    tag: bytes | None
+    files: str
+    update_policy: str
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The policy's configuration for this service; `fs_files` (path, permission) are read from the image."""
 
@@ -50,6 +70,7 @@ class Configuration:
     files: tuple[tuple[str, int, bytes], ...] = field(repr=False)
     fspf: FileSystemKey | None
     fs_files: tuple[tuple[str, int], ...] = ()
+    volumes: tuple[VolumeKey, ...] = ()
 
 
 def read_configuration(document: dict[str, Any], host: Host) -> Configuration:
@@ -68,6 +89,7 @@ def read_configuration(document: dict[str, Any], host: Host) -> Configuration:
             files=tuple(_file(file) for file in config["files"]),
             fspf=_file_system_key(config["fspf"]),
             fs_files=tuple((_absolute(file["path"]), _permission(file)) for file in _list(config, "fs_files")),
+            volumes=_volumes(_list(config, "volumes")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LaunchRefused("the CAS sent a configuration that this launcher does not understand") from error
@@ -76,16 +98,14 @@ def read_configuration(document: dict[str, Any], host: Host) -> Configuration:
 def _refuse_unknown(config: dict[str, Any]) -> None:
     unknown = sorted(config.keys() - _KNOWN)
     if unknown:
-        raise LaunchRefused(
-            "the policy may demand something that this launcher does not know",
-            causes=(f"the CAS sent {', '.join(unknown)}", "build the image again with a newer sconectl"),
-        )
-    volumes = _list(config, "volumes")
-    if volumes:
-        raise LaunchRefused(
-            "this launcher cannot protect volumes",
-            causes=tuple(f"the policy mounts volume {_text(volume['name'])}" for volume in volumes),
-        )
+        raise _unknown(", ".join(unknown))
+
+
+def _unknown(what: str) -> LaunchRefused:
+    return LaunchRefused(
+        "the policy may demand something that this launcher does not know",
+        causes=(f"the CAS sent {what}", "build the image again with a newer sconectl"),
+    )
 
 
 def _list(config: dict[str, Any], name: str) -> list[Any]:
@@ -154,6 +174,31 @@ def _file_system_key(fspf: Any) -> FileSystemKey | None:
         return FileSystemKey(path, key, None)
     # Each start may go back to the initial state (LANG section 5, rollback_protected_reinitializable).
     return FileSystemKey(path, key, tuple(dict.fromkeys(tag for tag in (current, initial) if tag)))
+
+
+def _volumes(found: list[Any]) -> tuple[VolumeKey, ...]:
+    """Return the volumes; two of them have neither the same name nor places inside of each other."""
+    volumes = tuple(_volume(volume) for volume in found)
+    if len({volume.name for volume in volumes}) != len(volumes):
+        raise ValueError("a volume is mounted twice")
+    places = sorted(f"{volume.path}/" for volume in volumes)
+    if any(inner.startswith(outer) for outer, inner in itertools.pairwise(places)):
+        raise LaunchRefused("the policy mounts a volume at, or inside of, the place of another one")
+    return volumes
+
+
+def _volume(volume: dict[str, Any]) -> VolumeKey:
+    name, files, policy = (_text(volume[field]) for field in ("name", "files", "update_policy"))
+    unknown = sorted(volume.keys() - _OF_A_VOLUME)
+    if unknown or files not in FILES or policy not in UPDATE_POLICIES:
+        raise _unknown(f"volume {name} with {', '.join(unknown) or f'files {files}, update_policy {policy}'}")
+    if name in ("", ".", "..") or "/" in name or len(name.encode()) > _LONGEST_NAME:
+        raise LaunchRefused(f"volume {name!r} of the policy has a name that no directory can have")
+    path, key = _absolute(volume["path"]), bytes.fromhex(_text(volume["key"]))
+    tag = None if volume["tag"] is None else bytes.fromhex(_text(volume["tag"]))
+    if path == "/" or len(key) != 32 or (tag is not None and len(tag) != 16):
+        raise ValueError("not a volume")
+    return VolumeKey(name, path, key, tag, files, policy)
 
 
 def _permission(file: Any) -> int:

@@ -66,7 +66,7 @@ def _place_of(error: Exception) -> str:
 
 def _run(settings: Settings) -> NoReturn:
     _check(settings)
-    patience = _patience(settings.timeout)
+    patience = _seconds("SCONE_ATTEST_TIMEOUT", settings.timeout, DEFAULT_PATIENCE)
     enclave = measure()
     log.write("INFO", f"Enclave hash: {enclave.found}")
     _refuse_changes(enclave)
@@ -87,6 +87,12 @@ def _run(settings: Settings) -> NoReturn:
             access_token=settings.access_token,
             host=Host(settings.arguments, settings.environment),
             patience=patience,
+        )
+
+    if config.volumes:
+        raise LaunchRefused(
+            "this launcher cannot protect volumes",
+            causes=tuple(f"the policy mounts volume {volume.name}" for volume in config.volumes),
         )
 
     def fill(path: str, content: bytes) -> bytes:
@@ -155,13 +161,14 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _patience(text: str) -> float:
+def _seconds(variable: str, text: str, default: float) -> float:
+    """Return how long to be patient, as a variable of the container says."""
     try:
-        seconds = float(text) if text else DEFAULT_PATIENCE
+        seconds = float(text) if text else default
     except ValueError:
         seconds = -1
     if not 0 <= seconds <= _MAX_PATIENCE:
-        raise LaunchRefused(f"SCONE_ATTEST_TIMEOUT is not a number of seconds (at most a day): {text!r}")
+        raise LaunchRefused(f"{variable} is not a number of seconds (at most a day): {text!r}")
     return seconds
 
 

@@ -29,6 +29,7 @@ class Settings:
     access_token: str = field(default="", repr=False)
     arguments: tuple[str, ...] = field(default=(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    volume_timeout: str = ""
 
 
 def take_settings(environ: MutableMapping[str, str], arguments: Sequence[str]) -> Settings:
@@ -46,6 +47,7 @@ def take_settings(environ: MutableMapping[str, str], arguments: Sequence[str]) -
         access_token=environ.get("SCONE_SERVICE_ACCESS_TOKEN", ""),
         arguments=tuple(arguments),
         environment=dict(environ),
+        volume_timeout=environ.get("SCONE_VOLUME_TIMEOUT", ""),
     )
     environ.clear()
     return settings

@@ -60,10 +60,13 @@ class Progress:
 
 
 class Tags(Protocol):
-    """Brings the states of one volume to the CAS, in a thread of its own that the first `send` starts.
+    """Brings the states of one volume to the CAS, and keeps the lease, in a thread of its own.
 
     A state that waits is replaced by the next one: whoever confirms a state confirms those before it.
     """
+
+    def start(self) -> None:
+        """Start the thread, unless it runs: once the program was forked, and before anything else is done."""
 
     def send(self, state: bytes) -> None:
         """Begin to bring this state to the CAS, with new patience; never waits, never raises."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sconectl.runtime.configuration import Configuration, FileSystemKey, Host, read_configuration
+from sconectl.runtime.configuration import Configuration, FileSystemKey, Host, VolumeKey, read_configuration
 from sconectl.runtime.log import LaunchRefused
 
 NOTHING = Host()
@@ -81,9 +81,70 @@ def test_what_is_not_known_may_be_a_demand() -> None:
     )
 
 
-def test_volumes_are_refused() -> None:
-    text = refused(volumes=[{"name": "db", "path": "/db", "key": "5e" * 32}, {"name": "more"}])
-    assert text == "this launcher cannot protect volumes\nthe policy mounts volume db\nthe policy mounts volume more"
+VOLUME: dict[str, Any] = {
+    "name": "db", "path": "/var//db/", "key": "5e" * 32, "tag": "7a" * 16, "files": "encrypted",
+    "update_policy": "rollback_protected", "source": None,
+}  # fmt: skip
+
+
+def test_volumes() -> None:
+    shared = VOLUME | {"name": "in", "path": "/in", "tag": None, "files": "authenticated-only",
+                       "update_policy": "ephemeral", "source": {"session": "o", "volume": "v"}}  # fmt: skip
+    first, second = read(volumes=[VOLUME, shared]).volumes
+    key = b"\x5e" * 32
+    assert first == VolumeKey("db", "/var/db", key, b"\x7a" * 16, "encrypted", "rollback_protected")
+    assert second == VolumeKey("in", "/in", key, None, "authenticated-only", "ephemeral")
+    assert "5e" not in repr(first) and "^" not in repr(first)
+    open_to_all = VOLUME | {"update_policy": "no_rollback_protection"}
+    assert read(volumes=[open_to_all]).volumes[0].update_policy == "no_rollback_protection"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sent"),
+    [
+        ({"compression": "zstd", "a": 1}, "a, compression"),
+        ({"files": "plain"}, "files plain, update_policy rollback_protected"),
+        ({"update_policy": "append_only"}, "files encrypted, update_policy append_only"),
+    ],
+)
+def test_what_is_not_known_of_a_volume_may_be_a_demand(changes: dict[str, Any], sent: str) -> None:
+    assert refused(volumes=[VOLUME | changes]) == (
+        "the policy may demand something that this launcher does not know\n"
+        f"the CAS sent volume db with {sent}\n"
+        "build the image again with a newer sconectl"
+    )
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "n" * 256])
+def test_a_name_that_no_directory_can_have(name: str) -> None:
+    assert "that no directory can have" in refused(volumes=[VOLUME | {"name": name}])
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("/db", "/db"), ("/db", "/db/x"), ("/db/x", "/db"), ("/a/b/c", "/a/b/c/d/e")]
+)
+def test_volumes_inside_of_each_other(outer: str, inner: str) -> None:
+    pair = [VOLUME | {"path": outer}, VOLUME | {"name": "x", "path": "/other"}, VOLUME | {"name": "y", "path": inner}]
+    assert "inside of, the place of another one" in refused(volumes=pair)
+    assert len(read(volumes=[*pair[:2], VOLUME | {"name": "y", "path": "/dbx"}]).volumes) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": None}, {"key": "5e" * 31}, {"key": "x"}, {"tag": ""}, {"tag": "7a" * 15}, {"tag": 7}, {"path": "db"},
+        {"path": "/a/../b"}, {"path": "/"}, {"path": "//"}, {"name": None}, {"files": None}, {"update_policy": None},
+    ],
+)  # fmt: skip
+def test_volumes_of_the_wrong_form(changes: dict[str, Any]) -> None:
+    assert "does not understand" in refused(volumes=[VOLUME | changes])
+
+
+@pytest.mark.parametrize("missing", ["name", "path", "key", "tag", "files", "update_policy"])
+def test_volumes_that_lack_something(missing: str) -> None:
+    volume = {name: value for name, value in VOLUME.items() if name != missing}
+    assert "does not understand" in refused(volumes=[volume])
+    assert "does not understand" in refused(volumes=[VOLUME, VOLUME | {"path": "/same-name"}])
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ import pytest
 
 from sconectl.protect.index import Difference, Index
 from sconectl.runtime import launcher, log
+from sconectl.runtime.configuration import VolumeKey
 from sconectl.runtime.enclave import Enclave
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.settings import Settings, take_settings
 
+from .configurations import configuration
 from .forked import run
 
 
@@ -41,13 +43,14 @@ def test_settings_are_taken_and_everything_is_dropped() -> None:
     environment = {
         "SCONE_CONFIG_ID": "a/b", "SCONE_CAS_ADDR": "c", "SCONE_LAS_ADDR": "l", "SCONE_CAS_KEY": "k", "SCONE_LOG": "7",
         "SCONE_ATTEST_TIMEOUT": "3", "PATH": "/evil", "LD_PRELOAD": "x.so", "LD_DEBUG": "", "LD_BIND_NOW": "1",
+        "SCONE_VOLUME_TIMEOUT": "5",
         "GCONV_PATH": "/evil", "HOSTALIASES": "/evil", "SCONE_SERVICE_ACCESS_TOKEN": "token",
     }  # fmt: skip
     given = dict(environment)
     taken = take_settings(environment, ["-x", ""])
     assert environment == {}
     loader = ("GCONV_PATH", "LD_BIND_NOW", "LD_PRELOAD")
-    assert taken == Settings("a/b", "c", "l", "k", "7", "3", loader, "token", ("-x", ""), given)
+    assert taken == Settings("a/b", "c", "l", "k", "7", "3", loader, "token", ("-x", ""), given, "5")
     assert "token" not in repr(taken) and "/evil" not in repr(taken) and "-x" not in repr(taken)
     assert take_settings({}, []) == Settings("", "", "", "", "", "", ())
 
@@ -69,6 +72,17 @@ def test_settings_are_taken_and_everything_is_dropped() -> None:
 def test_refusals(tmp_path: Path, given: dict[str, Any], reason: str) -> None:
     text = outcome(tmp_path, settings(**given))
     assert f"[SCONE|FATAL] The program is not started: {reason}" in text
+
+
+def test_volumes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = tuple(
+        VolumeKey(name, f"/{name}", bytes(32), None, "encrypted", "rollback_protected") for name in ("db", "log")
+    )
+    monkeypatch.setattr(launcher, "measure", lambda: Enclave("aa", "aa", {}, Index((), (), {}), ()))
+    monkeypatch.setattr(launcher, "fetch_configuration", lambda *_, **__: configuration(volumes=mounted))
+    text = outcome(tmp_path, settings())
+    assert "The program is not started: this launcher cannot protect volumes" in text
+    assert "the policy mounts volume db\n" in text and "the policy mounts volume log\n" in text
 
 
 def test_settings_in_the_arguments_are_explained(tmp_path: Path) -> None:
