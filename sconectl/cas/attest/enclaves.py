@@ -149,9 +149,10 @@ class Enclaves:
         lease is renewed by it. Raises `CasRefusal` 404 if the service has no such file system, 409 for a rollback or
         concurrent use.
         """
-        if holder is not None:
+        if holder is not None:  # as often as the program syncs; the audit log does not grow by it
             leases.check_holder(holder)
-        self._count(channel_der)
+        else:
+            self._count(channel_der)
         with self._store.writing() as transaction:
             attested, session, service = self._behind(transaction, channel_der)
             is_main = subject == MAIN_FILE_SYSTEM and holder is None
@@ -163,10 +164,15 @@ class Enclaves:
             if found is None:
                 raise CasRefusal(404, f"Service {service.name} has no file system of this name")
             current = move_on(transaction, found, old, new)
-            if current == new:  # the freshness anchor follows the audit log, and so notices old tags in an old copy
-                names = {"session": session.name, "service": service.name}
-                transaction.record("tag_updated", **names, file_system=subject)
-            return {"tag": current}
+            moved = {"session": session.name, "service": service.name, "file_system": subject}
+            # The freshness anchor follows the audit log and this count, and so notices old tags in an old copy.
+            if current == new and holder is None:
+                transaction.record("tag_updated", **moved)
+            elif current == new:
+                transaction.count_move()
+        if current == new and holder is not None:
+            self._folding.granted("tag_updated", moved, {"address": customer().address})
+        return {"tag": current}
 
     def take_lease(self, channel_der: bytes, volume: str, holder: str, name: str) -> dict[str, Any]:
         """Give or renew the lease on a volume of an attested program; return its tag, and how long the lease is.

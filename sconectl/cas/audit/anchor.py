@@ -1,4 +1,4 @@
-"""The freshness anchor: the newest entry of the audit log, remembered outside of the store's directory.
+"""The freshness anchor: the newest entry of the audit log, and how many tags were moved on since, outside of the store.
 
 In: a path and the sealing key of the CAS. Out: a file of mode 0600 that says how new the store must be, so that an
 older copy of the directory is noticed. Two slots are written in turn and in place: a torn write leaves the other one.
@@ -25,9 +25,12 @@ from sconectl.cas.disk.sealing import derived_key
 from sconectl.errors import CasError
 
 VARIABLE = "SCONECTL_CAS_ANCHOR"
-_MAGIC = b"sconanc1"
-_BODY = struct.Struct(">8sQ64s")  # magic, sequence, Ed25519 signature of the entry
-_SLOT = _BODY.size + hashlib.sha256().digest_size
+_MAGIC = b"sconanc2"
+_BODY = struct.Struct(">8sQ64sQ")  # magic, sequence, Ed25519 signature of the entry, tags that were moved on since
+_OLD_MAGIC = b"sconanc1"
+_OLD_BODY = struct.Struct(">8sQ64s")
+_MAC = hashlib.sha256().digest_size
+_SLOT = _BODY.size + _MAC
 _LONGEST_CLAIM = 16 << 10
 _OFFSETS = (0, 4096)  # in blocks of their own: one failed block write cannot harm both
 
@@ -98,7 +101,7 @@ class Anchor:
         try:
             with self._locked(os.O_RDWR) as descriptor:
                 slots = self._slots(descriptor)
-                if max(slots, key=_age).sequence < head.sequence:
+                if max(slots, key=_age).age < head.age:
                     self._write(descriptor, slots.index(min(slots, key=_age)), head)
         except FileNotFoundError:
             self.replace(head)
@@ -147,15 +150,16 @@ class Anchor:
         os.fdatasync(descriptor)
 
     def _slot(self, head: Head) -> bytes:
-        body = _BODY.pack(_MAGIC, head.sequence, base64.b64decode(head.signature))
+        body = _BODY.pack(_MAGIC, head.sequence, base64.b64decode(head.signature), head.moves)
         return body + self._mac(body)
 
     def _parsed(self, raw: bytes) -> Head | None:
-        body, mac = raw[: _BODY.size], raw[_BODY.size :]
-        if len(raw) != _SLOT or not hmac.compare_digest(mac, self._mac(body)):
-            return None
-        magic, sequence, signature = _BODY.unpack(body)
-        return Head(sequence, base64.b64encode(signature).decode()) if magic == _MAGIC else None
+        for magic, form in ((_MAGIC, _BODY), (_OLD_MAGIC, _OLD_BODY)):
+            body, mac = raw[: form.size], raw[form.size : form.size + _MAC]
+            if body[: len(magic)] == magic and hmac.compare_digest(mac, self._mac(body)):
+                _, sequence, signature, *moves = form.unpack(body)
+                return Head(sequence, base64.b64encode(signature).decode(), *moves)
+        return None
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, "sha256")
@@ -177,5 +181,5 @@ def _named(claim: str) -> str:
         return "one that it does not name"
 
 
-def _age(head: Head) -> int:
-    return head.sequence
+def _age(head: Head) -> tuple[int, int]:
+    return head.age

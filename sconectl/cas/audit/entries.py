@@ -55,10 +55,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Head:
-    """The newest entry of a log: its number and its signature (base64)."""
+    """The newest entry of a log: its number and its signature (base64).
+
+    `moves` is how many tags were moved on since, without an entry; it is no part of the log.
+    """
 
     sequence: int
     signature: str
+    moves: int = field(default=0, compare=False)
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What grows with everything that happens."""
+        return self.sequence, self.moves
 
 
 EMPTY = Head(0, "")

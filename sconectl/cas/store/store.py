@@ -12,6 +12,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ class Store:
             connection.execute("COMMIT")
             connection.execute("BEGIN")
             key = self._audit_key.private.public_key()
-            notice = freshness.check_fresh(connection, self._path.parent, remembered, anchor, key)
+            moves = Transaction(connection, self._sealer, self._audit_key, self._clock).meta(freshness.MOVES)
+            notice = freshness.check_fresh(connection, self._path.parent, remembered, anchor, key, moves)
         self.notices = (notice,) if notice else ()
         if starting:
             with self.writing() as transaction:
@@ -218,7 +220,7 @@ class Transaction:
         self.readings: dict[object, Reading] = {}
         """The readers of the values of sessions in this transaction; they are dropped when a value changes."""
         self.recorded: Head | None = None
-        """The last entry that this transaction added to the audit log."""
+        """What the freshness anchor has to remember of this transaction: its last entry of the audit log, or move."""
 
     def session(self, name: str, hash_: str | None = None) -> Version | None:
         """Return the active version of a session, or the one with the given hash."""
@@ -315,6 +317,13 @@ class Transaction:
         """Set the tag of a volume or file system."""
         sealed = self._sealer.seal(tag.encode(), "tag", session, subject)
         self._connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (session, subject, sealed))
+
+    def count_move(self) -> None:
+        """Count that a tag was moved on, for the freshness anchor, instead of an entry of the audit log."""
+        head = self.recorded or database_table.newest(self._connection)
+        moves = freshness.moves_since(head, self.meta(freshness.MOVES)) + 1
+        self.set_meta(freshness.MOVES, f"{head.sequence} {moves}")
+        self.recorded = replace(head, moves=moves)
 
     def meta(self, key: str) -> str | None:
         """Return a fact about the store, or None."""

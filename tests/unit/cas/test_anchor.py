@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import shutil
+import struct
 import threading
 from pathlib import Path
 
@@ -44,7 +46,7 @@ def test_it_moves_forward_only(anchor: Anchor) -> None:
     assert anchor.read() == head(7)
 
 
-@pytest.mark.parametrize("bytes_written", [0, 1, 40, 100, 111])
+@pytest.mark.parametrize("bytes_written", [0, 1, 40, 100, 119])
 def test_a_torn_write_leaves_the_one_before(
     anchor: Anchor, monkeypatch: pytest.MonkeyPatch, bytes_written: int
 ) -> None:
@@ -64,6 +66,34 @@ def test_a_torn_write_leaves_the_one_before(
     for number in range(7, 10):
         anchor.advance(head(number))
         assert anchor.read() == head(number)
+
+
+def test_it_counts_the_tags_that_moved_since_an_entry(anchor: Anchor) -> None:
+    for reached in (Head(3, head(3).signature), *(Head(3, head(3).signature, moves) for moves in (1, 2, 300))):
+        anchor.advance(reached)
+        found = anchor.read()
+        assert found is not None and found.age == reached.age
+    for older in (Head(3, head(3).signature, 299), Head(2, head(2).signature, 1000)):
+        anchor.advance(older)
+        found = anchor.read()
+        assert found is not None and found.age == (3, 300)
+    anchor.advance(head(4))
+    found = anchor.read()
+    assert found is not None and found.age == (4, 0)
+
+
+def test_an_anchor_of_an_older_version(anchor: Anchor) -> None:
+    """It had no count, and shorter slots."""
+    slots = bytearray(8192)
+    for number, offset in ((8, 0), (9, 4096)):
+        body = struct.pack(">8sQ64s", b"sconanc1", number, base64.b64decode(head(number).signature))
+        slots[offset : offset + 112] = body + hmac.digest(anchor._key, body, "sha256")
+    anchor.path.parent.mkdir()
+    anchor.path.write_bytes(slots)
+    assert anchor.read() == head(9)
+    anchor.advance(Head(9, head(9).signature, 1))
+    found = anchor.read()
+    assert found is not None and found.age == (9, 1)
 
 
 def test_both_slots_damaged_or_of_another_cas(anchor: Anchor) -> None:

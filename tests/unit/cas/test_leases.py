@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,8 +12,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import integers, sampled_from
 
+from sconectl.cas.attest import enclaves
+from sconectl.cas.bounds.lanes import Customer
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.cas_keys import CasKeys
+from sconectl.errors import Refused
 
 from .enclave_world import CHANNEL, World, causes_of, make_keys, service
 
@@ -181,6 +185,41 @@ def test_the_audit_log_has_who_took_a_lease_and_no_renewal(world: World) -> None
         {"event": "volume_lease_taken", **names, "instance": "pod-2"},
         {"event": "volume_lease_released", **names, "instance": "pod-2"},
     ]
+
+
+def test_tags_of_a_holder_are_folded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that syncs all day must not fill the disk of the CAS."""
+    monkeypatch.setattr(enclaves, "customer", lambda: Customer("10.1.2.3"))
+    world.lease("v", ONE)
+    before = len(world.entries)
+    known: str | None = None
+    for number in range(20):
+        known, old = f"{number:032x}", known
+        world.move("v", old, known, holder=ONE)
+    names = {"session": "acme", "service": "app", "file_system": "v", "address": "10.1.2.3"}
+    assert world.entries[before:] == [{"event": "tag_updated", **names}]
+    world.folding.flush(everything=True)
+    assert world.entries[before + 1]["count"] == 19
+
+
+def test_an_old_tag_in_an_old_copy_is_noticed(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the audit log has nothing new."""
+    monkeypatch.setattr(enclaves, "customer", lambda: Customer("10.1.2.3"))
+    world.lease("v", ONE)
+    world.move("v", None, FIRST, holder=ONE)
+    world.move("v", FIRST, SECOND, holder=ONE)
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    length = len(world.entries)
+    world.move("v", SECOND, THIRD, holder=ONE)
+    assert len(world.entries) == length
+    world.store.close()
+    (tmp_path / "state").rename(tmp_path / "newest")
+    (tmp_path / "copy").rename(tmp_path / "state")
+    with pytest.raises(Refused, match="tags were moved on 1 times since"):
+        world.restart()
+    shutil.rmtree(tmp_path / "state")
+    (tmp_path / "newest").rename(tmp_path / "state")
+    world.restart()
 
 
 def test_a_clock_that_is_set_back_locks_nobody_out(world: World) -> None:
