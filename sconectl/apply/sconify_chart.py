@@ -15,7 +15,9 @@ from typing import Any
 from sconectl import assets
 from sconectl.artefacts.chart import chart_content, chart_head, readme
 from sconectl.errors import UsageError
+from sconectl.plan.facts.naming import volume_label
 from sconectl.plan.mesh.mesh import MeshPlan
+from sconectl.plan.mesh.mesh_volumes import volume_block
 from sconectl.plan.mesh.own_chart import CHART_FILE
 
 WORKLOADS = ("deployment", "statefulset", "daemonset", "job")
@@ -35,8 +37,8 @@ class ChartRequest:
     manifests: Path | None = None
 
 
-def check_chart(request: ChartRequest, service: str) -> None:
-    """Raise `UsageError` for options that can never give a chart."""
+def check_chart(request: ChartRequest, service: str, encrypted: Sequence[str] = ()) -> None:
+    """Raise `UsageError` for options that can never give a chart; `encrypted` are the names of encrypted volumes."""
     if not request.workload:
         if request.port or request.volumes or request.values or request.manifests:
             raise UsageError("options of a chart without a chart", hint="add --k8s-helm-workload-type=deployment")
@@ -44,6 +46,11 @@ def check_chart(request: ChartRequest, service: str) -> None:
     if request.workload not in WORKLOADS:
         message = f"--k8s-helm-workload-type {request.workload} is not known"
         raise UsageError(message, hint=f"known are {', '.join(WORKLOADS)}")
+    labels = [volume_label(name) for name in (*encrypted, *(volume["name"] for volume in request.volumes))]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise UsageError(
+            f"in the chart two volumes would have the name {twice[0]}", hint="give --k8s-helm-volume another name"
+        )
     if not _LABEL.match(service):
         raise UsageError(
             f"a chart cannot be called after the service {service}",
@@ -81,16 +88,9 @@ def _as_workload(workload: str, deployment: bytes) -> bytes:
 
 
 def _values(request: ChartRequest) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    names = {
-        volume["name"]: "volume" + re.sub(r"[^a-z0-9]+", "-", volume["name"].lower()).strip("-")
-        for volume in request.volumes
+    values: dict[str, Any] = {
+        volume_label(volume["name"]): volume_block(volume["path"], encrypted=False) for volume in request.volumes
     }
-    if request.volumes:
-        values["extraVolumes"] = [{"name": name, "emptyDir": {}} for name in names.values()]
-        values["extraVolumeMounts"] = [
-            {"name": names[volume["name"]], "mountPath": volume["path"]} for volume in request.volumes
-        ]
     for path, text in request.values.items():
         *above, last = path.split(".")
         place = values

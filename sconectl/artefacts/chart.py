@@ -21,6 +21,7 @@ from sconectl.artefacts.chart_version import CONTENT, content_digest, next_versi
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.own_chart import CHART_FILE, OwnChart
+from sconectl.plan.values.helm_values import known_below
 from sconectl.text import yaml_text
 
 SGX_RESOURCE = "sgx.intel.com/enclave"
@@ -247,6 +248,7 @@ def chart_values(service: ChartService) -> dict[str, Any]:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "memory": {"sizeLimit": "256Mi"},
+        "useSGXDevPlugin": "",
         "resources": {"limits": {SGX_RESOURCE: 1}} if hardware else {},
         "nodeSelector": {"las.scontain.com/ok": "true"} if hardware else {},
         "tolerations": [],
@@ -336,9 +338,9 @@ def _unknown(schema: Mapping[str, Any], value: Any, path: str = "") -> Iterator[
     """Yield the paths of keys in `value` that a closed object of the schema does not have."""
     if not isinstance(value, Mapping):
         return
-    properties = schema.get("properties", {})
     for key, item in value.items():
-        if key in properties:
-            yield from _unknown(properties[key], item, f"{path}{key}.")
+        below = known_below(schema, key)
+        if below is not None:
+            yield from _unknown(below, item, f"{path}{key}.")
         elif schema.get("additionalProperties") is False:
             yield f"{path}{key}"

@@ -7,11 +7,11 @@ compares.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sconectl.artefacts.chart import chart_values, image_tag
+from sconectl.artefacts.pod_volumes import PodVolumes, short
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.text import yaml_text
 
@@ -48,7 +48,8 @@ class _Objects:
         self.release = release
         self.values = chart_values(service)
         self.label = (self.values.get("nameOverride") or service.name)[:_LONGEST_NAME].removesuffix("-")
-        self.name = _short(self.values.get("fullnameOverride") or f"{release}-{self.label}")
+        self.name = short(self.values.get("fullnameOverride") or f"{release}-{self.label}")
+        self.volumes = PodVolumes(self.values, self.name, release)
 
     def all(self) -> list[Object]:
         """Return them in the order in which they are made."""
@@ -56,7 +57,8 @@ class _Objects:
         if values["serviceAccount"]["create"]:
             found.append(self._account())
         if values["persistence"]["enabled"] and not values["persistence"].get("existingClaim"):
-            found.append(self._claim())
+            found.append(self._claim(self.name, values["persistence"]))
+        found += self.volumes.claims(self._claim)
         if values["service"]["enabled"]:
             found.append(self._service())
         return [*found, self._deployment()]
@@ -73,8 +75,7 @@ class _Objects:
             "app.kubernetes.io/part-of": self.plan.name[:_LONGEST_NAME].removesuffix("-"),
         }
 
-    def _object(self, version: str, kind: str, rest: Object, annotations: Mapping[str, str]) -> Object:
-        name = self.values["serviceAccount"].get("name") if kind == "ServiceAccount" else ""
+    def _object(self, version: str, kind: str, rest: Object, annotations: Mapping[str, str], name: str = "") -> Object:
         metadata: Object = {"name": name or self.name, "labels": self._labels()}
         if annotations:
             metadata["annotations"] = dict(annotations)
@@ -83,15 +84,14 @@ class _Objects:
     def _account(self) -> Object:
         account = self.values["serviceAccount"]
         rest = {"automountServiceAccountToken": False}
-        return self._object("v1", "ServiceAccount", rest, account.get("annotations") or {})
+        return self._object("v1", "ServiceAccount", rest, account.get("annotations") or {}, account.get("name") or "")
 
-    def _claim(self) -> Object:
-        given = self.values["persistence"]
+    def _claim(self, name: str, given: Mapping[str, Any]) -> Object:
         spec: Object = {"accessModes": given["accessModes"]}
         if given.get("storageClass"):
             spec["storageClassName"] = given["storageClass"]
         spec["resources"] = {"requests": {"storage": given["size"]}}
-        return self._object("v1", "PersistentVolumeClaim", {"spec": spec}, given.get("annotations") or {})
+        return self._object("v1", "PersistentVolumeClaim", {"spec": spec}, given.get("annotations") or {}, name)
 
     def _service(self) -> Object:
         given = self.values["service"]
@@ -106,7 +106,7 @@ class _Objects:
 
     def _deployment(self) -> Object:
         spec: Object = {"replicas": self.values["replicaCount"], "strategy": _RENEWED}
-        if self.values["persistence"]["enabled"]:
+        if self.volumes.one_by_one:
             spec["strategy"] = {"type": "Recreate"}
         scone = self.values["scone"]
         own = {"sconectl.io/measurement": scone["measurement"], **self._simulation()}
@@ -132,8 +132,8 @@ class _Objects:
             "enableServiceLinks": False,
             "restartPolicy": "Always",
         }
-        if values.get("podSecurityContext"):
-            spec["securityContext"] = values["podSecurityContext"]
+        if security := self.volumes.security():
+            spec["securityContext"] = security
         spec["containers"] = [self._container()]
         spec["volumes"] = self._volumes()
         return spec | {key: values[key] for key in ("nodeSelector", "affinity", "tolerations") if values.get(key)}
@@ -148,13 +148,15 @@ class _Objects:
         }
         if values["service"].get("port"):
             container["ports"] = [{"name": "api", "containerPort": values["service"]["port"], "protocol": "TCP"}]
+        resources = self.volumes.resources()
+        given = {**values, "resources": resources}
         for key in ("startupProbe", "livenessProbe", "readinessProbe", "resources", "securityContext"):
-            if values.get(key):
-                container[key] = values[key]
+            if given.get(key):
+                container[key] = given[key]
         mounts = [{"name": "sconectl-memory", "mountPath": "/dev/shm"}]  # noqa: S108 - in the container
         if values["persistence"]["enabled"]:
             mounts.append({"name": "sconectl-data", "mountPath": values["persistence"]["mountPath"]})
-        container["volumeMounts"] = [*mounts, *(values.get("extraVolumeMounts") or ())]
+        container["volumeMounts"] = [*mounts, *self.volumes.mounts(), *(values.get("extraVolumeMounts") or ())]
         return container
 
     def _settings(self) -> list[Object]:
@@ -170,8 +172,9 @@ class _Objects:
         found: list[Object] = [{"name": name, "value": value} for name, value in given.items() if value]
         if hardware and not scone.get("las"):
             found.append({"name": "SCONE_LAS_ADDR", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}})
-        if hardware:
+        if hardware or scone.get("printVersion"):
             found.append({"name": "SCONE_VERSION", "value": "1"})
+        if hardware:
             found.append({"name": "SCONE_EDMM_MODE", "value": scone.get("edmm") or "auto"})
         return found
 
@@ -181,11 +184,4 @@ class _Objects:
         if self.values["persistence"]["enabled"]:
             claim = self.values["persistence"].get("existingClaim") or self.name
             found.append({"name": "sconectl-data", "persistentVolumeClaim": {"claimName": claim}})
-        return [*found, *(self.values.get("extraVolumes") or ())]
-
-
-def _short(name: str) -> str:
-    """Return a name of an object; a hash of the whole name replaces the end of one that is too long."""
-    if len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[:54].removesuffix('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return [*found, *self.volumes.sources(), *(self.values.get("extraVolumes") or ())]

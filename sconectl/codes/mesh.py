@@ -137,7 +137,8 @@ CODES: dict[str, Code] = {
     "SC2018": Code(
         "A volume cannot be shared",
         "A volume that is imported from a service of the mesh has to be exported by that service, under the name that"
-        " the import uses. Where a volume names a session, the name of a "
+        " the import uses. What image_policy mounts has to be in build.volumes of the image, with the same path. "
+        "Where a volume names a session, the name of a "
         "service of the mesh stands for the session of that service.",
         "import: {session: database, volume: dta}",
         "import: {session: database, volume: data}",

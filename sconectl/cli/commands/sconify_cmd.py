@@ -98,7 +98,7 @@ def sconify_image(given: SconifyOptions) -> None:
             "fs_dirs": given.fs_dir or (),
             "fs_files": given.fs_file or (),
         },
-        volumes=volumes_of(given.volume or []),
+        volumes=volumes_of(given.volume or [], given.volume_tags or []),
         environment={**parameters, **pairs("--env", given.env or [])},
         copy_environment=not given.disable_copy_envvars,
         secrets=_section(given.secrets, "SECRETS"),
@@ -152,7 +152,7 @@ class _Run:
         from sconectl.cas.disk.private_files import write_private
         from sconectl.usecases.convert import convert
 
-        check_chart(chart, request.service_name)
+        check_chart(chart, request.service_name, [volume["name"] for volume in request.volumes])
         with ExitStack() as stack:
             world = self._world(request, stack)
             request = self._with_proposal(request, self.given.trace, world)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sconectl.cli.options.option_values import pairs
 from sconectl.errors import UsageError
 
 Many = list[str] | None
@@ -91,6 +92,15 @@ class SconifyOptions:
             "--volume",
             metavar="NAME:PATH",
             help="Encrypted volume; :FROM or ::TO… behind it. (repeatable)",
+        ),
+    ] = None
+    volume_tags: Annotated[
+        Many,
+        _option(
+            _PROTECTION,
+            "--volume-tags",
+            metavar="NAME=bounded",
+            help="A sync does not wait for the CAS; else strict. (repeatable)",
         ),
     ] = None
     binary_fs: Annotated[bool, _option(_PROTECTION, "--binary-fs", help="Measure all files, encrypt none.")] = False
@@ -202,11 +212,16 @@ class SconifyOptions:
     generate_sconefile: Annotated[bool, _unlisted("--generate-sconefile")] = False
 
 
-def volumes_of(values: list[str]) -> list[dict[str, Any]]:
+def volumes_of(values: list[str], tags: list[str]) -> list[dict[str, Any]]:
     """Return the volumes of --volume as a service manifest has them. Raises `UsageError`.
 
-    NAME:PATH:SESSION is a volume of that session, NAME:PATH::SESSION:… one that these sessions may use.
+    NAME:PATH:SESSION is a volume of that session, NAME:PATH::SESSION:… one that these sessions may use. `tags` are the
+    values of --volume-tags.
     """
+    chosen = pairs("--volume-tags", tags, "NAME=bounded or NAME=strict")
+    for name, word in chosen.items():
+        if word not in ("strict", "bounded"):
+            raise UsageError(f"--volume-tags {name}={word}: expected strict or bounded")
     found = []
     for value in values:
         volume: dict[str, Any] = _volume("--volume", value)
@@ -223,7 +238,11 @@ def volumes_of(values: list[str]) -> list[dict[str, Any]]:
                     "sessions that may use it",
                     hint="write NAME:PATH:FROM or NAME:PATH::TO:TO; a path has no colon",
                 )
+        if volume["name"] in chosen:
+            volume["tags"] = chosen.pop(volume["name"])
         found.append(volume)
+    if chosen:
+        raise UsageError(f"--volume-tags: no --volume is called {', '.join(map(ascii, chosen))}")
     return found
 
 

@@ -280,11 +280,16 @@ class MeshDraft:
             service.measured(built[service.name]) if service.name in built else service for service in self.services
         ]
         signed = is_signed(main_cas(mesh))
-        own = [service_session(s, self._secrets[s.name], self._fragments, signed=signed) for s in services]
+        owners = {service.session_name: service.volumes for service in services}
+        own = [service_session(s, self._secrets[s.name], self._fragments, owners, signed=signed) for s in services]
         sessions = tuple(with_measurements(own, services))
         configurations = _configurations(services, sessions)
         charts = tuple(
-            s.chart(self._helm.services.get(s.name, {}), configurations.mark(s.session_name, s.program, s.facts.salt))
+            s.chart(
+                self._helm.services.get(s.name, {}),
+                configurations.mark(s.session_name, s.program, s.facts.salt),
+                owners,
+            )
             for s in services
         )
         return MeshPlan(

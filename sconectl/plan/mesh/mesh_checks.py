@@ -79,6 +79,14 @@ def volumes_faults(given: MeshInput, services: Sequence[BoundService]) -> Iterat
     numbers = {service.name: service.number for service in reversed(services)}
     for name, message, hint in volume_faults({service.name: service.volumes for service in services}):
         yield given.at(("services", numbers[name]), "SC2018", message, hint)
+    for service in services:
+        built = {volume["name"]: volume["path"] for volume in service.volumes.declared}
+        for image, name, path in service.template.mounts() if service.template else ():
+            there = built.get(name)
+            if image == service.service.session and (there is None or path not in (None, there)):
+                message = f"image_policy mounts the volume {name} at {path}, and the image was not built for that"
+                hint = f"its path in the image is {there}" if there else "name it in build.volumes of its manifest"
+                yield given.at((*service.place, "image_policy"), "SC2018", message, hint)
 
 
 def mode_faults(given: MeshInput, secrets: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
-from sconectl.plan.mesh.mesh_volumes import ServiceVolumes, chart_values, with_sessions
+from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, with_sessions
 from sconectl.plan.secrets.wiring import ServiceSecrets
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, missing_globals
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, literal_text
@@ -105,6 +105,7 @@ class BoundService:
         sessions = {entry.name: session_name(namespace, entry.session) for entry in self._peers()}
         self.volumes = ServiceVolumes(
             self.session_name,
+            chart_name(self.name),
             [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],
         )
         self._findings += [self._of_value(fault) for fault in self._names.faults if self._is_new(fault)]
@@ -311,10 +312,11 @@ class BoundService:
         cause = Cause(Name("variable", self.facts.image, name), written=bool(given))
         return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
 
-    def chart(self, extra: Mapping[str, Any], configuration: str) -> ChartService:
+    def chart(self, extra: Mapping[str, Any], configuration: str, owners: Owners) -> ChartService:
         """Return the service as the chart needs it.
 
-        `extra` are its chart values of the manifest, and `configuration` is the mark of what its pods get.
+        `extra` are its chart values of the manifest, `configuration` is the mark of what its pods get, and `owners` are
+        the services from which it may have volumes.
         """
         cas = main_cas(self.given.mesh)
         return ChartService(
@@ -329,7 +331,7 @@ class BoundService:
             pull_secret=self.pull_secret,
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
             extra_values=extra,
-            volume_values=chart_values(chart_name(self.name), self.volumes) if self.facts.volumes else {},
+            volume_values=chart_values(self.volumes, owners),
             own_chart=self.chart_files,
             configuration=configuration,
         )

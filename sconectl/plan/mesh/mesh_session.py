@@ -13,7 +13,7 @@ from typing import Any
 from sconectl.manifest.model.mesh import Access
 from sconectl.plan.mesh.attestation import Fragments, attestation, with_mode
 from sconectl.plan.mesh.mesh_service import BoundService
-from sconectl.plan.mesh.mesh_volumes import mounts, session_volumes
+from sconectl.plan.mesh.mesh_volumes import Owners, mounts, session_volumes
 from sconectl.plan.values.literals import literal_secrets
 from sconectl.text.yaml_tree import with_texts
 
@@ -69,9 +69,17 @@ def _several(*principals: str) -> list[str]:
 
 
 def service_session(
-    service: BoundService, secrets: Sequence[Mapping[str, Any]], fragments: Fragments, *, signed: bool
+    service: BoundService,
+    secrets: Sequence[Mapping[str, Any]],
+    fragments: Fragments,
+    owners: Owners,
+    *,
+    signed: bool,
 ) -> SessionPlan:
-    """Return the session of a service; `signed` if it is shipped with signatures instead of uploaded."""
+    """Return the session of a service; `signed` if it is shipped with signatures instead of uploaded.
+
+    `owners` are the services from which it may have volumes.
+    """
     literals = [*service.literal_command, *service.literal_environment.values()]
     facts, found = service.facts, [*secrets, *service.foreign, *fragments.secrets, *literal_secrets(literals)]
     entry: dict[str, Any] = {
@@ -94,7 +102,7 @@ def service_session(
     if service.injected:
         image["injection_files"] = service.injected
     if service.volumes.declared:
-        image["volumes"] = mounts(service.volumes)
+        image["volumes"] = mounts(service.volumes, owners)
     document: dict[str, Any] = {
         "name": service.session_name,
         "access_policy": fragments.references.get("access")

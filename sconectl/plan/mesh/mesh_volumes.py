@@ -11,16 +11,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from sconectl.manifest.model.faults import did_you_mean
+from sconectl.plan.facts.naming import volume_label
 
 _TERMS = ("update_policy", "volume_alias")
+_DEFAULT = "rollback_protected"
+_STORAGE = "/scone/volumes"
+"""Where the launcher looks for the storage of volumes."""
 
 
 @dataclass(frozen=True)
 class ServiceVolumes:
-    """The volumes of one service as its image declares them, with names filled in."""
+    """The volumes of one service as its image declares them, with names filled in; `chart` is the name of its chart."""
 
     session: str
+    chart: str
     declared: Sequence[Mapping[str, Any]]
+
+    def exported(self, volume: str, session: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+        """Return the volume that `session` knows by this name, and the terms on which it is exported."""
+        found = (
+            (declared, export)
+            for declared in self.declared
+            for export in declared.get("export") or ()
+            if export.get("session") == session and volume == (export.get("volume_alias") or declared["name"])
+        )
+        return next(found, None)
 
     def offered(self, session: str) -> list[str]:
         """Return the names by which `session` may import volumes of this service."""
@@ -66,29 +81,65 @@ def _export(export: Mapping[str, Any]) -> dict[str, Any]:
     return {"to": target, **terms} if terms else target
 
 
-def mounts(volumes: ServiceVolumes) -> list[dict[str, Any]]:
-    """Return the volumes of the image in the service's session: where each appears."""
-    return [{"name": volume["name"], "path": volume["path"]} for volume in volumes.declared]
+Owners = Mapping[str, ServiceVolumes]
+"""The services of the mesh, by the names of their sessions."""
 
 
-def chart_values(service: str, volumes: ServiceVolumes) -> dict[str, Any]:
-    """Return the values of the chart: a claim of its own for the first volume, and claims by name for others.
+def mounts(volumes: ServiceVolumes, owners: Owners) -> list[dict[str, Any]]:
+    """Return the volumes of the image in the service's session: where each appears, and how its tag moves on.
 
-    An imported volume needs the claim of the service that it comes from, so that is not made here, either.
+    A service of the mesh mounts what another one exports on the terms of the export.
     """
-    values: dict[str, Any] = {}
-    claims: list[tuple[str, str, str]] = []
+    found = []
     for volume in volumes.declared:
-        if not claims and not values and not volume.get("import"):
-            values["persistence"] = {"enabled": True, "mountPath": volume["path"]}
-        else:
-            claims.append((f"sconectl-volume-{len(claims)}", f"{service}-{volume['name']}", volume["path"]))
-    if claims:
-        values["extraVolumes"] = [
-            {"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim, _ in claims
-        ]
-        values["extraVolumeMounts"] = [{"name": name, "mountPath": path} for name, _, path in claims]
+        mount = {"name": volume["name"], "path": volume["path"]}
+        shared = _shared(volume, volumes, owners)
+        if shared and (terms := shared[2].get("update_policy") or _DEFAULT) != _DEFAULT:
+            mount["update_policy"] = terms
+        found.append(mount)
+    return found
+
+
+def _shared(
+    volume: Mapping[str, Any], importer: ServiceVolumes, owners: Owners
+) -> tuple[ServiceVolumes, Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the service of the mesh that a volume is imported from, the volume there, and the terms of its export."""
+    given = volume.get("import")
+    owner = owners.get(str(given["session"])) if given else None
+    found = owner.exported(str(given["volume"]), importer.session) if owner and given else None
+    return (owner, *found) if owner and found else None
+
+
+def chart_values(volumes: ServiceVolumes, owners: Owners) -> dict[str, Any]:
+    """Return the values of the chart: one block for each volume, which says where and on what its storage is.
+
+    What is imported from a service of the mesh is on the claim of that service.
+    """
+    values = {}
+    for volume in volumes.declared:
+        block = volume_block(f"{_STORAGE}/{volume['name']}", encrypted=True)
+        if volume.get("import"):
+            shared = _shared(volume, volumes, owners)
+            owner = {"service": shared[0].chart, "volume": volume_label(shared[1]["name"])} if shared else {}
+            block["importedFrom"] = owner
+        values[volume_label(volume["name"])] = block
     return values
+
+
+def volume_block(place: str, *, encrypted: bool) -> dict[str, Any]:
+    """Return the values of one volume that is mounted at `place`: gone with the pod, until something else is chosen."""
+    return {
+        "mountPath": place,
+        "encrypted": encrypted,
+        "persistence": {
+            "enabled": False,
+            "existingClaim": "",
+            "storageClass": "",
+            "size": "1Gi",
+            "accessModes": ["ReadWriteOnce"],
+            "annotations": {},
+        },
+    }
 
 
 def volume_faults(services: Mapping[str, ServiceVolumes]) -> Iterator[tuple[str, str, str]]:

@@ -42,9 +42,20 @@ class PolicyTemplate:
         for section in ("services", "images"):
             yield from (text for _, text in texts_in(self.sections.get(section)))
 
+    def mounts(self) -> Iterator[tuple[str, str, str | None]]:
+        """Yield each volume that an image of the template mounts: name of the image and of the volume, and path."""
+        for image in _mappings(self.sections.get("images")):
+            for mount in _mappings(image.get("volumes")):
+                path = mount.get("path")
+                yield str(image.get("name")), str(mount.get("name")), None if path is None else str(path)
+
     def over(self, session: Mapping[str, Any]) -> dict[str, Any]:
         """Return a session with the template laid over it; secrets are merged before."""
         return _merged(session, self.sections)
+
+
+def _mappings(entries: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
 
 def read_policy_template(

@@ -158,16 +158,14 @@ class _Collector:
         if problem := _problem(value, schema):
             yield self._document.finding("error", "SC2012", path, problem)
         elif isinstance(value, dict):
-            known = schema.get("properties", {})
-            others = schema.get("additionalProperties", {})
             for key, item in value.items():
-                below = known.get(key, others)
-                if below is False:
-                    yield self._unknown((*path, key), known)
+                below = known_below(schema, key)
+                if below is None and schema.get("additionalProperties") is False:
+                    yield self._unknown((*path, key), schema.get("properties", {}))
                 elif item is None and key in schema.get("required", ()):
                     yield self._document.finding("error", "SC2012", (*path, key), "the chart needs this value")
                 else:
-                    yield from self._unfit(item, below, (*path, key))
+                    yield from self._unfit(item, below or schema.get("additionalProperties", {}), (*path, key))
             yield from self._lacking(value, schema, path)
         elif isinstance(value, list):
             for number, item in enumerate(value):
@@ -185,6 +183,13 @@ class _Collector:
             for key in schema.get("required", ()):
                 if key not in value:
                     yield self._document.finding("error", "SC2012", path, f"{key} is missing", f"add {key}")
+
+
+def known_below(schema: Mapping[str, Any], key: str) -> Any:
+    """Return what a schema says about the value of a key that it knows; None if it knows no such key."""
+    patterns = schema.get("patternProperties", {})
+    fitting = (below for pattern, below in patterns.items() if re.search(pattern, key))
+    return schema.get("properties", {}).get(key) or next(fitting, None)
 
 
 def _problem(value: Any, schema: Mapping[str, Any]) -> str:

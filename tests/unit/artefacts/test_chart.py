@@ -17,6 +17,7 @@ from sconectl import assets
 from sconectl.artefacts.chart import SGX_RESOURCE, render_chart
 from sconectl.errors import PlanImpossible, Refused, SconectlError
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.mesh_volumes import volume_block
 
 MEASUREMENT = "1e" + "0" * 62  # YAML would take it for a number if it were not quoted
 SIM_ENV = ["SCONE_CONFIG_ID", "SCONE_CAS_ADDR", "SCONE_LOG"]
@@ -371,6 +372,100 @@ def test_volumes_of_a_database(tmp_path: Path) -> None:
     assert pod(found)["volumes"][1]["persistentVolumeClaim"] == {"claimName": "mine"}
 
 
+VOLUMES = {
+    "volumev1": volume_block("/scone/volumes/V1", encrypted=True),
+    "volumelogs": volume_block("/logs", encrypted=False),
+}
+STORED = replace(WEB, volume_values=VOLUMES)
+
+
+def volumes_of(spec: dict[str, Any]) -> dict[str, Any]:
+    return {volume.pop("name"): volume for volume in spec["volumes"]}
+
+
+def test_an_encrypted_volume_has_storage_and_memory(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(STORED))
+    report = helm.lint(str(root / "charts" / "web"), strict=True)
+    assert (report["messages"], report["errors"]) == ([], [])
+    found = objects(root)
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod(found)["containers"][0]["volumeMounts"]}
+    assert mounts == {
+        "sconectl-memory": "/dev/shm",
+        "sconectl-volumes": "/scone/memory",
+        "volumev1": "/scone/volumes/V1",
+        "volumelogs": "/logs",
+    }
+    volumes = volumes_of(pod(found))
+    assert volumes["sconectl-volumes"] == {"emptyDir": {"medium": "Memory", "sizeLimit": str(1 << 30)}}
+    assert volumes["volumev1"] == volumes["volumelogs"] == {"emptyDir": {}}
+    assert found["Deployment", "demo-web"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert "fsGroup" not in pod(found)["securityContext"]
+
+
+def test_storage_is_what_the_values_say(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(STORED))
+    kept = {"enabled": True, "size": "3Gi", "storageClass": "fast", "annotations": {"helm.sh/resource-policy": "keep"}}
+    found = objects(root, {"web": {"volumev1": {"persistence": kept}}})
+    claim = found["PersistentVolumeClaim", "demo-web-volumev1"]
+    assert claim["metadata"]["annotations"] == kept["annotations"]
+    assert claim["spec"]["resources"] == {"requests": {"storage": "3Gi"}}
+    assert (claim["spec"]["accessModes"], claim["spec"]["storageClassName"]) == (["ReadWriteOnce"], "fast")
+    volumes = volumes_of(pod(found))
+    assert volumes["volumev1"] == {"persistentVolumeClaim": {"claimName": "demo-web-volumev1"}}
+    assert volumes["sconectl-volumes"]["emptyDir"]["sizeLimit"] == str(3 << 30)
+    there = {"volumev1": {"persistence": {"enabled": True, "existingClaim": "test-pvc"}}, "memory": {"volumes": "64Mi"}}
+    found = objects(root, {"web": there})
+    assert not [name for kind, name in found if kind == "PersistentVolumeClaim"]
+    volumes = volumes_of(pod(found))
+    assert volumes["volumev1"] == {"persistentVolumeClaim": {"claimName": "test-pvc"}}
+    assert volumes["sconectl-volumes"]["emptyDir"]["sizeLimit"] == str(64 << 20)
+
+
+def test_memory_and_group_follow_from_volumes(tmp_path: Path) -> None:
+    values = {"resources": {"limits": {"memory": "512Mi"}}, "podSecurityContext": {"runAsUser": 999}}
+    root = write(tmp_path, plan(STORED))
+    spec = pod(objects(root, {"web": values}))
+    assert spec["containers"][0]["resources"] == {"limits": {"memory": str(1536 << 20)}}
+    assert (spec["securityContext"]["fsGroup"], spec["securityContext"]["runAsUser"]) == (999, 999)
+    other = {**values, "securityContext": {"runAsNonRoot": True}, "podSecurityContext": {"fsGroup": 7}}
+    assert pod(objects(root, {"web": other}))["securityContext"]["fsGroup"] == 7
+    assert "fsGroupChangePolicy" not in pod(objects(root, {"web": other}))["securityContext"]
+    (tmp_path / "none").mkdir()
+    spec = pod(objects(write(tmp_path / "none", plan(WEB)), {"web": values}))
+    assert spec["containers"][0]["resources"] == values["resources"] and "fsGroup" not in spec["securityContext"]
+
+
+def test_an_imported_volume_is_on_the_claim_of_its_owner(tmp_path: Path) -> None:
+    owner = replace(WEB, name="db", volume_values={"volumedata": VOLUMES["volumev1"]})
+    imported = {**VOLUMES["volumev1"], "importedFrom": {"service": "db", "volume": "volumedata"}}
+    root = write(tmp_path, plan(owner, replace(WEB, volume_values={"volumetheirs": imported})))
+    on = {"persistence": {"enabled": True}}
+    found = objects(root, {"db": {"volumedata": on}, "web": {"volumetheirs": on}})
+    assert [name for kind, name in found if kind == "PersistentVolumeClaim"] == ["demo-db-volumedata"]
+    for name, label in (("demo-db", "volumedata"), ("demo-web", "volumetheirs")):
+        claim = volumes_of(pod(found, name))[label]
+        assert claim == {"persistentVolumeClaim": {"claimName": "demo-db-volumedata"}}
+
+
+def test_notes_warn_of_storage_that_is_gone_with_the_pod(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(STORED))
+    [notes] = (text for path, text in render(root).items() if path.endswith("NOTES.txt"))
+    assert "web.volumev1" in notes and "volumelogs" not in notes
+    kept = {"web": {"volumev1": {"persistence": {"enabled": True}}}}
+    [notes] = (text for path, text in render(root, kept).items() if path.endswith("NOTES.txt"))
+    assert "volumev1" not in notes
+
+
+def test_a_device_plugin_that_needs_more(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(HARDWARE))
+    with pytest.raises(helm.HelmError, match=r"sgx\.intel\.com/epc"):
+        render(root, {"web": {"useSGXDevPlugin": "azure"}})
+    limits = {SGX_RESOURCE: None, "sgx.intel.com/epc": "5Mi"}
+    found = objects(root, {"web": {"useSGXDevPlugin": "azure", "resources": {"limits": limits}}})
+    assert pod(found)["containers"][0]["resources"] == {"limits": {"sgx.intel.com/epc": "5Mi"}}
+    assert objects(write(tmp_path, plan(WEB)), {"web": {"useSGXDevPlugin": "azure"}})
+
+
 def applied(live: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Return a section as server-side apply leaves it: of what is live, it takes away only what it has set before."""
     found = {}
@@ -428,6 +523,10 @@ def test_values_given_to_helm(tmp_path: Path) -> None:
         {"memory": {"sizeLimit": "lots"}},
         {"scone": {"measurement": "x", "toolchain": "other"}},
         {"persistence": {"enabled": True}},
+        {"volumev2": {"persistence": {"enabled": True}}},
+        {"volumev2": {"persistence": {"enabled": True, "size": "1Gi", "accessModes": ["ReadWriteOnce"]}}},
+        {"memory": {"sizeLimit": "1Gi", "volumes": "lots"}},
+        {"useSGXDevPlugin": "other"},
         {"extraEnv": [{"name": "PASSWORD", "value": "x"}]},
         {"extraEnv": [{"name": "SCONE_CONFIG_ID", "value": "x"}]},
         {"podAnnotations": {"a": 1}},

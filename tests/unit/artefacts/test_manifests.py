@@ -13,7 +13,9 @@ from ruamel.yaml import YAML
 
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.manifests import manifest_files
+from sconectl.errors import PlanImpossible
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.mesh_volumes import volume_block
 
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
 FACTS |= {"measurement": "1e" + "0" * 62, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
@@ -31,6 +33,27 @@ DATABASE = {
     "scone": {"las": "h:1"},
     "service": {"type": "NodePort", "nodePort": 30080, "annotations": {"c": "d"}},
 }
+VOLUMES = {
+    "volumev1": volume_block("/scone/volumes/V1", encrypted=True),
+    "volumelogs": volume_block("/logs", encrypted=False),
+    "volumemy-data": volume_block("/scone/volumes/my.data", encrypted=True),
+}
+KEPT = {
+    "persistence": {
+        "enabled": True,
+        "size": "2.5Gi",
+        "storageClass": "fast",
+        "accessModes": ["ReadWriteMany"],
+        "annotations": {"a": "b"},
+    }
+}
+IMPORTED = {
+    "volumetheirs": {
+        **volume_block("/scone/volumes/theirs", encrypted=True),
+        "importedFrom": {"service": "db", "volume": "volumedata"},
+    }
+}
+LONG, MOST = {"service": "s" * 60, "volume": "v"}, "volume" + "x" * 57
 CASES = {
     "simple": WEB,
     "marked": replace(WEB, configuration="0" * 31 + "e"),
@@ -47,7 +70,43 @@ CASES = {
     "long": replace(WEB, name="s" * 63),
     "tag": replace(WEB, image="registry.example.com/a@sha256:" + "0" * 64),
     "nothing": replace(WEB, extra_values={"podSecurityContext": None, "securityContext": None, "nodeSelector": None}),
-    "volume": replace(WEB, volume_values={"persistence": {"enabled": True, "mountPath": "/v"}}),
+    "volumes": replace(WEB, volume_values=VOLUMES),
+    "persistent volumes": replace(WEB, volume_values=VOLUMES, extra_values=dict.fromkeys(VOLUMES, KEPT)),
+    "existing claims": replace(
+        WEB,
+        volume_values=VOLUMES,
+        extra_values={"volumev1": {"persistence": {"enabled": True, "existingClaim": "test-pvc"}}, "volumelogs": None},
+    ),
+    "imported": replace(WEB, volume_values=IMPORTED, extra_values={"volumetheirs": KEPT}),
+    "imported from a long name": replace(
+        WEB,
+        volume_values={"volumetheirs": {**IMPORTED["volumetheirs"], "importedFrom": LONG}},
+        extra_values={"volumetheirs": KEPT},
+    ),
+    "long volume": replace(WEB, volume_values={MOST: VOLUMES["volumev1"]}, extra_values={MOST: KEPT}),
+    "memory": replace(
+        WEB,
+        volume_values=VOLUMES,
+        extra_values={
+            "memory": {"volumes": "1.5Gi"},
+            "resources": {"limits": {"memory": "512M", "cpu": 2}, "requests": {"memory": "1Gi"}},
+        },
+    ),
+    "memory in bytes": replace(
+        WEB, volume_values=VOLUMES, extra_values={"resources": {"limits": {"memory": 1000000000}}}
+    ),
+    "user": replace(WEB, volume_values=VOLUMES, extra_values={"podSecurityContext": {"runAsUser": 999}}),
+    "group": replace(
+        WEB,
+        volume_values=VOLUMES,
+        extra_values={"podSecurityContext": {"runAsUser": 999}, "securityContext": {"runAsGroup": 998}},
+    ),
+    "not root": replace(WEB, volume_values=VOLUMES, extra_values={"podSecurityContext": {"runAsNonRoot": True}}),
+    "own group": replace(
+        WEB, volume_values=VOLUMES, extra_values={"podSecurityContext": {"runAsUser": 999, "fsGroup": 0}}
+    ),
+    "no context": replace(WEB, volume_values=VOLUMES, extra_values={"podSecurityContext": None}),
+    "version": replace(WEB, extra_values={"scone": {"printVersion": True}, "useSGXDevPlugin": "azure"}),
 }
 
 
@@ -100,3 +159,19 @@ def test_each_service_has_a_file_and_its_policy_comes_first() -> None:
     assert sorted(files) == ["db.yaml", "namespace.yaml", "web.yaml"]
     assert next(iter(objects(files["db.yaml"].decode()))) == ("P", "x")
     assert files == manifest_files(plan, "demo", {"namespace": policy, "db": policy})
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        ({"resources": {"limits": {"memory": "1e9"}}}, "is no size"),
+        ({"volumetheirs": KEPT}, "a session outside of this mesh"),
+    ],
+)
+def test_both_refuse_the_same(tmp_path: Path, extra: dict[str, Any], reason: str) -> None:
+    values = {**IMPORTED, "volumetheirs": {**IMPORTED["volumetheirs"], "importedFrom": {}}}
+    plan = ChartPlan("shop", "0.1.0", (replace(WEB, volume_values=values, extra_values=extra),))
+    with pytest.raises(PlanImpossible, match=reason):
+        manifest_files(plan, "demo", {})
+    with pytest.raises(helm.HelmError, match=reason):
+        by_helm(tmp_path, plan, "demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sconectl.cli import main
 from sconectl.cli.options.sconify_options import WITHOUT_EFFECT
 from sconectl.policy.reading import parse_session
 from sconectl.text.yaml_tree import parse
+from sconectl.toolchains.sim.toolchain import SimToolchain
 
 from .conftest import Run
 from .converting import Convert, facts, policy, policy_after
@@ -265,7 +267,7 @@ def test_a_chart(convert: Convert, kind: str) -> None:
     assert isinstance(values, dict)
     assert values["scone"]["configId"] == "ns/app/web"
     assert values["scone"]["log"] == "error" and values["replicaCount"] == "2"
-    assert values["extraVolumeMounts"] == [{"name": "volumev1", "mountPath": "/V1"}]
+    assert (values["volumev1"]["mountPath"], values["volumev1"]["encrypted"]) == ("/V1", "false")
     assert "/V1" in facts()["protected"]["outside"]
     assert "name: sconify-web" in (folder / "Chart.yaml").read_text()
     assert (folder / "README.md").exists()
@@ -278,6 +280,11 @@ def test_a_chart(convert: Convert, kind: str) -> None:
     pod = objects[kind]["spec"]["template"]["spec"]
     assert pod["restartPolicy"] == ("Never" if kind == "job" else "Always")
     assert {"name": "volumev1", "mountPath": "/V1"} in pod["containers"][0]["volumeMounts"]
+    assert {"name": "volumev1", "emptyDir": {}} in pod["volumes"]
+    assert "/scone/memory" not in [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+    claimed = {"volumev1": {"persistence": {"enabled": True, "existingClaim": "mine"}}}
+    [kept] = (item["spec"]["template"]["spec"] for item in rendered(folder, claimed) if item["kind"].lower() == kind)
+    assert {"name": "volumev1", "persistentVolumeClaim": {"claimName": "mine"}} in kept["volumes"]
     assert ("replicas" in objects[kind]["spec"]) == (kind in ("deployment", "statefulset"))
     section = "strategy" if kind == "deployment" else "updateStrategy"
     whole: dict[str, Any] = {"deployment": {"maxSurge": 1, "maxUnavailable": 0}, "statefulset": {"partition": 0}}
@@ -288,6 +295,80 @@ def test_a_chart(convert: Convert, kind: str) -> None:
         values = {"persistence": {"enabled": True, "mountPath": "/data"}}
         [kept] = (item for item in rendered(folder, values) if item["kind"] == "DaemonSet")
         assert kept["spec"][section]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+@pytest.fixture
+def with_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimToolchain, "traits", replace(SimToolchain.traits, volumes=True))
+
+
+SEED = (
+    "--volume", "V1:/V1", "--k8s-helm-workload-type=job", "--service-name", "python-service", "--k8s-helm-output-dir",
+    "charts",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("with_volumes")
+def test_an_encrypted_volume_in_image_session_and_chart(convert: Convert) -> None:
+    done = convert(*SEED, "--volume=logs:/var/logs::ns/other", "--volume-tags=logs=bounded", "--plain=/data")
+    assert (done.code, done.out) == (0, "ns/app\n"), done.err
+    document = policy()
+    assert document["volumes"] == [{"name": "V1"}, {"name": "logs", "export": [{"session": "ns/other"}]}]
+    mounts = [{"name": "V1", "path": "/V1"}, {"name": "logs", "path": "/var/logs"}]
+    assert document["images"][0]["volumes"] == mounts
+    assert facts()["parameters"]["volumes"] == '{"logs":{"tags":"bounded"}}'
+    values = {
+        "volumev1": {"persistence": {"enabled": True, "existingClaim": "test-pvc"}},
+        "useSGXDevPlugin": "scone",
+        "imagePullPolicy": "IfNotPresent",
+        "imagePullSecrets": [{"name": "regcred"}],
+        "scone": {"log": "ERROR", "printVersion": True},
+    }
+    found = {item["kind"]: item for item in rendered(Path("charts/python-service"), values, "python-service-0")}
+    job = found["Job"]
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    assert job["metadata"]["name"] == "python-service-0-sconify-python-service"
+    pod = job["spec"]["template"]["spec"]
+    places = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert places == {
+        "sconectl-memory": "/dev/shm", "sconectl-volumes": "/scone/memory",
+        "volumev1": "/scone/volumes/V1", "volumelogs": "/scone/volumes/logs",
+    }  # fmt: skip
+    volumes = {volume.pop("name"): volume for volume in pod["volumes"]}
+    assert volumes["volumev1"] == {"persistentVolumeClaim": {"claimName": "test-pvc"}}
+    environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    assert (environment["SCONE_LOG"], environment["SCONE_VERSION"]) == ("ERROR", "1")
+    assert helm.lint("charts/python-service", strict=True)["messages"] == []
+
+
+@pytest.mark.usefixtures("with_volumes")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--volume-tags=V1=bounded"], "--volume-tags: no --volume is called 'V1'"),
+        (["--volume=V1:/V1", "--volume-tags=V1=fast"], "--volume-tags V1=fast: expected strict or bounded"),
+        (["--volume=V1:/V1", "--volume-tags=V1"], "--volume-tags takes NAME=bounded or NAME=strict"),
+        ([*SEED, "--k8s-helm-volume=v1:/other"], "in the chart two volumes would have the name volumev1"),
+    ],
+)
+def test_volumes_that_do_not_fit_together(convert: Convert, words: list[str], message: str) -> None:
+    done = convert(*words)
+    assert (done.code, done.out) == (2, "") and message in done.err
+
+
+@pytest.mark.usefixtures("with_volumes")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--volume=V1:/V1", "--volume=V2:/V1/x"], "lies in the volume /V1"),
+        (["--volume=V1:/tmp/x"], "a container is given its own /tmp"),
+        (["--volume=V1:/V1", "--volume=V1:/V2"], "two volumes are called V1"),
+        (["--volume=V1:/app/x", "--dir=/app"], "lies in the encrypted directory /app"),
+    ],
+)
+def test_volumes_at_places_where_none_can_be(convert: Convert, words: list[str], message: str) -> None:
+    done = convert(*words)
+    assert (done.code, done.out) == (3, "") and message in done.err and "--volume" in done.err
 
 
 def test_the_version_of_a_chart_changes_with_its_content(convert: Convert) -> None:
@@ -301,18 +382,18 @@ def test_the_version_of_a_chart_changes_with_its_content(convert: Convert) -> No
     assert version("--env=A=1") == "0.3.0"  # the policy, and so what the pods get
 
 
-def rendered(folder: Path, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def rendered(folder: Path, values: dict[str, Any] | None = None, release: str = "demo") -> list[dict[str, Any]]:
     """Return the objects that Helm makes of a chart."""
     with helm.Chart.load(str(folder)) as chart:
-        files = dict(chart.render(values, name="demo", namespace="prod"))
+        files = dict(chart.render(values, name=release, namespace="prod"))
     reader = YAML(typ="safe")
     return [item for path, text in files.items() if path.endswith(".yaml") for item in reader.load_all(text) if item]
 
 
 def test_a_chart_that_cannot_be(convert: Convert) -> None:
     assert convert("--k8s-helm-workload-type=job", "--service-name=Web_1").code == 2
-    done = convert("--k8s-helm-workload-type=job", "--k8s-helm-set=useSGXDevPlugin=scone")
-    assert done.code == 4 and "useSGXDevPlugin" in done.err
+    done = convert("--k8s-helm-workload-type=job", "--k8s-helm-set=useSGXPlugin=scone")
+    assert done.code == 4 and "useSGXPlugin" in done.err
 
 
 # --- signatures -----------------------------------------------------------------------------------------------------

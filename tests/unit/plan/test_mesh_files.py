@@ -65,6 +65,38 @@ secrets:
     check_sessions(plan(policy(text)))
 
 
+DATA = {"name": "data", "path": "/data"}
+
+
+def test_a_template_may_say_more_about_volumes() -> None:
+    text = """
+images: [{name: web, volumes: [{name: data, update_policy: no_rollback_protection}]}]
+volumes: [{name: data, files: authenticated-only, export: {session: shop/other}}, {name: unused}]
+"""
+    document = session(plan(policy(text), facts(volumes=[DATA])), "web")
+    assert document["images"][0]["volumes"] == [{**DATA, "update_policy": "no_rollback_protection"}]
+    assert document["volumes"][0] == {
+        "name": "data", "files": "authenticated-only", "export": {"session": "shop/other"},
+    }  # fmt: skip
+    check_sessions(plan(policy(text), facts(volumes=[DATA])))
+
+
+@pytest.mark.parametrize(
+    ("mount", "message", "hint"),
+    [
+        ("{name: other, path: /other}", "the volume other at /other", "name it in build.volumes of its manifest"),
+        ("{name: data, path: /moved}", "the volume data at /moved", "its path in the image is /data"),
+    ],
+)
+def test_a_template_mounts_what_the_image_was_built_for(mount: str, message: str, hint: str) -> None:
+    text = f"images: [{{name: web, volumes: [{mount}]}}]\nvolumes: [{{name: other}}]\n"
+    [finding] = refused(policy(text), facts(volumes=[DATA]))
+    assert (finding.code, finding.path, finding.hint) == ("SC2018", "services[0].image_policy", hint)
+    assert message in finding.message
+    same = "images: [{name: web, volumes: [{name: data, path: /data}]}, {name: second, volumes: [{name: x, path: /x}]}]"
+    assert plan(policy(f"{same}\nvolumes: [{{name: x}}]"), facts(volumes=[DATA]))
+
+
 @pytest.mark.parametrize(
     ("toolchain", "security", "expected"),
     [

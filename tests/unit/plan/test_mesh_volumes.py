@@ -8,17 +8,24 @@ import pytest
 from fakes.builders import compiled, facts, session
 
 from sconectl.errors import PlanImpossible
+from sconectl.runtime.files import volume_storage
 from sconectl.usecases.apply_mesh import check_sessions
 
 DATA: dict[str, Any] = {"name": "data", "path": "/data"}
 
 
 def test_a_volume_is_in_session_and_chart() -> None:
-    plan = compiled(facts(volumes=[DATA]))
+    plan = compiled(facts(volumes=[DATA, {"name": "My.logs", "path": "/logs", "tags": "bounded"}]))
     document = session(plan, "web")
-    assert document["volumes"] == [{"name": "data"}]
-    assert document["images"] == [{"name": "web", "volumes": [DATA]}]
-    assert plan.chart.services[0].volume_values == {"persistence": {"enabled": True, "mountPath": "/data"}}
+    assert document["volumes"] == [{"name": "data"}, {"name": "My.logs"}]
+    assert document["images"] == [{"name": "web", "volumes": [DATA, {"name": "My.logs", "path": "/logs"}]}]
+    values = plan.chart.services[0].volume_values
+    assert {label: block["mountPath"] for label, block in values.items()} == {
+        "volumedata": "/scone/volumes/data",
+        "volumemy-logs": "/scone/volumes/My.logs",
+    }
+    assert all(block["encrypted"] and not block["persistence"]["enabled"] for block in values.values())
+    assert values["volumedata"]["mountPath"] == volume_storage("data")
     check_sessions(plan)
 
 
@@ -40,16 +47,30 @@ def test_a_volume_is_shared_between_services() -> None:
         {"session": "far/away"},
     ]
     assert session(plan, "db")["volumes"] == [{"name": "theirs", "import": {"volume": "theirs", "session": "shop/web"}}]
-    claim = {"name": "sconectl-volume-0", "persistentVolumeClaim": {"claimName": "db-theirs"}}
-    assert plan.chart.services[1].volume_values["extraVolumes"] == [claim]
+    assert session(plan, "db")["images"][0]["volumes"] == [
+        {"name": "theirs", "path": "/x", "update_policy": "ephemeral"}
+    ]
+    block = plan.chart.services[1].volume_values["volumetheirs"]
+    assert block["importedFrom"] == {"service": "web", "volume": "volumedata"}
     check_sessions(plan)
 
 
-def test_further_volumes_take_claims_by_name() -> None:
-    plan = compiled(facts(volumes=[DATA, {"name": "logs", "path": "/logs"}]))
-    values = plan.chart.services[0].volume_values
-    assert values["persistence"]["mountPath"] == "/data"
-    assert values["extraVolumeMounts"] == [{"name": "sconectl-volume-0", "mountPath": "/logs"}]
+@pytest.mark.parametrize("terms", [None, "rollback_protected", "no_rollback_protection", "ephemeral"])
+def test_a_volume_is_mounted_on_the_terms_of_its_export(terms: str | None) -> None:
+    export = {"session": "db", **({"update_policy": terms} if terms else {})}
+    owner = facts("web", volumes=[{**DATA, "export": [export]}])
+    importer = facts("db", volumes=[{"name": "mine", "path": "/x", "import": {"session": "web", "volume": "data"}}])
+    plan = compiled(owner, importer)
+    [mount] = session(plan, "db")["images"][0]["volumes"]
+    assert mount.get("update_policy", "rollback_protected") == terms or (terms is None and len(mount) == 2)
+    assert session(plan, "web")["images"][0]["volumes"] == [DATA]
+    check_sessions(plan)
+
+
+def test_a_volume_of_another_mesh_needs_a_claim_by_name() -> None:
+    plan = compiled(facts(volumes=[{**DATA, "import": {"session": "far/away"}}]))
+    assert plan.chart.services[0].volume_values["volumedata"]["importedFrom"] == {}
+    assert session(plan, "web")["images"][0]["volumes"] == [DATA]
 
 
 @pytest.mark.parametrize(
