@@ -43,6 +43,7 @@ ROOMS = {
     "image": ("build", "layers", "settings", "program", "observe"),
     "apply": ("sources", "lock", "", "rolling", "retiring"),
     "usecases": ("", "over_time"),
+    "protect": ("", "volume"),
     "runtime": ("", "volumes"),
     "toolchains": ("", "sim"),
     "cas": (

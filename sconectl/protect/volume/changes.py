@@ -1,0 +1,384 @@
+"""Finds what has changed in the live files of a volume since its last commit.
+
+In: hints where to look, the tree of the last commit, and the live directory. Out: the operations that lead from one to
+the other, applied to the tree, and the ranges of files to be written. A file keeps its number as long as its inode has
+a name. Raises `OSError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from sconectl.protect.chunks import CHUNK as BLOCK
+from sconectl.protect.volume.contents import holes_of, written_parts
+from sconectl.protect.volume.digests import Digests
+from sconectl.protect.volume.model import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    PIPE,
+    ROOT,
+    Make,
+    Name,
+    Node,
+    Operation,
+    Resize,
+    Tree,
+    Unname,
+    Zeros,
+)
+
+LARGE = 1 << 20
+"""A larger file is only compared as a whole when its own sync asks for it, or at a commit of all files."""
+MOST_HOLES = 1 << 16
+"""So many blocks in a row that take no space are compared one by one."""
+_READ = 1 << 20
+_ZEROS = memoryview(bytes(BLOCK))
+_KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK, stat.S_IFIFO: PIPE}
+
+
+class Seen(Protocol):
+    """What may have changed; see `sconectl.runtime.volumes.hints.Hints`."""
+
+    names: set[tuple[int, bytes]]
+    written: dict[int, list[tuple[int, int]]]
+    modified: set[int]
+    explained: set[int]
+    attributes: set[int]
+    mapped: set[int]
+    everything: bool
+
+    def clear(self) -> None:
+        """Forget all but `mapped`."""
+
+
+@dataclass
+class Nothing:
+    """No hints: nothing has changed."""
+
+    names: set[tuple[int, bytes]] = field(default_factory=set)
+    written: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    modified: set[int] = field(default_factory=set)
+    explained: set[int] = field(default_factory=set)
+    attributes: set[int] = field(default_factory=set)
+    mapped: set[int] = field(default_factory=set)
+    everything: bool = False
+
+    def clear(self) -> None:
+        """Forget what a commit has found besides."""
+        self.names.clear()
+        self.modified.clear()
+
+
+@dataclass(frozen=True)
+class Content:
+    """The ranges (offset, length) of a file whose content is to be committed; the file is closed by whoever writes."""
+
+    id: int
+    handle: int
+    size: int
+    ranges: Sequence[tuple[int, int]]
+
+    @property
+    def length(self) -> int:
+        """How many bytes that are."""
+        return sum(length for _, length in self.ranges)
+
+
+@dataclass
+class Changes:
+    """What a commit consists of.
+
+    `later` are inodes of files, and `names_later` entries of directories, that the next commit has to look at.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+    dropped: list[Node] = field(default_factory=list)
+    later: set[int] = field(default_factory=set)
+    names_later: set[tuple[int, bytes]] = field(default_factory=set)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing has changed."""
+        return not (self.operations or self.contents)
+
+    def files(self) -> set[int]:
+        """Return the files whose content or size has changed."""
+        return {content.id for content in self.contents} | {
+            operation.id for operation in self.operations if isinstance(operation, Resize | Zeros)
+        }
+
+    def close(self) -> None:
+        """Close the files."""
+        while self.contents:
+            os.close(self.contents.pop().handle)
+
+
+class Live:
+    """The live files below `root`. `watch` is called for each directory before it is read."""
+
+    def __init__(self, root: str, tree: Tree, digests: Digests, watch: Callable[[str], None]) -> None:
+        """Take the files below `root`, which are those of the tree."""
+        self._base = os.fsencode(root)
+        self._tree, self._digests, self._watch = tree, digests, watch
+        self.ids: dict[int, int] = {}
+        self._inodes: dict[int, int] = {}
+        self._bind(os.lstat(root).st_ino, ROOT)
+        watch(root)
+        for path, node in tree.walk():
+            place = self._base + b"/" + path
+            if node.kind == DIRECTORY:
+                watch(os.fsdecode(place))
+            self._bind(os.lstat(place).st_ino, node.id)
+
+    def _bind(self, inode: int, id_: int) -> None:
+        self.ids[inode], self._inodes[id_] = id_, inode
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Forget which inodes were these nodes."""
+        for id_ in ids:
+            inode = self._inodes.pop(id_, None)
+            if inode is not None and self.ids.get(inode) == id_:
+                del self.ids[inode]
+
+    def changes(self, seen: Seen, target: int | None) -> Changes:
+        """Return what has changed, and apply it to the tree. `target` is the inode whose sync asks, None: all."""
+        changes = Changes()
+        try:
+            fresh = self._look_at_names(self._names(seen), changes)
+            if seen.everything:
+                known = -1
+                while known != len(changes.operations):  # what is in directories that were moved can be listed now
+                    known = len(changes.operations)
+                    fresh |= self._look_at_names(self._names(seen), changes)
+                fresh |= {inode for inode, id_ in self.ids.items() if self._tree.nodes[id_].kind == FILE}
+            touched = fresh | seen.modified | seen.written.keys() | seen.mapped
+            for inode in sorted(touched):
+                self._look_at_content(inode, seen, target, changes, fresh)
+            for inode in sorted(touched | seen.attributes | (set(self.ids) if seen.everything else set())):
+                if inode not in changes.later:
+                    self._look_at_attributes(inode, changes)
+            changes.dropped = self._tree.drop_unnamed()
+        except BaseException:
+            changes.close()
+            raise
+        return changes
+
+    def _do(self, operation: Operation, changes: Changes) -> None:
+        self._tree.apply(operation)
+        changes.operations.append(operation)
+
+    def _names(self, seen: Seen) -> list[tuple[int, bytes]]:
+        if not seen.everything:
+            return sorted(seen.names, reverse=True)
+        found = set(seen.names)
+        for id_, entries in self._tree.entries.items():
+            inode = self._inodes[id_]
+            found |= {(inode, name) for name in entries}
+            with contextlib.suppress(OSError, ValueError):
+                path = self._path(id_)
+                self._watch(os.fsdecode(path))
+                found |= {(inode, name) for name in os.listdir(path)}  # noqa: PTH208 - names as bytes
+        return sorted(found, reverse=True)
+
+    def _path(self, id_: int) -> bytes:
+        """Return where a node is in the tree. Raises `ValueError` if it has no name."""
+        return self._base + b"/" + self._tree.path(id_) if id_ != ROOT else self._base
+
+    def _look_at_names(self, pending: list[tuple[int, bytes]], changes: Changes) -> set[int]:
+        """Look at entries of directories until all are as in the tree; return inodes of files that are new there."""
+        fresh: set[int] = set()
+        waiting: list[tuple[int, bytes]] = []
+        folders: dict[int, bytes | None] = {}
+        while pending:
+            inode, name = pending.pop()
+            folder = self.ids.get(inode)
+            if folder is None or folder not in self._tree.entries:
+                continue  # not of this volume, or no more
+            if inode not in folders:
+                folders[inode] = self._checked_path(inode, folder)
+            path = folders[inode]
+            if path is None:  # it was moved: first its own name has to be looked at
+                waiting.append((inode, name))
+            elif self._look_at_name(folder, name, path, changes, fresh, pending):
+                folders.clear()
+                pending += waiting
+                waiting.clear()
+        changes.names_later.update(waiting)
+        return fresh
+
+    def _checked_path(self, inode: int, folder: int) -> bytes | None:
+        with contextlib.suppress(OSError, ValueError):
+            path = self._path(folder)
+            if os.lstat(path).st_ino == inode:
+                return path
+        return None
+
+    def _look_at_name(
+        self, folder: int, name: bytes, above: bytes, changes: Changes, fresh: set[int],
+        pending: list[tuple[int, bytes]],
+    ) -> bool:  # fmt: skip
+        """Compare one entry; return whether a directory appeared or vanished, so that paths may be others."""
+        path, known = above + b"/" + name, self._tree.entries[folder].get(name)
+        was_folder = known is not None and self._tree.nodes[known].kind == DIRECTORY
+        try:
+            status = os.lstat(path)
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        except (FileNotFoundError, NotADirectoryError):
+            kind = None
+        if kind is None:
+            if known is not None:
+                self._do(Unname(folder, name), changes)
+            return was_folder
+        id_ = self.ids.get(status.st_ino)
+        if id_ is not None and id_ in self._tree.nodes and self._tree.nodes[id_].kind == kind:
+            if id_ != known:
+                self._do(Name(folder, name, id_), changes)
+            return id_ != known and (kind == DIRECTORY or was_folder)
+        id_ = self._tree.next_id
+        node = Node(id_, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
+        if kind == LINK:
+            node = replace(node, target=os.readlink(path))  # noqa: PTH115 - a name as bytes
+        if kind == DIRECTORY:
+            self._watch(os.fsdecode(path))
+        self._do(Make(node), changes)
+        self._do(Name(folder, name, id_), changes)
+        self._bind(status.st_ino, id_)
+        if kind == FILE:
+            fresh.add(status.st_ino)
+        elif kind == DIRECTORY:
+            pending += [(status.st_ino, inner) for inner in sorted(os.listdir(path), reverse=True)]  # noqa: PTH208
+        return was_folder or kind == DIRECTORY
+
+    def _look_at_attributes(self, inode: int, changes: Changes) -> None:
+        node = self._node(inode)
+        if node is None:
+            return
+        try:
+            status = os.lstat(self._path(node.id))
+        except (FileNotFoundError, ValueError):
+            return
+        if status.st_ino != inode:
+            return
+        found = replace(
+            node, mode=stat.S_IMODE(status.st_mode), uid=status.st_uid, gid=status.st_gid, mtime=status.st_mtime_ns
+        )
+        if found != node:
+            self._do(Make(found), changes)
+
+    def _node(self, inode: int) -> Node | None:
+        id_ = self.ids.get(inode)
+        return self._tree.nodes.get(id_) if id_ is not None else None
+
+    def _look_at_content(self, inode: int, seen: Seen, target: int | None, changes: Changes, fresh: set[int]) -> None:
+        node = self._node(inode)
+        if node is None or node.kind != FILE:
+            return
+        try:
+            handle = self._open(self._path(node.id))
+        except (FileNotFoundError, ValueError):
+            return  # without a name, nothing is left of it after a crash
+        keep = False
+        try:
+            status = os.fstat(handle)
+            if status.st_ino != inode:
+                changes.later.add(inode)  # it was moved a moment ago; that is seen at the next look
+                return
+            anywhere = inode in seen.modified or inode in seen.mapped or seen.everything
+            known = not seen.everything and (inode in seen.explained or not anywhere)
+            large = min(node.size, status.st_size) > LARGE
+            if not known and large and target not in (None, inode) and inode not in fresh:
+                changes.later.add(inode)
+                return
+            ranges = self._ranges(
+                node, handle, status.st_size, None if not known else seen.written.get(inode, []), changes
+            )
+            if status.st_size != node.size:
+                self._digests.forget(node.id, min(status.st_size, node.size) // BLOCK)
+                self._do(Resize(node.id, status.st_size), changes)
+            if ranges:
+                changes.contents.append(Content(node.id, handle, status.st_size, ranges))
+                keep = True
+        finally:
+            if not keep:
+                os.close(handle)
+
+    def open(self, node: Node, seen: Seen) -> int:
+        """Open a file for reading. Raises `FileNotFoundError` if it is gone; then `seen` says where to look again."""
+        try:
+            return self._open(self._path(node.id))
+        except FileNotFoundError:
+            seen.names.update((self._inodes[folder], name) for folder, name in self._tree.names[node.id])
+            raise
+
+    def _open(self, path: bytes) -> int:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            return os.open(path, flags)
+        except PermissionError:
+            mode = stat.S_IMODE(os.lstat(path).st_mode)
+            os.chmod(path, mode | stat.S_IRUSR)  # noqa: PTH101 - its owner can always do that, and it is done for a moment
+            try:
+                return os.open(path, flags)
+            finally:
+                os.chmod(path, mode)  # noqa: PTH101
+
+    def _ranges(
+        self, node: Node, handle: int, size: int, written: Sequence[tuple[int, int]] | None, changes: Changes
+    ) -> list[tuple[int, int]]:
+        """Return what differs from the last commit; `written` is all that can, besides growth, if that is known."""
+        common = min(node.size, size)
+        if written is None:
+            found = list(self._compared(node, handle, common, changes))
+        else:
+            found = [(offset, min(offset + length, common) - offset) for offset, length in written if offset < common]
+        return merged([*found, *_grown(handle, common, size)])
+
+    def _compared(self, node: Node, handle: int, common: int, changes: Changes) -> Iterator[tuple[int, int]]:
+        """Compare block by block with what was committed. What takes no space any more becomes zeros."""
+        place = 0
+        for first, many in [*holes_of(handle, common), (-(-common // BLOCK), 0)]:
+            yield from self._compared_part(node, handle, place, min(first * BLOCK, common))
+            place = min((first + many) * BLOCK, common)
+            if many:
+                blocks = range(first, first + many)
+                if many > MOST_HOLES or any(self._digests.differs(node.id, block, _ZEROS) for block in blocks):
+                    self._do(Zeros(node.id, first * BLOCK, place - first * BLOCK), changes)
+
+    def _compared_part(self, node: Node, handle: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+        for place in range(start, end, _READ):
+            content = memoryview(os.pread(handle, min(_READ, end - place), place))
+            for inner in range(0, len(content), BLOCK):
+                block = content[inner : inner + BLOCK]
+                if self._digests.differs(node.id, (place + inner) // BLOCK, block):
+                    yield place + inner, len(block)
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same ranges sorted, those that touch or overlap as one."""
+    found: list[tuple[int, int]] = []
+    for offset, length in sorted(ranges):
+        if length <= 0:
+            continue
+        if found and offset <= found[-1][0] + found[-1][1]:
+            first, before = found[-1]
+            found[-1] = (first, max(before, offset + length - first))
+        else:
+            found.append((offset, length))
+    return found
+
+
+def _grown(handle: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts that were written of what a file has grown by, as whole blocks."""
+    if end - start <= LARGE:
+        yield start, end - start
+        return
+    for first, last in written_parts(handle, start, end):
+        first = max(start, first // BLOCK * BLOCK)
+        yield first, min(end, -(-last // BLOCK) * BLOCK) - first

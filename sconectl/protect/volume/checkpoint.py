@@ -1,0 +1,126 @@
+"""Makes a checkpoint: writes the contents of changed files, then the index, then puts all in place.
+
+In: the storage, the tree with its changes, the live files. Out: a storage whose index is the new state. Replacing the
+index is the one step that counts: before it the old index and its journals are valid, after it the new one is, whose
+new contents are in `volume.next` until they are moved. Raises `OSError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from sconectl.protect.volume.contents import contents_key, store
+from sconectl.protect.volume.digests import Digests
+from sconectl.protect.volume.index import Checkpoint, Head, sealed
+from sconectl.protect.volume.model import Node, Stored, Tree
+from sconectl.protect.volume.places import Placement, placement
+from sconectl.protect.volume.storage import NEXT, Storage, place_of
+
+_SINGLE_SYNCS = 16
+"""So many files are synced one by one; more of them with the whole file system."""
+
+
+def _next_place(stored: Stored) -> bytes:
+    return NEXT + b"/" + stored.identity.hex().encode()
+
+
+@dataclass
+class Folding:
+    """Makes checkpoints of one volume. `placed` is what the storage has in place since the last one."""
+
+    storage: Storage
+    key: bytes = field(repr=False)
+    tree: Tree
+    digests: Digests
+    placed: frozenset[bytes] = frozenset()
+
+    def run(
+        self, changed: Iterable[int], open_live: Callable[[Node], int], head: Head, previous: tuple[bytes, ...]
+    ) -> Placement:
+        """Write the index of the state in `head`; the contents of `changed` files are written anew.
+
+        Everything of the checkpoint before has to be in place. Return what is to be put in place now. If it raises, the
+        old state is still valid, and the tree unchanged.
+        """
+        nodes = dict(self.tree.nodes)
+        try:
+            self.storage.make_folder(NEXT)
+            self._clear()
+            self._write_contents(sorted(changed), open_live, head.contents)
+            gone = tuple(sorted(self.placed - placement(self.tree).places))
+            self.storage.replace_index(sealed(self.key, Checkpoint(head, self.tree, previous, gone)))
+        except BaseException:
+            self.tree.nodes.update(nodes)
+            with contextlib.suppress(OSError):
+                self._clear()
+            raise
+        return placement(self.tree, gone)
+
+    def put_in_place(self, head: Head, wanted: Placement) -> None:
+        """Do what the checkpoint with this head wants. May be done again, also when the tree has changed since."""
+        for _, stored, place in wanted.contents:
+            if stored.place != place:
+                with contextlib.suppress(FileNotFoundError):
+                    self.storage.move(stored.place, _next_place(stored))
+        for place in sorted(set(wanted.gone) - wanted.places, reverse=True):
+            self.storage.remove(place)
+        left = frozenset(self.storage.list_folder(NEXT))
+        for place in wanted.folders:
+            self.storage.make_folder(place)
+        for id_, stored, place in wanted.contents:
+            if stored.identity.hex().encode() in left:
+                self.storage.move(_next_place(stored), place)
+            node = self.tree.nodes.get(id_)
+            if stored.place != place and node is not None and node.stored == stored:
+                self.tree.nodes[id_] = replace(node, stored=stored._replace(place=place))
+        for name in self.storage.list_folder(NEXT):
+            self.storage.remove(NEXT + b"/" + name)
+        for number in self.storage.journals():
+            if number < head.journal:
+                self.storage.remove_journal(number)
+        self.storage.remove(NEXT)
+        self.storage.sync_everything()
+        self.storage.forget_folders()
+        self.placed = wanted.places
+
+    def _clear(self) -> None:
+        """Remove what an interrupted checkpoint has left. Everything that counts is in its place."""
+        for name in self.storage.list_folder(NEXT):
+            self.storage.remove(NEXT + b"/" + name)
+
+    def _write_contents(self, changed: list[int], open_live: Callable[[Node], int], kind: int) -> None:
+        written = 0
+        for id_ in changed:
+            node = self.tree.nodes[id_]
+            self.digests.forget(id_)
+            if not node.size:
+                self.tree.nodes[id_] = replace(node, stored=None)
+                continue
+            stored = self._write_content(node, open_live, kind, sync=len(changed) <= _SINGLE_SYNCS)
+            self.tree.nodes[id_] = replace(node, stored=stored)
+            written += 1
+        if written and len(changed) > _SINGLE_SYNCS:
+            self.storage.sync_everything()
+
+    def _write_content(self, node: Node, open_live: Callable[[Node], int], kind: int, *, sync: bool) -> Stored:
+        temporary = NEXT + b"/new"
+        source = open_live(node)
+        try:
+            target = self.storage.create(temporary)
+            try:
+                identity, holes = store(
+                    contents_key(self.key), kind, node.id, source, target, node.size,
+                    lambda block, content: self.digests.note(node.id, block, content),
+                )  # fmt: skip
+                if sync:
+                    os.fsync(target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        stored = Stored(identity, node.size, place_of(self.tree.path(node.id)), holes)
+        self.storage.move(temporary, _next_place(stored))
+        return stored

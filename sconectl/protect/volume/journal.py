@@ -1,0 +1,147 @@
+"""The journal of a volume: an encrypted file of frames, each bound to the one before it.
+
+In: the key of the volume, the state that the journal begins from, and operations. Out: frames; the tag of a frame that
+ends a commit is the new state. Raises `OSError` if a commit could not be made durable, and `SealBroken` for a file that
+is no journal of this volume. A frame that is not whole ends the journal: what follows was never committed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sconectl.protect.chunks import TAG, SealBroken
+
+MAGIC = b"SCTLVOLJ"
+VERSION = 1
+STATE = 16
+"""Bytes of a state."""
+FRAME = 1 << 20
+"""A frame is closed when its plain text has this length; one operation may exceed it."""
+MAX_FRAME = 4 << 20
+_HEADER = struct.Struct(">8sH6xQ16s16s8x")
+HEADER = _HEADER.size
+_FRAME = struct.Struct(">IB3xQ")
+_NONCE = struct.Struct(">4xQ")
+_COMMIT = 1
+
+
+def _cipher(key: bytes, header: bytes) -> AESGCM:
+    return AESGCM(hmac.digest(key, b"sconectl volume journal\0" + header, "sha256"))
+
+
+class Journal:
+    """A new journal that commits are appended to. Its key is its own, so that its numbers of frames are safe nonces."""
+
+    def __init__(self, key: bytes, handle: int, number: int, base: bytes) -> None:
+        """Begin in the empty file `handle`, which is the journal's from now on; the caller syncs its directory."""
+        header = _HEADER.pack(MAGIC, VERSION, number, os.urandom(16), base)
+        self._cipher = _cipher(key, header)
+        self._handle = handle
+        self.number, self.state = number, base
+        self._chain = base
+        self._frames = 0
+        self._end = self.size = 0
+        self._plain = bytearray()
+        self._append(header)
+        self.size = self._end
+
+    def add(self, *parts: bytes | bytearray | memoryview) -> None:
+        """Add an operation, as bytes, to the commit that is being made. Raises `OSError`."""
+        for part in parts:
+            self._plain += part
+        if len(self._plain) >= FRAME:
+            self._close_frame(0)
+
+    def commit(self) -> bytes:
+        """End the commit: when this returns it is durable. Return the new state. Raises `OSError`; then nothing is."""
+        try:
+            self._close_frame(_COMMIT)
+            os.fdatasync(self._handle)
+        except OSError:
+            self.give_up()
+            raise
+        self.state, self.size = self._chain, self._end
+        return self.state
+
+    def give_up(self) -> None:
+        """Forget the commit that is being made; what it wrote is cut off. Raises `OSError`."""
+        self._plain.clear()
+        self._chain, self._end = self.state, self.size
+        os.ftruncate(self._handle, self.size)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)
+
+    def _close_frame(self, flag: int) -> None:
+        plain, self._plain = self._plain, bytearray()
+        head = _FRAME.pack(len(plain) + TAG, flag, self._frames)
+        sealed = self._cipher.encrypt(_NONCE.pack(self._frames), bytes(plain), head + self._chain)
+        self._frames += 1  # also if it is cut off again: a nonce is never used for another text
+        self._append(head + sealed)
+        self._chain = sealed[-TAG:]
+
+    def _append(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            written = os.pwrite(self._handle, left, self._end)
+            left, self._end = left[written:], self._end + written
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A whole frame: its plain text, the state after it if it ends a commit, and where it ends in the file."""
+
+    plain: memoryview
+    state: bytes | None
+    end: int
+
+
+class OldJournal:
+    """A journal that is read. Raises `SealBroken` if the file is none of this volume."""
+
+    def __init__(self, key: bytes, handle: int) -> None:
+        """Read the header in the file `handle`, which belongs to the journal from now on."""
+        self._handle = handle
+        header = os.pread(handle, HEADER, 0)
+        if len(header) < HEADER:
+            raise SealBroken("the journal is cut off")
+        magic, version, self.number, _, self.base = _HEADER.unpack(header)
+        if (magic, version) != (MAGIC, VERSION):
+            raise SealBroken("the journal is none of a version that we know")
+        self._cipher = _cipher(key, header)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames up to the first one that is not whole."""
+        place, chain = HEADER, self.base
+        while True:
+            head = os.pread(self._handle, _FRAME.size, place)
+            if len(head) < _FRAME.size:
+                return
+            length, flag, number = _FRAME.unpack(head)
+            if not TAG <= length <= MAX_FRAME:
+                return
+            sealed = os.pread(self._handle, length, place + _FRAME.size)
+            try:
+                plain = self._cipher.decrypt(_NONCE.pack(number), sealed, head + chain)
+            except InvalidTag:
+                return
+            chain = sealed[-TAG:]
+            place += _FRAME.size + length
+            yield Frame(memoryview(plain), chain if flag == _COMMIT else None, place)
+
+    def cut(self, end: int) -> None:
+        """Cut the file off at `end`, durably. Raises `OSError`."""
+        os.ftruncate(self._handle, end)
+        os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)
