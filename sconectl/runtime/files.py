@@ -94,8 +94,8 @@ def bring_in(config: Configuration, index: Index, fill: Fill) -> None:
 def _prepare_memory() -> None:
     """Make a new, empty folder in memory."""
     folder = Path(MEMORY)
-    _require_memory(str(folder.parent))
-    _refuse_shared(str(folder.parent))
+    require_memory(str(folder.parent))
+    refuse_shared(str(folder.parent))
     where = os.path.realpath(MEMORY)
     for mount in mounts():
         if f"{mount.point}/".startswith(f"{where}/"):
@@ -111,7 +111,8 @@ def _prepare_memory() -> None:
     _make_folder(folder)
 
 
-def _require_memory(folder: str) -> None:
+def require_memory(folder: str, *, option: str = "") -> None:
+    """Refuse a directory that is not in memory; `option` says how a container gets one."""
     try:
         status = os.stat(folder)  # noqa: PTH116
         device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
@@ -119,11 +120,12 @@ def _require_memory(folder: str) -> None:
         device = ""
     if device not in {mount.device for mount in mounts() if mount.kind in ("tmpfs", "ramfs")}:
         raise LaunchRefused(
-            f"{folder} is not in memory; decrypted files would reach the disk", causes=(f"mount a tmpfs at {folder}",)
+            f"{folder} is not in memory; decrypted files would reach the disk",
+            causes=(option or f"mount a tmpfs at {folder}",),
         )
 
 
-def _refuse_shared(folder: str) -> None:
+def refuse_shared(folder: str) -> None:
     """Refuse memory that other containers may have mounted, too, as far as that can be seen.
 
     A container's own memory is made with the container, after its terminals. An older one was made elsewhere and

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -120,22 +120,35 @@ class Changes:
             os.close(self.contents.pop().handle)
 
 
-class Live:
-    """The live files below `root`. `watch` is called for each directory before it is read."""
+class Watch(Protocol):
+    """Is told what to watch."""
 
-    def __init__(self, root: str, tree: Tree, digests: Digests, watch: Callable[[str], None]) -> None:
+    linked: set[int]
+    """Inodes of files with several names."""
+
+    def add(self, path: str) -> None:
+        """Watch a directory, before it is read."""
+
+
+class Live:
+    """The live files below `root`."""
+
+    def __init__(self, root: str, tree: Tree, digests: Digests, watch: Watch) -> None:
         """Take the files below `root`, which are those of the tree."""
         self._base = os.fsencode(root)
         self._tree, self._digests, self._watch = tree, digests, watch
         self.ids: dict[int, int] = {}
         self._inodes: dict[int, int] = {}
         self._bind(os.lstat(root).st_ino, ROOT)
-        watch(root)
+        watch.add(root)
         for path, node in tree.walk():
             place = self._base + b"/" + path
             if node.kind == DIRECTORY:
-                watch(os.fsdecode(place))
-            self._bind(os.lstat(place).st_ino, node.id)
+                watch.add(os.fsdecode(place))
+            inode = os.lstat(place).st_ino
+            self._bind(inode, node.id)
+            if len(tree.names[node.id]) > 1:
+                watch.linked.add(inode)
 
     def _bind(self, inode: int, id_: int) -> None:
         self.ids[inode], self._inodes[id_] = id_, inode
@@ -183,7 +196,7 @@ class Live:
             found |= {(inode, name) for name in entries}
             with contextlib.suppress(OSError, ValueError):
                 path = self._path(id_)
-                self._watch(os.fsdecode(path))
+                self._watch.add(os.fsdecode(path))
                 found |= {(inode, name) for name in os.listdir(path)}  # noqa: PTH208 - names as bytes
         return sorted(found, reverse=True)
 
@@ -240,13 +253,15 @@ class Live:
         if id_ is not None and id_ in self._tree.nodes and self._tree.nodes[id_].kind == kind:
             if id_ != known:
                 self._do(Name(folder, name, id_), changes)
+                if kind == FILE:
+                    self._watch.linked.add(status.st_ino)
             return id_ != known and (kind == DIRECTORY or was_folder)
         id_ = self._tree.next_id
         node = Node(id_, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
         if kind == LINK:
             node = replace(node, target=os.readlink(path))  # noqa: PTH115 - a name as bytes
         if kind == DIRECTORY:
-            self._watch(os.fsdecode(path))
+            self._watch.add(os.fsdecode(path))
         self._do(Make(node), changes)
         self._do(Name(folder, name, id_), changes)
         self._bind(status.st_ino, id_)

@@ -137,11 +137,6 @@ class OldJournal:
             place += _FRAME.size + length
             yield Frame(memoryview(plain), chain if flag == _COMMIT else None, place)
 
-    def cut(self, end: int) -> None:
-        """Cut the file off at `end`, durably. Raises `OSError`."""
-        os.ftruncate(self._handle, end)
-        os.fsync(self._handle)
-
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)

@@ -82,8 +82,8 @@ class Storage:
         return sorted(int(number) for number in found if number.isdecimal() and str(int(number)) == number)
 
     def open_journal(self, number: int, *, new: bool = False) -> int:
-        """Open a journal for reading and writing; a `new` one must not be there."""
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0)
+        """Open a journal for reading; a `new` one, which must not be there, for writing."""
+        flags = (os.O_RDWR | os.O_CREAT | os.O_EXCL if new else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
         return self._regular(os.open(f"{JOURNAL}{number}", flags, _FILE_MODE, dir_fd=self._root))
 
     def remove_journal(self, number: int) -> None:

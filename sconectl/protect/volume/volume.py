@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.changes import MOST_HOLES, Changes, Content, Live, Nothing, Seen
+from sconectl.protect.volume.changes import MOST_HOLES, Changes, Content, Live, Nothing, Seen, Watch
 from sconectl.protect.volume.checkpoint import Folding
 from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.history import History
@@ -40,7 +40,7 @@ class Volume:
     storage: Storage
     key: bytes = field(repr=False)
     history: History
-    watch: Callable[[str], None]
+    watch: Watch
 
     def __post_init__(self) -> None:
         """Take the live files, which are those of the history."""

@@ -89,6 +89,25 @@ class Lease:
             else:
                 return self.tag
 
+    def bring(self, state: bytes, patience: float) -> None:
+        """Make the state that was opened the tag, before a program starts; raises `LaunchRefused`."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                self.move(state)
+                return
+            except VolumeLost as error:
+                raise LaunchRefused(
+                    f"volume {self._volume} cannot be used: {error.message}", causes=error.causes
+                ) from error
+            except CasNotReady as error:
+                if time.monotonic() + _PAUSE > deadline:
+                    raise LaunchRefused(
+                        f"the CAS did not take the state of volume {self._volume} within {patience:g} seconds",
+                        causes=(str(error), "SCONE_VOLUME_TIMEOUT says how long to wait"),
+                    ) from error
+                time.sleep(_PAUSE)
+
     def renew(self) -> None:
         """Renew the lease, and learn which tag the CAS has; raises `VolumeLost` and `CasNotReady`."""
         try:

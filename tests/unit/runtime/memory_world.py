@@ -78,7 +78,7 @@ def make_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Let the launcher use the places of a new world."""
     made = World(folder)
     monkeypatch.setattr(files, "MEMORY", str(made.memory))
-    monkeypatch.setattr(files, "_require_memory", lambda folder: None)
+    monkeypatch.setattr(files, "require_memory", lambda folder: None)
     return made
 
 

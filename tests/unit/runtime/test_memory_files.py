@@ -254,12 +254,12 @@ def test_memory_is_what_the_kernel_calls_memory(
     monkeypatch.setattr(files, "mounts", lambda: found)
     for folder in (tmp_path, tmp_path / "link"):
         if good:
-            files._require_memory(str(folder))
+            files.require_memory(str(folder))
         else:
             with pytest.raises(LaunchRefused, match="not in memory"):
-                files._require_memory(str(folder))
+                files.require_memory(str(folder))
     with pytest.raises(LaunchRefused, match="not in memory"):
-        files._require_memory(str(tmp_path / "ghost"))
+        files.require_memory(str(tmp_path / "ghost"))
 
 
 @pytest.mark.parametrize(
@@ -295,10 +295,10 @@ def test_memory_that_was_there_before_the_container_is_shared(
     monkeypatch.setattr(files, "mounts", lambda: found)
     monkeypatch.setattr(os, "readlink", lambda path: name_space)
     if good:
-        files._refuse_shared(str(shm))
+        files.refuse_shared(str(shm))
     else:
         with pytest.raises(LaunchRefused, match="shared with other containers"):
-            files._refuse_shared(str(shm))
+            files.refuse_shared(str(shm))
 
 
 def test_what_is_sealed_must_be_what_was_measured(world: World) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
-from sconectl.protect.volume.changes import Nothing
+from sconectl.protect.volume.changes import Nothing, Watch
 from sconectl.protect.volume.history import read_history
 from sconectl.protect.volume.index import ENCRYPTED
 from sconectl.protect.volume.opening import materialise
@@ -18,6 +17,16 @@ KEY = bytes(range(32))
 Picture = dict[bytes, tuple[object, ...]]
 
 
+class NoWatch:
+    """Watches nothing."""
+
+    def __init__(self) -> None:
+        self.linked: set[int] = set()
+
+    def add(self, path: str) -> None:
+        """Do nothing."""
+
+
 def look_everywhere() -> Nothing:
     """Return hints that say nothing, but that everything has to be looked at."""
     return Nothing(everything=True)
@@ -25,7 +34,7 @@ def look_everywhere() -> Nothing:
 
 def open_volume(
     mount: Path, live: Path, tag: bytes | None, *, key: bytes = KEY, kind: int = ENCRYPTED, any_state: bool = False,
-    processes: int = 1, watch: Callable[[str], None] = lambda _path: None,
+    processes: int = 1, watch: Watch | None = None,
 ) -> Volume:  # fmt: skip
     """Open what is on `mount` into the new directory `live`."""
     live.mkdir(parents=True)
@@ -36,7 +45,7 @@ def open_volume(
         if history is None:
             history = initialise(storage, key, kind, os.stat(live))  # noqa: PTH116
         materialise(storage, key, history, str(live), path="/V1", processes=processes)
-        return Volume("V1", "/V1", str(live), storage, key, history, watch)
+        return Volume("V1", "/V1", str(live), storage, key, history, watch or NoWatch())
     except BaseException:
         storage.close()
         raise
