@@ -1,6 +1,6 @@
 """The plan of a mesh in the form that programs read.
 
-In: a `MeshCheck`, and what becomes of sessions, secrets and files. Out: plain values.
+In: a `MeshCheck` with its plan, and what becomes of sessions, secrets and files. Out: plain values.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from typing import Any
 
 from sconectl.apply.rolling.rollouts import Rollout
 from sconectl.apply.sessions import Update
+from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.policy.diff.diff import to_json
 from sconectl.report.secret_fates import fate_document
+from sconectl.report.volumes import mesh_volumes
 from sconectl.usecases.check_mesh import MeshCheck
 
 
 def mesh_document(
     check: MeshCheck,
+    plan: MeshPlan,
     sessions: Mapping[str, Mapping[str, str]],
     updates: Sequence[Update],
     files: Mapping[str, str],
@@ -42,6 +45,7 @@ def mesh_document(
             for name, state in outcomes.items()
             if name in found or name.rpartition("/")[0] != namespace  # else it was looked at only
         ],
+        "volumes": mesh_volumes(check.draft.services if check.draft else (), plan),
         "orphans": list(orphans),
         "files": [{"path": path, "state": state} for path, state in sorted(files.items())],
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 from sconectl.report.left_behind import gift_lines, origin_of
 from sconectl.report.secret_fates import is_touched
+from sconectl.report.volumes import storage_lines, volume_line
 from sconectl.text.rendering import render
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&$^-])")
@@ -37,7 +38,19 @@ def _written(value: Any) -> str:
 
 def _service(plan: Mapping[str, Any]) -> dict[str, Any]:
     built = any(step["state"] == "to do" for step in plan["steps"])
-    return {"kind": "service", "name": plan["name"], "image": plan["image"], "state": "built" if built else "unchanged"}
+    return {
+        "kind": "service",
+        "name": plan["name"],
+        "image": plan["image"],
+        "state": "built" if built else "unchanged",
+        **_volumes(plan["volumes"]),
+    }
+
+
+def _volumes(volumes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    service = "service"
+    lines = [(f"{volume[service]}: " if service in volume else "") + volume_line(volume) for volume in volumes]
+    return {"volumes": [*lines, *storage_lines(volumes)]}
 
 
 def _mesh(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +66,7 @@ def _mesh(plan: Mapping[str, Any]) -> dict[str, Any]:
             {"session": session["name"], **session["rollout"]} for session in plan["sessions"] if "rollout" in session
         ],
         "orphans": list(map(_orphan, plan["orphans"])),
+        **_volumes(plan["volumes"]),
         "sessions": _counted(plan["sessions"]),
         "files": _counted(plan["files"]),
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.service.protection import Protection, Rule
+from sconectl.report.volumes import service_volumes, storage_lines
 from sconectl.usecases.plan_report import PathRow, PlanReport
 
 _SIGNED_ONLY = ("isvprodid", "isvsvn", "mode")
@@ -57,6 +58,8 @@ def measured(report: PlanReport) -> list[str]:
     ]
     if report.plan.sealed or report.plan.injected:
         lines.append("encrypted, injected: that there is something, and where; not what is in it")
+    if report.plan.volumes:
+        lines.append("volume: that there is one, and where; not what is in it")
     named = (f"{name}={parameters[name]}" for name in sorted(parameters) if name not in _SIGNED_ONLY)
     return [*lines, f"parameters: {', '.join(named)}"]
 
@@ -75,6 +78,7 @@ def readable(report: PlanReport) -> list[str]:
         lines.append(f"plain, host path: everything in {_list(open_paths)}, and may change it")
     if "injected" in paths:
         lines.append(f"injected: that there is {_list(paths['injected'])}; the content is in the policy")
+    lines += [f"volume, {line}" for line in storage_lines(service_volumes(report.plan))]
     variables = len(model.environment.local) + len(model.environment.global_)
     secrets = len(model.secrets.global_) + len(model.secrets.import_)
     return [
@@ -155,6 +159,7 @@ def as_document(report: PlanReport) -> dict[str, Any]:
             for row in report.paths
         ],
         "unknown": list(report.unknown),
+        "volumes": service_volumes(plan),
         "parameters": dict(plan.parameters),
         "measured": measured(report),
         "readable": readable(report),

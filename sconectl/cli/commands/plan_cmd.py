@@ -185,7 +185,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
             sessions = {address: store.outcomes for address, store in wiring.stores.items()}
             files = wiring.workspace.outcomes
             orphans = orphan_documents(done.left, seen.renames(done.left, done.updates)) if done.left else []
-            plans.documents.append(mesh_document(mesh, sessions, done.updates, files, done.rollouts, orphans))
+            plans.documents.append(mesh_document(mesh, plan, sessions, done.updates, files, done.rollouts, orphans))
             plans.meshes.append((mesh, done))
             plans.orphans += seen.remarks(done.left, done.updates) if done.left else ()
             plans.notes += namespace_notes(done.left, mesh.mesh.policy.namespace)

@@ -16,6 +16,7 @@ from sconectl.policy.diff.diff import SIGN
 from sconectl.report.left_behind import gift_lines, origin_of
 from sconectl.report.plan_words import Amount, amounts, measured, readable, size_text
 from sconectl.report.secret_fates import fate_line
+from sconectl.report.volumes import service_volumes, storage_lines, volume_line
 from sconectl.usecases.plan_report import PathRow, PlanReport
 
 _WIDTH = 80
@@ -52,6 +53,8 @@ def table_lines(report: PlanReport, *, all_paths: bool) -> Iterator[str]:
         yield "ALL PATHS"
         for path in report.paths:
             yield from _path(path)
+    if volumes := service_volumes(report.plan):
+        yield from _section("VOLUMES", map(volume_line, volumes))
     yield from _section("MEASURED", measured(report))
     yield from _section("WHAT AN OPERATOR OF THE MACHINE SEES", readable(report))
 
@@ -90,6 +93,9 @@ def mesh_lines(document: Mapping[str, Any], *, all_secrets: bool) -> Iterator[st
     yield "SERVICES"
     for service in document["services"]:
         yield f"  {service['name']:<20} {service['image']}"
+    if volumes := document["volumes"]:
+        yield from _section("VOLUMES", (f"{volume['service']}: {volume_line(volume)}" for volume in volumes))
+        yield from _section("WHAT WHOEVER HAS THE STORAGE SEES", storage_lines(volumes))
     yield ""
     yield "SESSIONS"
     for session in document["sessions"]:

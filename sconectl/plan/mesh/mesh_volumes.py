@@ -15,7 +15,7 @@ from sconectl.plan.facts.naming import volume_label
 
 _TERMS = ("update_policy", "volume_alias")
 _DEFAULT = "rollback_protected"
-_STORAGE = "/scone/volumes"
+STORAGE = "/scone/volumes"
 """Where the launcher looks for the storage of volumes."""
 
 
@@ -117,7 +117,7 @@ def chart_values(volumes: ServiceVolumes, owners: Owners) -> dict[str, Any]:
     """
     values = {}
     for volume in volumes.declared:
-        block = volume_block(f"{_STORAGE}/{volume['name']}", encrypted=True)
+        block = volume_block(f"{STORAGE}/{volume['name']}", encrypted=True)
         if volume.get("import"):
             shared = _shared(volume, volumes, owners)
             owner = {"service": shared[0].chart, "volume": volume_label(shared[1]["name"])} if shared else {}
