@@ -20,7 +20,7 @@ KEY = bytes(range(32))
 
 def example() -> tuple[bytes, bytes, str]:
     """Return pack, FSPF and tag as the document shows them."""
-    text = DOCUMENT.read_text().partition("### An example")[2]
+    text = DOCUMENT.read_text().partition("### An example\n")[2].partition("\n## ")[0]
     pack, fspf = (bytes.fromhex(block) for block in re.findall(r"```\n([0-9a-f\n]+)```", text))
     tag = re.search(r"with tag `([0-9a-f]{32})`", text)
     assert tag
