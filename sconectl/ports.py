@@ -35,6 +35,20 @@ class Receipt:
     outcome: Literal["created", "updated", "unchanged", "stored"]
 
 
+@dataclass(frozen=True)
+class VolumeState:
+    """What a CAS knows of a volume: its tag (32 hex digits, None before anything was written), and who writes to it.
+
+    `in_use` is the host that writes now, and until when; `accepted` the owner (key hash) who has moved the tag to where
+    it still is, and when.
+    """
+
+    name: str
+    tag: str | None
+    in_use: tuple[str, str] | None = None
+    accepted: tuple[str, str] | None = None
+
+
 class SessionStore(Protocol):
     """A CAS, remote or embedded, as the owner of one client identity sees it."""
 
@@ -69,6 +83,18 @@ class SessionStore(Protocol):
         """Return the hash of the active session, or None; anybody may know that of a session with a salt.
 
         Raises `CasRefused` if the identity may not know it, and other `CasError`s.
+        """
+
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        """Return the volumes that a session owns, in its order; none if the CAS cannot tell.
+
+        Raises `CasRefused` (no such session, not permitted to read it) and other `CasError`s.
+        """
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        """Make `new` the tag of a volume instead of `old`; None: nothing was written.
+
+        Raises `CasRefused` (not permitted to update the session, `old` is not the tag, in use) and other `CasError`s.
         """
 
     def encryption_key(self) -> str:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sconectl.cas import daemon
 from sconectl.cas.bounds.refusal import CasRefusal
-from sconectl.cas.client.http_cas import HttpCas
+from sconectl.cas.client.http_cas import HttpCas, volume_states
 from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.client.refusal_hints import refused
 from sconectl.cas.disk.directory_lock import writer
@@ -21,7 +21,7 @@ from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal
 from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.errors import CasRefused
-from sconectl.ports import ListedSession, Receipt, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession, VolumeState
 
 ADDRESS = "local"
 _PATIENCE = 30.0
@@ -92,6 +92,20 @@ class LocalCas:
         for warning in taken.warnings:
             self._notify(f"warning: the CAS {ADDRESS} says: {warning}")
         return Receipt(taken.hash, taken.outcome)
+
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        """Return the states of the volumes that a session owns; raises `CasRefused`."""
+        return self._do(
+            lambda cas: volume_states(cas.volumes.listed(session, self._principal), ADDRESS),
+            lambda server: server.volumes(session),
+        )
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        """Make `new` the tag of a volume instead of `old`; raises `CasRefused`."""
+        self._do(
+            lambda cas: cas.volumes.accept(session, volume, old, new, self._principal),
+            lambda server: server.accept(session, volume, old, new),
+        )
 
     def encryption_key(self) -> str:
         """Return the public key (64 hex digits) to which sessions for this CAS are encrypted."""

@@ -75,6 +75,9 @@ COMMANDS = {
     "fspf": Place(
         "commands.fspf_cmd", "fspf_app", "Protect directories: encrypt them, or notice whether they were changed."
     ),
+    "volume": Place(
+        "volume.volume_cmd", "volume_app", "Look at volumes, back them up, restore them, and move data in and out."
+    ),
     "identity": Place(
         "commands.identity_cmd", "identity_app", "See, make and replace the key by which CASes know you."
     ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sconectl.ports import ListedSession, Receipt, SessionStore, StoredSession, Workspace
+from sconectl.ports import ListedSession, Receipt, SessionStore, StoredSession, VolumeState, Workspace
 from sconectl.text.yaml_tree import parse
 
 _NO_HASH = "0" * 64
@@ -44,6 +44,14 @@ class RehearsalStore:
     def hash_of(self, name: str) -> str | None:
         """Return the hash of the session that is active now."""
         return self._store.hash_of(name)
+
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        """Return the volumes of the session that is active now."""
+        return self._store.volumes(session)
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        """Nothing that is rehearsed moves a tag."""
+        raise AssertionError("no plan accepts a state")
 
     def put(self, text: str) -> str:
         """Note that the session would be created or updated."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from collections.abc import Callable
 
 import pytest
 
 from sconectl.errors import CasError, CasRefused
+from sconectl.key_hash import is_key_hash
 from sconectl.policy.reading import parse_session
-from sconectl.ports import ListedSession, SessionStore
+from sconectl.ports import ListedSession, SessionStore, VolumeState
 
 from .conftest import Stores
 
@@ -155,3 +157,32 @@ def test_sessions_are_listed_with_the_hashes_that_everybody_may_know(stores: Sto
         with pytest.raises(CasRefused) as caught:
             stores(who).list_sessions(namespace)
         assert caught.value.status == status
+
+
+def test_the_owner_of_a_volume_moves_its_tag(stores: Stores, name: str) -> None:
+    store, other = stores("me"), stores("somebody")
+    first, second = "11" * 16, "22" * 16
+    imported = "{name: theirs, import: {session: x, volume: v}}"
+    store.put(text(name) + f"volumes: [{{name: v}}, {imported}, {{name: w}}]\n")
+    assert store.volumes(name) == (VolumeState("v", None), VolumeState("w", None))
+    store.accept(name, "v", None, first)
+    changed, untouched = store.volumes(name)
+    assert (changed.tag, changed.in_use, untouched) == (first, None, VolumeState("w", None))
+    assert changed.accepted is not None and is_key_hash(changed.accepted[0])
+    store.accept(name, "v", first, None)
+    assert store.volumes(name)[0].tag is None
+    refused: list[tuple[int, Callable[[], object]]] = [
+        (409, lambda: store.accept(name, "v", first, second)),
+        (404, lambda: store.accept(name, "nothing", None, second)),
+        (404, lambda: store.accept(f"{name}/nothing", "v", None, second)),
+        (403, lambda: store.accept(name, "theirs", None, second)),
+        (403, lambda: other.accept(name, "v", None, second)),
+        (400, lambda: store.accept(name, "v", None, "x")),
+        (403, lambda: other.volumes(name)),
+        (404, lambda: store.volumes(f"{name}/nothing")),
+    ]
+    for status, work in refused:
+        with pytest.raises(CasRefused) as caught:
+            work()
+        assert caught.value.status == status
+    assert store.volumes(name)[0].tag is None

@@ -8,7 +8,7 @@ from sconectl.cas.client.identity import CasConfig
 from sconectl.cas.local import LocalCas
 from sconectl.errors import CasUnreachable
 from sconectl.policy.reading import parse_session
-from sconectl.ports import ListedSession, Receipt, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession, VolumeState
 
 
 class MemorySessionStore:
@@ -59,6 +59,14 @@ class MemorySessionStore:
     def _reach(self) -> None:
         if self.unreachable:
             raise CasUnreachable("no CAS answers at fake", hint="start one")
+
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        self._reach()
+        return self._cas.volumes(session)
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        self._reach()
+        self._cas.accept(session, volume, old, new)
 
     def encryption_key(self) -> str:
         return self._cas.encryption_key()

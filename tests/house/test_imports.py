@@ -60,7 +60,7 @@ ROOMS = {
         "http",
         "",
     ),
-    "cli": ("output", "", "options", "runs", "session", "cas", "over_time", "commands"),
+    "cli": ("output", "", "options", "runs", "session", "volume", "cas", "over_time", "commands"),
 }
 CLIENT_KNOWS_NOT = frozenset({"starlette", "uvicorn", "OpenSSL", "sqlite3"})
 

@@ -48,6 +48,7 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("cli.session.session_check", "--with-self-as-creator"): {"session calculate-hash"},
     ("cli.session.session_file", "--name"): {"session sign", "session create", "session update", "session verify"},
     ("cli.session.session_file", "--use-env"): {"session sign", "session create", "session update", "session diff"},
+    ("cli.volume.volume_state_cmd", "*"): {"volume accept"},
     ("cli.commands.identity_rotate_cmd", "*"): {"identity rotate"},
     ("cli.session.session_retire_cmd", "*"): {"session retire"},
     ("cli.session.session_sign_cmd", "*"): {"session encrypt"},

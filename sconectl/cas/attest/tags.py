@@ -38,6 +38,12 @@ def current_tag(transaction: Transaction, subject: Subject) -> str | None:
     return transaction.tag(subject.owner, subject.key) or subject.initial
 
 
+def check_tag(tag: str | None) -> None:
+    """Raise `CasRefusal` 400 for what is neither a tag nor None."""
+    if tag is not None and not _TAG.match(tag):
+        raise CasRefusal(400, "A tag has 32 lower case hex digits")
+
+
 def move_on(transaction: Transaction, subject: Subject, old: str | None, new: str) -> str | None:
     """Make `new` the current tag after `old`, as the update policy allows, and return the current tag.
 
@@ -45,8 +51,7 @@ def move_on(transaction: Transaction, subject: Subject, old: str | None, new: st
     program has moved on in between or the file system was rolled back (LANG §5, §14).
     """
     for tag in (old, new):
-        if tag is not None and not _TAG.match(tag):
-            raise CasRefusal(400, "A tag has 32 lower case hex digits")
+        check_tag(tag)
     current = current_tag(transaction, subject)
     if subject.policy == EPHEMERAL:
         return current

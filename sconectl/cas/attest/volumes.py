@@ -91,6 +91,11 @@ def volume_subject(
     return None if mount is None else _subject(transaction, _locate(transaction, session, session_hash, mount))
 
 
+def own_subject(transaction: Transaction, session: Session, volume: Volume) -> Subject:
+    """Return a volume that `session` does not import, as the owner of a tag."""
+    return _subject(transaction, _Located(session, volume, PROTECTED))
+
+
 def _mounts(session: Session, service: Service) -> tuple[Mount, ...]:
     image = session.image(service.image_name) if service.image_name is not None else None
     return image.volumes if image is not None else ()

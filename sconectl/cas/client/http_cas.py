@@ -6,6 +6,7 @@ In: an address, the client identity and the expected or pinned key. Out: a `Sess
 
 from __future__ import annotations
 
+import json
 import secrets
 import ssl
 from collections.abc import Callable
@@ -22,11 +23,12 @@ from sconectl.cas.client.tolerance import Tolerance, judge
 from sconectl.cas.keys import certificates
 from sconectl.errors import CasError, CasNotTrusted, UsageError
 from sconectl.key_hash import key_hash
-from sconectl.ports import ListedSession, Receipt, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession, VolumeState
 
 DEFAULT_PORT = 8081
 _CHAIN_PATH = "/v1/sim/certificate-chain"
 _NONCE_BYTES = 32
+_NO_RESOURCE = "There is no such resource"
 
 
 def normal_address(cas_url: str) -> str:
@@ -122,6 +124,16 @@ class HttpCas:
             self._notify(f"warning: the CAS {self._address} says: {warning}")
         return Receipt(_text(answer, "hash", self._address), _outcome(answer))
 
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        """Return the states of the volumes that a session owns; none if the CAS does not tell; raises `CasRefused`."""
+        answer = self._named("/v1/sim/volumes/", session, otherwise=_NO_RESOURCE)
+        return () if answer is None else volume_states(answer.get("volumes"), self._address)
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        """Make `new` the tag of a volume instead of `old`; raises `CasRefused`."""
+        request = {"session": session, "volume": volume, "old": old, "new": new}
+        self._answer(self._connection.post("/v1/sim/volumes", json.dumps(request).encode()))
+
     def encryption_key(self) -> str:
         """Return the key for which sessions are encrypted (64 hex digits), as the CAS has proved it."""
         return self.evidence.encryption_key
@@ -205,9 +217,11 @@ class HttpCas:
                 "Compare it with what `sconectl cas show-identification` prints on the machine of the CAS."
             )
 
-    def _named(self, path: str, name: str, query: str = "") -> dict[str, Any] | None:
+    def _named(
+        self, path: str, name: str, query: str = "", *, otherwise: str = "Session not found"
+    ) -> dict[str, Any] | None:
         response = self._connection.get(path + ("%2F" if name == "/" else quote(name, safe="/")) + query)
-        if response.status == 404 and any("Session not found" in cause for cause in response.causes()):
+        if response.status == 404 and any(otherwise in cause for cause in response.causes()):
             return None
         return self._answer(response)
 
@@ -232,6 +246,22 @@ def _text(answer: dict[str, Any], key: str, address: str) -> str:
     if not isinstance(value, str):
         raise CasError(f"the answer of the CAS {address} has no {key}", hint="check its version")
     return value
+
+
+def volume_states(found: Any, address: str) -> tuple[VolumeState, ...]:
+    """Return the states of volumes in the answer of a CAS; raises `CasError`."""
+    try:
+        return tuple(
+            VolumeState(
+                volume["name"],
+                volume["tag"],
+                (volume["in_use"]["by"], volume["in_use"]["until"]) if volume["in_use"] else None,
+                (volume["accepted"]["by"], volume["accepted"]["at"]) if volume["accepted"] else None,
+            )
+            for volume in found
+        )
+    except (KeyError, TypeError) as error:
+        raise _not_understood(address) from error
 
 
 def _not_understood(address: str) -> CasError:

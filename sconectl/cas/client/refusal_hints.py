@@ -32,6 +32,10 @@ def _hint(status: int, causes: Sequence[str]) -> str:
     text = " ".join(causes)
     if status == 409 and _TAKEN in text:
         return "a session of this name exists; read it and name its hash as predecessor, or choose another name"
+    if status == 409 and "in use by" in text:
+        return "end the program that uses it, and wait until its lease is over"
+    if status == 409 and "current tag" in text:
+        return "the volume was written in between; look at `sconectl volume list`"
     if status == 409:
         return "somebody else updated the session in between; read it again and repeat the change"
     if status == 403 and "create_sessions" in text:

@@ -175,6 +175,18 @@ class Endpoints:
             self._attesting, call, lambda: self._cas.enclaves.fill(channel, message_in(body, files=list)["files"])
         )
 
+    async def volumes(self, call: Call) -> BytesResponse:
+        """Return the states of the volumes of a session."""
+        name, principal = call.parameter, call.principal()
+        return await self._answer(self._reading, call, lambda: {"volumes": self._cas.volumes.listed(name, principal)})
+
+    async def accept(self, call: Call) -> BytesResponse:
+        """Move the tag of a volume to the state that its owner names."""
+        principal = call.principal()
+        message = await call.json(session=str, volume=str, old=_TEXT_OR_NONE, new=_TEXT_OR_NONE)
+        arguments = (message["session"], message["volume"], message["old"], message["new"], principal)
+        return await self._answer(self._uploading, call, self._cas.volumes.accept, *arguments)
+
     async def lease(self, call: Call) -> BytesResponse:
         """Give, renew or take back the lease on a volume."""
         channel = call.channel()

@@ -88,6 +88,25 @@ SCHEMAS: Mapping[str, Any] = {
     "Quote": record({"quote": {"type": "object"}}),
     "Configuration": record({"config": {"type": "object"}}),
     "Files": record({"files": {"type": "array", "items": {"type": "object"}}}),
+    "Volumes": record(
+        {
+            "volumes": {
+                "type": "array",
+                "items": record(
+                    {
+                        "name": TEXT,
+                        "tag": TAG_OR_NONE,
+                        "files": {"enum": ["encrypted", "authenticated-only"]},
+                        "in_use": {"anyOf": [record({"by": HOST, "until": TEXT}), {"type": "null"}]},
+                        "accepted": {
+                            "anyOf": [record({"tag": TAG_OR_NONE, "at": TEXT, "by": TEXT}), {"type": "null"}],
+                            "description": "The state that an owner has accepted, until a program moves it on.",
+                        },
+                    }
+                ),
+            }
+        }
+    ),
     "Lease": record(
         {
             "tag": TAG_OR_NONE,
@@ -181,6 +200,11 @@ ROWS: tuple[Row, ...] = (
     Row("POST", "/v1/sim/fill", "fill", "Fill the placeholders in files of an attested program", reference("Files"),
         body=record({"files": {"type": "array", "items": record({"path": TEXT, "content": TEXT})}}),
         refusals=(401, 403, 404)),
+    Row("GET", "/v1/sim/volumes/{name}", "volumes", "The states of the volumes of a session", reference("Volumes"),
+        refusals=_READ),
+    Row("POST", "/v1/sim/volumes", "accept", "Move the tag of a volume to the state that its owner names",
+        reference("Tag"), body=record({"session": TEXT, "volume": TEXT}, {"old": TAG_OR_NONE, "new": TAG_OR_NONE}),
+        refusals=(401, 403, 404, 409, 507)),
     Row("POST", "/v1/sim/leases", "lease", "Take, renew or release the lease on a volume", reference("Lease"),
         body=record({"volume": TEXT, "holder": TAG, "name": HOST, "action": {"enum": ["take", "release"]}}),
         refusals=(401, 403, 404, 409, 429, 507)),

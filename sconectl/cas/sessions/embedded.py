@@ -33,6 +33,7 @@ from sconectl.cas.sessions.other_cases import OtherCases, export_request, proved
 from sconectl.cas.sessions.sharing import Importer, Sharing, Target, remote_target
 from sconectl.cas.sessions.storing import Storing, Uploaded
 from sconectl.cas.sessions.uploads import read_upload
+from sconectl.cas.sessions.volume_states import VolumeStates
 from sconectl.cas.store import audit_rotation, namespaces
 from sconectl.cas.store.audit_folding import Folding
 from sconectl.cas.store.health import Health
@@ -79,6 +80,7 @@ class EmbeddedCas:
         self.enclaves = Enclaves(
             self._store, self.keys, self.machine, self._sharing, clock, self._quota, self._folding, limits
         )
+        self.volumes = VolumeStates(self._store, self._sharing, clock)
         self._health = Health(self._store)
         with self._store.writing() as transaction:
             namespaces.ship_root(transaction)

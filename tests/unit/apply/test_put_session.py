@@ -12,7 +12,7 @@ from fakes.stores import MemorySessionStore
 from sconectl.apply.sessions import merged, put_session
 from sconectl.artefacts.session import session_text
 from sconectl.errors import CasRefused
-from sconectl.ports import ListedSession, Receipt, StoredSession
+from sconectl.ports import ListedSession, Receipt, StoredSession, VolumeState
 
 
 def session(value: str = "1") -> dict[str, Any]:
@@ -47,6 +47,12 @@ class Rival:
 
     def hash_of(self, name: str) -> str | None:
         return self.store.hash_of(name)
+
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        return self.store.volumes(session)
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        self.store.accept(session, volume, old, new)
 
     def encryption_key(self) -> str:
         return ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HASH = "ab" * 32
 TAG = "0b" * 16
+VOLUME = {"name": "v", "tag": None, "files": "encrypted", "in_use": None, "accepted": None}
 NOTE = {"kind": "string", "value": "42", "expires": None, "renew": None}
 
 
@@ -67,12 +68,26 @@ class FakeEnclaves:
         return self._cas.seen("update_tag", channel_der, subject, old, new, holder) or {"tag": TAG}
 
 
+class FakeVolumes:
+    def __init__(self, cas: FakeCas) -> None:
+        self._cas = cas
+
+    def listed(self, name: str, principal: Principal | None) -> list[dict[str, Any]]:
+        return self._cas.seen("volumes", name, principal) or [VOLUME]
+
+    def accept(
+        self, name: str, volume: str, old: str | None, new: str | None, principal: Principal | None
+    ) -> dict[str, Any]:
+        return self._cas.seen("accept", name, volume, old, new, principal) or {"tag": TAG}
+
+
 class FakeCas:
     """Answers everything; `refusal` makes the next answers refusals, `answers` gives others."""
 
     def __init__(self, directory: Path) -> None:
         self.keys: CasKeys = load_or_create(directory)
         self.enclaves = FakeEnclaves(self)
+        self.volumes = FakeVolumes(self)
         self.calls: list[tuple[Any, ...]] = []
         self.refusal: Exception | None = None
         self.answers: dict[str, Any] = {}

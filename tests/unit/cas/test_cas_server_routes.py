@@ -24,7 +24,7 @@ from sconectl.errors import CasError
 from sconectl.key_hash import hash_of_certificate
 from sconectl.ports import StoredSession
 
-from .fake_cas import HASH, NOTE, TAG, Running, Taken, refusal, running
+from .fake_cas import HASH, NOTE, TAG, VOLUME, Running, Taken, refusal, running
 
 pytestmark = pytest.mark.sockets
 HOLDER = "5a" * 16
@@ -178,6 +178,21 @@ def test_programs(server: Running) -> None:
         assert post(path, message)[0] == 400, (path, message)
     for raw in (b"[" * 60_000, b"{", b"\xff", b'{"report": {"a": NaN}}', b'{"report": {"a": ' + b"9" * 5000 + b"}}"):
         assert server.ask("POST", "/v1/sim/quote", raw)[0] == 400
+    assert server.cas.calls == []
+
+
+def test_owners_of_volumes(server: Running) -> None:
+    status, answer, _ = server.ask("GET", "/v1/sim/volumes/acme/app")
+    assert (status, answer) == (200, {"volumes": [VOLUME]})
+    message = {"session": "acme/app", "volume": "v", "old": None, "new": TAG}
+    status, answer, _ = server.ask("POST", "/v1/sim/volumes", json.dumps(message).encode())
+    assert (status, answer) == (200, {"tag": TAG})
+    (listed, accepted) = server.cas.calls
+    assert listed[:2] == ("volumes", "acme/app") and accepted[:5] == ("accept", "acme/app", "v", None, TAG)
+    assert listed[2] == accepted[5] is not None
+    server.cas.calls.clear()
+    for wrong in ({"session": "a"}, message | {"new": 1}, message | {"more": 1}):
+        assert server.ask("POST", "/v1/sim/volumes", json.dumps(wrong).encode())[0] == 400
     assert server.cas.calls == []
 
 

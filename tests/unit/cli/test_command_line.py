@@ -408,6 +408,7 @@ WITHOUT_OPTIONS = {
     ("cert",),
     ("cert", "show-key-hash"),
     ("signer",),
+    ("volume",),
 } | {
     ("fspf",),
     ("fspf", "create"),

@@ -13,7 +13,7 @@ from sconectl.apply.lock.past_locks import LockHistory, PastLock
 from sconectl.errors import CasRefused, PlanImpossible
 from sconectl.policy.reading import parse_session
 from sconectl.policy.serialized.canonical import session_hash
-from sconectl.ports import Commit, ListedSession, Receipt, StoredSession
+from sconectl.ports import Commit, ListedSession, Receipt, StoredSession, VolumeState
 from sconectl.usecases.over_time.audit import Audit, audit
 
 OLD, NEW = "aa" * 16, "bb" * 16
@@ -59,6 +59,12 @@ class Versions:
         raise AssertionError("an audit only reads")
 
     def hash_of(self, name: str) -> str | None:
+        raise AssertionError("an audit only reads")
+
+    def volumes(self, session: str) -> tuple[VolumeState, ...]:
+        raise AssertionError("an audit only reads")
+
+    def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
         raise AssertionError("an audit only reads")
 
     def encryption_key(self) -> str:

@@ -1,0 +1,1 @@
+"""The commands about volumes, for their owners."""
