@@ -48,9 +48,7 @@ def list_volumes(session: Session, access: Access, output: Format = "text") -> N
 def accept(
     session: Session,
     volume: Annotated[str, typer.Argument(metavar="VOLUME", help="The name of the volume in that session.")],
-    state: Annotated[
-        str, typer.Argument(metavar="[STATE]", help="The state to accept, as you noted it.")
-    ] = "",
+    state: Annotated[str, typer.Argument(metavar="[STATE]", help="The state to accept, as you noted it.")] = "",
     *,
     access: Access,
     empty: Annotated[bool, typer.Option("--empty", help="Accept an empty storage: everything is lost.")] = False,
