@@ -11,7 +11,6 @@ import gc
 import os
 import resource
 import signal
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
@@ -23,11 +22,10 @@ from sconectl.runtime.enclave import Enclave, measure
 from sconectl.runtime.files import bring_in
 from sconectl.runtime.health import health_command
 from sconectl.runtime.link import CasLink, open_channel
-from sconectl.runtime.log import LaunchRefused
+from sconectl.runtime.log import EXIT_REFUSED, LaunchRefused
 from sconectl.runtime.settings import Settings
 from sconectl.runtime.start import execute, find_program, start
 
-EXIT_REFUSED = 125
 DEFAULT_CAS = "cas"
 DEFAULT_PATIENCE = 60.0
 _MAX_PATIENCE = 86400.0
@@ -45,7 +43,7 @@ def main(settings: Settings) -> NoReturn:
     except LaunchRefused as error:
         log.refused(error)
     except Exception as error:
-        log.write("FATAL", f"The program is not started: {_place_of(error)}; this is a bug of sconectl")
+        log.write("FATAL", f"The program is not started: {log.place_of(error)}; this is a bug of sconectl")
     os._exit(EXIT_REFUSED)
 
 
@@ -56,12 +54,6 @@ def _prepare_process() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     gc.disable()  # there is little garbage, and the program is started soon
     os.umask(0o022)
-
-
-def _place_of(error: Exception) -> str:
-    """Return kind and place of an error, without its message, which might hold a secret value."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {place.filename}:{place.lineno}"
 
 
 def _run(settings: Settings) -> NoReturn:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 
+EXIT_REFUSED = 125
+"""The exit status of a launcher that does not start the program, or may not let it run on."""
 LEVELS = ("FATAL", "ERROR", "WARNING", "INFO", "DEBUG", "TRACE")
 _threshold = LEVELS.index("WARNING")
 _SHOWN_CAUSES = 30
@@ -50,6 +53,12 @@ def refused(error: LaunchRefused) -> None:
         _print(f"    {cause}")
     if len(error.causes) > _SHOWN_CAUSES:
         _print(f"    … and {len(error.causes) - _SHOWN_CAUSES} more")
+
+
+def place_of(error: Exception) -> str:
+    """Return kind and place of an error, without its message, which might hold a secret value."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {place.filename}:{place.lineno}"
 
 
 def _print(text: str) -> None:

@@ -15,9 +15,9 @@ from typing import NoReturn
 
 from sconectl.protect.index import Index, is_below
 from sconectl.runtime import log
+from sconectl.runtime.children import block_signals, fork_program, handle, start_health
 from sconectl.runtime.configuration import Configuration
 from sconectl.runtime.files import sealed_target
-from sconectl.runtime.health import listen, serve
 from sconectl.runtime.log import LaunchRefused
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,7 +25,6 @@ _MAX_LINKS = 40
 _MAX_SCRIPTS = 5
 _MAX_LINE = 256
 """The kernel's own limits."""
-_NOT_FORWARDED = frozenset({signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 def find_program(config: Configuration, index: Index) -> str:
@@ -109,19 +108,29 @@ def _interpreter(script: str) -> str:
     return os.fsdecode(words[0]) if line.startswith(b"#!") else ""
 
 
-def start(config: Configuration, program: str, health: Callable[[], NoReturn] | None = None) -> NoReturn:
+Supervise = Callable[[Callable[[], NoReturn], Callable[[], NoReturn] | None], NoReturn]
+"""Forks the program (given what becomes it, and what becomes its health command), and stays until it ends."""
+
+
+def start(
+    config: Configuration,
+    program: str,
+    health: Callable[[], NoReturn] | None = None,
+    supervise: Supervise | None = None,
+) -> NoReturn:
     """Run the program and never return: replaced by it, or, as PID 1, as its init that passes signals on.
 
-    `health` becomes the health command of the image, if it has one; the launcher stays behind to run it.
+    `health` becomes the health command of the image, if it has one; the launcher stays behind to run it. So it does
+    for whoever has to `supervise` the program.
     """
     try:
         os.chdir(config.pwd)
     except OSError as error:
         reason = error.strerror or "not accessible"
         raise LaunchRefused(f"the working directory {config.pwd} of the policy: {reason}") from error
-    if os.getpid() != 1 and health is None:
+    if os.getpid() != 1 and health is None and supervise is None:
         execute(config, program)
-    _supervise(lambda: execute(config, program), health)
+    (supervise or _supervise)(lambda: execute(config, program), health)
 
 
 def execute(config: Configuration, program: str) -> NoReturn:
@@ -142,58 +151,11 @@ def execute(config: Configuration, program: str) -> NoReturn:
 
 def _supervise(program: Callable[[], NoReturn], health: Callable[[], NoReturn] | None = None) -> NoReturn:
     """Fork the program, forward signals to it, reap orphans, and exit with its status (128 + n after signal n)."""
-    forwarded = [s for s in signal.valid_signals() if s not in _NOT_FORWARDED]
-    signal.pthread_sigmask(signal.SIG_BLOCK, [*forwarded, signal.SIGCHLD])
+    wanted = block_signals()
     if health:
-        _start_health(health)
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        _take_terminal()
-        program()
-    with contextlib.suppress(OSError):
-        os.setpgid(child, child)
-    wanted = [*forwarded, signal.SIGCHLD]
+        start_health(health)
+    child = fork_program(program)
     while True:
-        number = signal.sigwaitinfo(wanted).si_signo
-        if number != signal.SIGCHLD:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
-            continue
-        status = _reap(child)
+        status = handle(signal.sigwaitinfo(wanted).si_signo, child)
         if status is not None:
             os._exit(status)
-
-
-def _start_health(health: Callable[[], NoReturn]) -> None:
-    """Fork the process that runs the health command when asked; it ends with this one, which keeps a pipe open."""
-    listener = listen()
-    if listener is None:
-        return
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        os.close(writing)
-        serve(listener, reading, health)
-    os.close(reading)
-    listener.close()
-
-
-def _take_terminal() -> None:
-    with contextlib.suppress(OSError):
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        os.tcsetpgrp(0, os.getpgrp())
-
-
-def _reap(child: int) -> int | None:
-    """Reap every child that ended; return the exit status of the program if it is among them."""
-    result = None
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return result
-        if pid == 0:
-            return result
-        if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            result = 128 - code if code < 0 else code

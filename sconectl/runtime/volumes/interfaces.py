@@ -40,6 +40,10 @@ class Volume(Protocol):
 class Watch(Protocol):
     """Tells what changed in the directories of a volume."""
 
+    @property
+    def linked(self) -> set[int]:
+        """Return the inodes of files that may have several names, to add to them."""
+
     def fileno(self) -> int:
         """Return a file descriptor that is readable when there is something to tell; -1 if there is none."""
 

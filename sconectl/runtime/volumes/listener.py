@@ -64,7 +64,7 @@ class Listener:
         try:
             ioctl(self.descriptor, _RECEIVE, self._buffer, True)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+            if error.errno in (errno.ENOENT, errno.EINTR, errno.ENOTCONN):
                 return None
             raise
         return Call._make(_CALL.unpack(self._buffer))

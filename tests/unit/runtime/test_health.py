@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from sconectl.runtime import ask_health, health
+from sconectl.runtime import ask_health, children, health
 from sconectl.runtime import start as start_module
 
 from .configurations import configuration
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the socket is, instead of the place that containers have."""
     folder = tmp_path / "health"
     listen = health.listen
-    monkeypatch.setattr(start_module, "listen", lambda: listen(str(folder), str(folder / "socket")))
+    monkeypatch.setattr(children, "listen", lambda: listen(str(folder), str(folder / "socket")))
     return folder
 
 

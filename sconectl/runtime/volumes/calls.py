@@ -1,0 +1,251 @@
+"""What the stopped calls of a program mean for its volumes.
+
+In: calls, one by one. Out: each is answered: at once, with its effects noted in the hints of the volumes, or, for a
+sync, when the keepers of the volumes say so. A call runs after it was answered, maybe after the next commit, so what
+it writes is noted again after each commit until the call is known to be over.
+
+Where the launcher cannot see what a thread does (it has another user), a sync commits all volumes, and what may be
+changed through a mapping is compared at every commit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sconectl.runtime import log
+from sconectl.runtime.volumes import task
+from sconectl.runtime.volumes.filter import SYNC_FLAGS
+from sconectl.runtime.volumes.keeper import Keeper, Sync
+from sconectl.runtime.volumes.listener import Call, Listener
+
+_LONGEST_WRITE = 0x7FFFF000
+_ACCESS = 3
+_SYNCHRONOUS = 4
+"""MS_SYNC."""
+_FOLLOW, _ITSELF = 0x400, 0x1000
+"""AT_SYMLINK_FOLLOW, AT_EMPTY_PATH."""
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A call that may still be running: what it will have changed when it is over."""
+
+    number: int
+    inode: int
+    range: tuple[int, int] | None = None
+    """None: anything in the file."""
+
+
+class Calls:
+    """Answers the calls of a program that has these volumes."""
+
+    def __init__(self, listener: Listener, keepers: Sequence[Keeper], numbers: dict[str, int]) -> None:
+        """Take calls from `listener`; `numbers` are those of this machine."""
+        self._listener, self._keepers = listener, keepers
+        self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
+        self._flights: dict[int, Flight] = {}
+        self._told: set[str] = set()
+        handlers: dict[str, Callable[[Call], int | None]] = {
+            "pwrite64": self._write,
+            **dict.fromkeys(("fsync", "fdatasync", "sync_file_range"), self._sync_file),
+            "sync": lambda call: self._ask(call, self._keepers),
+            "syncfs": self._sync_device,
+            "msync": self._sync_mapping,
+            **dict.fromkeys(
+                ("pwritev", "pwritev2", "fallocate", "ftruncate"), lambda call: self._change(call, call.a0)
+            ),
+            "splice": lambda call: self._change(call, call.a2),
+            "mmap": self._map,
+            "open": lambda call: self._open(call, call.a0, call.a1),
+            "openat": lambda call: self._open(call, call.a1, call.a2, call.a0),
+            "link": lambda call: self._link(call, partial(task.path_at, call.tid, call.a0), follow=False),
+            "linkat": self._link_at,
+        }
+        self._handlers = {numbers[name]: handler for name, handler in handlers.items() if name in numbers}
+
+    def take(self, call: Call) -> None:
+        """Answer one call, or let it wait for its keepers."""
+        self._flights.pop(call.tid, None)
+        handler = self._handlers.get(call.number)
+        answer = handler(call) if handler else 0
+        if answer == 0:
+            self._listener.proceed(call.id)
+        elif answer is not None:
+            self._listener.fail(call.id, answer)
+
+    def before_commit(self) -> None:
+        """Forget the calls that are over: whatever they changed is there to be committed."""
+        over = [tid for tid, flight in self._flights.items() if task.is_surely_out_of(tid, flight.number)]
+        for tid in over:
+            del self._flights[tid]
+
+    def after_commit(self) -> None:
+        """Note again what calls may change that are not over."""
+        for flight in self._flights.values():
+            for keeper in self._keepers:
+                self._note(keeper, flight)
+
+    def _note(self, keeper: Keeper, flight: Flight) -> None:
+        if flight.range:
+            keeper.hints.add_write(flight.inode, *flight.range)
+        else:
+            keeper.hints.modified.add(flight.inode)
+
+    def _write(self, call: Call) -> int:
+        try:
+            status = task.file_of(call.tid, call.a0)
+        except OSError:  # the call will fail, or the watch of the directory will tell
+            return 0
+        keepers = self._on.get(status.st_dev)
+        if keepers:
+            flight = Flight(call.number, status.st_ino, (call.a3, min(call.a2, _LONGEST_WRITE)))
+            for keeper in keepers:
+                self._note(keeper, flight)
+            self._flights[call.tid] = flight
+        return 0
+
+    def _change(self, call: Call, descriptor: int) -> int:
+        try:
+            status = task.file_of(call.tid, descriptor)
+        except OSError:  # as above
+            return 0
+        if status.st_dev in self._on:
+            flight = Flight(call.number, status.st_ino)
+            for keeper in self._on[status.st_dev]:
+                self._note(keeper, flight)
+            self._flights[call.tid] = flight
+        return 0
+
+    def _sync_file(self, call: Call) -> int | None:
+        try:
+            status = task.file_of(call.tid, call.a0)
+        except _GONE:
+            return 0
+        except OSError:
+            return self._ask(call, self._keepers)
+        keepers = self._on.get(status.st_dev, [])
+        if len(keepers) > 1:
+            keepers = self._owner(call, keepers)
+        return self._ask(call, keepers, status.st_ino)
+
+    def _owner(self, call: Call, keepers: list[Keeper]) -> list[Keeper]:
+        """Return the volume that a file with several candidates is in; all of them if that is not clear."""
+        try:
+            name = task.name_of(call.tid, call.a0)
+        except OSError:
+            return keepers
+        found = [k for k in keepers if name == k.mount.volume.root or name.startswith(f"{k.mount.volume.root}/")]
+        return found or keepers
+
+    def _sync_device(self, call: Call) -> int | None:
+        try:
+            return self._ask(call, self._on.get(task.file_of(call.tid, call.a0).st_dev, []))
+        except _GONE:
+            return 0
+        except OSError:
+            return self._ask(call, self._keepers)
+
+    def _sync_mapping(self, call: Call) -> int | None:
+        if not call.a2 & _SYNCHRONOUS:
+            return 0
+        return self._ask(call, [k for k in self._keepers if k.hints.mapped or k.everything])
+
+    def _ask(self, call: Call, keepers: Sequence[Keeper], target: int | None = None) -> int | None:
+        if not keepers:
+            return 0
+        sync = Sync(partial(self._answer, call.id), len(keepers))
+        for keeper in keepers:
+            keeper.ask(sync, target)
+        return None
+
+    def _answer(self, call: int, error: int) -> None:
+        if error:
+            self._listener.fail(call, error)
+        else:
+            self._listener.proceed(call)
+
+    def _map(self, call: Call) -> int:
+        try:
+            status = task.file_of(call.tid, call.a4)
+            keepers = self._on.get(status.st_dev, [])
+            if keepers and task.is_writable(call.tid, call.a4):
+                for keeper in keepers:
+                    keeper.hints.mapped.add(status.st_ino)
+        except _GONE:
+            return 0
+        except OSError:
+            self._once(
+                "WARNING",
+                "the program has changed its user, and its mapped files cannot be told: all files of the volumes are "
+                "compared at every sync, which is slow; start the container as the user that the program changes to",
+            )
+            for keeper in self._keepers:
+                keeper.everything = True
+        return 0
+
+    def _open(self, call: Call, address: int, flags: int, *directory: int) -> int:
+        """Refuse to open a file of a volume whose writes would each have to be durable."""
+        if not flags & SYNC_FLAGS or flags & _ACCESS == os.O_RDONLY:
+            return 0
+        try:
+            path = task.path_at(call.tid, address, *directory)
+            found = self._device(call.tid, path) in self._on
+        except OSError:
+            path, found = "a file", True
+        if not found:
+            return 0
+        shown = path.partition("/root/")[2] or path
+        self._once("ERROR", f"{shown}: O_SYNC and O_DSYNC are not supported on volumes; fsync and fdatasync are")
+        return errno.EINVAL
+
+    def _device(self, tid: int, path: str) -> int:
+        """Return the device of the file at `path`, or of the directory where it would be."""
+        try:
+            return task.status_at(tid, path, follow=True).st_dev
+        except FileNotFoundError:
+            try:
+                return task.status_at(tid, os.path.dirname(path) or "/", follow=True).st_dev  # noqa: PTH120
+            except FileNotFoundError:
+                return -1  # the call will fail
+
+    def _link_at(self, call: Call) -> int:
+        if call.a4 & _ITSELF:
+            return self._link(call, lambda: f"/proc/{call.tid}/fd/{call.a0 & 0xFFFFFFFF}", follow=True)
+        find = partial(task.path_at, call.tid, call.a1, call.a0)
+        return self._link(call, find, follow=bool(call.a4 & _FOLLOW))
+
+    def _link(self, call: Call, find: Callable[[], str], *, follow: bool) -> int:
+        """Note that a file gets another name; changes by any of its names are changes of the file."""
+        try:
+            status = task.status_at(call.tid, find(), follow=follow)
+        except _GONE:
+            return 0
+        except OSError:
+            for keeper in self._keepers:
+                keeper.hints.everything = True
+            return 0
+        if stat.S_ISREG(status.st_mode):
+            for keeper in self._on.get(status.st_dev, ()):
+                keeper.mount.watch.linked.add(status.st_ino)
+        return 0
+
+    def _once(self, level: str, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            log.write(level, text)
+
+
+def share(keepers: Iterable[Keeper]) -> None:
+    """Tell volumes on one device about each other's changed files: a file may have a name in both."""
+    modified: dict[int, set[int]] = {}
+    for keeper in keepers:
+        keeper.mount.watch.drain(keeper.hints)
+        modified.setdefault(keeper.device, set()).update(keeper.hints.modified)
+    for keeper in keepers:
+        keeper.hints.modified |= modified[keeper.device]
