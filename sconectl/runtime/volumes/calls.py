@@ -50,6 +50,8 @@ class Calls:
         self._listener, self._keepers = listener, keepers
         self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
         self._flights: dict[int, Flight] = {}
+        self.asked: list[Keeper] = []
+        """Those that a sync waits for."""
         self._told: set[str] = set()
         handlers: dict[str, Callable[[Call], int | None]] = {
             "pwrite64": self._write,
@@ -162,6 +164,8 @@ class Calls:
         sync = Sync(partial(self._answer, call.id), len(keepers))
         for keeper in keepers:
             keeper.ask(sync, target)
+            if keeper not in self.asked:
+                self.asked.append(keeper)
         return None
 
     def _answer(self, call: int, error: int) -> None:

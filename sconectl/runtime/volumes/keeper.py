@@ -62,11 +62,6 @@ class Keeper:
         self._hopeless = False
         self._failing = 0
 
-    @property
-    def is_asked(self) -> bool:
-        """Tell whether a sync waits for a commit."""
-        return bool(self._waiting)
-
     def ask(self, sync: Sync, target: int | None) -> None:
         """Let a sync wait for the next commit. `target` is the inode of its file; None: it is about all of them."""
         self._waiting.append((sync, target))

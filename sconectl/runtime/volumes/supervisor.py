@@ -144,15 +144,17 @@ class _Loop:
     def run(self) -> int:
         """Return the exit status of the program."""
         listening, receive, take = self._listener.fileno(), self._listener.receive, self._calls.take
+        poll, clock = self._poll.poll, time.monotonic
         calls = 0
+        wake = self._next()
         while self._status is None:
-            asked = [keeper for keeper in self._keepers if keeper.is_asked]
-            ready = self._poll.poll(0 if asked else self._timeout())
-            stopped = False
-            now = time.monotonic()
+            asked = self._calls.asked
+            ready = poll(0 if asked else None if wake is None else max(0.0, wake - clock()) * 1000 + 0.5)
+            stopped = busy = False
             for descriptor, event in ready:
                 if descriptor != listening:
-                    self._others[descriptor](now)
+                    self._others[descriptor](clock())
+                    busy = True
                 elif event & select.POLLIN:
                     stopped = True
                     if call := receive():
@@ -161,11 +163,13 @@ class _Loop:
                     self._poll.unregister(listening)
             calls += 1
             if asked and (not stopped or calls > _MOST_CALLS):
-                self._commit(asked, now)
+                self._commit(asked, clock())
+                busy = True
+            if not asked or busy:
                 calls = 0
-            elif not asked:
-                calls = 0
-            self._do_what_is_due(now)
+            if busy or (wake is not None and wake <= clock()):
+                self._do_what_is_due(clock())
+                wake = self._next()
         return self._status
 
     def _on(self, descriptor: int, do: Callable[[float], None]) -> None:
@@ -186,10 +190,10 @@ class _Loop:
         del self._others[descriptor]
         self._resting.append((now + _REST, keeper))
 
-    def _timeout(self) -> float | None:
+    def _next(self) -> float | None:
+        """Return when there is something to do, if nothing happens before."""
         times = [due for keeper in self._keepers if (due := keeper.next()) is not None]
-        times += [until for until, _ in self._resting]
-        return max(0.0, min(times) - time.monotonic()) * 1000 + 0.5 if times else None
+        return min([*times, *(until for until, _ in self._resting)], default=None)
 
     def _do_what_is_due(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:
@@ -203,6 +207,7 @@ class _Loop:
             self._calls.after_commit()
 
     def _commit(self, keepers: Sequence[Keeper], now: float) -> None:
+        self._calls.asked = [keeper for keeper in self._calls.asked if keeper not in keepers]
         self._calls.before_commit()
         self._share()
         for keeper in keepers:
