@@ -196,7 +196,7 @@ class _Indexing:
         """Keep a file that an injected one will replace: the policy may fill secrets into this original."""
         if member.kind == "d":
             self._faults.add(path, "to be injected, but a directory there", "name a file")
-        elif member.kind == "f":
+        elif member.kind == "f" and not is_below(ORIGINALS, self._sealed_roots):
             self._originals[original_of(path)] = path
 
     def _mounted(self, path: str) -> Member:
@@ -204,9 +204,13 @@ class _Indexing:
         kept, native = original_of(path), self._tree.members.get(path, Member(path, "d", 0o755))
         if kept in self._tree.members:
             raise BuildFailed(f"the image has {kept}, where confidential images keep something", hint=_REMOVE)
-        self._make_parents(kept)
-        self._entries[kept] = directory_entry(native.mode)
-        return Member(kept, "d", native.mode, native.uid, native.gid)
+        found = Member(kept, "d", native.mode, native.uid, native.gid)
+        if is_below(kept, self._sealed_roots):
+            self._seal_path(found)
+        else:
+            self._make_parents(kept)
+            self._entries[kept] = directory_entry(native.mode)
+        return found
 
     def _note_file(self, path: str, member: Member, protection: str) -> None:
         if member.kind == "f":
@@ -228,7 +232,7 @@ class _Indexing:
         for path, target in sorted(self._links.items()):
             self._require_directory(posixpath.dirname(path), path)
             if path not in self._sealed_roots and is_below(path, self._sealed_roots):
-                self._seal_link(path, target)
+                self._seal_path(Member(path, "l", 0o777, target=target))
                 continue
             real = self._real(path)
             placed[real] = target
@@ -250,8 +254,10 @@ class _Indexing:
             rest = posixpath.join(name, rest)
         return posixpath.join(real, rest)
 
-    def _seal_link(self, path: str, target: str) -> None:
-        self._sealed[path] = Member(path, "l", 0o777, target=target)
+    def _seal_path(self, member: Member) -> None:
+        """Add something to an encrypted directory, with the directories above it."""
+        path = member.path
+        self._sealed[path] = member
         while (path := posixpath.dirname(path)) not in self._sealed:
             self._sealed[path] = Member(path, "d", 0o755)
 

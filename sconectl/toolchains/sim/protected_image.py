@@ -137,7 +137,8 @@ def _volume_directories(root: MeasuredRoot, volumes: Mapping[str, str]) -> Itera
     if volumes:
         yield Member(VOLUME_MEMORY, "d", 0o755)
     for path, kept in root.mounted.items():
-        yield kept
+        if not is_below(kept.path, root.index.sealed):  # it is among the encrypted ones
+            yield kept
         yield replace(kept, path=volume_storage(volumes[path]))
 
 

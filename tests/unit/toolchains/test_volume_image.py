@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.runtime.files import volume_storage, volume_target
+from sconectl.protect.fspf import open_index
+from sconectl.runtime.files import sealed_target, volume_storage, volume_target
 
-from .root_tars import Result, file, folder, hard, protected, protected_layers
+from .root_tars import KEY, Result, file, folder, hard, protected, protected_layers
 
 DATA = (folder("v", 0o2750, uid=999, gid=998), folder("v/inner"), file("v/inner/x", b"INITIAL"))
 VOLUMES = {"/v": "V1", "/srv/new": "new"}
@@ -75,3 +76,24 @@ def test_the_working_directory_may_be_a_volume(tmp_path: Path) -> None:
     result = protected(tmp_path, *DATA, volumes=VOLUMES, folders=("/v", "/srv/new/inner"))
     assert result.index_file().entries["/srv/new"] == ("l", volume_target("new"))
     assert not (result.root / "scone/memory/volumes").exists()
+
+
+def test_where_the_kept_directories_are_encrypted_they_come_with_the_others(tmp_path: Path) -> None:
+    """As with `--dir /usr/lib`: the launcher finds them behind its link, once that is opened."""
+    lib = (folder("usr"), folder("usr/lib"), file("usr/lib/python", b"SECRET"))
+    members = (*DATA, *lib, folder("etc"), file("etc/app.conf"))
+    result = protected(tmp_path, *members, volumes=VOLUMES, sealed=("/usr/lib",), injected=("/etc/app.conf",))
+    entries = result.index_file().entries
+    assert entries["/usr/lib"] == ("l", sealed_target("/usr/lib"))
+    assert not [path for path in entries if path.startswith("/usr/lib/")]
+    assert not [name for name in top(result) if name.startswith("usr/lib/")]
+    assert top(result)["scone/volumes/V1"].uid == 999
+    fspf = result.protected.fspf
+    assert fspf is not None
+    sealed = open_index(KEY, fspf.tag, (result.root / "scone/image/fs.fspf").read_bytes())
+    kept = {row.path: row.mode for row in sealed.files if row.path.startswith("/usr/lib/scone/originals/")}
+    assert kept == {
+        "/usr/lib/scone/originals/srv": 0o755,
+        "/usr/lib/scone/originals/srv/new": 0o755,
+        "/usr/lib/scone/originals/v": 0o2750,
+    }
