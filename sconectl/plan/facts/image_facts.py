@@ -92,8 +92,9 @@ class ImageFacts(Kept):
     """Everything that a mesh needs to know about an image.
 
     `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid;
-    `volumes` are those of the service manifest. With `literal_command`, the command is that of the native image, and no
-    template.
+    `volumes` are those of the service manifest, and `group` is that of the image's user, if there are volumes and it is
+    not root: then that group has to be able to write to their storage. With `literal_command`, the command is that of
+    the native image, and no template.
     """
 
     format: Literal[2] = FORMAT
@@ -111,6 +112,7 @@ class ImageFacts(Kept):
     injection_files: tuple[InjectionFile, ...] = ()
     secrets: Secrets = Secrets.model_construct()
     volumes: tuple[Volume, ...] = ()
+    group: int | None = None
     protected: Protected
     fspf: Fspf | None = None
     image_session: str
@@ -118,7 +120,7 @@ class ImageFacts(Kept):
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(serialize(self), "volumes", "literal_command")
+        return _without(serialize(self), "volumes", "group", "literal_command")
 
     def to_json(self) -> str:
         """Return the canonical text: the same facts give the same bytes."""

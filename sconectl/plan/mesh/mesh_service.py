@@ -331,7 +331,7 @@ class BoundService:
             pull_secret=self.pull_secret,
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
             extra_values=extra,
-            volume_values=chart_values(self.volumes, owners),
+            volume_values=chart_values(self.volumes, owners, self.facts.group),
             own_chart=self.chart_files,
             configuration=configuration,
         )

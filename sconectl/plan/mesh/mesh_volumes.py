@@ -110,12 +110,15 @@ def _shared(
     return (owner, *found) if owner and found else None
 
 
-def chart_values(volumes: ServiceVolumes, owners: Owners) -> dict[str, Any]:
+def chart_values(volumes: ServiceVolumes, owners: Owners, group: int | None) -> dict[str, Any]:
     """Return the values of the chart: one block for each volume, which says where and on what its storage is.
 
-    What is imported from a service of the mesh is on the claim of that service.
+    What is imported from a service of the mesh is on the claim of that service. `group` is that of the image's user, if
+    it is not root: Kubernetes gives new claims to root.
     """
-    values = {}
+    values: dict[str, Any] = {}
+    if group is not None:
+        values["podSecurityContext"] = {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch"}
     for volume in volumes.declared:
         block = volume_block(f"{STORAGE}/{volume['name']}", encrypted=True)
         if volume.get("import"):

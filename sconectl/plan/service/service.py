@@ -194,6 +194,7 @@ def image_facts(
     salt: str,
     signer: Signer | None = None,
     stable: tuple[str, ...] = (),
+    group: int | None = None,
 ) -> ImageFacts:
     """Return the full facts of the image that was built from `plan`."""
     model, build = plan.model, plan.build
@@ -217,6 +218,7 @@ def image_facts(
         injection_files=model.injection_files,
         secrets=model.secrets,
         volumes=build.volumes,
+        group=group,
         protected=Protected(root=root, encrypted=plan.sealed, outside=outside),
         fspf=fspf,
         image_session=image_session_name(plan.image),

@@ -29,6 +29,14 @@ def test_a_volume_is_in_session_and_chart() -> None:
     check_sessions(plan)
 
 
+def test_a_program_that_is_not_root_gets_a_group_that_may_write() -> None:
+    plan = compiled(facts(volumes=[DATA]).model_copy(update={"group": 998}))
+    context = plan.chart.services[0].volume_values["podSecurityContext"]
+    assert context == {"fsGroup": 998, "fsGroupChangePolicy": "OnRootMismatch"}
+    assert '"group":998' in facts(volumes=[DATA]).model_copy(update={"group": 998}).to_json()
+    assert '"group"' not in facts(volumes=[DATA]).to_json()
+
+
 def test_no_volume_changes_nothing() -> None:
     plan = compiled(facts())
     assert "volumes" not in session(plan, "web")
