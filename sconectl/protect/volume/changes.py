@@ -139,6 +139,7 @@ class Live:
         self._tree, self._digests, self._watch = tree, digests, watch
         self.ids: dict[int, int] = {}
         self._inodes: dict[int, int] = {}
+        self._first_new = tree.next_id
         self._bind(os.lstat(root).st_ino, ROOT)
         watch.add(root)
         for path, node in tree.walk():
@@ -163,6 +164,7 @@ class Live:
     def changes(self, seen: Seen, target: int | None) -> Changes:
         """Return what has changed, and apply it to the tree. `target` is the inode whose sync asks, None: all."""
         changes = Changes()
+        self._first_new = self._tree.next_id
         try:
             fresh = self._look_at_names(self._names(seen), changes)
             if seen.everything:
@@ -253,8 +255,7 @@ class Live:
         if id_ is not None and id_ in self._tree.nodes and self._tree.nodes[id_].kind == kind:
             if id_ != known:
                 self._do(Name(folder, name, id_), changes)
-                if kind == FILE:
-                    self._watch.linked.add(status.st_ino)
+                self._appeared(folder, path, status, fresh)
             return id_ != known and (kind == DIRECTORY or was_folder)
         id_ = self._tree.next_id
         node = Node(id_, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
@@ -270,6 +271,15 @@ class Live:
         elif kind == DIRECTORY:
             pending += [(status.st_ino, inner) for inner in sorted(os.listdir(path), reverse=True)]  # noqa: PTH208
         return was_folder or kind == DIRECTORY
+
+    def _appeared(self, folder: int, path: bytes, status: os.stat_result, fresh: set[int]) -> None:
+        """Take note of a known file or directory that has a new name."""
+        if stat.S_ISDIR(status.st_mode):  # the watch may not know where it went
+            self._watch.add(os.fsdecode(path))
+        elif stat.S_ISREG(status.st_mode):
+            self._watch.linked.add(status.st_ino)
+            if folder >= self._first_new:  # nobody watched what was done to it there
+                fresh.add(status.st_ino)
 
     def _look_at_attributes(self, inode: int, changes: Changes) -> None:
         node = self._node(inode)
@@ -305,7 +315,7 @@ class Live:
             if status.st_ino != inode:
                 changes.later.add(inode)  # it was moved a moment ago; that is seen at the next look
                 return
-            anywhere = inode in seen.modified or inode in seen.mapped or seen.everything
+            anywhere = inode in seen.modified or inode in seen.mapped or inode in fresh or seen.everything
             known = not seen.everything and (inode in seen.explained or not anywhere)
             large = min(node.size, status.st_size) > LARGE
             if not known and large and target not in (None, inode) and inode not in fresh:

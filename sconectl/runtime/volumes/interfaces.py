@@ -30,6 +30,9 @@ class Volume(Protocol):
         nothing is promised, and the hints stay.
         """
 
+    def confirm(self, state: bytes) -> None:
+        """Take note that the CAS has this state, so that no older one will ever be asked for."""
+
     def checkpoint(self, *, final: bool) -> bytes | None:
         """Fold the journal into the files, if that is due or `final`; return the new state, if there is one."""
 

@@ -116,6 +116,7 @@ class Keeper:
         if progress.lost:
             raise Lost(progress.lost)
         if progress.confirmed in self._behind:
+            self.mount.volume.confirm(progress.confirmed)
             confirmed, _ = self._behind[progress.confirmed]
             self._behind = {state: told for state, told in self._behind.items() if told[0] > confirmed}
             done = [sync for number, sync in self._held if number <= confirmed]
@@ -158,6 +159,7 @@ class Keeper:
         """Note a new state, and send it now, or within half of the time that the CAS may be behind."""
         tags, bound = self.mount.tags, self.mount.bound
         if tags is None:
+            self.mount.volume.confirm(state)
             return
         self._number += 1
         self._behind[state] = (self._number, now)

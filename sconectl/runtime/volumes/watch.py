@@ -50,8 +50,8 @@ class Watcher:
         self._top = 0
         self._touched: dict[Name, int] = {}
         """What happened to files by these names, whose inodes are not known yet."""
-        self._moving: dict[int, tuple[Name, int]] = {}
-        """Names that were moved away, with what happened to them, by the cookie that names the move."""
+        self._moving: dict[int, tuple[int, int | None]] = {}
+        """What was moved away, by the cookie of the move: what had happened to the file, or inode of the directory."""
         self._blind = ""
         try:
             self._queue = kernel.inotify()
@@ -102,10 +102,10 @@ class Watcher:
         else:
             self._touched.clear()
             hints.everything = True
-        for cookie in waiting & self._moving.keys():  # moved away some time ago, and appeared nowhere
-            self._drop(self._moving.pop(cookie)[0])
-        if any(before for _, before in self._moving.values()):
+        if any(before for before, _ in self._moving.values()):
             self._follow_links(hints)
+        for cookie in waiting & self._moving.keys():  # moved away some time ago, and appeared nowhere
+            del self._moving[cookie]
 
     def close(self) -> None:
         """Watch no more."""
@@ -143,7 +143,7 @@ class Watcher:
             hints.names.add(name)
             before = self._touched.pop(name, 0) & ~_GONE
             if mask & _MOVED_FROM:
-                self._moving[cookie] = (name, before)
+                self._moving[cookie] = (before, self._drop(name) if mask & _IS_DIRECTORY else None)
                 if before:  # two names that are exchanged look like two moves: the file may still be found here
                     self._touched[name] = before | _GONE
             elif before:
@@ -156,16 +156,14 @@ class Watcher:
     def _touch(self, name: Name, mask: int) -> None:
         self._touched[name] = (self._touched.get(name, 0) | mask) & ~_GONE
 
-    def _moved(self, name: Name, before: int, mask: int, origin: tuple[Name, int] | None) -> None:
+    def _moved(self, name: Name, before: int, mask: int, origin: tuple[int, int | None] | None) -> None:
         """Let what happened to a file follow it to its new name; whatever comes from elsewhere may be changed."""
         if not mask & _IS_DIRECTORY:
-            happened = before | (origin[1] if origin else _MODIFY | _ATTRIBUTES)
+            happened = before | (origin[0] if origin else _MODIFY | _ATTRIBUTES)
             if happened:
                 self._touch(name, happened)
-        elif origin:
-            inode = self._directories.get(origin[0])
-            if inode is not None:
-                self._put(inode, name)
+        elif origin and origin[1] is not None:
+            self._put(origin[1], name)
         elif (path := self._path(name[0])) is not None:
             with contextlib.suppress(OSError):  # gone again, as the queue will say
                 self._put(os.lstat(path + b"/" + name[1]).st_ino, name)
@@ -185,6 +183,8 @@ class Watcher:
                 paths[directory] = self._path(directory)
             path = paths[directory]
             if path is None:
+                if self._moving:  # into a directory that is not known yet
+                    missing[name] = mask
                 continue
             try:
                 inode = os.lstat(path + b"/" + name[1]).st_ino
@@ -216,10 +216,12 @@ class Watcher:
         self._places[inode] = place
         self._directories[place] = inode
 
-    def _drop(self, place: Name) -> None:
+    def _drop(self, place: Name) -> int | None:
+        """Forget what directory is there; return its inode."""
         inode = self._directories.pop(place, None)
         if inode is not None and self._places.get(inode) == place:
             del self._places[inode]
+        return inode
 
     def _go_blind(self, error: OSError) -> None:
         self._blind = error.strerror or "no watch"

@@ -1,0 +1,145 @@
+"""The supervisor with the real volume: what was acknowledged before a crash is there when it is opened again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from protect.volume.worlds import open_volume, picture
+
+from sconectl.protect.volume.volume import Volume
+from sconectl.runtime.volumes.interfaces import Progress
+from sconectl.runtime.volumes.watch import Watcher
+
+from .mirror import Ledger
+from .worlds import SQLITE, World
+
+
+@dataclass
+class RealWorld(World):
+    """Its volume keeps ciphertext; the ledger has its tags."""
+
+    answer: Callable[[Ledger, bytes], Progress | None] = lambda _ledger, state: Progress(state)
+
+    def prepare(self, name: str) -> None:
+        self.kept(name).mkdir(parents=True)
+
+    def open(self, name: str, watcher: Watcher, tags: Ledger) -> Volume:
+        volume = open_volume(self.kept(name), self.live(name), None, watch=watcher)
+        tags.answer = self.answer
+        tags.send(volume.state)
+        tags.progress()
+        return volume
+
+    def opened(self) -> Path:
+        """Open what is left on the storage, as a launcher does that follows."""
+        tag = [line for line in self.notes if line.startswith("send ")][-1].removeprefix("send ")
+        open_volume(self.kept(), self.folder / "again", int(tag).to_bytes(16, "big")).close()
+        return self.folder / "again"
+
+
+@pytest.fixture
+def world() -> Iterator[RealWorld]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield RealWorld(Path(folder))
+
+
+@pytest.mark.parametrize("states", [4, 31, 77])
+@pytest.mark.parametrize("mode", ["wal", "delete", "persist", "truncate"])
+def test_sqlite_has_what_it_acknowledged(world: RealWorld, mode: str, states: int) -> None:
+    """The supervisor is killed when the CAS gets a state; the program cannot have been told of it."""
+
+    def answer(tags: Ledger, state: bytes) -> Progress:
+        if len(tags.sent) >= states:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Progress(state)
+
+    world.answer = answer
+    assert world.run(SQLITE.format(mode=mode)) == -signal.SIGKILL
+    notes = world.folder / "acknowledged"
+    acknowledged = [int(line) for line in notes.read_text().split()] if notes.exists() else []
+    assert acknowledged or states < 10
+    database = sqlite3.connect(world.opened() / "ledger.db")
+    assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+    has = [row[0] for row in database.execute("select n from t order by n")] if acknowledged else []
+    database.close()
+    assert has[: len(acknowledged)] == acknowledged
+    assert len(has) <= len(acknowledged) + 1
+
+
+CHANGES = """
+    import os, random
+    chance = random.Random({seed})
+    os.makedirs('d/e')
+    for round in range(30):
+        for _ in range(chance.randrange(8)):
+            folder = chance.choice(['.', 'd', 'd/e', 'new', 'new/e'])
+            os.makedirs(folder, exist_ok=True)
+            path = folder + '/' + chance.choice('abc')
+            other = chance.choice(['.', 'd', 'd/e']) + '/' + chance.choice('abcx')
+            try:
+                chance.choice([
+                    lambda: open(path, 'ab').write(chance.randbytes(chance.choice([5, 5000, 3000000]))),
+                    lambda: os.pwrite(os.open(path, os.O_WRONLY), b'here', chance.randrange(1 + os.path.getsize(path))),
+                    lambda: os.truncate(path, chance.randrange(1 + os.path.getsize(path))),
+                    lambda: os.rename(path, other),
+                    lambda: os.link(path, other),
+                    lambda: os.unlink(path),
+                    lambda: os.chmod(path, chance.choice([0o600, 0o640])),
+                    lambda: os.rename('new', 'd/new'),
+                    lambda: (os.mkdir('f'), os.rename('d', 'f/d'), os.rename('f', 'g'), os.rename('g/d', 'd')),
+                    lambda: (os.mkdir('h'), os.rename('d', 'h/d')),
+                    lambda: (os.rename('h/d', 'd'), os.rmdir('h')),
+                    lambda: os.utime(path, (5, round)),
+                ])()
+            except OSError:
+                pass
+            os.closerange(3, 50)
+        os.sync()
+"""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_opened_is_what_was_there_at_the_end(world: RealWorld, seed: int) -> None:
+    assert world.run(CHANGES.format(seed=seed)) == 0
+    assert picture(world.opened()) == picture(world.live())
+
+
+def test_a_directory_that_moves_into_a_new_one(world: RealWorld) -> None:
+    code = """
+        import os
+        os.mkdir('d')
+        open('d/a', 'w').write('1')
+        os.sync()
+        os.mkdir('new')
+        os.rename('d', 'new/d')
+        os.sync()
+        f = os.open('new/d/a', os.O_WRONLY)
+        os.write(f, b'2')
+        os.fsync(f)
+        os.kill(os.getppid(), 9)
+    """
+    assert world.run(code) == -signal.SIGKILL
+    assert (world.opened() / "new" / "d" / "a").read_text() == "2"
+
+
+def test_a_file_that_is_changed_in_a_directory_that_nobody_watches_yet(world: RealWorld) -> None:
+    code = """
+        import os
+        open('a', 'w').write('1')
+        os.sync()
+        os.mkdir('d')
+        os.rename('a', 'd/a')
+        f = os.open('d/a', os.O_WRONLY)
+        os.write(f, b'2')
+        os.fsync(f)
+        os.kill(os.getppid(), 9)
+    """
+    assert world.run(code) == -signal.SIGKILL
+    assert (world.opened() / "d" / "a").read_text() == "2"
