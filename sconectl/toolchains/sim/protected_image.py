@@ -132,10 +132,10 @@ def _volume_directories(root: MeasuredRoot, volumes: Mapping[str, str]) -> Itera
     """Yield the directories that volumes need: those that are kept, and where memory and storage are mounted.
 
     Engines give a new volume the owner and mode of the directory that it is mounted over, so a program that is not
-    root can write to its storage.
+    root can write to its storage; and they give a tmpfs the mode of its directory.
     """
     if volumes:
-        yield Member(VOLUME_MEMORY, "d", 0o755)
+        yield Member(VOLUME_MEMORY, "d", 0o1777)
     for path, kept in root.mounted.items():
         if not is_below(kept.path, root.index.sealed):  # it is among the encrypted ones
             yield kept
