@@ -41,7 +41,7 @@ ROOMS = {
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
-    "apply": ("sources", "lock", "", "rolling", "retiring"),
+    "apply": ("sources", "lock", "", "rolling", "retiring", "volumes"),
     "usecases": ("", "over_time"),
     "protect": ("", "volume"),
     "runtime": ("", "volumes"),

@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sconectl.cli.options.key_argument import file_key
 from sconectl.cli.output.console import note, result
 from sconectl.cli.output.printable import shown
 from sconectl.cli.session.session_access import Format, one_of
 from sconectl.errors import Refused, UsageError
-from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,23 +199,7 @@ def _read(file: Path, key: str, tag: str = "") -> FspfFile:
 
     if tag and not re.fullmatch(r"[0-9a-fA-F]{32}", tag):
         raise UsageError("a tag has 32 hex digits")
-    return FspfFile.read(file, _key(key) if key else b"", tag)
-
-
-def _key(text: str) -> bytes:
-    """Return the key that an argument is, names the file of, or announces on stdin."""
-    if text == "-":
-        text = sys.stdin.readline()
-    elif text.startswith("@"):
-        try:
-            text = first_bytes(Path(text[1:]), 4096, streams=True).decode("ascii", "replace")
-        except FileNotFoundError as error:
-            raise UsageError(f"there is no key file {text[1:]}") from error
-        except OSError as error:
-            raise UsageError(f"there is no key file {text[1:]}: {error.strerror}") from error
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text.strip()):
-        raise UsageError("a key has 64 hex digits", hint="give it as it was printed, as @FILE, or as - and on stdin")
-    return bytes.fromhex(text)
+    return FspfFile.read(file, file_key(key) if key else b"", tag)
 
 
 def _unverified_tag(file: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from sconectl.cli.volume.volume_files_cmd import backup, create, extract, restore, show, verify
 from sconectl.cli.volume.volume_state_cmd import accept, list_volumes
 
 volume_app = typer.Typer(
@@ -11,3 +12,9 @@ volume_app = typer.Typer(
 )
 volume_app.command("list")(list_volumes)
 volume_app.command("accept")(accept)
+volume_app.command("show")(show)
+volume_app.command("verify")(verify)
+volume_app.command("backup")(backup)
+volume_app.command("restore")(restore)
+volume_app.command("extract")(extract)
+volume_app.command("create")(create)

@@ -48,7 +48,9 @@ def list_volumes(session: Session, access: Access, output: Format = "text") -> N
 def accept(
     session: Session,
     volume: Annotated[str, typer.Argument(metavar="VOLUME", help="The name of the volume in that session.")],
-    state: Annotated[str, typer.Argument(metavar="[STATE]", help="The state to accept, as you noted it.")] = "",
+    state: Annotated[
+        str, typer.Argument(metavar="[STATE]", help="The state to accept, as `volume backup` printed it.")
+    ] = "",
     *,
     access: Access,
     empty: Annotated[bool, typer.Option("--empty", help="Accept an empty storage: everything is lost.")] = False,
@@ -61,22 +63,32 @@ def accept(
     it until a program writes again. Needs the right to update the session.
     """
     if empty == bool(state):
-        raise UsageError("give the STATE to accept, or --empty", hint="the state is 32 hex digits")
-    if state and not _STATE.fullmatch(state):
-        raise UsageError(f"{state} is no state of a volume: those are 32 lower case hex digits")
+        raise UsageError("give the STATE to accept, or --empty", hint="`sconectl volume backup` prints the state")
+    state_argument(state)
     store = access.store()
     stored_session(store, session)
-    before = _owned(store, session, volume)
+    before = owned_volume(store, session, volume)
     wanted = state or None
     if before.tag == wanted:
         note(f"{state or 'no state'} is the state of volume {shown(volume)} already; nothing was changed")
         return
     store.accept(session, volume, before.tag, wanted)
-    after = _owned(store, session, volume).tag
+    after = owned_volume(store, session, volume).tag
     note(f"volume {shown(volume)} of session {session}: the state was {before.tag or 'none'}, and is {after or 'none'}")
 
 
-def _owned(store: SessionStore, session: str, name: str) -> VolumeState:
+def state_argument(state: str) -> bytes | None:
+    """Return a state as bytes, None if none was given; raises `UsageError`."""
+    if state and not _STATE.fullmatch(state):
+        raise UsageError(
+            f"{state} is no state of a volume",
+            hint="those are 32 lower case hex digits: see `sconectl volume list`",
+        )
+    return bytes.fromhex(state) or None
+
+
+def owned_volume(store: SessionStore, session: str, name: str) -> VolumeState:
+    """Return a volume that a session owns; raises `CasError` if there is none."""
     for volume in store.volumes(session):
         if volume.name == name:
             return volume

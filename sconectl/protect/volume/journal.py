@@ -104,6 +104,26 @@ class Frame:
     end: int
 
 
+def unverified_states(handle: int) -> tuple[int, list[bytes]]:
+    """Return the number of the journal in a file, and its states from the one that it begins from, as it claims them.
+
+    This needs no key, and so proves nothing. Raises `SealBroken` if the file is no journal, and `OSError`.
+    """
+    header = os.pread(handle, HEADER, 0)
+    if len(header) < HEADER or _HEADER.unpack(header)[:2] != (MAGIC, VERSION):
+        raise SealBroken("the journal is cut off, or none of a version that we know")
+    _, _, number, _, base = _HEADER.unpack(header)
+    states, place, size = [base], HEADER, os.fstat(handle).st_size
+    while True:
+        head = os.pread(handle, _FRAME.size, place)
+        length, flag, _ = _FRAME.unpack(head) if len(head) == _FRAME.size else (0, 0, 0)
+        place += _FRAME.size + length
+        if not TAG <= length <= MAX_FRAME or place > size:
+            return number, states
+        if flag == _COMMIT:
+            states.append(os.pread(handle, TAG, place - TAG))
+
+
 class OldJournal:
     """A journal that is read. Raises `SealBroken` if the file is none of this volume."""
 
