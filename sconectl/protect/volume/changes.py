@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.contents import holes_of, written_parts
+from sconectl.protect.volume.contents import grown, holes_of
 from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.model import (
     DIRECTORY,
@@ -363,7 +363,7 @@ class Live:
             found = list(self._compared(node, handle, common, changes))
         else:
             found = [(offset, min(offset + length, common) - offset) for offset, length in written if offset < common]
-        return merged([*found, *_grown(handle, common, size)])
+        return merged([*found, *grown(handle, common, size)])
 
     def _compared(self, node: Node, handle: int, common: int, changes: Changes) -> Iterator[tuple[int, int]]:
         """Compare block by block with what was committed. What takes no space any more becomes zeros."""
@@ -397,13 +397,3 @@ def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             found.append((offset, length))
     return found
-
-
-def _grown(handle: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts that were written of what a file has grown by, as whole blocks."""
-    if end - start <= LARGE:
-        yield start, end - start
-        return
-    for first, last in written_parts(handle, start, end):
-        first = max(start, first // BLOCK * BLOCK)
-        yield first, min(end, -(-last // BLOCK) * BLOCK) - first

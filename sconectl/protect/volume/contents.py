@@ -22,6 +22,8 @@ from sconectl.protect.volume.model import Stored
 
 _MANY = 16
 """Chunks that are read at once."""
+_SMALL_GROWTH = 1 << 20
+"""It is not looked at for holes."""
 _NUMBER = struct.Struct(">QQ?")
 
 
@@ -137,6 +139,16 @@ def written_parts(handle: int, start: int, end: int) -> Iterator[tuple[int, int]
         if hole > place:
             yield place, hole
         place = max(hole, place + 1)
+
+
+def grown(handle: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts that were written of what a file has grown by, as whole blocks."""
+    if end - start <= _SMALL_GROWTH:
+        yield start, end - start
+        return
+    for first, last in written_parts(handle, start, end):
+        first = max(start, first // CHUNK * CHUNK)
+        yield first, min(end, -(-last // CHUNK) * CHUNK) - first
 
 
 def _runs(size: int, holes: Holes) -> Iterator[tuple[int, int]]:
