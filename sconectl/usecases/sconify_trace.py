@@ -23,7 +23,7 @@ _ENDED = re.compile(r"\+\+\+ exited with (-?[1-9][0-9]*) ")
 def proposal_from_log(request: SconifyRequest, log: str, name: str, world: ServiceWorld) -> Proposal:
     """Propose directories from the text of a log that is called `name`."""
     native = native_image(request.source, world)
-    return propose(read_trace(log, name, image_pwd(native.config)))
+    return propose(read_trace(log, name, image_pwd(native.config)), _volumes(request))
 
 
 def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld) -> Proposal:
@@ -38,4 +38,8 @@ def proposal_from_run(request: SconifyRequest, seconds: int, world: ServiceWorld
         log = observe(world.engine, native.id, plan.command.words, launcher, interpreter, seconds, world.detail)
     if ended := _ENDED.search(log):
         world.remark(f"the program ended with status {ended[1]} while it was observed; -v shows what it said")
-    return propose(read_trace(log, "observed run", plan.build.pwd))
+    return propose(read_trace(log, "observed run", plan.build.pwd), _volumes(request))
+
+
+def _volumes(request: SconifyRequest) -> list[str]:
+    return [volume["path"] for volume in request.volumes]

@@ -35,11 +35,12 @@ class Proposal:
     left: tuple[str, ...]
 
 
-def propose(accesses: Accesses) -> Proposal:
-    """Return the directories to encrypt. The same accesses give the same proposal."""
-    data = {path for path in accesses.read - accesses.written if not _is_system(path)}
+def propose(accesses: Accesses, volumes: Iterable[str] = ()) -> Proposal:
+    """Return the directories to encrypt, apart from paths of `volumes`. The same accesses give the same proposal."""
+    kept = tuple(volumes)
+    data = {path for path in accesses.read - accesses.written if not (_is_system(path) or is_below(path, kept))}
     libraries = {path for path in data if _LIBRARY.match(posixpath.basename(path))}
-    blocked = libraries | accesses.started
+    blocked = libraries | accesses.started | {*kept}
     dirs: list[str] = []
     left: list[str] = []
     groups: dict[str, list[str]] = {}

@@ -86,8 +86,10 @@ def test_a_log_without_files_is_refused(text: str) -> None:
     assert "some.log" in str(caught.value.findings[0])
 
 
-def proposal(*read: str, started: tuple[str, ...] = (), written: tuple[str, ...] = ()) -> Proposal:
-    return propose(Accesses(frozenset(read), frozenset(started), frozenset(written)))
+def proposal(
+    *read: str, started: tuple[str, ...] = (), written: tuple[str, ...] = (), volumes: tuple[str, ...] = ()
+) -> Proposal:
+    return propose(Accesses(frozenset(read), frozenset(started), frozenset(written)), volumes)
 
 
 def test_what_has_to_stay_readable_is_left_out() -> None:
@@ -104,6 +106,12 @@ def test_what_the_program_writes_and_files_outside_of_directories() -> None:
     found = proposal("/V1/num", "/config.yaml", "/var/www/index.html", "/var/lib/x/y", "/usr/share/java/a.jar",
                      written=("/V1/num",))  # fmt: skip
     assert found == Proposal(("/usr/share/java", "/var/www"), ("/config.yaml",))
+
+
+def test_volumes_are_encrypted_by_themselves() -> None:
+    read = ("/V1/conf/x", "/app/main.py", "/app/lib/a.py", "/app/data/x", "/srv/y")
+    found = proposal(*read, volumes=("/V1", "/app/data", "/srv"))
+    assert found == Proposal(("/app/lib",), ("/app/main.py",))
 
 
 def test_libraries_of_the_machine() -> None:
