@@ -147,6 +147,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     """Return the plans. Several manifests are planned as one run of `apply` would go through them."""
     from sconectl.cli.options.manifest_files import read_all
     from sconectl.cli.output.apply_result import namespace_notes
+    from sconectl.cli.output.printable import shown
     from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, pruning, terms_of, witness
     from sconectl.cli.wiring import today
     from sconectl.plan.mesh.availability import remarks
@@ -155,6 +156,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.report.plan_words import as_document
     from sconectl.usecases.apply_mesh import apply_mesh
     from sconectl.usecases.check_run import check_run
+    from sconectl.usecases.over_time.accepted_states import accepted_states
     from sconectl.usecases.over_time.session_changes import losses, roll_out, unfinished
     from sconectl.usecases.security_advice import advice_on
 
@@ -189,6 +191,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
             plans.meshes.append((mesh, done))
             plans.orphans += seen.remarks(done.left, done.updates) if done.left else ()
             plans.notes += namespace_notes(done.left, mesh.mesh.policy.namespace)
+            plans.notes += map(shown, accepted_states(world.store, done.updates)) if world.store else ()
             found = losses(mesh.manifest, options.allow_secret_loss or (), done.all_updates)
             findings += [
                 *(replace(finding, severity="warning") for finding in found),

@@ -103,3 +103,19 @@ def test_without_volumes_nothing_is_said(shop: Any, project: Path) -> None:
         (project / f"{name}.yaml").write_text(service_text(name, copy=["main.py"]))
     assert "VOLUMES" not in shop().out and "storage" not in shop().out
     assert "Volumes" not in shop("--output", "markdown").out
+
+
+@pytest.mark.usefixtures("shop")
+def test_it_says_that_an_older_state_was_accepted(run: Run) -> None:
+    """Until a program has written since; whoever reviews the plan has to know."""
+    for text in ('name: shop\nversion: "0.3.11"\n', 'name: shop/web\nversion: "0.3.11"\nvolumes: [{name: data}]\n'):
+        Path("session.yaml").write_text(text)
+        assert run("session", "create", "session.yaml").code == 0
+    Path("mesh.yaml").write_text(Path("mesh.yaml").read_text().replace("cas.example.org", "local"))
+    asked = ("plan", *ALL[:-1])  # a dry run asks no CAS
+    assert "accepted" not in run(*asked).err
+    assert run("volume", "accept", "shop/web", "data", "11" * 16).code == 0
+    note = f"note: volume data of session shop/web is in state {'11' * 16}, which "
+    for words in ((), ("--output", "json"), ("--output", "markdown")):
+        done = run(*asked, *words)
+        assert done.code == 0 and note in done.err, done.err
