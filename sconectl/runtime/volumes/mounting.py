@@ -63,10 +63,14 @@ def open_volumes(
             _open_ephemeral(volume)
         else:
             lease = Lease(cas, volume.name, this_holder())
-            opened, watch = _open(volume, lease.take(patience))
+            tag = lease.take(patience)
+            tags = CasTags(volume.name, lease, patience)
+            tags.start()  # opening it, and others after it, may take longer than the lease lasts
+            opened, watch = _open(volume, tag)
+            tags.pause()
             lease.bring(opened.state, patience)
             opened.confirm(opened.state)
-            tags = CasTags(volume.name, lease, patience)
+            tags.start()
             found.append(Mount(opened, watch, tags, bounds.get(volume.name)))
         log.write("INFO", f"volume {volume.name} is open at {volume.path}")
     return tuple(found)

@@ -26,6 +26,11 @@ _LONGEST_PAUSE = 2.0
 _RENEWALS = 3  # in the time of a lease
 
 
+_asking = threading.Lock()
+"""Held during a request, and during a fork: a copy of the process never finds libraries in the midst of one."""
+os.register_at_fork(before=_asking.acquire, after_in_parent=_asking.release, after_in_child=_asking.release)
+
+
 class CasTags:
     """The tags of the volume of `lease`, which was taken; see `interfaces.Tags`."""
 
@@ -53,7 +58,7 @@ class CasTags:
                 self._thread.start()
 
     def pause(self) -> None:
-        """End the thread, before a fork for example; a request that is under way is waited for."""
+        """End the thread; a request that is under way is waited for."""
         with self._changed:
             thread, self._thread = self._thread, None
             self._ending = True
@@ -137,7 +142,8 @@ class CasTags:
                     return
                 state = self._wanted if self._is_waiting else None
             try:
-                self._lease.renew() if state is None else self._lease.move(state)
+                with _asking:
+                    self._lease.renew() if state is None else self._lease.move(state)
             except CasNotReady as error:
                 if not self._trouble:
                     log.write("WARNING", f"the CAS does not answer for volume {self._volume} ({error}); trying again")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from sconectl.runtime.configuration import VolumeKey
 from sconectl.runtime.link import CasLink, CasNotReady
 from sconectl.runtime.log import LaunchRefused
+from sconectl.runtime.volumes import mounting
+from sconectl.runtime.volumes import tags as tags_module
 from sconectl.runtime.volumes.attested_cas import VolumeLost
 from sconectl.runtime.volumes.lease import Lease, this_holder
 from sconectl.runtime.volumes.tags import CasTags
@@ -376,3 +381,58 @@ def test_two_volumes_share_a_connection(tmp_path: Path) -> None:
         for tags in both:
             confirmed(tags, b"\x13" * 16)
             tags.finish(5)
+
+
+def test_a_fork_waits_for_a_request(
+    world: CasWorld, keeping: Callable[..., CasTags], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that begins while a library holds a lock of its own might wait for it for ever."""
+    tags = keeping()
+    began, go_on = threading.Event(), threading.Event()
+    move = Lease.move
+
+    def slow(lease: Lease, state: bytes) -> None:
+        began.set()
+        assert go_on.wait(10)
+        move(lease, state)
+
+    monkeypatch.setattr(Lease, "move", slow)
+    tags.send(FIRST)
+    assert began.wait(10)
+    threading.Timer(0.3, go_on.set).start()
+    started = time.monotonic()
+    copy = os.fork()
+    if copy == 0:
+        os._exit(0 if go_on.is_set() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 0
+    assert time.monotonic() - started > 0.25
+    confirmed(tags, FIRST)
+
+
+def test_the_lease_is_kept_while_a_volume_is_opened(world: CasWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones take longer than a lease lasts, and another instance would come in between."""
+    made: list[CasTags] = []
+
+    def kept(volume: str, lease: Lease, patience: float) -> CasTags:
+        made.append(CasTags(volume, lease, patience))
+        return made[-1]
+
+    def slow(*_: object) -> NoReturn:
+        world.wait(29)
+        time.sleep(1.5)
+        world.wait(29)
+        with pytest.raises(LaunchRefused, match="not to be had"):
+            world.lease(TWO).take(0)
+        raise LaunchRefused("that is enough")
+
+    monkeypatch.setattr(tags_module, "_RENEWALS", 60)
+    for name in ("_prepare_memory", "_require_link", "_require_mount"):
+        monkeypatch.setattr(mounting, name, lambda *_: None)
+    monkeypatch.setattr(mounting, "_open", slow)
+    monkeypatch.setattr(mounting, "CasTags", kept)
+    volume = VolumeKey("V1", "/data", bytes(32), None, "encrypted", "rollback_protected")
+    with pytest.raises(LaunchRefused, match="that is enough"):
+        mounting.open_volumes((volume,), {}, world.attested(), 5)
+    for tags in made:
+        tags.pause()
+    assert len(made) == 1
