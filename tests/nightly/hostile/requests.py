@@ -134,6 +134,31 @@ def fills_files(client: Hostile) -> None:
             client.ask(link, "POST", "/v1/sim/tags", {"subject": "fspf", "new": f"{client.rng.getrandbits(128):032x}"})
 
 
+def syncs_all_day(client: Hostile) -> None:
+    """A program with a volume moves its tag on as often as it can; the audit log must not grow by it."""
+    name = client.fresh()
+    images = [{"name": "i", "volumes": [{"name": "v", "path": "/v"}]}]
+    policy = session(services=[service(image_name="i")], images=images, volumes=[{"name": "v"}])
+    lease: dict[str, object] = {
+        "volume": "v",
+        "holder": f"{client.rng.getrandbits(128):032x}",
+        "name": "host",
+        "action": "take",
+    }
+    with client.link() as link:
+        client.upload(link, policy.replace(NAME, name.encode()))
+        attest(client, link, f"{name}/s", MEASUREMENT)
+        for _ in range(client.rng.choice((1, 100))):
+            client.ask(link, "POST", "/v1/sim/leases", lease)
+        old = None
+        for _ in range(client.rng.choice((10, 2000))):
+            new = f"{client.rng.getrandbits(128):032x}"
+            moved: dict[str, object] = {"subject": "v", "old": old, "new": new, "holder": lease["holder"]}
+            client.ask(link, "POST", "/v1/sim/tags", moved)
+            old = new
+        client.ask(link, "POST", "/v1/sim/volumes", {"session": name, "volume": "v", "old": old, "new": None})
+
+
 def forged_quotes(client: Hostile) -> None:
     """A9: refusals, each of which somebody may want to write down."""
     config_id = client.rng.choice((HONEST, f"{client.fresh()}/s", "x/" * 400 + "s", "honest/app@123456"))
@@ -254,7 +279,7 @@ def chains_of_imports(client: Hostile) -> None:
 
 REQUESTS: tuple[tuple[int, Strike], ...] = (
     (6, costly_uploads), (5, invalid_uploads), (2, without_certificate), (4, uploads_then_hangs_up), (2, many_names),
-    (2, many_versions), (3, read_flood), (4, attests_itself), (2, fills_files), (4, forged_quotes), (2, guesses),
-    (2, quotes_and_numbers), (5, tarpit_imports), (2, imports_anywhere), (2, chains_of_imports),
+    (2, many_versions), (3, read_flood), (4, attests_itself), (2, fills_files), (3, syncs_all_day), (4, forged_quotes),
+    (2, guesses), (2, quotes_and_numbers), (5, tarpit_imports), (2, imports_anywhere), (2, chains_of_imports),
 )  # fmt: skip
 """How often each is drawn, next to the others and to those of `connections`."""
