@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import socket
 import struct
@@ -106,6 +107,25 @@ def become_filtered(parent: socket.socket, supervisor: int) -> None:
         raise
     socket.send_fds(parent, [_ERROR.pack(0)], [descriptor])
     os.close(descriptor)
+
+
+def keep_open(listener: Listener) -> None:
+    """Fork a process that has the descriptor, too, until all processes with the filter have ended.
+
+    If the supervisor is killed, stopped calls fail as soon as nobody has the descriptor, and the kernel kills their
+    callers a little later. A program that takes no notice of a failed sync would promise in between what is not kept.
+    So the callers wait for their own end.
+    """
+    if os.fork() != 0:
+        return
+    try:
+        os.closerange(0, listener.descriptor)
+        os.closerange(listener.descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+        poll = select.poll()
+        poll.register(listener, 0)
+        poll.poll()
+    finally:
+        os._exit(0)
 
 
 def take_listener(child: socket.socket) -> Listener:

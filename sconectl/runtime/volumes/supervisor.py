@@ -23,7 +23,7 @@ from sconectl.runtime.volumes import kernel
 from sconectl.runtime.volumes.calls import Calls, share
 from sconectl.runtime.volumes.interfaces import Mount
 from sconectl.runtime.volumes.keeper import Keeper, Lost
-from sconectl.runtime.volumes.listener import Listener, become_filtered, take_listener
+from sconectl.runtime.volumes.listener import Listener, become_filtered, keep_open, take_listener
 
 _REST = 0.02
 """Seconds between two looks at the queue of changes, if nobody asks: often enough that it does not overflow."""
@@ -86,6 +86,7 @@ def _supervise(mounts: Sequence[Mount], program: Callable[[], NoReturn], health:
         )
         status = EXIT_REFUSED
     else:
+        keep_open(listener)
         status = _Loop(child, listener, keepers, signals).run()
     finally:
         ours.close()

@@ -286,6 +286,32 @@ def test_a_bug_in_the_supervisor_ends_the_program(world: World) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_program_makes_no_step_when_its_supervisor_is_killed(world: World) -> None:
+    code = """
+        import os, threading
+        def work(number):
+            f = os.open(f'{number}', os.O_CREAT | os.O_WRONLY)
+            while True:
+                os.write(f, b'x')
+                try:
+                    os.fsync(f)
+                except OSError:
+                    os.write(1, b'went on')
+        for number in range(4):
+            threading.Thread(target=work, args=(number,)).start()
+        os.write(1, b'begun')
+    """
+    for number in range(10):
+        (world.folder / "out").unlink(missing_ok=True)
+        child = world.begin(code)
+        world.wait_for("begun")
+        time.sleep(0.02 * number)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(world.children.pop(), 0)
+        time.sleep(0.02)
+        assert world.out == "begun"
+
+
 def test_syncs_of_many_threads_share_commits(world: World) -> None:
     code = """
         import os, threading
