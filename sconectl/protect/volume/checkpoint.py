@@ -17,7 +17,7 @@ from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.index import Checkpoint, Head, sealed
 from sconectl.protect.volume.model import Node, Stored, Tree
 from sconectl.protect.volume.places import Placement, placement
-from sconectl.protect.volume.storage import NEXT, Storage, place_of
+from sconectl.protect.volume.storage import MOVED, NEXT, UNPLACED, Storage, place_of
 
 _SINGLE_SYNCS = 16
 """So many files are synced one by one; more of them with the whole file system."""
@@ -51,6 +51,7 @@ class Folding:
             self._clear()
             self._write_contents(sorted(changed), open_live, head.contents)
             gone = tuple(sorted(self.placed - placement(self.tree).places))
+            self.storage.mark(UNPLACED, head.state)
             self.storage.replace_index(sealed(self.key, Checkpoint(head, self.tree, previous, gone)))
         except BaseException:
             self.tree.nodes.update(nodes)
@@ -61,10 +62,9 @@ class Folding:
 
     def put_in_place(self, head: Head, wanted: Placement) -> None:
         """Do what the checkpoint with this head wants. May be done again, also when the tree has changed since."""
-        for _, stored, place in wanted.contents:
-            if stored.place != place:
-                with contextlib.suppress(FileNotFoundError):
-                    self.storage.move(stored.place, _next_place(stored))
+        if not self.storage.is_marked(MOVED, head.state):
+            self._move_away(wanted)
+            self.storage.mark(MOVED, head.state)
         for place in sorted(set(wanted.gone) - wanted.places, reverse=True):
             self.storage.remove(place)
         left = frozenset(self.storage.list_folder(NEXT))
@@ -76,18 +76,29 @@ class Folding:
             node = self.tree.nodes.get(id_)
             if stored.place != place and node is not None and node.stored == stored:
                 self.tree.nodes[id_] = replace(node, stored=stored._replace(place=place))
-        for name in self.storage.list_folder(NEXT):
-            self.storage.remove(NEXT + b"/" + name)
         for number in self.storage.journals():
             if number < head.journal:
                 self.storage.remove_journal(number)
-        self.storage.remove(NEXT)
         self.storage.sync_everything()
+        self.clean()  # and with it the note that this was to be done
         self.storage.forget_folders()
         self.placed = wanted.places
 
+    def _move_away(self, wanted: Placement) -> None:
+        """Move contents that belong to another place out of the way, as others may belong where they are."""
+        moved = [(stored.place, _next_place(stored)) for _, stored, place in wanted.contents if stored.place != place]
+        for place, away in moved:
+            with contextlib.suppress(FileNotFoundError):
+                self.storage.move(place, away)
+        if moved:
+            self.storage.sync_everything()
+
+    def clean(self) -> None:
+        """Remove what an interrupted checkpoint has left, if everything that counts is in its place."""
+        self._clear()
+        self.storage.remove(NEXT)
+
     def _clear(self) -> None:
-        """Remove what an interrupted checkpoint has left. Everything that counts is in its place."""
         for name in self.storage.list_folder(NEXT):
             self.storage.remove(NEXT + b"/" + name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sconectl.protect.chunks import SealBroken
 from sconectl.protect.volume.index import FILE, Checkpoint, Head, opened
@@ -17,7 +17,7 @@ from sconectl.protect.volume.model import FILE as REGULAR
 from sconectl.protect.volume.model import Extend, Operation, Resize, Tree, Write, Zeros
 from sconectl.protect.volume.operations import decoded
 from sconectl.protect.volume.places import Placement, placement
-from sconectl.protect.volume.storage import NEXT, Storage
+from sconectl.protect.volume.storage import UNPLACED, Storage
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,14 @@ def _read(storage: Storage, key: bytes, checkpoint: Checkpoint) -> History:
     """Apply the operations of all journals that follow the index."""
     tree, head = checkpoint.tree, checkpoint.head
     wanted = placement(tree, checkpoint.gone)
-    interrupted = bool(storage.list_folder(NEXT)) or any(number < head.journal for number in storage.journals())
+    interrupted = storage.is_marked(UNPLACED, head.state)
     places = {id_: place for id_, stored, place in wanted.contents if place != stored.place}
+    if not interrupted:  # so that is where they are
+        for id_, place in places.items():
+            node = tree.nodes[id_]
+            assert node.stored is not None  # noqa: S101 - it has a place
+            tree.nodes[id_] = replace(node, stored=node.stored._replace(place=place))
+        places = {}
     states, parts, changed = [*checkpoint.previous, head.state], [], set[int]()
     with contextlib.ExitStack() as stack:
         journals = []

@@ -21,6 +21,8 @@ from sconectl.protect.volume.index import FILE as INDEX
 JOURNAL = "volume.journal."
 LOCK = "volume.lock"
 NEXT = b"volume.next"
+UNPLACED, MOVED = b"unplaced-", b"moved-"
+"""Files in `NEXT`, followed by a state: its checkpoint is not in place yet; what it moves is out of the way already."""
 _RESERVED = b"volume."
 _OPEN_FOLDERS = 64
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -116,6 +118,10 @@ class Storage:
         """Make the names in the directory itself durable."""
         os.fsync(self._root)
 
+    def sync_folder(self, place: bytes) -> None:
+        """Make the names in a directory durable."""
+        os.fsync(self._folder(place))
+
     def sync_everything(self) -> None:
         """Make all that was written to the storage durable."""
         if _syncfs(self._root) != 0:
@@ -172,6 +178,15 @@ class Storage:
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=folder)
                 os.mkdir(name, _FOLDER_MODE, dir_fd=folder)
+
+    def mark(self, kind: bytes, state: bytes) -> None:
+        """Note something about the checkpoint with this state, durably."""
+        os.close(self.create(NEXT + b"/" + kind + state.hex().encode()))
+        self.sync_folder(NEXT)
+
+    def is_marked(self, kind: bytes, state: bytes) -> bool:
+        """Say whether that was noted."""
+        return kind + state.hex().encode() in self.list_folder(NEXT)
 
     def list_folder(self, place: bytes) -> list[bytes]:
         """Return the names in a directory; none if it is not there."""

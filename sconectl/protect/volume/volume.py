@@ -55,6 +55,8 @@ class Volume:
         self._next_journal = max([self._head.journal - 1, *self.storage.journals()]) + 1
         self._folding = Folding(self.storage, self.key, self._tree, self._digests, self.history.placed)
         self._unplaced = self.history.unplaced
+        if self._unplaced is None:
+            self._folding.clean()
 
     @property
     def state(self) -> bytes:

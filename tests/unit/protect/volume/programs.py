@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from protect.volume.worlds import look_everywhere, open_volume, picture
+from protect.volume.worlds import open_volume, picture
 from sconectl.protect.volume import volume as volume_module
+from sconectl.runtime.volumes.hints import Hints
+from sconectl.runtime.volumes.watch import Watcher
 
 CALLS = (
     "close", "fdatasync", "fsync", "ftruncate", "mkdir", "open", "pread", "pwrite", "rename", "rmdir", "unlink",
@@ -72,7 +74,9 @@ class Dying:
         return counted
 
 
-def run(mount: Path, live: Path, tag: bytes | None, seed: int, at: int, report: int, fold_bytes: int) -> None:
+def run(
+    mount: Path, live: Path, tag: bytes | None, seed: int, at: int, report: int, fold_bytes: int, *, watched: bool
+) -> None:
     """Be a program and its launcher: operate, commit, and tell about it in `report`, until call `at`. Never returns.
 
     Each line of the report is JSON: a commit is begun with this picture, or acknowledged with this state.
@@ -88,8 +92,11 @@ def run(mount: Path, live: Path, tag: bytes | None, seed: int, at: int, report: 
         draw = random.Random(seed)
         dying = Dying(at)
         dying.on = True
-        volume = open_volume(mount, live, tag)
+        live.mkdir()
+        watch = Watcher(str(live)) if watched else None
+        volume = open_volume(mount, live, tag, watch=watch)
         dying.on = False
+        hints = Hints()
         tell(acknowledged=volume.state.hex(), picture=repr(picture(live)))
         volume.confirm(volume.state)
         for _ in range(draw.randrange(20)):
@@ -97,7 +104,11 @@ def run(mount: Path, live: Path, tag: bytes | None, seed: int, at: int, report: 
                 operate(live, draw)
             tell(begun=repr(picture(live)))
             dying.on = True
-            state = volume.commit(look_everywhere())
+            if watch is None:
+                hints.everything = True
+            else:
+                watch.drain(hints)
+            state = volume.commit(hints)
             dying.on = False
             tell(acknowledged=(state or volume.state).hex())
             if draw.randrange(2):
@@ -118,7 +129,9 @@ def run(mount: Path, live: Path, tag: bytes | None, seed: int, at: int, report: 
         os._exit(status)
 
 
-def lives(mount: Path, memory: Path, seeds: list[tuple[int, int, int]]) -> Iterator[tuple[int, list[str], str, bytes]]:
+def lives(
+    mount: Path, memory: Path, seeds: list[tuple[int, int, int, bool]]
+) -> Iterator[tuple[int, list[str], str, bytes]]:
     """Run one program after another on the same storage.
 
     Yield after each one the exit status, the pictures of all commits that were begun since the last acknowledged one
@@ -126,12 +139,12 @@ def lives(mount: Path, memory: Path, seeds: list[tuple[int, int, int]]) -> Itera
     """
     tag: bytes | None = None
     allowed = [repr({})]
-    for number, (seed, at, fold_bytes) in enumerate(seeds):
+    for number, (seed, at, fold_bytes, watched) in enumerate(seeds):
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reading)
-            run(mount, memory / f"program-{number}", tag, seed, at, writing, fold_bytes)
+            run(mount, memory / f"program-{number}", tag, seed, at, writing, fold_bytes, watched=watched)
         os.close(writing)
         with os.fdopen(reading, "rb") as file:
             lines = [json.loads(line) for line in file.read().splitlines()]

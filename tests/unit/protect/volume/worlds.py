@@ -37,7 +37,7 @@ def open_volume(
     processes: int = 1, watch: Watch | None = None,
 ) -> Volume:  # fmt: skip
     """Open what is on `mount` into the new directory `live`."""
-    live.mkdir(parents=True)
+    live.mkdir(parents=True, exist_ok=True)
     storage = Storage(str(mount))
     try:
         storage.lock()
