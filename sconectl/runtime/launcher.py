@@ -13,6 +13,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
 from sconectl.runtime import log
@@ -24,7 +25,7 @@ from sconectl.runtime.health import health_command
 from sconectl.runtime.link import CasLink, open_channel
 from sconectl.runtime.log import EXIT_REFUSED, LaunchRefused
 from sconectl.runtime.settings import Settings
-from sconectl.runtime.start import execute, find_program, start
+from sconectl.runtime.start import Supervise, execute, find_program, start
 
 DEFAULT_CAS = "cas"
 DEFAULT_PATIENCE = 60.0
@@ -81,22 +82,40 @@ def _run(settings: Settings) -> NoReturn:
             patience=patience,
         )
 
-    if config.volumes:
-        raise LaunchRefused(
-            "this launcher cannot protect volumes",
-            causes=tuple(f"the policy mounts volume {volume.name}" for volume in config.volumes),
-        )
-
     def fill(path: str, content: bytes) -> bytes:
         with _at_most(patience + _CALL_TIMEOUT):
             return fill_file(cas, path, content, patience=patience)
 
     bring_in(config, enclave.index, fill)
-    cas.close()
     las.close()
     program = find_program(config, enclave.index)
     log.write("INFO", f"attested as service {config.service} of session {config.session}")
-    start(config, program, _health(enclave, config))
+    health = _health(enclave, config)
+    if config.volumes:
+        start(config, program, health, _with_volumes(settings, enclave, config, cas))
+    cas.close()
+    start(config, program, health)
+
+
+def _with_volumes(settings: Settings, enclave: Enclave, config: Configuration, cas: CasLink) -> Supervise | None:
+    """Open the volumes, and return what supervises a program that writes to them."""
+    from sconectl.runtime.volumes.attested_cas import AttestedCas, Attester  # few images have volumes
+    from sconectl.runtime.volumes.mounting import open_volumes
+    from sconectl.runtime.volumes.supervisor import supervise
+    from sconectl.runtime.volumes.tags import DEFAULT_PATIENCE as VOLUME_PATIENCE
+
+    attester = Attester(
+        cas_address=settings.cas_address or DEFAULT_CAS,
+        cas_key=settings.cas_key,
+        las_address=settings.las_address,
+        config_id=settings.config_id,
+        identity=enclave.identity(),
+        access_token=settings.access_token,
+        host=Host(settings.arguments, settings.environment),
+    )
+    patience = _seconds("SCONE_VOLUME_TIMEOUT", settings.volume_timeout, VOLUME_PATIENCE)
+    opened = open_volumes(config.volumes, enclave.parameters, AttestedCas(attester, cas, config.volumes), patience)
+    return partial(supervise, opened) if opened else None
 
 
 def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] | None:

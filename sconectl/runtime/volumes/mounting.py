@@ -36,9 +36,10 @@ from sconectl.runtime.files import (
     volume_storage,
     volume_target,
 )
+from sconectl.runtime.link import CasNotReady
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.mounts import mounts
-from sconectl.runtime.volumes.attested_cas import AttestedCas
+from sconectl.runtime.volumes.attested_cas import AttestedCas, VolumeLost
 from sconectl.runtime.volumes.interfaces import Mount
 from sconectl.runtime.volumes.lease import Lease, this_holder
 from sconectl.runtime.volumes.tags import CasTags
@@ -55,25 +56,37 @@ def open_volumes(
     """Open all volumes. `parameters` are those of the image, `patience` is in seconds, for each request to the CAS."""
     _prepare_memory(volumes)
     bounds = _bounds(parameters)
-    found = []
     for volume in volumes:
         _require_link(volume)
         _require_mount(volume)
-        if volume.update_policy == EPHEMERAL:
-            _open_ephemeral(volume)
-        else:
-            lease = Lease(cas, volume.name, this_holder())
-            tag = lease.take(patience)
-            tags = CasTags(volume.name, lease, patience)
-            tags.start()  # opening it, and others after it, may take longer than the lease lasts
-            opened, watch = _open(volume, tag)
-            tags.pause()
-            lease.bring(opened.state, patience)
-            opened.confirm(opened.state)
-            tags.start()
-            found.append(Mount(opened, watch, tags, bounds.get(volume.name)))
-        log.write("INFO", f"volume {volume.name} is open at {volume.path}")
-    return tuple(found)
+    with contextlib.ExitStack() as undo:
+        found = []
+        for volume in volumes:
+            if volume.update_policy == EPHEMERAL:
+                _open_ephemeral(volume)
+            else:
+                lease = Lease(cas, volume.name, this_holder())
+                tag = lease.take(patience)
+                undo.callback(_release, lease)
+                tags = CasTags(volume.name, lease, patience)
+                undo.callback(tags.pause)
+                tags.start()  # opening it, and others after it, may take longer than the lease lasts
+                opened, watch = _open(volume, tag)
+                undo.callback(opened.close)
+                tags.pause()
+                lease.bring(opened.state, patience)
+                opened.confirm(opened.state)
+                tags.start()
+                found.append(Mount(opened, watch, tags, bounds.get(volume.name)))
+            log.write("INFO", f"volume {volume.name} is open at {volume.path}")
+        undo.pop_all()
+        return tuple(found)
+
+
+def _release(lease: Lease) -> None:
+    """Let others have a volume that was not opened; the lease ends by itself if that is not possible."""
+    with contextlib.suppress(VolumeLost, CasNotReady):
+        lease.release()
 
 
 def _bounds(parameters: Mapping[str, str]) -> dict[str, float]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class SimToolchain:
     """Protects images without any hardware; see docs/simulation.md for what that shows and what it does not."""
 
-    traits = ToolchainTraits("sim", SIMULATION, sgx=False, volumes=False)
+    traits = ToolchainTraits("sim", SIMULATION, sgx=False, volumes=True)
     entrypoint = ENTRYPOINT
     health_command = ASK_HEALTH
     interpreter = INTERPRETER
