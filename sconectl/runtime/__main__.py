@@ -1,9 +1,18 @@
 """Starts the launcher; the environment is taken and emptied before anything else is imported."""
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from sconectl.runtime.settings import take_settings
+from sconectl.runtime.settings import Settings, take_settings
+
+if TYPE_CHECKING:
+    from sconectl.runtime.configuration import Configuration
+    from sconectl.runtime.enclave import Enclave
+    from sconectl.runtime.link import CasLink
+    from sconectl.runtime.start import Supervise
 
 settings = take_settings(os.environ, sys.argv[1:])
 os.environ["OPENSSL_CONF"] = "/dev/null"  # else the image's own openssl.cnf would choose what the launcher loads
@@ -14,4 +23,12 @@ except Exception as error:  # a damaged launcher must not look like a program th
     os.write(2, f"[SCONE|FATAL] The launcher is damaged: {type(error).__name__}\n".encode())
     os._exit(125)
 
-main(settings)
+
+def open_volumes(settings: Settings, enclave: Enclave, config: Configuration, cas: CasLink) -> Supervise | None:
+    """Open the volumes of a program; few programs have any."""
+    from sconectl.runtime.volumes.volumes import with_volumes
+
+    return with_volumes(settings, enclave, config, cas)
+
+
+main(settings, open_volumes)

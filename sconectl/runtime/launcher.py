@@ -13,7 +13,6 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import NoReturn
 
 from sconectl.runtime import log
@@ -24,23 +23,26 @@ from sconectl.runtime.files import bring_in
 from sconectl.runtime.health import health_command
 from sconectl.runtime.link import CasLink, open_channel
 from sconectl.runtime.log import EXIT_REFUSED, LaunchRefused
-from sconectl.runtime.settings import Settings
+from sconectl.runtime.settings import Settings, seconds_of
 from sconectl.runtime.start import Supervise, execute, find_program, start
 
 DEFAULT_CAS = "cas"
 DEFAULT_PATIENCE = 60.0
-_MAX_PATIENCE = 86400.0
 _CALL_TIMEOUT = 20.0
 _SHOWN_CHANGES = 20
 
 
-def main(settings: Settings) -> NoReturn:
+OpenVolumes = Callable[[Settings, Enclave, Configuration, CasLink], Supervise | None]
+"""Opens the volumes of a program, and returns what supervises it; None if nothing of them is kept."""
+
+
+def main(settings: Settings, open_volumes: OpenVolumes) -> NoReturn:
     """Attest, then run the program; never returns."""
     log.configure(settings.log_level)
     log.always("SIMULATION: this enclave is not protected by hardware; see docs/simulation.md of sconectl")
     try:
         _prepare_process()
-        _run(settings)
+        _run(settings, open_volumes)
     except LaunchRefused as error:
         log.refused(error)
     except Exception as error:
@@ -57,9 +59,9 @@ def _prepare_process() -> None:
     os.umask(0o022)
 
 
-def _run(settings: Settings) -> NoReturn:
+def _run(settings: Settings, open_volumes: OpenVolumes) -> NoReturn:
     _check(settings)
-    patience = _seconds("SCONE_ATTEST_TIMEOUT", settings.timeout, DEFAULT_PATIENCE)
+    patience = seconds_of("SCONE_ATTEST_TIMEOUT", settings.timeout, DEFAULT_PATIENCE)
     enclave = measure()
     log.write("INFO", f"Enclave hash: {enclave.found}")
     _refuse_changes(enclave)
@@ -92,30 +94,9 @@ def _run(settings: Settings) -> NoReturn:
     log.write("INFO", f"attested as service {config.service} of session {config.session}")
     health = _health(enclave, config)
     if config.volumes:
-        start(config, program, health, _with_volumes(settings, enclave, config, cas))
+        start(config, program, health, open_volumes(settings, enclave, config, cas))
     cas.close()
     start(config, program, health)
-
-
-def _with_volumes(settings: Settings, enclave: Enclave, config: Configuration, cas: CasLink) -> Supervise | None:
-    """Open the volumes, and return what supervises a program that writes to them."""
-    from sconectl.runtime.volumes.attested_cas import AttestedCas, Attester  # few images have volumes
-    from sconectl.runtime.volumes.mounting import open_volumes
-    from sconectl.runtime.volumes.supervisor import supervise
-    from sconectl.runtime.volumes.tags import DEFAULT_PATIENCE as VOLUME_PATIENCE
-
-    attester = Attester(
-        cas_address=settings.cas_address or DEFAULT_CAS,
-        cas_key=settings.cas_key,
-        las_address=settings.las_address,
-        config_id=settings.config_id,
-        identity=enclave.identity(),
-        access_token=settings.access_token,
-        host=Host(settings.arguments, settings.environment),
-    )
-    patience = _seconds("SCONE_VOLUME_TIMEOUT", settings.volume_timeout, VOLUME_PATIENCE)
-    opened = open_volumes(config.volumes, enclave.parameters, AttestedCas(attester, cas, config.volumes), patience)
-    return partial(supervise, opened) if opened else None
 
 
 def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] | None:
@@ -170,17 +151,6 @@ def _check(settings: Settings) -> None:
             f"SCONE_CONFIG_ID is malformed: {config_id!r}" if config_id else "SCONE_CONFIG_ID is missing",
             causes=tuple(causes),
         )
-
-
-def _seconds(variable: str, text: str, default: float) -> float:
-    """Return how long to be patient, as a variable of the container says."""
-    try:
-        seconds = float(text) if text else default
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= _MAX_PATIENCE:
-        raise LaunchRefused(f"{variable} is not a number of seconds (at most a day): {text!r}")
-    return seconds
 
 
 def _refuse_changes(enclave: Enclave) -> None:

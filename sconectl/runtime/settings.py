@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
+from sconectl.runtime.log import LaunchRefused
+
+_MAX_PATIENCE = 86400.0
 _LOADER_VARIABLES = ("GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH")
 """These, and all that begin with LD_, steer the C library before the launcher can drop them."""
 
@@ -51,3 +54,14 @@ def take_settings(environ: MutableMapping[str, str], arguments: Sequence[str]) -
     )
     environ.clear()
     return settings
+
+
+def seconds_of(variable: str, text: str, default: float) -> float:
+    """Return how long to be patient, as a variable of the container says; raises `LaunchRefused`."""
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _MAX_PATIENCE:
+        raise LaunchRefused(f"{variable} is not a number of seconds (at most a day): {text!r}")
+    return seconds

@@ -36,9 +36,6 @@ class Volume(Protocol):
     def checkpoint(self, *, final: bool) -> bytes | None:
         """Fold the journal into the files, if that is due or `final`; return the new state, if there is one."""
 
-    def confirm(self, state: bytes) -> None:
-        """Note that the CAS has this state."""
-
     def close(self) -> None:
         """Let go of the storage."""
 

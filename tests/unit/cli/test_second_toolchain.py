@@ -118,7 +118,7 @@ def test_a_plan_says_what_the_toolchain_can(run: Run) -> None:
     assert "toolchain tee\n" in done.out and "SIMULATION" not in done.out
     assert "SC2001" not in done.err
     simulated = run("plan", *ALL[:2], *ALL[4:-1], "sim")
-    assert "SIMULATION" in simulated.out and "SC2001" in simulated.err
+    assert "SIMULATION" in simulated.out
 
 
 @pytest.mark.usefixtures("second")

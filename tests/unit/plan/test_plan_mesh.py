@@ -166,7 +166,6 @@ def test_what_the_images_cannot_do_when_they_run_is_planned_with_a_warning() -> 
     plan = compiled(image, text=changed("namespace: shop", "namespace: shop\n  maa: https://x.attest.azure.net"))
     assert [(f.severity, f.code, f.path) for f in plan.limits] == [
         ("warning", "SC2001", "policy.maa"),
-        ("warning", "SC2001", "services[0].image"),
     ]
     hardware = image.model_copy(update={"toolchain": "scone"})
     assert compiled(hardware).limits == ()

@@ -13,8 +13,9 @@ import pytest
 
 from sconectl.protect.index import Difference, Index
 from sconectl.runtime import launcher, log
-from sconectl.runtime.configuration import VolumeKey
+from sconectl.runtime.configuration import Configuration, VolumeKey
 from sconectl.runtime.enclave import Enclave
+from sconectl.runtime.link import CasLink
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.settings import Settings, take_settings
 
@@ -32,8 +33,12 @@ def settings(**changes: Any) -> Settings:
     return Settings(**values | {"log_level": "", "timeout": "", "loader_variables": ()} | changes)
 
 
+def no_volumes(_settings: Settings, _enclave: Enclave, config: Configuration, _cas: CasLink) -> NoReturn:
+    raise LaunchRefused(f"no storage for {', '.join(volume.name for volume in config.volumes)}")
+
+
 def outcome(tmp_path: Path, given: Settings) -> str:
-    code, text = run(lambda: launcher.main(given), tmp_path / "out")
+    code, text = run(lambda: launcher.main(given, no_volumes), tmp_path / "out")
     assert code == 125, text
     assert "SIMULATION" in text.splitlines()[0]
     return text
@@ -74,15 +79,15 @@ def test_refusals(tmp_path: Path, given: dict[str, Any], reason: str) -> None:
     assert f"[SCONE|FATAL] The program is not started: {reason}" in text
 
 
-def test_volumes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_volumes_are_opened_before_the_program_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounted = tuple(
         VolumeKey(name, f"/{name}", bytes(32), None, "encrypted", "rollback_protected") for name in ("db", "log")
     )
     monkeypatch.setattr(launcher, "measure", lambda: Enclave("aa", "aa", {}, Index((), (), {}), ()))
     monkeypatch.setattr(launcher, "fetch_configuration", lambda *_, **__: configuration(volumes=mounted))
+    monkeypatch.setattr(launcher, "find_program", lambda *_: "/bin/true")
     text = outcome(tmp_path, settings())
-    assert "The program is not started: this launcher cannot protect volumes" in text
-    assert "the policy mounts volume db\n" in text and "the policy mounts volume log\n" in text
+    assert "[SCONE|FATAL] The program is not started: no storage for db, log\n" in text
 
 
 def test_settings_in_the_arguments_are_explained(tmp_path: Path) -> None:
@@ -112,7 +117,7 @@ def test_the_launcher_ends_when_it_is_told_to(tmp_path: Path, monkeypatch: pytes
             time.sleep(5)
 
         monkeypatch.setattr(launcher, "_check", told)
-        code, text = run(lambda: launcher.main(settings()), tmp_path / str(number))
+        code, text = run(lambda: launcher.main(settings(), no_volumes), tmp_path / str(number))
         assert code == 128 + number
         assert "Traceback" not in text
 

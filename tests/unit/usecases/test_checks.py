@@ -43,7 +43,7 @@ def about_mesh(text: str, facts: Mapping[str, ImageFacts]) -> list[tuple[str, st
 def test_everything_about_a_service_is_said_at_once_and_in_order() -> None:
     text = service_text(
         dirs=["/"],
-        volumes=[{"name": "v", "path": "/v"}],
+        gen_policy={"policy": "x"},
         environment={"local": [{"name": "SCONE_HEAP", "value": "much"}, {"name": "SCONE_STACK", "value": "9M"}]},
     )
     check = service(text)
@@ -52,7 +52,7 @@ def test_everything_about_a_service_is_said_at_once_and_in_order() -> None:
         ("error", "SC1004", "environment.local[0].value"),
     ]
     assert [(finding.severity, finding.code, finding.path) for finding in check.limits] == [
-        ("warning", "SC2001", "build.volumes")
+        ("warning", "SC2001", "build.gen_policy")
     ]
     assert [finding.position for finding in check.findings] == sorted(finding.position for finding in check.findings)
     assert check.facts is None

@@ -114,9 +114,6 @@ class Mirror:
     def checkpoint(self, *, final: bool) -> bytes | None:
         return None
 
-    def confirm(self, state: bytes) -> None:
-        """Take no note: old states are not kept."""
-
     def close(self) -> None:
         self.watcher.close()
 
