@@ -37,6 +37,8 @@ LARGE = 1 << 20
 """A larger file is only compared as a whole when its own sync asks for it, or at a commit of all files."""
 MOST_HOLES = 1 << 16
 """So many blocks in a row that take no space are compared one by one."""
+_OPEN = 64
+"""So many changed files are kept open until they are written."""
 _READ = 1 << 20
 _ZEROS = memoryview(bytes(BLOCK))
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK, stat.S_IFIFO: PIPE}
@@ -77,10 +79,13 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Content:
-    """The ranges (offset, length) of a file whose content is to be committed; the file is closed by whoever writes."""
+    """The ranges (offset, length) of a file whose content is to be committed.
+
+    `handle` is the open file, or None: if there are many, they are opened one after the other.
+    """
 
     id: int
-    handle: int
+    handle: int | None
     size: int
     ranges: Sequence[tuple[int, int]]
 
@@ -116,8 +121,10 @@ class Changes:
 
     def close(self) -> None:
         """Close the files."""
-        while self.contents:
-            os.close(self.contents.pop().handle)
+        for content in self.contents:
+            if content.handle is not None:
+                os.close(content.handle)
+        self.contents.clear()
 
 
 class Watch(Protocol):
@@ -328,8 +335,8 @@ class Live:
                 self._digests.forget(node.id, min(status.st_size, node.size) // BLOCK)
                 self._do(Resize(node.id, status.st_size), changes)
             if ranges:
-                changes.contents.append(Content(node.id, handle, status.st_size, ranges))
-                keep = True
+                keep = len(changes.contents) < _OPEN
+                changes.contents.append(Content(node.id, handle if keep else None, status.st_size, ranges))
         finally:
             if not keep:
                 os.close(handle)

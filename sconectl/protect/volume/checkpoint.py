@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from sconectl.protect.volume.contents import contents_key, store
+from sconectl.protect.volume.contents import contents_key, new_identity, store
 from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.index import Checkpoint, Head, sealed
 from sconectl.protect.volume.model import Node, Stored, Tree
@@ -117,13 +117,13 @@ class Folding:
             self.storage.sync_everything()
 
     def _write_content(self, node: Node, open_live: Callable[[Node], int], kind: int, *, sync: bool) -> Stored:
-        temporary = NEXT + b"/new"
+        identity = new_identity()
         source = open_live(node)
         try:
-            target = self.storage.create(temporary)
+            target = self.storage.create(NEXT + b"/" + identity.hex().encode())
             try:
-                identity, holes = store(
-                    contents_key(self.key), kind, node.id, source, target, node.size,
+                holes = store(
+                    contents_key(self.key), kind, node.id, identity, source, target, node.size,
                     lambda block, content: self.digests.note(node.id, block, content),
                 )  # fmt: skip
                 if sync:
@@ -132,6 +132,4 @@ class Folding:
                 os.close(target)
         finally:
             os.close(source)
-        stored = Stored(identity, node.size, place_of(self.tree.path(node.id)), holes)
-        self.storage.move(temporary, _next_place(stored))
-        return stored
+        return Stored(identity, node.size, place_of(self.tree.path(node.id)), holes)

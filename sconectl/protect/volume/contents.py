@@ -87,13 +87,12 @@ Seen = Callable[[int, memoryview], None]
 
 
 def store(
-    key: bytes, kind: int, id_: int, source: int, target: int, size: int, seen: Seen | None = None
-) -> tuple[bytes, Holes]:
-    """Write `size` bytes of the open file `source` to `target`; return the content's identity and its holes.
+    key: bytes, kind: int, id_: int, identity: bytes, source: int, target: int, size: int, seen: Seen | None = None
+) -> Holes:
+    """Write `size` bytes of the open file `source` to `target` under a new `identity`; return the content's holes.
 
     What the source does not have any more is zeros. Raises `OSError`.
     """
-    identity = new_identity()
     cipher = _cipher(key, kind, id_, identity, size)
     holes = holes_of(source, size)
     most = min(size, _MANY * CHUNK)
@@ -109,7 +108,7 @@ def store(
         _write(target, sealed[:done])
     if holes:
         os.ftruncate(target, sealed_size(size))
-    return identity, holes
+    return holes
 
 
 def holes_of(handle: int, size: int) -> Holes:

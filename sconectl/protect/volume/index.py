@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sconectl.protect.chunks import TAG, SealBroken
 from sconectl.protect.collector import no_collection
 from sconectl.protect.volume.journal import STATE
-from sconectl.protect.volume.model import Make, Name, Node, Stored, Tree
+from sconectl.protect.volume.model import DIRECTORY, Node, Stored, Tree
 
 MAGIC = b"SCTLVOLI"
 VERSION = 1
@@ -121,14 +121,20 @@ def _as_list(node: Node) -> list[Any]:
 def _tree(body: dict[str, Any]) -> Tree:
     tree = Tree()
     for id_, kind, mode, uid, gid, mtime, size, *rest in body["nodes"]:
-        stored = None
+        stored, target = None, b""
         if len(rest) > 1:
             holes = tuple(zip(rest[2::2], rest[3::2], strict=True))
             stored = Stored(bytes.fromhex(rest[1]), size, _bytes(rest[0]), holes)
-        target = _bytes(rest[0]) if len(rest) == 1 else b""
-        tree.apply(Make(Node(id_, kind, mode, uid, gid, mtime, size, target, stored)))
-    for folder, name, id_ in body["links"]:
-        tree.apply(Name(folder, _bytes(name), id_))
+        elif rest:
+            target = _bytes(rest[0])
+        tree.nodes[id_] = Node(id_, kind, mode, uid, gid, mtime, size, target, stored)
+        tree.names[id_] = {}
+        if kind == DIRECTORY:
+            tree.entries[id_] = {}
+    for folder, text, id_ in body["links"]:
+        name = _bytes(text)
+        tree.entries[folder][name] = id_
+        tree.names[id_][folder, name] = None
     tree.next_id = body["next"]
     return tree
 

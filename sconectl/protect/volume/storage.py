@@ -135,9 +135,12 @@ class Storage:
     def create(self, place: bytes) -> int:
         """Make a new file and open it for writing; what is there is removed."""
         folder, name = self._split(place)
-        self._clear(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(name, flags, _FILE_MODE, dir_fd=folder)
+        try:
+            return os.open(name, flags, _FILE_MODE, dir_fd=folder)
+        except FileExistsError:
+            self._clear(folder, name)
+            return os.open(name, flags, _FILE_MODE, dir_fd=folder)
 
     def move(self, source: bytes, place: bytes) -> None:
         """Move a file; what is at `place` is replaced."""

@@ -125,9 +125,9 @@ class Volume:
         total = self._journal_bytes() + sum(content.length for content in changes.contents)
         if fold or (total >= FOLD_BYTES and total >= self._fold_cost(self._changed | changes.files())):
             return self._fold(changes, hints)
-        return self._append(changes)
+        return self._append(changes, hints)
 
-    def _append(self, changes: Changes) -> bytes:
+    def _append(self, changes: Changes, hints: Seen) -> bytes:
         """Commit by a part of the journal."""
         if self._journal is None:
             self._journal = self._new_journal()
@@ -136,7 +136,14 @@ class Volume:
             for operation in changes.operations:
                 journal.add(encoded(operation))
             for content in changes.contents:
-                self._append_content(journal, content)
+                if content.handle is not None:
+                    self._append_content(journal, content, content.handle)
+                    continue
+                handle = self._live.open(self._tree.nodes[content.id], hints)
+                try:
+                    self._append_content(journal, content, handle)
+                finally:
+                    os.close(handle)
             state = journal.commit()
         except BaseException:
             for content in changes.contents:
@@ -151,11 +158,11 @@ class Volume:
         self._unconfirmed.append(state)
         return state
 
-    def _append_content(self, journal: Journal, content: Content) -> None:
+    def _append_content(self, journal: Journal, content: Content, handle: int) -> None:
         for offset, length in content.ranges:
             place, end = offset, offset + length
             while place < end:
-                data = memoryview(os.pread(content.handle, min(end, (place // FRAME + 1) * FRAME) - place, place))
+                data = memoryview(os.pread(handle, min(end, (place // FRAME + 1) * FRAME) - place, place))
                 if not data:
                     break  # it was cut off at the same time
                 journal.add(write_head(content.id, place, len(data)), data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -318,3 +319,20 @@ def test_a_torn_last_write_is_no_commit(memory: Path, mount: Path) -> None:
         opened.close()
         with pytest.raises(SealBroken, match="rolled back"):
             open_volume(mount, memory / f"tag-{cut}", second)
+
+
+def test_more_files_than_can_be_open_at_once(memory: Path, mount: Path) -> None:
+    volume = open_volume(mount, memory / "1", None)
+    many = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = min(many, 300)
+    for number in range(limit + 100):
+        (memory / f"1/{number}").write_bytes(b"%d" % number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        volume.commit(look_everywhere())
+        state = volume.checkpoint(final=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (many, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    volume.close()
+    open_volume(mount, memory / "2", state).close()
+    assert picture(memory / "2") == picture(memory / "1")

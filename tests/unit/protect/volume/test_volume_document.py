@@ -32,13 +32,12 @@ def example() -> dict[str, bytes]:
 
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Write a volume with one file, `num`, that is 1 at a checkpoint and 2 after a commit."""
-    monkeypatch.setattr(os, "urandom", lambda _length: IDENTITY)
     (tmp_path / "live").write_bytes(b"1")
     with (tmp_path / "live").open("rb") as source, (tmp_path / "num").open("wb") as target:
-        identity, _ = store(contents_key(KEY), ENCRYPTED, 2, source.fileno(), target.fileno(), 1)
+        store(contents_key(KEY), ENCRYPTED, 2, IDENTITY, source.fileno(), target.fileno(), 1)
     tree = Tree()
     tree.apply(Make(new_root(0o755, 0, 0, TIME)))
-    tree.apply(Make(Node(2, FILE, 0o644, 0, 0, TIME, 1, stored=Stored(identity, 1, b"num"))))
+    tree.apply(Make(Node(2, FILE, 0o644, 0, 0, TIME, 1, stored=Stored(IDENTITY, 1, b"num"))))
     tree.apply(Name(1, b"num", 2))
     index = sealed(KEY, Checkpoint(Head(FIRST, 1, ENCRYPTED), tree))
     monkeypatch.setattr(os, "urandom", lambda _length: JOURNAL_ID)
