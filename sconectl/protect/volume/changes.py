@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.contents import grown, holes_of
 from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.model import (
     DIRECTORY,
@@ -32,15 +31,12 @@ from sconectl.protect.volume.model import (
     Unname,
     Zeros,
 )
+from sconectl.protect.volume.ranges import differing
 
 LARGE = 1 << 20
 """A larger file is only compared as a whole when its own sync asks for it, or at a commit of all files."""
-MOST_HOLES = 1 << 16
-"""So many blocks in a row that take no space are compared one by one."""
 _OPEN = 64
 """So many changed files are kept open until they are written."""
-_READ = 1 << 20
-_ZEROS = memoryview(bytes(BLOCK))
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK, stat.S_IFIFO: PIPE}
 
 
@@ -328,9 +324,10 @@ class Live:
             if not known and large and target not in (None, inode) and inode not in fresh:
                 changes.later.add(inode)
                 return
-            ranges = self._ranges(
-                node, handle, status.st_size, None if not known else seen.written.get(inode, []), changes
-            )
+            written = seen.written.get(inode, []) if known else None
+            ranges, zeros = differing(node, handle, status.st_size, written, self._digests)
+            for part in zeros:
+                self._do(part, changes)
             if status.st_size != node.size:
                 self._digests.forget(node.id, min(status.st_size, node.size) // BLOCK)
                 self._do(Resize(node.id, status.st_size), changes)
@@ -360,47 +357,3 @@ class Live:
                 return os.open(path, flags)
             finally:
                 os.chmod(path, mode)  # noqa: PTH101
-
-    def _ranges(
-        self, node: Node, handle: int, size: int, written: Sequence[tuple[int, int]] | None, changes: Changes
-    ) -> list[tuple[int, int]]:
-        """Return what differs from the last commit; `written` is all that can, besides growth, if that is known."""
-        common = min(node.size, size)
-        if written is None:
-            found = list(self._compared(node, handle, common, changes))
-        else:
-            found = [(offset, min(offset + length, common) - offset) for offset, length in written if offset < common]
-        return merged([*found, *grown(handle, common, size)])
-
-    def _compared(self, node: Node, handle: int, common: int, changes: Changes) -> Iterator[tuple[int, int]]:
-        """Compare block by block with what was committed. What takes no space any more becomes zeros."""
-        place = 0
-        for first, many in [*holes_of(handle, common), (-(-common // BLOCK), 0)]:
-            yield from self._compared_part(node, handle, place, min(first * BLOCK, common))
-            place = min((first + many) * BLOCK, common)
-            if many:
-                blocks = range(first, first + many)
-                if many > MOST_HOLES or any(self._digests.differs(node.id, block, _ZEROS) for block in blocks):
-                    self._do(Zeros(node.id, first * BLOCK, place - first * BLOCK), changes)
-
-    def _compared_part(self, node: Node, handle: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-        for place in range(start, end, _READ):
-            content = memoryview(os.pread(handle, min(_READ, end - place), place))
-            for inner in range(0, len(content), BLOCK):
-                block = content[inner : inner + BLOCK]
-                if self._digests.differs(node.id, (place + inner) // BLOCK, block):
-                    yield place + inner, len(block)
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the same ranges sorted, those that touch or overlap as one."""
-    found: list[tuple[int, int]] = []
-    for offset, length in sorted(ranges):
-        if length <= 0:
-            continue
-        if found and offset <= found[-1][0] + found[-1][1]:
-            first, before = found[-1]
-            found[-1] = (first, max(before, offset + length - first))
-        else:
-            found.append((offset, length))
-    return found

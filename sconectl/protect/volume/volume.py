@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.changes import MOST_HOLES, Changes, Content, Live, Nothing, Seen, Watch
+from sconectl.protect.volume.changes import Changes, Content, Live, Nothing, Seen, Watch
 from sconectl.protect.volume.checkpoint import Folding
 from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.history import History
@@ -21,6 +21,7 @@ from sconectl.protect.volume.index import Checkpoint, Head, sealed
 from sconectl.protect.volume.journal import FRAME, STATE, Journal
 from sconectl.protect.volume.model import Make, Tree, Zeros, new_root
 from sconectl.protect.volume.operations import encoded, write_head
+from sconectl.protect.volume.ranges import MOST_HOLES
 from sconectl.protect.volume.storage import NEXT, Storage
 
 FOLD_BYTES = 64 << 20
