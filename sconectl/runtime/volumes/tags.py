@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import threading
 import time
 
@@ -55,7 +56,9 @@ class CasTags:
             if self._thread is None and not self._lost:
                 self._ending = False
                 self._thread = threading.Thread(target=self._keep, name=f"tags of {self._volume}", daemon=True)
-                self._thread.start()
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+                self._thread.start()  # which gets no signals: whoever waits for them is the main thread
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def pause(self) -> None:
         """End the thread; a request that is under way is waited for."""

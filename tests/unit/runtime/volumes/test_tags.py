@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -361,6 +363,18 @@ def test_a_pause(world: CasWorld, keeping: Callable[..., CasTags]) -> None:
     tags.send(FIRST)
     confirmed(tags, FIRST)
     assert world.tag == FIRST
+
+
+def test_the_thread_takes_no_signals(world: CasWorld, keeping: Callable[..., CasTags]) -> None:
+    """A signal for the program would end in it, and the supervisor, which awaits it, would never know."""
+    tags = keeping()
+    tags.send(FIRST)
+    confirmed(tags, FIRST)
+    assert tags._thread is not None
+    status = Path(f"/proc/self/task/{tags._thread.native_id}/status").read_text()
+    blocked = int(re.findall("^SigBlk:\t([0-9a-f]+)$", status, re.M)[0], 16)
+    assert all(blocked >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1))
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_two_volumes_share_a_connection(tmp_path: Path) -> None:
