@@ -14,32 +14,24 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from sconectl.runtime import log
 from sconectl.runtime.volumes import task
-from sconectl.runtime.volumes.filter import SYNC_FLAGS
+from sconectl.runtime.volumes.explained import Flight, Writes
+from sconectl.runtime.volumes.filter import NOTIFIED, SYNC_FLAGS, TRUNCATE_FLAG
 from sconectl.runtime.volumes.keeper import Keeper, Sync
 from sconectl.runtime.volumes.listener import Call, Listener
 
 _LONGEST_WRITE = 0x7FFFF000
+_LARGEST_OFFSET, _LARGEST_ADDRESS = 1 << 63, 1 << 47
+_NOWHERE = (0, 0)
 _ACCESS = 3
 _SYNCHRONOUS = 4
 """MS_SYNC."""
 _FOLLOW, _ITSELF = 0x400, 0x1000
 """AT_SYMLINK_FOLLOW, AT_EMPTY_PATH."""
 _GONE = (FileNotFoundError, ProcessLookupError)
-
-
-@dataclass(frozen=True)
-class Flight:
-    """A call that may still be running: what it will have changed when it is over."""
-
-    number: int
-    inode: int
-    range: tuple[int, int] | None = None
-    """None: anything in the file."""
 
 
 class Calls:
@@ -50,6 +42,9 @@ class Calls:
         self._listener, self._keepers = listener, keepers
         self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
         self._flights: dict[int, Flight] = {}
+        self._writes = Writes()
+        for keeper in keepers:
+            keeper.explain_with(self._writes, self._flights)
         self.asked: list[Keeper] = []
         """Those that a sync waits for."""
         self._told: set[str] = set()
@@ -59,9 +54,9 @@ class Calls:
             "sync": lambda call: self._ask(call, self._keepers),
             "syncfs": self._sync_device,
             "msync": self._sync_mapping,
-            **dict.fromkeys(
-                ("pwritev", "pwritev2", "fallocate", "ftruncate"), lambda call: self._change(call, call.a0)
-            ),
+            **dict.fromkeys(("pwritev", "pwritev2"), self._write_vectors),
+            **dict.fromkeys(("fallocate", "ftruncate"), lambda call: self._change(call, call.a0)),
+            **dict.fromkeys(("truncate", "creat"), self._cut),
             "splice": lambda call: self._change(call, call.a2),
             "mmap": self._map,
             "open": lambda call: self._open(call, call.a0, call.a1),
@@ -69,60 +64,91 @@ class Calls:
             "link": lambda call: self._link(call, partial(task.path_at, call.tid, call.a0), follow=False),
             "linkat": self._link_at,
         }
-        self._handlers = {numbers[name]: handler for name, handler in handlers.items() if name in numbers}
+        self._handlers = {numbers[name]: handlers[name] for name in NOTIFIED if name in numbers}
 
     def take(self, call: Call) -> None:
         """Answer one call, or let it wait for its keepers."""
-        self._flights.pop(call.tid, None)
-        handler = self._handlers.get(call.number)
-        answer = handler(call) if handler else 0
+        over = self._flights.pop(call.tid, None)
+        answer = self._handlers[call.number](call)
+        if over:
+            began = self._flights.get(call.tid)
+            # A signal may have come before it ran; then it is here again, and its thread has counted nothing.
+            if not (began and began.number == over.number and began.before == over.before >= 0):
+                self._writes.ended(over)
         if answer == 0:
-            self._listener.proceed(call.id)
+            if not self._listener.proceed(call.id):
+                self._flights.pop(call.tid, None)
         elif answer is not None:
             self._listener.fail(call.id, answer)
 
     def before_commit(self) -> None:
         """Forget the calls that are over: whatever they changed is there to be committed."""
-        over = [tid for tid, flight in self._flights.items() if task.is_surely_out_of(tid, flight.number)]
+        over = [tid for tid, flight in self._flights.items() if self._writes.is_over(tid, flight)]
         for tid in over:
-            del self._flights[tid]
+            self._writes.ended(self._flights.pop(tid))
 
     def after_commit(self) -> None:
         """Note again what calls may change that are not over."""
         for flight in self._flights.values():
-            for keeper in self._keepers:
-                self._note(keeper, flight)
+            self._note(flight, self._keepers)
 
-    def _note(self, keeper: Keeper, flight: Flight) -> None:
-        if flight.range:
-            keeper.hints.add_write(flight.inode, *flight.range)
-        else:
-            keeper.hints.modified.add(flight.inode)
+    def _begin(self, call: Call, flight: Flight, keepers: Iterable[Keeper]) -> int:
+        """Let a call run that changes a file."""
+        self._note(flight, keepers)
+        self._flights[call.tid] = flight
+        return 0
+
+    def _note(self, flight: Flight, keepers: Iterable[Keeper]) -> None:
+        self._writes.note(flight)
+        if flight.inode is None:
+            return
+        for keeper in keepers:
+            if flight.range:
+                keeper.hints.add_write(flight.inode, *flight.range)
+            else:
+                keeper.hints.modified.add(flight.inode)
 
     def _write(self, call: Call) -> int:
+        return self._written(call, (call.a3, min(call.a2, _LONGEST_WRITE)))
+
+    def _write_vectors(self, call: Call) -> int:
+        return self._written(call, None)
+
+    def _written(self, call: Call, range_: tuple[int, int] | None) -> int:
+        """Note a write at an offset, and whether the kernel is going to count it."""
         try:
             status = task.file_of(call.tid, call.a0)
-        except OSError:  # the call will fail, or the watch of the directory will tell
+            is_sure = (
+                stat.S_ISREG(status.st_mode)
+                and call.a3 + call.a2 < _LARGEST_OFFSET
+                and call.a1 + call.a2 < _LARGEST_ADDRESS
+                and task.is_writable(call.tid, call.a0)
+            )
+        except _GONE:
             return 0
+        except OSError:  # the watch of the directory will tell
+            return self._begin(call, Flight(call.number, None, None, None), ())
+        before = self._writes.counted_by(call.tid)
+        counts = 1 if is_sure and before >= 0 else None
         keepers = self._on.get(status.st_dev)
-        if keepers:
-            flight = Flight(call.number, status.st_ino, (call.a3, min(call.a2, _LONGEST_WRITE)))
-            for keeper in keepers:
-                self._note(keeper, flight)
-            self._flights[call.tid] = flight
-        return 0
+        if not keepers:
+            return self._begin(call, Flight(call.number, None, _NOWHERE, counts, before), ())
+        return self._begin(call, Flight(call.number, status.st_ino, range_, counts, before), keepers)
 
     def _change(self, call: Call, descriptor: int) -> int:
+        """Note a call that changes a file in another way."""
         try:
             status = task.file_of(call.tid, descriptor)
-        except OSError:  # as above
+        except _GONE:
             return 0
-        if status.st_dev in self._on:
-            flight = Flight(call.number, status.st_ino)
-            for keeper in self._on[status.st_dev]:
-                self._note(keeper, flight)
-            self._flights[call.tid] = flight
-        return 0
+        except OSError:
+            return self._cut(call)
+        keepers = self._on.get(status.st_dev)
+        return self._begin(call, Flight(call.number, status.st_ino), keepers) if keepers else 0
+
+    def _cut(self, call: Call) -> int:
+        """Note a call that changes a file by its path, which is not looked up: the watch of the directory will tell."""
+        return self._begin(call, Flight(call.number, None), ())
 
     def _sync_file(self, call: Call) -> int | None:
         try:
@@ -196,14 +222,14 @@ class Calls:
     def _open(self, call: Call, address: int, flags: int, *directory: int) -> int:
         """Refuse to open a file of a volume whose writes would each have to be durable."""
         if not flags & SYNC_FLAGS or flags & _ACCESS == os.O_RDONLY:
-            return 0
+            return self._cut(call) if flags & TRUNCATE_FLAG else 0
         try:
             path = task.path_at(call.tid, address, *directory)
             found = self._device(call.tid, path) in self._on
         except OSError:
             path, found = "a file", True
         if not found:
-            return 0
+            return self._cut(call) if flags & TRUNCATE_FLAG else 0
         shown = path.partition("/root/")[2] or path
         self._once("ERROR", f"{shown}: O_SYNC and O_DSYNC are not supported on volumes; fsync and fdatasync are")
         return errno.EINVAL

@@ -28,6 +28,9 @@ _SHARED = 0x01
 _WRITE_SYNC_FLAGS = 0x02 | 0x04
 """RWF_DSYNC, RWF_SYNC."""
 
+_SPACE_REQUESTS = (0x40305828, 0x40305829, 0x4030582A, 0x4030582B, 0x40305839)
+"""FS_IOC_RESVSP and others, an old way to fallocate, which is notified."""
+
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 Instruction = tuple[int, int, int, int]
@@ -36,38 +39,40 @@ Instruction = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a call if its argument has one of the bits `any_of` and none of `none_of`."""
+    """What becomes of a call if its argument has one of the bits `any_of` and none of `none_of`, or is `equals`."""
 
     action: int
     argument: int = 0
     any_of: int = 0
     none_of: int = 0
+    equals: int | None = None
 
 
-_NOTIFIED = (Rule(NOTIFY),)
+_ASKED = (Rule(NOTIFY),)
 _ABSENT = (Rule(FAIL | errno.ENOSYS),)
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "pwrite64": _NOTIFIED,
-    "fsync": _NOTIFIED,
-    "fdatasync": _NOTIFIED,
-    "msync": _NOTIFIED,
-    "sync": _NOTIFIED,
-    "syncfs": _NOTIFIED,
-    "sync_file_range": _NOTIFIED,
-    "pwritev": _NOTIFIED,
+    "pwrite64": _ASKED,
+    "fsync": _ASKED,
+    "fdatasync": _ASKED,
+    "msync": _ASKED,
+    "sync": _ASKED,
+    "syncfs": _ASKED,
+    "sync_file_range": _ASKED,
+    "pwritev": _ASKED,
     "pwritev2": (Rule(FAIL | errno.EOPNOTSUPP, 5, any_of=_WRITE_SYNC_FLAGS), Rule(NOTIFY)),
-    "fallocate": _NOTIFIED,
-    "ftruncate": _NOTIFIED,
-    "truncate": _NOTIFIED,
-    "splice": _NOTIFIED,
-    "link": _NOTIFIED,
-    "linkat": _NOTIFIED,
-    "creat": _NOTIFIED,
+    "fallocate": _ASKED,
+    "ftruncate": _ASKED,
+    "truncate": _ASKED,
+    "splice": _ASKED,
+    "link": _ASKED,
+    "linkat": _ASKED,
+    "creat": _ASKED,
     "mmap": (Rule(NOTIFY, 3, any_of=_SHARED, none_of=_ANONYMOUS),),
     "open": (Rule(NOTIFY, 1, any_of=SYNC_FLAGS | TRUNCATE_FLAG),),
     "openat": (Rule(NOTIFY, 2, any_of=SYNC_FLAGS | TRUNCATE_FLAG),),
     "open_by_handle_at": (Rule(FAIL | errno.EINVAL, 2, any_of=SYNC_FLAGS | TRUNCATE_FLAG),),
+    "ioctl": tuple(Rule(FAIL | errno.ENOTTY, 1, equals=request) for request in _SPACE_REQUESTS),
     "openat2": _ABSENT,
     "io_uring_setup": _ABSENT,
     "io_uring_enter": _ABSENT,
@@ -77,6 +82,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 """By call, the first rule that fits; calls that are not here are allowed. Changes by calls that are allowed are seen
 by the watch of the directories, but for those of mapped files."""
+
+NOTIFIED = tuple(call for call, rules in RULES.items() if any(rule.action == NOTIFY for rule in rules))
+"""Calls that the supervisor is asked about."""
 
 
 def build(architecture: Architecture) -> bytes:
@@ -107,12 +115,14 @@ def _block(rules: Sequence[Rule]) -> list[Instruction]:
     found: list[Instruction] = []
     for rule in rules:
         decided = (_RETURN, 0, 0, rule.action)
-        if not (rule.any_of or rule.none_of):
+        if not (rule.any_of or rule.none_of or rule.equals is not None):
             return [*found, decided]
         steps: list[Instruction] = [(_LOAD, 0, 0, _ARGUMENTS + 8 * rule.argument)]  # flags are in the lower half
         if rule.none_of:
             steps += [(_ANY_BIT, 2 if rule.any_of else 1, 0, rule.none_of)]
         if rule.any_of:
             steps += [(_ANY_BIT, 0, 1, rule.any_of)]
+        if rule.equals is not None:
+            steps += [(_EQUAL, 0, 1, rule.equals)]
         found += [*steps, decided]
     return [*found, (_RETURN, 0, 0, ALLOW)]

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 
 from sconectl.runtime import log
+from sconectl.runtime.volumes.explained import Flight, Writes
 from sconectl.runtime.volumes.hints import Hints
 from sconectl.runtime.volumes.interfaces import Mount
 
@@ -61,6 +62,11 @@ class Keeper:
         """When the newest state has to be sent; None: it has been."""
         self._hopeless = False
         self._failing = 0
+        self._writes: Writes | None = None
+
+    def explain_with(self, writes: Writes, flights: dict[int, Flight]) -> None:
+        """Ask these, before each commit, which files need not be compared."""
+        self._writes, self._flights, self._account = writes, flights, writes.account()
 
     def ask(self, sync: Sync, target: int | None) -> None:
         """Let a sync wait for the next commit. `target` is the inode of its file; None: it is about all of them."""
@@ -76,14 +82,18 @@ class Keeper:
         targets = {target for _, target in waiting}
         self.mount.watch.drain(self.hints)
         self.hints.everything |= self.everything
+        if self._writes is not None:
+            self._writes.explain(self._account, self.hints, self._flights)
         try:
             state = self.mount.volume.commit(self.hints, targets.pop() if len(targets) == 1 else None)
         except OSError as error:
+            self._left()
             self._failed(error)
             self._at(now + TICK)
             for sync, _ in waiting:
                 sync.settle(error.errno or errno.EIO)
             return
+        self._left()
         self._failing = 0
         if state is not None:
             self._told(state, now)
@@ -143,6 +153,10 @@ class Keeper:
             done = done and (not self._behind or progress.confirmed == list(self._behind)[-1])
         self.mount.volume.close()
         return done
+
+    def _left(self) -> None:
+        if self._writes is not None:
+            self._writes.committed(self._account, self.hints)
 
     def _fold(self, now: float, *, final: bool) -> None:
         if self._failing and not final:

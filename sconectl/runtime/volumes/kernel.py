@@ -53,6 +53,7 @@ _COMMON = {
     "splice": (275, 76),
     "mmap": (9, 222),
     "linkat": (265, 37),
+    "ioctl": (16, 29),
     "seccomp": (317, 277),
 }
 _ONLY_X86 = {"open": 2, "creat": 85, "link": 86}

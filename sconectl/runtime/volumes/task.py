@@ -31,13 +31,17 @@ def file_of(tid: int, descriptor: int) -> os.stat_result:
 def is_writable(tid: int, descriptor: int) -> bool:
     """Tell whether a descriptor was opened for writing."""
     path = f"/proc/{tid}/fd/{descriptor & 0xFFFFFFFF}"
-    return bool(_seen(tid, lambda: os.lstat(path)).st_mode & 0o200)
+    try:
+        status = os.lstat(path)
+    except PermissionError:
+        status = _as_its_user(tid, lambda: os.lstat(path))
+    return bool(status.st_mode & 0o200)
 
 
 def name_of(tid: int, descriptor: int) -> str:
     """Return the path of the file behind a descriptor, with a remark of the kernel if it was deleted."""
     path = f"/proc/{tid}/fd/{descriptor & 0xFFFFFFFF}"
-    return _seen(tid, lambda: os.readlink(path))  # noqa: PTH115
+    return seen(tid, lambda: os.readlink(path))  # noqa: PTH115
 
 
 def path_at(tid: int, address: int, directory: int = _AT_CURRENT_DIRECTORY) -> str:
@@ -54,14 +58,14 @@ def path_at(tid: int, address: int, directory: int = _AT_CURRENT_DIRECTORY) -> s
 
 def status_at(tid: int, path: str, *, follow: bool) -> os.stat_result:
     """Return the status of the file at such a path."""
-    return _seen(tid, lambda: os.stat(path, follow_symlinks=follow))  # noqa: PTH116
+    return seen(tid, lambda: os.stat(path, follow_symlinks=follow))  # noqa: PTH116
 
 
 def is_surely_out_of(tid: int, number: int) -> bool:
     """Tell whether a thread is known not to be in this system call any more."""
     path = f"/proc/{tid}/syscall"
     try:
-        found = _seen(tid, lambda: _read(path, 32))
+        found = seen(tid, lambda: _read(path, 32))
     except (FileNotFoundError, ProcessLookupError):
         return True
     except OSError:
@@ -70,7 +74,7 @@ def is_surely_out_of(tid: int, number: int) -> bool:
 
 
 def _text(tid: int, address: int) -> str:
-    memory = _seen(tid, lambda: os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC))
+    memory = seen(tid, lambda: os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC))
     try:
         found = b""
         while b"\0" not in found and len(found) < _LONGEST_PATH:  # a page at a time: the next may not be there
@@ -92,7 +96,8 @@ def _read(path: str, length: int) -> bytes:
         os.close(handle)
 
 
-def _seen(tid: int, look: Callable[[], T]) -> T:
+def seen(tid: int, look: Callable[[], T]) -> T:
+    """Return what `look` finds, with the eyes of the thread's user if ours see nothing."""
     try:
         return look()
     except PermissionError:

@@ -53,7 +53,8 @@ class Mirror:
 
     def _copy(self, path: Path, place: Path, ranges: list[tuple[int, int]] | None) -> None:
         if ranges is None or not (self.kept / place).exists():
-            shutil.copyfile(path, self.kept / place)
+            shutil.copyfile(path, self.kept.parent / "copy")
+            (self.kept.parent / "copy").replace(self.kept / place)
             self.copied += path.stat().st_size
             return
         with path.open("rb") as source, (self.kept / place).open("r+b") as target:

@@ -63,6 +63,8 @@ CASES: list[tuple[str, tuple[int, ...], int]] = [
     ("openat", (0xFFFFFF9C, 9, WRONLY | SYNC), NOTIFY),
     ("openat", (0xFFFFFF9C, 9, WRONLY | 0o4000000), NOTIFY),
     ("openat", (0xFFFFFF9C, 9, WRONLY | TRUNC), NOTIFY),
+    *[("ioctl", (3, 0x40305828 + n), FAIL | errno.ENOTTY) for n in (0, 1, 2, 3, 0x11)],
+    ("ioctl", (3, 0x5401), ALLOW),
     ("open_by_handle_at", (3, 9, WRONLY), ALLOW),
     ("open_by_handle_at", (3, 9, WRONLY | DSYNC), FAIL | errno.EINVAL),
     ("open_by_handle_at", (3, 9, WRONLY | TRUNC), FAIL | errno.EINVAL),
