@@ -44,7 +44,7 @@ ROOMS = {
     "apply": ("sources", "lock", "", "rolling", "retiring", "volumes"),
     "usecases": ("", "over_time"),
     "protect": ("", "volume"),
-    "runtime": ("", "volumes"),
+    "runtime": ("", "system_calls", "volumes"),
     "toolchains": ("", "sim"),
     "cas": (
         "bounds",

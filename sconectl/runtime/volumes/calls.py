@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from sconectl.runtime import log
-from sconectl.runtime.volumes import task
+from sconectl.runtime.system_calls import task
+from sconectl.runtime.system_calls.filter import NOTIFIED, SYNC_FLAGS, TRUNCATE_FLAG
+from sconectl.runtime.system_calls.listener import Call, Listener
 from sconectl.runtime.volumes.explained import Flight, Writes
-from sconectl.runtime.volumes.filter import NOTIFIED, SYNC_FLAGS, TRUNCATE_FLAG
 from sconectl.runtime.volumes.keeper import Keeper, Sync
-from sconectl.runtime.volumes.listener import Call, Listener
 
 _LONGEST_WRITE = 0x7FFFF000
 _LARGEST_OFFSET, _LARGEST_ADDRESS = 1 << 63, 1 << 47

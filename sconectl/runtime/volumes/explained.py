@@ -27,7 +27,7 @@ import os
 from dataclasses import dataclass, field
 from functools import partial
 
-from sconectl.runtime.volumes import task
+from sconectl.runtime.system_calls import task
 from sconectl.runtime.volumes.hints import Hints
 
 _COUNTER = b"syscw: "

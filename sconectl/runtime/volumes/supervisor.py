@@ -19,11 +19,11 @@ from typing import NoReturn
 from sconectl.runtime import log
 from sconectl.runtime.children import block_signals, fork_program, handle, kill_all, start_health
 from sconectl.runtime.log import EXIT_REFUSED
-from sconectl.runtime.volumes import kernel
+from sconectl.runtime.system_calls import kernel
+from sconectl.runtime.system_calls.listener import Listener, become_filtered, keep_open, take_listener
 from sconectl.runtime.volumes.calls import Calls, share
 from sconectl.runtime.volumes.interfaces import Mount
 from sconectl.runtime.volumes.keeper import Keeper, Lost
-from sconectl.runtime.volumes.listener import Listener, become_filtered, keep_open, take_listener
 
 _REST = 0.02
 """Seconds between two looks at the queue of changes, if nobody asks: often enough that it does not overflow."""

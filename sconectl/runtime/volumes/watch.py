@@ -17,7 +17,7 @@ import os
 import struct
 
 from sconectl.runtime import log
-from sconectl.runtime.volumes import kernel
+from sconectl.runtime.system_calls import kernel
 from sconectl.runtime.volumes.hints import Hints
 
 _MODIFY, _ATTRIBUTES, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x02, 0x04, 0x40, 0x80, 0x100, 0x200

@@ -458,7 +458,7 @@ def test_sqlite_has_what_it_acknowledged_after_a_crash_of_everything(world: Worl
 
 
 def test_the_program_cannot_be_supervised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sconectl.runtime.volumes import kernel
+    from sconectl.runtime.system_calls import kernel
 
     def refused(_program: bytes, _number: int) -> int:
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.runtime.volumes import kernel, watch
+from sconectl.runtime.system_calls import kernel
+from sconectl.runtime.volumes import watch
 from sconectl.runtime.volumes.hints import Hints
 from sconectl.runtime.volumes.watch import Watcher
 

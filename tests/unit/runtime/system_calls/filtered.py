@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sconectl.runtime.volumes.kernel import architecture
-from sconectl.runtime.volumes.listener import Call, Listener, become_filtered, take_listener
+from sconectl.runtime.system_calls.kernel import architecture
+from sconectl.runtime.system_calls.listener import Call, Listener, become_filtered, take_listener
 
 from ..forked import fork
 

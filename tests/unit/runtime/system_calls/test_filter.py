@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sconectl.runtime.volumes.filter import ALLOW, FAIL, NOTIFY, RULES, build
-from sconectl.runtime.volumes.kernel import ARCHITECTURES, Architecture
+from sconectl.runtime.system_calls.filter import ALLOW, FAIL, NOTIFY, RULES, build
+from sconectl.runtime.system_calls.kernel import ARCHITECTURES, Architecture
 
 MOST_INSTRUCTIONS = 4096
 

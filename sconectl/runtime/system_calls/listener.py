@@ -16,8 +16,8 @@ import struct
 from fcntl import ioctl
 from typing import NamedTuple
 
-from sconectl.runtime.volumes import kernel
-from sconectl.runtime.volumes.filter import build
+from sconectl.runtime.system_calls import kernel
+from sconectl.runtime.system_calls.filter import build
 
 _RECEIVE, _SEND, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082104
 _WAKE_ON_SAME_CPU = 1

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sconectl.runtime.volumes.kernel import architecture
-from sconectl.runtime.volumes.listener import Listener
+from sconectl.runtime.system_calls.kernel import architecture
+from sconectl.runtime.system_calls.listener import Listener
 
 from ..forked import exit_code
 from .filtered import end, filtered, next_call

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sconectl.runtime.volumes.kernel import Architecture
+from sconectl.runtime.system_calls.kernel import Architecture
 
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
