@@ -32,7 +32,8 @@ from sconectl.runtime.volumes.hints import Hints
 
 _COUNTER = b"syscw: "
 _LENGTH = 512
-_MOST_OPEN = 256
+_MOST_OPEN = 128
+"""Processes, and threads, whose counts are looked at."""
 
 
 @dataclass
@@ -185,6 +186,9 @@ class Writes:
 
     def _find_processes(self) -> None:
         found = processes()
+        if len(found) > _MOST_OPEN:  # it would take long to ask them all, and many descriptors
+            self._is_current = False
+            found = set()
         for pid in self._processes.keys() - found:
             os.close(self._processes.pop(pid))
         for pid in found - self._processes.keys():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sconectl.runtime.volumes import explained
+from sconectl.runtime.volumes.hints import Hints
 
 from .mirror import LARGE, Ledger, Mirror
 from .worlds import World
@@ -205,3 +206,27 @@ print(failures)
 """
     assert world.run(program(code)) == 0, world.out
     assert world.out == "[]\n"
+
+
+def test_a_write_that_is_counted_after_its_change_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread was interrupted between the two; the file has to be compared when the count is found not to fit."""
+    counted = 5
+    monkeypatch.setattr(explained, "processes", lambda: {os.getpid()})
+    monkeypatch.setattr(explained, "newest_process", lambda load: b"1")
+    monkeypatch.setattr(explained, "_counter", lambda pid, handle: counted)
+    writes = explained.Writes()
+    account = writes.account()
+
+    def explain(hints: Hints) -> Hints:
+        writes.explain(account, hints, {})
+        return hints
+
+    for _ in range(2):  # before the second look it is not known how many there were at a time
+        assert explain(Hints(modified={1})).explained == set()
+    assert explain(Hints(modified={2, 3}, written={2: [(0, 1)]})).explained == {2, 3}
+    assert explain(Hints(modified={2})).explained == {2}
+    counted += 1
+    assert explain(Hints(modified={4})) == Hints(modified={2, 3, 4})
+    assert explain(Hints(modified={4})).explained == {4}
+    counted += 1
+    assert explain(Hints(modified={5})) == Hints(modified={4, 5})
