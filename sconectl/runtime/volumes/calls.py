@@ -22,6 +22,7 @@ from sconectl.runtime.system_calls.filter import NOTIFIED, SYNC_FLAGS, TRUNCATE_
 from sconectl.runtime.system_calls.listener import Call, Listener
 from sconectl.runtime.volumes.explained import Flight, Writes
 from sconectl.runtime.volumes.keeper import Keeper, Sync
+from sconectl.runtime.volumes.mappings import Mappings
 
 _LONGEST_WRITE = 0x7FFFF000
 _LARGEST_OFFSET, _LARGEST_ADDRESS = 1 << 63, 1 << 47
@@ -42,7 +43,7 @@ class Calls:
         self._listener, self._keepers = listener, keepers
         self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
         self._flights: dict[int, Flight] = {}
-        self._writes = Writes()
+        self._writes, self._mappings = Writes(), Mappings()
         for keeper in keepers:
             keeper.explain_with(self._writes, self._flights)
         self.asked: list[Keeper] = []
@@ -86,6 +87,16 @@ class Calls:
         over = [tid for tid, flight in self._flights.items() if self._writes.is_over(tid, flight)]
         for tid in over:
             self._writes.ended(self._flights.pop(tid))
+
+    def forget_mappings(self, now: float) -> None:
+        """Compare files that are mapped no more once again, and then no longer at every commit."""
+        for device, keepers in self._on.items():
+            gone = self._mappings.gone(now, device, set().union(*(keeper.hints.mapped for keeper in keepers)))
+            for keeper in keepers:
+                keeper.hints.modified |= gone & keeper.hints.mapped
+                keeper.hints.mapped -= gone
+            for inode in gone:
+                self._writes.note(Flight(0, inode))
 
     def after_commit(self) -> None:
         """Note again what calls may change that are not over."""
@@ -207,6 +218,7 @@ class Calls:
             if keepers and task.is_writable(call.tid, call.a4):
                 for keeper in keepers:
                     keeper.hints.mapped.add(status.st_ino)
+                self._mappings.begin(call.tid, call.number, status.st_ino)
         except _GONE:
             return 0
         except OSError:

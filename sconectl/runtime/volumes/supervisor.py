@@ -202,6 +202,7 @@ class _Loop:
         due = [keeper for keeper in self._keepers if (at := keeper.next()) is not None and at <= now]
         if due:
             self._calls.before_commit()
+            self._calls.forget_mappings(now)
             self._share()
             for keeper in due:
                 keeper.tick(now)
