@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import random
 import signal
 import sqlite3
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,12 @@ import pytest
 from protect.volume.worlds import open_volume, picture
 
 from sconectl.protect.volume.volume import Volume
+from sconectl.runtime.volumes import explained
 from sconectl.runtime.volumes.interfaces import Progress
 from sconectl.runtime.volumes.watch import Watcher
 
 from .mirror import Ledger
+from .test_explained import descendants
 from .worlds import SQLITE, World
 
 
@@ -71,6 +76,88 @@ def test_sqlite_has_what_it_acknowledged(world: RealWorld, mode: str, states: in
     database.close()
     assert has[: len(acknowledged)] == acknowledged
     assert len(has) <= len(acknowledged) + 1
+
+
+PART = 400_000
+Step = list[tuple[str, int, bytes]]
+
+
+def steps_of(thread: int) -> Iterator[Step]:
+    """Yield what a thread does to its part of a file between two syncs: kind of write, place, data."""
+    chance = random.Random(thread)
+    while True:
+        yield [
+            (chance.choice("pppppwv"), chance.randrange(PART - 5000), chance.randbytes(chance.randrange(1, 5000)))
+            for _ in range(chance.randrange(1, 4))
+        ]
+
+
+WRITERS = f"""
+    import os, random, threading
+    PART = {PART}
+{textwrap.indent(inspect.getsource(steps_of).replace("Iterator[Step]", "object"), "    ")}
+    def work(number):
+        f = os.open('big', os.O_RDWR)
+        notes = os.open(f'../../acknowledged{{number}}', os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        for step in steps_of(number):
+            for kind, place, data in step:
+                place += number * PART
+                if kind == 'p':
+                    os.pwrite(f, data, place)
+                elif kind == 'v':
+                    os.pwritev(f, [data], place)
+                else:
+                    os.lseek(f, place, 0)
+                    os.write(f, data)
+            os.fdatasync(f)
+            os.write(notes, b'.')
+
+    f = os.open('big', os.O_CREAT | os.O_RDWR)
+    os.ftruncate(f, 4 * PART)
+    os.fsync(f)
+    for number in range(4):
+        threading.Thread(target=work, args=(number,)).start()
+"""
+
+
+@pytest.mark.parametrize("states", [20, 90, 170])
+def test_threads_that_write_in_all_ways_have_what_was_acknowledged(world: RealWorld, states: int) -> None:
+    """Of what was not acknowledged, each byte is as it was before or after any of the writes."""
+
+    def answer(tags: Ledger, state: bytes) -> Progress:
+        if not len(tags.sent) > 1:  # in the supervisor, before the program begins
+            explained.processes, explained.newest_process = descendants, lambda load: b"1"
+        if len(tags.sent) >= states:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Progress(state)
+
+    world.answer = answer
+    assert world.run(WRITERS) == -signal.SIGKILL
+    found = (world.opened() / "big").read_bytes()
+    done = 0
+    for thread in range(4):
+        notes = world.folder / f"acknowledged{thread}"
+        acknowledged = notes.stat().st_size if notes.exists() else 0
+        done += acknowledged
+        steps = steps_of(thread)
+        part = bytearray(PART)
+        for _ in range(acknowledged):
+            for _, place, data in next(steps):
+                part[place : place + len(data)] = data
+        possible = [bytes(part)]
+        for _, place, data in next(steps):
+            part[place : place + len(data)] = data
+            possible.append(bytes(part))
+        kept = found[thread * PART : (thread + 1) * PART]
+        wrong = [
+            place
+            for block in range(0, PART, 1000)
+            if kept[block : block + 1000] not in {version[block : block + 1000] for version in possible}
+            for place in range(block, block + 1000)
+            if all(kept[place] != version[place] for version in possible)
+        ]
+        assert not wrong, (thread, acknowledged, wrong[:3], len(wrong))
+    assert done > states / 4
 
 
 CHANGES = """
