@@ -39,11 +39,13 @@ nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile cl
 	SCONECTL_TEST_EXAMPLES=200 $(BIN)/pytest -q tests/e2e/test_cas_openapi.py
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/unit/protect/test_packs.py -k memory
 	@scripts/engine.sh
+	@scripts/test-images.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && set -x && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
 	$(BIN)/python tests/nightly/kill_apply.py --kills 100 && \
 	SCONECTL_TEST_NATIVE_IMAGES=40 SCONECTL_TEST_SEED=$$(date +%F) $(BIN)/pytest -q -s tests/e2e/test_native_and_converted.py && \
 	$(BIN)/python tests/nightly/pairs_of_builds.py --pairs 200 && \
+	SCONECTL_TEST_KILLS=200 $(BIN)/pytest -q -s tests/e2e/test_volume_databases.py && \
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 
 bench: venv ## measure speed as ratios, all of them even if one misses its goal (see bench/README.md)

@@ -11,7 +11,7 @@ jdk=sconectl-base/jdk:bookworm
 sources=tests/e2e/images
 small="static musl musl-shell no-shell"
 if [ "${1:-}" = --names ]; then
-    for name in nginx redis java node $small; do echo "$prefix/$name"; done
+    for name in nginx redis mariadb volumes java node $small; do echo "$prefix/$name"; done
     exit 0
 fi
 
@@ -54,6 +54,7 @@ image() { # NAME PACKAGE...
 
 image nginx nginx-light
 image redis redis-server
+image mariadb mariadb-server
 image node nodejs
 docker image inspect "$jdk" >/dev/null 2>&1 || with_packages "$jdk" default-jdk-headless
 image java default-jre-headless
@@ -61,3 +62,4 @@ with_packages "$prefix/packages:small" gcc libc6-dev musl-tools busybox-static
 for name in $small; do
     build -t "$prefix/$name" --target "$name" --build-arg "packages=$prefix/packages:small" "$sources/small"
 done
+build -t "$prefix/volumes" --build-arg "packages=$prefix/packages:small" --build-arg "base=$base" "$sources/volumes"

@@ -1,0 +1,3 @@
+FLUSH PRIVILEGES;
+CREATE USER 'app'@'%' IDENTIFIED BY 'app';
+GRANT ALL ON *.* TO 'app'@'%';
