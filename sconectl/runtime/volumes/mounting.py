@@ -30,6 +30,7 @@ from sconectl.runtime.configuration import (
 )
 from sconectl.runtime.files import (
     VOLUME_MEMORY,
+    VOLUME_STORAGE,
     original_of,
     refuse_shared,
     require_memory,
@@ -102,6 +103,12 @@ def _prepare_memory(volumes: Sequence[VolumeKey]) -> None:
     """Make an empty directory for opened volumes, in memory of this container alone."""
     require_memory(VOLUME_MEMORY, option=f"docker run --tmpfs {VOLUME_MEMORY}, or an emptyDir of medium Memory there")
     refuse_shared(VOLUME_MEMORY)
+    for mount in mounts():
+        if mount.point.startswith(f"{VOLUME_MEMORY}/"):  # perhaps at a volume's path, which leads here
+            raise LaunchRefused(
+                f"something is mounted at {mount.point}, where a volume is to be opened",
+                causes=(f"storage of a volume belongs at {VOLUME_STORAGE}/NAME, and not at the path of the volume",),
+            )
     folder = Path(volume_target(volumes[0].name)).parent
     try:
         with contextlib.suppress(FileNotFoundError):

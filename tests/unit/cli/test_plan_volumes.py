@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from fakes.builders import mesh_text, service_text
 from ruamel.yaml import YAML
 
 from sconectl.text.yaml_text import dump
-from sconectl.toolchains.sim.toolchain import SimToolchain
 
 from .conftest import Outcome, Run
 
@@ -23,9 +21,8 @@ ALL = ("-f", "web.yaml", "-f", "db.yaml", "-f", "mesh.yaml", "--base-image", "py
 
 
 @pytest.fixture
-def shop(project: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Any:
+def shop(project: Path, run: Run) -> Any:
     """Return a function that plans a mesh of two services, with volumes in the first and one of them in the second."""
-    monkeypatch.setattr(SimToolchain, "traits", replace(SimToolchain.traits, volumes=True))
     (project / "main.py").write_text("print(1)")
     (project / "web.yaml").write_text(service_text("web", copy=["main.py"], volumes=[DATA, LOGS]))
     (project / "db.yaml").write_text(service_text("db", copy=["main.py"], volumes=[THEIRS]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from sconectl.cli import main
 from sconectl.cli.options.sconify_options import WITHOUT_EFFECT
 from sconectl.policy.reading import parse_session
 from sconectl.text.yaml_tree import parse
-from sconectl.toolchains.sim.toolchain import SimToolchain
 
 from .conftest import Run
 from .converting import Convert, facts, policy, policy_after
@@ -293,18 +291,12 @@ def test_a_chart(convert: Convert, kind: str) -> None:
         assert kept["spec"][section]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
-@pytest.fixture
-def with_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SimToolchain, "traits", replace(SimToolchain.traits, volumes=True))
-
-
 SEED = (
     "--volume", "V1:/V1", "--k8s-helm-workload-type=job", "--service-name", "python-service", "--k8s-helm-output-dir",
     "charts",
 )  # fmt: skip
 
 
-@pytest.mark.usefixtures("with_volumes")
 def test_an_encrypted_volume_in_image_session_and_chart(convert: Convert) -> None:
     done = convert(*SEED, "--volume=logs:/var/logs::ns/other", "--volume-tags=logs=bounded", "--plain=/data")
     assert (done.code, done.out) == (0, "ns/app\n"), done.err
@@ -337,7 +329,6 @@ def test_an_encrypted_volume_in_image_session_and_chart(convert: Convert) -> Non
     assert helm.lint("charts/python-service", strict=True)["messages"] == []
 
 
-@pytest.mark.usefixtures("with_volumes")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -352,7 +343,6 @@ def test_volumes_that_do_not_fit_together(convert: Convert, words: list[str], me
     assert (done.code, done.out) == (2, "") and message in done.err
 
 
-@pytest.mark.usefixtures("with_volumes")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
