@@ -9,7 +9,7 @@ CODES: dict[str, Code] = {
         "The manifest asks for something that this version cannot do yet",
         "The field is valid, and what follows from it is planned, but nothing would do it when the services run. So "
         "it is a warning of `validate` and `plan`, and of `apply --dry-run` for a mesh; `apply` refuses it with exit "
-        "code 4 before any effect: nothing is silently left out. The toolchain sim can neither protect volumes nor be "
+        "code 4 before any effect: nothing is silently left out. Images of the toolchain sim cannot be "
         "attested by Azure.",
         "cas:\n  - {cas_url: cas.example.org, mode: SignOnline}",
         "cas:\n  - {cas_url: cas.example.org, mode: SignedManifest}",

@@ -158,7 +158,7 @@ def _require_mount(volume: VolumeKey) -> None:
         raise LaunchRefused(
             f"volume {volume.name} has no storage: nothing is mounted at {place}",
             causes=(
-                f"docker run -v {volume.name}:{place}; in a chart, volumes.{volume.name} has a claim or an emptyDir",
+                f"docker run -v {volume.name}:{place}; the chart mounts a claim or an emptyDir there",
                 "what is written there is encrypted",
             ),
         )
