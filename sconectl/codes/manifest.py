@@ -74,8 +74,8 @@ CODES: dict[str, Code] = {
         "The manifest does not fit the files of the image",
         "A path is not in the image that the build begins with, is a link or a directory where a file is expected, or "
         "is something that cannot be protected: a device, a FIFO, a hard link between two classes of protection, a "
-        "volume that the image declares. An encrypted volume is where the image has a link or a file. Programs with the "
-        "rights of another user (setuid) are a warning.",
+        "volume that the image declares. An encrypted volume is where the image has a link or a file. Programs with "
+        "the rights of another user (setuid) are a warning.",
         "binaries: [/usr/bin/pyton3]",
         "binaries: [/usr/bin/python3]",
     ),
