@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sconectl.protect.chunks import CHUNK, TAG, FileCipher, SealBroken, sealed_size
 from sconectl.protect.volume.index import ENCRYPTED
 from sconectl.protect.volume.model import Stored
+from sconectl.protect.volume.storage import begin_to_write
 
 _MANY = 16
 """Chunks that are read at once."""
 _SMALL_GROWTH = 1 << 20
 """It is not looked at for holes."""
+_BEGIN_EACH = 8 << 20
 _NUMBER = struct.Struct(">QQ?")
 
 
@@ -97,6 +99,7 @@ def store(
     holes = holes_of(source, size)
     most = min(size, _MANY * CHUNK)
     plain, sealed = memoryview(bytearray(most)), memoryview(bytearray(sealed_size(most)))
+    begun = 0
     for start, length in _runs(size, holes):
         _read(source, plain[:length], start)
         if seen is not None:
@@ -106,6 +109,9 @@ def store(
         if holes:
             os.lseek(target, sealed_size(start), os.SEEK_SET)
         _write(target, sealed[:done])
+        if start - begun >= _BEGIN_EACH:
+            begin_to_write(target, begun, start - begun)
+            begun = start
     if holes:
         os.ftruncate(target, sealed_size(size))
     return holes

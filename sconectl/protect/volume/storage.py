@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import cache
 
 from sconectl.protect.volume.index import FILE as INDEX
 
@@ -25,6 +25,7 @@ UNPLACED, MOVED = b"unplaced-", b"moved-"
 """Files in `NEXT`, followed by a state: its checkpoint is not in place yet; what it moves is out of the way already."""
 _RESERVED = b"volume."
 _OPEN_FOLDERS = 64
+_BEGIN = 2  # SYNC_FILE_RANGE_WRITE
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE, _FOLDER_MODE = 0o660, 0o770
 """What is stored is ciphertext: a later start may have another user, but the same group (fsGroup of a pod)."""
@@ -248,11 +249,18 @@ class Storage:
         return handle
 
 
-def _load_syncfs() -> Callable[[int], int]:
-    function = ctypes.CDLL(None, use_errno=True).syncfs
-    function.argtypes, function.restype = [ctypes.c_int], ctypes.c_int
-    return function
+def begin_to_write(handle: int, offset: int, length: int) -> None:
+    """Let the kernel begin to write a part of a file to the disk, so that there is less to wait for at its sync."""
+    _library().sync_file_range(handle, offset, length, _BEGIN)  # only a hint: whether it works does not matter
 
 
 def _syncfs(handle: int) -> int:
-    return _load_syncfs()(handle)
+    return int(_library().syncfs(handle))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.syncfs.argtypes = [ctypes.c_int]
+    library.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return library

@@ -7,6 +7,7 @@ storage. The program does not outlive this loop: if the loop fails, whatever the
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -42,6 +43,8 @@ def supervise(
 
     The CAS has to have the present state of each volume. Exits with 125 if the program cannot be supervised.
     """
+    gc.freeze()  # what is there stays; from here on the launcher may run for months
+    gc.enable()
     status = EXIT_REFUSED
     try:
         status = _supervise(mounts, program, health)
