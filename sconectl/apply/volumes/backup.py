@@ -21,8 +21,8 @@ from sconectl.apply.volumes.claimed import Claimed, claimed
 from sconectl.apply.volumes.opened_storage import give_to_owner, kept_still, opened_storage, take
 from sconectl.errors import Refused, UsageError
 from sconectl.protect.volume.contents import written_parts
-from sconectl.protect.volume.index import FILE
-from sconectl.protect.volume.storage import JOURNAL, LOCK, NEXT, Storage
+from sconectl.protect.volume.index import FILE, read_head
+from sconectl.protect.volume.storage import JOURNAL, LOCK, NEXT, UNPLACED, Storage
 
 _ATTEMPTS = 20
 _PAUSE = 0.5
@@ -96,7 +96,7 @@ def _clear(storage: Storage) -> None:
 
 def _copied(storage: Storage, copy: Storage) -> _Counts:
     """Copy what nobody changes."""
-    found = _copy(storage, copy, with_leftovers=True)
+    found = _copy(storage, copy, _index(storage), with_leftovers=True)
     if found is None:
         raise Refused(f"{storage.root}: this storage was changed while it was copied", hint="find out by whom")
     return found
@@ -104,12 +104,13 @@ def _copied(storage: Storage, copy: Storage) -> _Counts:
 
 def _copy_running(storage: Storage, copy: Storage) -> _Counts:
     for _ in range(_ATTEMPTS):
-        if not storage.is_folder(NEXT):
+        storage.forget_folders()
+        index = _index(storage)
+        if not storage.is_marked(UNPLACED, read_head(index).state):
             with contextlib.suppress(FileNotFoundError):  # a checkpoint has moved or removed it
-                found = _copy(storage, copy, with_leftovers=False)
+                found = _copy(storage, copy, index, with_leftovers=False)
                 if found is not None:
                     return found
-            storage.forget_folders()
             _clear(copy)
         time.sleep(_PAUSE)
     raise Refused(
@@ -118,10 +119,15 @@ def _copy_running(storage: Storage, copy: Storage) -> _Counts:
     )
 
 
-def _copy(storage: Storage, copy: Storage, *, with_leftovers: bool) -> _Counts | None:
-    """Copy contents, then journals, then the index; return None if that is another one than at the beginning."""
+def _index(storage: Storage) -> bytes:
     index = storage.read_index()
-    assert index is not None  # noqa: S101 - it was read before
+    if index is None:
+        raise Refused(f"{storage.root}: this volume was removed while it was copied", hint="find out by whom")
+    return index
+
+
+def _copy(storage: Storage, copy: Storage, index: bytes, *, with_leftovers: bool) -> _Counts | None:
+    """Copy contents, then journals, then `index`; return None if the storage has another one by then."""
     files = size = 0
     left_out = []
     places = list(_contents(storage, with_leftovers=with_leftovers))

@@ -135,7 +135,10 @@ def test_a_checkpoint_in_between_begins_the_copy_anew(
 def test_a_checkpoint_that_never_ends(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backups, "_PAUSE", 0)
     program.write(1)
+    state = program.fold()
     (program.mount / "volume.next").mkdir(exist_ok=True)
+    back_up(program.mount, tmp_path / "early")  # nothing was put in place yet
+    (program.mount / "volume.next" / f"unplaced-{state.hex()}").touch()
     with pytest.raises(Refused, match="faster than they can be copied"):
         back_up(program.mount, tmp_path / "copy")
     program.volume.close()
