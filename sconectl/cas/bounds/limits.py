@@ -96,7 +96,9 @@ class Limits:
     assured_bytes: int = _of(128 * _KIB, "what an address may store when all together have used up theirs", "429")
     assured_bytes_per_minute: int = _of(32 * _KIB, "how much of that comes back in a minute", "429")
     attestations: int = _of(
-        10_000, "attestations, tags and leases of one address in one top-level namespace at once", "429"
+        10_000,
+        "attestations, leases, and tags without a lease, of one address in one top-level namespace at once",
+        "429",
     )
     attestations_per_second: int = _of(10, "how many of these come back in a second", "429")
     reserve_bytes: int = _of(64 * _MIB, "disk kept for attestation, an eighth of the disk at most", "507 for uploads")
