@@ -45,7 +45,8 @@ nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile cl
 	$(BIN)/python tests/nightly/kill_apply.py --kills 100 && \
 	SCONECTL_TEST_NATIVE_IMAGES=40 SCONECTL_TEST_SEED=$$(date +%F) $(BIN)/pytest -q -s tests/e2e/test_native_and_converted.py && \
 	$(BIN)/python tests/nightly/pairs_of_builds.py --pairs 200 && \
-	SCONECTL_TEST_KILLS=200 $(BIN)/pytest -q -s tests/e2e/test_volume_databases.py && \
+	SCONECTL_TEST_KILLS=200 SCONECTL_TEST_SMALL_FILES=100000 $(BIN)/pytest -q -s tests/e2e/test_volume_databases.py \
+		tests/e2e/test_volume_faults.py && \
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 
 bench: venv ## measure speed as ratios, all of them even if one misses its goal (see bench/README.md)

@@ -31,13 +31,21 @@ class Confidential:
         return f"sconectl-test-{self.mark}-{volume}"
 
     def create(
-        self, *options: str, host: str = "", storage: Mapping[str, str] | None = None, memory: Sequence[str] = MEMORY
+        self,
+        *options: str,
+        host: str = "a-host",
+        storage: Mapping[str, str] | None = None,
+        memory: Sequence[str] = MEMORY,
     ) -> str:
-        """Prepare a container as an operator does; return its name. `storage` is another one by volume."""
+        """Prepare a container as an operator does; return its name. `storage` is another one by volume.
+
+        Containers with one host name are one instance to the CAS: the next one has the volume at once.
+        """
         places = {volume: self.storage(volume) for volume in self.volumes} if storage is None else storage
         mounts = [word for volume, place in places.items() for word in ("-v", f"{place}:/scone/volumes/{volume}")]
-        name = ["--hostname", host] if host else []
-        return self.world.create(self.image, config_id=self.config_id, options=[*mounts, *memory, *name, *options])
+        return self.world.create(
+            self.image, config_id=self.config_id, options=[*mounts, *memory, "--hostname", host, *options]
+        )
 
     def on_storage(self, command: str) -> str:
         """Run a shell command in a directory with all storages, as their operator could."""

@@ -83,7 +83,8 @@ class Lease:
                         causes=(*message.split("\n"), "SCONE_VOLUME_TIMEOUT says how long to wait"),
                     ) from error
                 if not told:
-                    log.write("WARNING", f"waiting for volume {self._volume}: {error}")
+                    reason = "; ".join(str(error).split("\n"))
+                    log.write("WARNING", f"waiting for volume {self._volume}: {reason}")
                 told = True
                 time.sleep(_PAUSE)
             else:
