@@ -60,7 +60,7 @@ bench: venv ## measure speed as ratios, all of them even if one misses its goal 
 	@scripts/test-images.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && \
-	$(BIN)/python bench/assembly.py; $(BIN)/python bench/launcher.py
+	$(BIN)/python bench/assembly.py; $(BIN)/python bench/launcher.py; $(BIN)/python bench/volumes.py
 
 lint: venv ## check style and types
 	$(BIN)/ruff check

@@ -174,6 +174,7 @@ def test_two_containers_with_one_storage(volume: Confidential) -> None:
     assert time.monotonic() - begin < 20  # less than a lease lasts
     must(docker("stop", first))
     assert do(started(second), "result = open('/data/kept').read()") == "of the first"
+    must(docker("stop", second))
 
 
 def test_files_of_all_kinds_and_ways_to_write_them(volume: Confidential) -> None:
