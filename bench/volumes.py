@@ -316,8 +316,11 @@ def opening(bench: Bench, size: Size, report: Report) -> None:
 
 
 def mariadb(bench: Bench, size: Size, report: Report) -> None:
-    """Committed inserts by the load generator of MariaDB, in the server's container."""
+    """Committed inserts by the load generator of MariaDB, in a container of its own."""
     native, path = MARIADB.native, MARIADB.path
+    client = bench.world.create(native, "inf", options=("--entrypoint", "sleep"), config_id="")
+    bench.containers["client"] = client
+    must(docker("start", client))
     bench.start("maria-native", native, path)
     bench.start("maria-bounded", native, path, _image(bench, native, path, "maria-bounded", bounded=True))
     for what in ("maria-native", "maria-bounded"):
@@ -350,7 +353,8 @@ def mariadb(bench: Bench, size: Size, report: Report) -> None:
 
 
 def _client(bench: Bench, what: str, program: str, *words: str) -> list[str]:
-    return ["exec", bench.containers[what], program, "--user=app", "--password=app", *words]
+    server = f"--host={address_of(bench.containers[what])}"
+    return ["exec", bench.containers["client"], program, server, "--user=app", "--password=app", *words]
 
 
 def _image(bench: Bench, native: str, path: str, name: str, *, bounded: bool) -> Confidential:
