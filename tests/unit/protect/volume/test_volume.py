@@ -323,16 +323,16 @@ def test_a_torn_last_write_is_no_commit(memory: Path, mount: Path) -> None:
 
 def test_more_files_than_can_be_open_at_once(memory: Path, mount: Path) -> None:
     volume = open_volume(mount, memory / "1", None)
-    many = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    limit = min(many, 300)
-    for number in range(limit + 100):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = len(list(Path("/proc/self/fd").iterdir())) + 150
+    for number in range(400):
         (memory / f"1/{number}").write_bytes(b"%d" % number)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, soft), hard))
     try:
         volume.commit(look_everywhere())
         state = volume.checkpoint(final=True)
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (many, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     volume.close()
     open_volume(mount, memory / "2", state).close()
     assert picture(memory / "2") == picture(memory / "1")
