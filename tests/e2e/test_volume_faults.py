@@ -79,7 +79,7 @@ os.fsync(file.fileno())
 
 def told(container: str) -> Told:
     """Connect to the program, once it is there."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         assert is_running(container) and time.monotonic() < deadline, logs(container)
         try:
