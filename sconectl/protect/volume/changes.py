@@ -179,7 +179,8 @@ class Live:
             touched = fresh | seen.modified | seen.written.keys() | seen.mapped
             for inode in sorted(touched):
                 self._look_at_content(inode, seen, target, changes, fresh)
-            for inode in sorted(touched | seen.attributes | (set(self.ids) if seen.everything else set())):
+            folders = {inode for inode, _ in seen.names}  # their times have changed with their entries
+            for inode in sorted(touched | folders | seen.attributes | (set(self.ids) if seen.everything else set())):
                 if inode not in changes.later:
                     self._look_at_attributes(inode, changes)
             changes.dropped = self._tree.drop_unnamed()

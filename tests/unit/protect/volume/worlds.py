@@ -64,7 +64,7 @@ def picture(root: Path) -> Picture:
             mode = stat.S_IMODE(status.st_mode)
             shown = path.removeprefix(os.fsencode(root) + b"/")
             if stat.S_ISDIR(status.st_mode):
-                found[shown] = ("d", mode)
+                found[shown] = ("d", mode, status.st_mtime_ns)
                 pending.append(path)
             elif stat.S_ISLNK(status.st_mode):
                 found[shown] = ("l", os.readlink(path))  # noqa: PTH115
