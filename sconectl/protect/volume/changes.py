@@ -311,7 +311,10 @@ class Live:
             return
         try:
             handle = self._open(self._path(node.id))
-        except (FileNotFoundError, ValueError):
+        except FileNotFoundError:
+            changes.later.add(inode)  # it was moved or removed a moment ago; that is seen at the next look
+            return
+        except ValueError:
             return  # without a name, nothing is left of it after a crash
         keep = False
         try:

@@ -25,6 +25,7 @@ from sconectl.protect.workers import PROCESSES, balanced, each_unit
 _MOST, _FILES, _EACH = 16 << 20, 250, 100_000
 """How contents are shared out: bytes and files of one unit, and the work for a file besides its content, as bytes."""
 _SHOWN = 20
+_BITS = 0o777
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -51,6 +52,7 @@ class _Opening:
 
     def __post_init__(self) -> None:
         self._contents = contents_key(self.key)
+        self._own = (os.geteuid(), os.getegid())
         self._base = os.fsencode(self.target or "") + b"/"
         self._shown = os.fsencode(self.path.rstrip("/")) + b"/"
         tree = self.history.tree
@@ -100,14 +102,14 @@ class _Opening:
 
     def _open(self, node: Node) -> None:
         name = self.history.tree.path(node.id)
-        handle = None
+        handle, is_done = None, node.id not in self.history.changed  # others are written to once more
         if self.target is not None:
-            handle = os.open(self._base + name, _CREATE, 0o600)
+            handle = os.open(self._base + name, _CREATE, node.mode & _BITS if is_done else 0o600)
         try:
             if node.stored is not None and node.stored.size:
                 self._restore(node, node.stored, os.fsdecode(self._shown + name), handle)
-            if handle is not None and node.id not in self.history.changed:
-                _set_attributes(handle, node)
+            if handle is not None and is_done:
+                self._set_attributes(handle, node)
         finally:
             if handle is not None:
                 os.close(handle)
@@ -206,6 +208,15 @@ class _Opening:
             os.mkfifo(path, 0o600)
         self._give_attributes(node)
 
+    def _set_attributes(self, handle: int, node: Node) -> None:
+        """Set the attributes of a new file; most have the owner and mode already that it was made with."""
+        if (node.uid, node.gid) != self._own:
+            with contextlib.suppress(PermissionError):
+                os.fchown(handle, node.uid, node.gid)
+        if node.mode & ~_BITS:
+            os.fchmod(handle, node.mode)
+        os.utime(handle, ns=(node.mtime, node.mtime))
+
     def _give_attributes(self, node: Node) -> None:
         path = self._base + self.history.tree.path(node.id)
         with contextlib.suppress(PermissionError):
@@ -213,15 +224,6 @@ class _Opening:
         if node.kind != LINK:
             os.chmod(path, node.mode)  # noqa: PTH101
         os.utime(path, ns=(node.mtime, node.mtime), follow_symlinks=False)
-
-
-def _set_attributes(handle: int, node: Node) -> None:
-    status = os.fstat(handle)
-    if (status.st_uid, status.st_gid) != (node.uid, node.gid):
-        with contextlib.suppress(PermissionError):
-            os.fchown(handle, node.uid, node.gid)
-    os.fchmod(handle, node.mode)
-    os.utime(handle, ns=(node.mtime, node.mtime))
 
 
 def stored_bytes(history: History) -> int:

@@ -48,6 +48,7 @@ def world() -> Iterator[CountingWorld]:
         found = CountingWorld(Path(folder))
 
         def alone(volume: Mirror, _tags: Ledger) -> None:
+            explained.TRUSTED = True
             explained.processes = descendants
             if not found.sees_forks:
                 explained.newest_process = lambda load: b"1"
