@@ -31,8 +31,8 @@ from sconectl.runtime.system_calls import task
 from sconectl.runtime.volumes.hints import Hints
 
 TRUSTED = False
-"""Not until this is mended: with it, SQLite lost acknowledged rows when it was killed under load, once in about 20 kills,
-and never in 54 without it (tests/e2e/test_volume_databases.py). Till then a changed file is compared as a whole."""
+"""Not until this is mended: with it, SQLite lost acknowledged rows when it was killed under load, once in about 20
+kills, and never in 54 without it (tests/e2e/test_volume_databases.py). Till then changed files are compared."""
 _COUNTER = b"syscw: "
 _LENGTH = 512
 _MOST_OPEN = 128
