@@ -20,7 +20,6 @@ from sconectl.runtime import log
 from sconectl.runtime.system_calls import task
 from sconectl.runtime.system_calls.filter import NOTIFIED, SYNC_FLAGS, TRUNCATE_FLAG
 from sconectl.runtime.system_calls.listener import Call, Listener
-from sconectl.runtime.volumes import explained
 from sconectl.runtime.volumes.explained import Flight, Writes
 from sconectl.runtime.volumes.keeper import Keeper, Sync
 from sconectl.runtime.volumes.mappings import Mappings
@@ -45,9 +44,8 @@ class Calls:
         self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
         self._flights: dict[int, Flight] = {}
         self._writes, self._mappings = Writes(), Mappings()
-        if explained.TRUSTED:
-            for keeper in keepers:
-                keeper.explain_with(self._writes, self._flights)
+        for keeper in keepers:
+            keeper.explain_with(self._writes, self._flights)
         self.asked: list[Keeper] = []
         """Those that a sync waits for."""
         self._told: set[str] = set()

@@ -30,9 +30,6 @@ from functools import partial
 from sconectl.runtime.system_calls import task
 from sconectl.runtime.volumes.hints import Hints
 
-TRUSTED = False
-"""Not until this is mended: with it, SQLite lost acknowledged rows when it was killed under load, once in about 20
-kills, and never in 54 without it (tests/e2e/test_volume_databases.py). Till then changed files are compared."""
 _COUNTER = b"syscw: "
 _LENGTH = 512
 _MOST_OPEN = 128
@@ -60,6 +57,8 @@ class Account:
 
     nothing: bool = True
     """Anything may have been written."""
+    nothing_again: bool = False
+    """So it is for the next commit, too: what was counted may not have been among the hints yet."""
     others: set[int] = field(default_factory=set)
     """Files that may have changed in other ways."""
     trusted: set[int] = field(default_factory=set)
@@ -136,7 +135,7 @@ class Writes:
         found = set()
         if account.nothing:
             hints.modified |= account.trusted
-            account.nothing = False
+            account.nothing, account.nothing_again = account.nothing_again, False
         else:
             found = hints.modified - account.others - hints.mapped
         hints.explained |= found
@@ -163,7 +162,7 @@ class Writes:
         if fits:
             return
         for account in self.accounts:
-            account.nothing = True
+            account.nothing = account.nothing_again = True
         self._base = None
         if counted is not None and all(_is_exact(flight) for flight in flights.values()):
             self._base, self._unsure = (counted, self._ended), False

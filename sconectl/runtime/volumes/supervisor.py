@@ -204,20 +204,20 @@ class _Loop:
             self._look(self._resting.pop(0)[1])
         due = [keeper for keeper in self._keepers if (at := keeper.next()) is not None and at <= now]
         if due:
-            self._calls.before_commit()
             self._calls.forget_mappings(now)
             self._share()
             for keeper in due:
+                self._calls.before_commit()
                 keeper.tick(now)
-            self._calls.after_commit()
+                self._calls.after_commit()  # before the next volume finds that a call is over
 
     def _commit(self, keepers: Sequence[Keeper], now: float) -> None:
         self._calls.asked = [keeper for keeper in self._calls.asked if keeper not in keepers]
-        self._calls.before_commit()
         self._share()
         for keeper in keepers:
+            self._calls.before_commit()
             keeper.commit(now)
-        self._calls.after_commit()
+            self._calls.after_commit()  # before the next volume finds that a call is over
 
     def _share(self) -> None:
         if len(self._keepers) > 1:

@@ -23,7 +23,6 @@ def world() -> Iterator[World]:
         found = World(Path(folder))
 
         def impatient(volume: Mirror, _tags: Ledger) -> None:
-            explained.TRUSTED = True
             explained.processes = descendants
             explained.newest_process = lambda load: b"1"
             mappings.INTERVAL, keeper.TICK = 0.1, 0.05

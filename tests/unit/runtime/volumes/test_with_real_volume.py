@@ -126,7 +126,6 @@ def test_threads_that_write_in_all_ways_have_what_was_acknowledged(world: RealWo
 
     def answer(tags: Ledger, state: bytes) -> Progress:
         if not len(tags.sent) > 1:  # in the supervisor, before the program begins
-            explained.TRUSTED = True
             explained.processes, explained.newest_process = descendants, lambda load: b"1"
         if len(tags.sent) >= states:
             os.kill(os.getpid(), signal.SIGKILL)
