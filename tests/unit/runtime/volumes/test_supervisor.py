@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from sconectl.runtime.volumes import supervisor
 from sconectl.runtime.volumes.interfaces import Progress
 
 from ..forked import exit_code
@@ -494,3 +495,46 @@ def test_an_idle_program_costs_nothing(world: World) -> None:
 
 def test_the_tests_have_a_file_system_of_memory() -> None:
     assert subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], capture_output=True, check=True).stdout == b"tmpfs\n"
+
+
+def test_what_may_still_be_written_is_noted_again_after_the_commit_of_each_volume() -> None:
+    """The commit of the next one may find that a call is over, and then nobody would note what it wrote."""
+    order: list[str] = []
+
+    class Volumes:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def commit(self, now: float) -> None:
+            order.append(self.name)
+
+        def tick(self, now: float) -> None:
+            order.append(self.name)
+
+        def next(self) -> float:
+            return 0.0
+
+    class Calls:
+        def __init__(self) -> None:
+            self.asked: list[Volumes] = []
+
+        def before_commit(self) -> None:
+            order.append("before")
+
+        def after_commit(self) -> None:
+            order.append("after")
+
+        def forget_mappings(self, now: float) -> None:
+            pass
+
+    loop = supervisor._Loop.__new__(supervisor._Loop)
+    keepers = [Volumes("one"), Volumes("two")]
+    parts: dict[str, object] = {"_calls": Calls(), "_keepers": keepers, "_resting": [], "_share": lambda: None}
+    for name, part in parts.items():
+        setattr(loop, name, part)
+    expected = ["before", "one", "after", "before", "two", "after"]
+    loop._commit(keepers, 1.0)  # type: ignore[arg-type]
+    assert order == expected
+    order.clear()
+    loop._do_what_is_due(1.0)
+    assert order == expected
