@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sconectl.apply.volumes.opened_storage import give_to_owner, kept_still, opened_storage, take
 from sconectl.errors import Refused, UsageError
-from sconectl.protect.volume.changes import Nothing
+from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.history import History, read_history
 from sconectl.protect.volume.index import AUTHENTICATED, ENCRYPTED
 from sconectl.protect.volume.model import FILE
@@ -85,8 +85,7 @@ def create(directory: Path, source: Path, key: bytes, *, encrypted: bool) -> tup
         try:
             history = initialise(storage, key, ENCRYPTED if encrypted else AUTHENTICATED, source.stat())
             volume = Volume("", _PATH, str(source.absolute()), storage, key, history, _NoWatch())
-            volume.commit(Nothing(everything=True))
-            volume.checkpoint(final=True)
+            volume.commit(Hints(everything=True), final=True)
         except BaseException:
             _empty(storage)
             raise

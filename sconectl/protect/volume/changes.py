@@ -16,6 +16,7 @@ from typing import Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
 from sconectl.protect.volume.digests import Digests
+from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.model import (
     DIRECTORY,
     FILE,
@@ -38,39 +39,6 @@ LARGE = 1 << 20
 _OPEN = 64
 """So many changed files are kept open until they are written."""
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK, stat.S_IFIFO: PIPE}
-
-
-class Seen(Protocol):
-    """What may have changed; see `sconectl.runtime.volumes.hints.Hints`."""
-
-    names: set[tuple[int, bytes]]
-    written: dict[int, list[tuple[int, int]]]
-    modified: set[int]
-    explained: set[int]
-    attributes: set[int]
-    mapped: set[int]
-    everything: bool
-
-    def clear(self) -> None:
-        """Forget all but `mapped`."""
-
-
-@dataclass
-class Nothing:
-    """No hints: nothing has changed."""
-
-    names: set[tuple[int, bytes]] = field(default_factory=set)
-    written: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    modified: set[int] = field(default_factory=set)
-    explained: set[int] = field(default_factory=set)
-    attributes: set[int] = field(default_factory=set)
-    mapped: set[int] = field(default_factory=set)
-    everything: bool = False
-
-    def clear(self) -> None:
-        """Forget what a commit has found besides."""
-        self.names.clear()
-        self.modified.clear()
 
 
 @dataclass(frozen=True)
@@ -164,7 +132,7 @@ class Live:
             if inode is not None and self.ids.get(inode) == id_:
                 del self.ids[inode]
 
-    def changes(self, seen: Seen, target: int | None) -> Changes:
+    def changes(self, seen: Hints, target: int | None) -> Changes:
         """Return what has changed, and apply it to the tree. `target` is the inode whose sync asks, None: all."""
         changes = Changes()
         self._first_new = self._tree.next_id
@@ -193,7 +161,7 @@ class Live:
         self._tree.apply(operation)
         changes.operations.append(operation)
 
-    def _names(self, seen: Seen) -> list[tuple[int, bytes]]:
+    def _names(self, seen: Hints) -> list[tuple[int, bytes]]:
         if not seen.everything:
             return sorted(seen.names, reverse=True)
         found = set(seen.names)
@@ -305,7 +273,7 @@ class Live:
         id_ = self.ids.get(inode)
         return self._tree.nodes.get(id_) if id_ is not None else None
 
-    def _look_at_content(self, inode: int, seen: Seen, target: int | None, changes: Changes, fresh: set[int]) -> None:
+    def _look_at_content(self, inode: int, seen: Hints, target: int | None, changes: Changes, fresh: set[int]) -> None:
         node = self._node(inode)
         if node is None or node.kind != FILE:
             return
@@ -342,7 +310,7 @@ class Live:
             if not keep:
                 os.close(handle)
 
-    def open(self, node: Node, seen: Seen) -> int:
+    def open(self, node: Node, seen: Hints) -> int:
         """Open a file for reading. Raises `FileNotFoundError` if it is gone; then `seen` says where to look again."""
         try:
             return self._open(self._path(node.id))

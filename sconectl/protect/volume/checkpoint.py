@@ -45,16 +45,18 @@ class Folding:
         Everything of the checkpoint before has to be in place. Return what is to be put in place now. If it raises, the
         old state is still valid, and the tree unchanged.
         """
-        nodes = dict(self.tree.nodes)
+        nodes, changed = dict(self.tree.nodes), sorted(changed)
         try:
             self.storage.make_folder(NEXT)
             self._clear()
-            self._write_contents(sorted(changed), open_live, head.contents)
+            self._write_contents(changed, open_live, head.contents)
             gone = tuple(sorted(self.placed - placement(self.tree).places))
             self.storage.mark(UNPLACED, head.state)
             self.storage.replace_index(sealed(self.key, Checkpoint(head, self.tree, previous, gone)))
         except BaseException:
             self.tree.nodes.update(nodes)
+            for id_ in changed:  # what was written does not count, so it must not be compared with
+                self.digests.forget(id_)
             with contextlib.suppress(OSError):
                 self._clear()
             raise
@@ -80,9 +82,11 @@ class Folding:
             if number < head.journal:
                 self.storage.remove_journal(number)
         self.storage.sync_everything()
-        self.clean()  # and with it the note that this was to be done
-        self.storage.forget_folders()
+        self.storage.unmark(UNPLACED, head.state)  # first: without `MOVED` it would be done again from the beginning
         self.placed = wanted.places
+        with contextlib.suppress(OSError):  # what is left has no meaning, and is removed at the next time
+            self.clean()
+        self.storage.forget_folders()
 
     def _move_away(self, wanted: Placement) -> None:
         """Move contents that belong to another place out of the way, as others may belong where they are."""

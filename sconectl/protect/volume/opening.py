@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sconectl.protect.chunks import CHUNK, SealBroken, sealed_size
+from sconectl.protect.chunks import CHUNK, SealBroken
 from sconectl.protect.collector import no_collection
 from sconectl.protect.volume.contents import contents_key, restore, written_parts
 from sconectl.protect.volume.history import History
@@ -224,8 +224,3 @@ class _Opening:
         if node.kind != LINK:
             os.chmod(path, node.mode)  # noqa: PTH101
         os.utime(path, ns=(node.mtime, node.mtime), follow_symlinks=False)
-
-
-def stored_bytes(history: History) -> int:
-    """Return how many bytes the storage has for contents."""
-    return sum(sealed_size(n.stored.size) for n in history.tree.nodes.values() if n.stored is not None)

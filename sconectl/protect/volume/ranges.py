@@ -17,7 +17,7 @@ from sconectl.protect.volume.model import Node, Zeros
 MOST_HOLES = 1 << 16
 """So many blocks in a row that take no space are compared one by one."""
 _READ = 1 << 20
-_ZEROS = memoryview(bytes(BLOCK))
+ZEROS = memoryview(bytes(BLOCK))
 Range = tuple[int, int]
 """Offset and length."""
 
@@ -43,7 +43,7 @@ def _compared(node: Node, handle: int, common: int, digests: Digests, zeros: lis
         place = min((first + many) * BLOCK, common)
         if many:
             blocks = range(first, first + many)
-            if many > MOST_HOLES or any(digests.differs(node.id, block, _ZEROS) for block in blocks):
+            if many > MOST_HOLES or any(digests.differs(node.id, block, ZEROS) for block in blocks):
                 zeros.append(Zeros(node.id, first * BLOCK, place - first * BLOCK))
 
 

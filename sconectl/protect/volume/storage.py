@@ -86,7 +86,8 @@ class Storage:
 
     def open_journal(self, number: int, *, new: bool = False) -> int:
         """Open a journal for reading; a `new` one, which must not be there, for writing."""
-        flags = (os.O_RDWR | os.O_CREAT | os.O_EXCL if new else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
+        kind = os.O_RDWR | os.O_CREAT | os.O_EXCL if new else os.O_RDONLY | os.O_NONBLOCK
+        flags = kind | os.O_NOFOLLOW | os.O_CLOEXEC
         return self._regular(os.open(f"{JOURNAL}{number}", flags, _FILE_MODE, dir_fd=self._root))
 
     def remove_journal(self, number: int) -> None:
@@ -186,6 +187,11 @@ class Storage:
     def mark(self, kind: bytes, state: bytes) -> None:
         """Note something about the checkpoint with this state, durably."""
         os.close(self.create(NEXT + b"/" + kind + state.hex().encode()))
+        self.sync_folder(NEXT)
+
+    def unmark(self, kind: bytes, state: bytes) -> None:
+        """Take a note back, durably."""
+        self.remove(NEXT + b"/" + kind + state.hex().encode())
         self.sync_folder(NEXT)
 
     def is_marked(self, kind: bytes, state: bytes) -> bool:

@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.changes import Changes, Content, Live, Nothing, Seen, Watch
+from sconectl.protect.volume.changes import Changes, Content, Live, Watch
 from sconectl.protect.volume.checkpoint import Folding
 from sconectl.protect.volume.digests import Digests
+from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.history import History
 from sconectl.protect.volume.index import Checkpoint, Head, sealed
 from sconectl.protect.volume.journal import FRAME, STATE, Journal
 from sconectl.protect.volume.model import Make, Tree, Zeros, new_root
 from sconectl.protect.volume.operations import encoded, write_head
-from sconectl.protect.volume.ranges import MOST_HOLES
+from sconectl.protect.volume.ranges import MOST_HOLES, ZEROS
 from sconectl.protect.volume.storage import NEXT, Storage
 
 FOLD_BYTES = 64 << 20
 """A journal that is shorter is not folded into the files while the program runs."""
 _TRIES = 5
-_ZEROS = memoryview(bytes(BLOCK))
 _MANY_JOURNALS = 8
 
 
@@ -55,9 +55,11 @@ class Volume:
         self._old_journals = len(self.history.journals)
         self._next_journal = max([self._head.journal - 1, *self.storage.journals()]) + 1
         self._folding = Folding(self.storage, self.key, self._tree, self._digests, self.history.placed)
+        self._fold_later = 0
+        """By how much more than usual the journal has to grow, after a checkpoint that could not be made."""
         self._unplaced = self.history.unplaced
-        if self._unplaced is None:
-            self._folding.clean()
+        with contextlib.suppress(OSError):  # it can be done at the next checkpoint, too
+            self._put_in_place() if self._unplaced else self._folding.clean()
 
     @property
     def state(self) -> bytes:
@@ -69,38 +71,20 @@ class Volume:
         if state in self._unconfirmed:
             del self._unconfirmed[: self._unconfirmed.index(state)]
 
-    def commit(self, hints: Seen, target: int | None = None) -> bytes | None:
+    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
         """Make what has changed durable; return the new state, or None if nothing has.
 
-        `target` is the inode of the file whose sync asks, None: of all. The hints are used up. Raises `OSError`; then
-        they are kept, so that the next commit tries again.
+        `target` is the inode of the file whose sync asks, None: of all. The `final` commit also folds the journal into
+        the files, if that is not much. The hints are used up. Raises `OSError`; then they are kept, so that the next
+        commit tries again.
         """
-        return self._try(hints, target, fold=False)
-
-    def checkpoint(self, *, final: bool) -> bytes | None:
-        """Fold the journal into the files if that is due; return the new state, or None. Raises `OSError`."""
-        size, cost = self._journal_bytes(), self._fold_cost(self._changed)
-        is_long = size >= max(FOLD_BYTES, cost) or self._old_journals >= _MANY_JOURNALS
-        if size and (is_long or (final and cost <= FOLD_BYTES)):
-            return self._try(Nothing(), None, fold=True)
-        self._put_in_place()
-        return None
-
-    def close(self) -> None:
-        """Close the files of the storage."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-        self.storage.close()
-
-    def _try(self, hints: Seen, target: int | None, *, fold: bool) -> bytes | None:
         for tries_left in reversed(range(_TRIES)):
             undo: list[Callable[[], object]] = []
             self._tree.undo = undo
             try:
                 changes = self._live.changes(hints, target)
                 try:
-                    state = self._write(changes, hints, fold=fold)
+                    state = self._write(changes, hints, final=final)
                 finally:
                     changes.close()
             except BaseException as error:
@@ -120,15 +104,35 @@ class Volume:
             return state
         raise AssertionError("the last try returns or raises")
 
-    def _write(self, changes: Changes, hints: Seen, *, fold: bool) -> bytes | None:
-        if changes.is_empty and not fold:
-            return None
-        total = self._journal_bytes() + sum(content.length for content in changes.contents)
-        if fold or (total >= FOLD_BYTES and total >= self._fold_cost(self._changed | changes.files())):
-            return self._fold(changes, hints)
-        return self._append(changes, hints)
+    def close(self) -> None:
+        """Close the files of the storage."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self.storage.close()
 
-    def _append(self, changes: Changes, hints: Seen) -> bytes:
+    def _write(self, changes: Changes, hints: Hints, *, final: bool) -> bytes | None:
+        size = self._journal_bytes() + sum(content.length for content in changes.contents)
+        if changes.is_empty and not (final and size):
+            return None
+        if self._is_fold_due(size, changes.files(), final=final):
+            try:
+                return self._fold(changes, hints)
+            except FileNotFoundError:
+                raise
+            except OSError:  # it takes more space than the journal does, and is tried again when that is longer
+                self._fold_later, self._old_journals = size, 0
+        return None if changes.is_empty else self._append(changes, hints)
+
+    def _is_fold_due(self, size: int, files: set[int], *, final: bool) -> bool:
+        """Tell whether a commit is to be a checkpoint, when the journal would have `size` bytes after it."""
+        is_long, are_many = size >= FOLD_BYTES + self._fold_later, self._old_journals >= _MANY_JOURNALS
+        if not (final or is_long or are_many):
+            return False
+        cost = self._fold_cost(self._changed | files)
+        return are_many or (is_long and size >= cost) or (final and cost <= FOLD_BYTES)
+
+    def _append(self, changes: Changes, hints: Hints) -> bytes:
         """Commit by a part of the journal."""
         if self._journal is None:
             self._journal = self._new_journal()
@@ -154,7 +158,7 @@ class Volume:
         for operation in changes.operations:
             if isinstance(operation, Zeros) and operation.length <= MOST_HOLES * BLOCK:
                 for block in range(operation.offset // BLOCK, (operation.offset + operation.length) // BLOCK):
-                    self._digests.note(operation.id, block, _ZEROS)
+                    self._digests.note(operation.id, block, ZEROS)
         self._changed |= changes.files()
         self._unconfirmed.append(state)
         return state
@@ -192,7 +196,7 @@ class Volume:
             raise
         return journal
 
-    def _fold(self, changes: Changes, hints: Seen) -> bytes:
+    def _fold(self, changes: Changes, hints: Hints) -> bytes:
         """Commit by a new index: contents of changed files go to where their names say."""
         self._put_in_place()
         head = Head(os.urandom(STATE), self._next_journal, self._head.contents)
@@ -201,14 +205,12 @@ class Volume:
         self._head = head
         self._unconfirmed.append(head.state)
         self._changed.clear()
-        self._old_bytes = self._old_journals = 0
+        self._old_bytes = self._old_journals = self._fold_later = 0
         if self._journal is not None:
             self._journal.close()
             self._journal = None
         self._unplaced = unplaced
-        with contextlib.suppress(
-            OSError
-        ):  # the state is durable; what is left is tried again, here or at the next start
+        with contextlib.suppress(OSError):  # the state is durable: what is left is done at the next checkpoint or start
             self._put_in_place()
         return head.state
 

@@ -27,8 +27,8 @@ import os
 from dataclasses import dataclass, field
 from functools import partial
 
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime.system_calls import task
-from sconectl.runtime.volumes.hints import Hints
 
 _COUNTER = b"syscw: "
 _LENGTH = 512

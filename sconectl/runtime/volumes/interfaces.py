@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sconectl.runtime.volumes.hints import Hints
+from sconectl.protect.volume.hints import Hints
 
 
 class Volume(Protocol):
@@ -23,18 +23,16 @@ class Volume(Protocol):
     def state(self) -> bytes:
         """Return the newest committed state, 16 bytes."""
 
-    def commit(self, hints: Hints, target: int | None = None) -> bytes | None:
+    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
         """Make durable what has changed, and clear `hints`; return the new state, or None if nothing had changed.
 
-        `target` is the inode of the file or directory that is to be durable; None: all of them. Raises `OSError`: then
-        nothing is promised, and the hints stay.
+        `target` is the inode of the file or directory that is to be durable; None: all of them. The `final` commit may
+        take a little longer to leave the storage in order. Raises `OSError`: then nothing is promised, and the hints
+        stay.
         """
 
     def confirm(self, state: bytes) -> None:
         """Take note that the CAS has this state, so that no older one will ever be asked for."""
-
-    def checkpoint(self, *, final: bool) -> bytes | None:
-        """Fold the journal into the files, if that is due or `final`; return the new state, if there is one."""
 
     def close(self) -> None:
         """Let go of the storage."""

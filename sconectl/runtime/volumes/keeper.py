@@ -10,9 +10,9 @@ import errno
 import os
 from collections.abc import Callable
 
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime import log
 from sconectl.runtime.volumes.explained import Flight, Writes
-from sconectl.runtime.volumes.hints import Hints
 from sconectl.runtime.volumes.interfaces import Mount
 
 TICK = 1.0
@@ -76,7 +76,7 @@ class Keeper:
         """Take note that there is something to commit within a second."""
         self._at(now + TICK)
 
-    def commit(self, now: float) -> None:
+    def commit(self, now: float, *, final: bool = False) -> None:
         """Commit what has changed, and answer those who wait."""
         waiting, self._waiting = self._waiting, []
         targets = {target for _, target in waiting}
@@ -85,7 +85,7 @@ class Keeper:
         if self._writes is not None:
             self._writes.explain(self._account, self.hints, self._flights)
         try:
-            state = self.mount.volume.commit(self.hints, targets.pop() if len(targets) == 1 else None)
+            state = self.mount.volume.commit(self.hints, targets.pop() if len(targets) == 1 else None, final=final)
         except OSError as error:
             self._left()
             self._failed(error)
@@ -109,7 +109,6 @@ class Keeper:
             return
         self.due = None
         self.commit(now)
-        self._fold(now, final=False)
         if self._hopeless:
             self._send()
 
@@ -143,8 +142,7 @@ class Keeper:
 
     def finish(self, now: float, seconds: float) -> bool:
         """Commit what is left, bring its tag to the CAS and let go of the volume; tell whether all of that was done."""
-        self.commit(now)
-        self._fold(now, final=True)
+        self.commit(now, final=True)
         done = not self._failing
         if self.mount.tags is not None:
             if self._behind:
@@ -157,17 +155,6 @@ class Keeper:
     def _left(self) -> None:
         if self._writes is not None:
             self._writes.committed(self._account, self.hints)
-
-    def _fold(self, now: float, *, final: bool) -> None:
-        if self._failing and not final:
-            return
-        try:
-            state = self.mount.volume.checkpoint(final=final)
-        except OSError as error:
-            self._failed(error)
-            return
-        if state is not None:
-            self._told(state, now)
 
     def _told(self, state: bytes, now: float) -> None:
         """Note a new state, and send it now, or within half of the time that the CAS may be behind."""

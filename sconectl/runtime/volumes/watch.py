@@ -16,9 +16,9 @@ import errno
 import os
 import struct
 
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime import log
 from sconectl.runtime.system_calls import kernel
-from sconectl.runtime.volumes.hints import Hints
 
 _MODIFY, _ATTRIBUTES, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x02, 0x04, 0x40, 0x80, 0x100, 0x200
 _OVERFLOW, _IGNORED, _IS_DIRECTORY = 0x4000, 0x8000, 0x40000000

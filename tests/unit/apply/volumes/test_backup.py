@@ -14,6 +14,7 @@ from protect.volume.worlds import look_everywhere, open_volume, picture
 from sconectl.apply.volumes import backup as backups
 from sconectl.apply.volumes.backup import Copied, back_up, restore
 from sconectl.errors import BuildFailed, Refused, UsageError
+from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.index import FILE
 from sconectl.protect.volume.storage import Storage
 from sconectl.protect.volume.volume import Volume
@@ -42,7 +43,7 @@ class Program:
         return state
 
     def fold(self) -> bytes:
-        state = self.volume.checkpoint(final=True)
+        state = self.volume.commit(Hints(), final=True)
         assert state is not None
         self.pictures[state] = picture(self.live)
         return state
@@ -261,7 +262,7 @@ def test_holes_stay_holes(program: Program, tmp_path: Path) -> None:
         file.seek(200 << 20)
         file.write(b"x" * 5000)
     program.volume.commit(look_everywhere())
-    program.volume.checkpoint(final=True)
+    program.volume.commit(Hints(), final=True)
     program.volume.close()
     back_up(program.mount, tmp_path / "copy")
     assert sum(path.stat().st_blocks for path in (tmp_path / "copy").rglob("*")) * 512 < 32 << 20

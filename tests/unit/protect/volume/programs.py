@@ -12,7 +12,7 @@ from typing import Any
 
 from protect.volume.worlds import open_volume, picture
 from sconectl.protect.volume import volume as volume_module
-from sconectl.runtime.volumes.hints import Hints
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime.volumes.watch import Watcher
 
 CALLS = (
@@ -116,11 +116,11 @@ def run(
                 volume.confirm(volume.state)
             if not draw.randrange(4):
                 dying.on = True
-                volume.checkpoint(final=True)
+                volume.commit(hints, final=True)
                 dying.on = False
                 tell(acknowledged=volume.state.hex())
         dying.on = True
-        volume.checkpoint(final=bool(draw.randrange(2)))
+        volume.commit(hints, final=bool(draw.randrange(2)))
         volume.close()
         dying.on = False
         tell(acknowledged=volume.state.hex())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from protect.volume.worlds import look_everywhere, open_volume, picture
 from sconectl.protect.chunks import SealBroken
-from sconectl.protect.volume.changes import Nothing
+from sconectl.protect.volume.checkpoint import Folding
+from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.index import AUTHENTICATED, ENCRYPTED
+from sconectl.protect.volume.storage import Storage
 
 TEXT = b"nobody but the program may read this sentence"
 
@@ -67,7 +71,7 @@ def test_everything_is_there_again(memory: Path, mount: Path, kind: int, fold: b
     state = volume.commit(look_everywhere()) or state  # compares what takes no space for the first time
     assert volume.commit(look_everywhere()) is None
     if fold:
-        folded = volume.checkpoint(final=True)
+        folded = volume.commit(Hints(), final=True)
         assert folded is not None
         assert not list(mount.glob("volume.journal.*"))
         assert not (mount / "volume.next").exists()
@@ -77,7 +81,7 @@ def test_everything_is_there_again(memory: Path, mount: Path, kind: int, fold: b
     volume = open_volume(mount, memory / "2", state, kind=kind, processes=2)
     assert picture(memory / "2") == seen
     assert (memory / "2/sparse").stat().st_blocks * 512 < 1 << 20
-    assert volume.commit(Nothing()) is None
+    assert volume.commit(Hints()) is None
     volume.close()
 
 
@@ -86,7 +90,7 @@ def test_contents_are_not_on_the_storage(memory: Path, mount: Path) -> None:
     fill(memory / "1")
     volume.commit(look_everywhere())
     on_mount = [path.read_bytes() for path in mount.rglob("*") if path.is_file()]
-    volume.checkpoint(final=True)
+    volume.commit(Hints(), final=True)
     on_mount += [path.read_bytes() for path in mount.rglob("*") if path.is_file()]
     assert all(TEXT not in content and b"inner" not in content for content in on_mount)
     assert (mount / "folder/inner/long").stat().st_size == 300_000 + 5 * 16
@@ -96,7 +100,7 @@ def test_authenticated_contents_can_be_read(memory: Path, mount: Path) -> None:
     volume = open_volume(mount, memory / "1", None, kind=AUTHENTICATED)
     fill(memory / "1")
     volume.commit(look_everywhere())
-    volume.checkpoint(final=True)
+    volume.commit(Hints(), final=True)
     assert (mount / "text").read_bytes()[:-16] == TEXT
     assert b"inner" not in (mount / "volume.fspf").read_bytes()
 
@@ -106,7 +110,7 @@ def stored(memory: Path, mount: Path) -> bytes:
     volume = open_volume(mount, memory / "stored", None)
     fill(memory / "stored")
     volume.commit(look_everywhere())
-    state = volume.checkpoint(final=True)
+    state = volume.commit(Hints(), final=True)
     volume.close()
     assert state is not None
     return state
@@ -135,11 +139,11 @@ def test_an_old_file_is_refused_by_name(memory: Path, mount: Path) -> None:
     volume = open_volume(mount, memory / "1", None)
     (memory / "1/num").write_bytes(b"1")
     volume.commit(look_everywhere())
-    volume.checkpoint(final=True)
+    volume.commit(Hints(), final=True)
     old = (mount / "num").read_bytes()
     (memory / "1/num").write_bytes(b"2")
     volume.commit(look_everywhere())
-    state = volume.checkpoint(final=True)
+    state = volume.commit(Hints(), final=True)
     volume.close()
     (mount / "num").write_bytes(old)
     with pytest.raises(SealBroken, match=r"Verification of file chunk 0 \(bytes 0 to 0\) of file /V1/num failed"):
@@ -196,7 +200,7 @@ def test_only_states_that_extend_the_tag_are_opened(memory: Path, mount: Path) -
         (memory / "1/num").write_bytes(b"%d" % number)
         states.append(volume.commit(look_everywhere()) or b"")
         if number == 2:
-            states.append(volume.checkpoint(final=True) or b"")
+            states.append(volume.commit(Hints(), final=True) or b"")
     volume.close()
     for number, tag in enumerate(states):
         opened = open_volume(mount, memory / f"at-{number}", tag)
@@ -208,7 +212,7 @@ def test_only_states_that_extend_the_tag_are_opened(memory: Path, mount: Path) -
     opened.confirm(opened.state)
     (memory / "any/num").write_bytes(b"more")
     last = opened.commit(look_everywhere())
-    opened.checkpoint(final=True)
+    opened.commit(Hints(), final=True)
     opened.close()
     open_volume(mount, memory / "last", last).close()
     for number, tag in enumerate(states[:-1]):
@@ -231,7 +235,7 @@ def test_directories_can_be_renamed_and_exchanged(memory: Path, mount: Path) -> 
         (live / name / "deep").mkdir(parents=True)
         (live / name / "deep/file").write_bytes(name.encode() * 1000)
     volume.commit(look_everywhere())
-    volume.checkpoint(final=True)
+    volume.commit(Hints(), final=True)
     (live / "a").rename(live / "c")
     (live / "b").rename(live / "a")
     (live / "c").rename(live / "b")
@@ -243,7 +247,7 @@ def test_directories_can_be_renamed_and_exchanged(memory: Path, mount: Path) -> 
     other = open_volume(copy, memory / "2", state)
     assert picture(memory / "2") == seen
     other.close()
-    state = volume.checkpoint(final=True)
+    state = volume.commit(Hints(), final=True)
     volume.close()
     open_volume(mount, memory / "3", state).close()
     assert picture(memory / "3") == seen
@@ -257,7 +261,7 @@ def test_a_file_may_take_the_place_of_a_directory(memory: Path, mount: Path) -> 
     (live / "a/file").write_bytes(b"one")
     (live / "b").write_bytes(b"two")
     volume.commit(look_everywhere())
-    volume.checkpoint(final=True)
+    volume.commit(Hints(), final=True)
     (live / "a/file").unlink()
     (live / "a").rmdir()
     (live / "a").write_bytes(b"three")
@@ -266,7 +270,7 @@ def test_a_file_may_take_the_place_of_a_directory(memory: Path, mount: Path) -> 
     (live / "b/file").write_bytes(b"four")
     seen = picture(live)
     volume.commit(look_everywhere())
-    state = volume.checkpoint(final=True)
+    state = volume.commit(Hints(), final=True)
     volume.close()
     open_volume(mount, memory / "2", state).close()
     assert picture(memory / "2") == seen
@@ -330,9 +334,68 @@ def test_more_files_than_can_be_open_at_once(memory: Path, mount: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, soft), hard))
     try:
         volume.commit(look_everywhere())
-        state = volume.checkpoint(final=True)
+        state = volume.commit(Hints(), final=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     volume.close()
     open_volume(mount, memory / "2", state).close()
     assert picture(memory / "2") == picture(memory / "1")
+
+
+def full_disk(*_args: object, **_more: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_checkpoint_that_fails_is_a_commit_in_the_journal(
+    memory: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = open_volume(mount, memory / "1", None)
+    fill(memory / "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "replace_index", full_disk)
+        state = volume.commit(look_everywhere(), final=True)
+        assert volume.commit(Hints(), final=True) is None
+    assert (mount / "volume.journal.1").exists() and not (mount / "text").exists()
+    volume.close()
+    open_volume(mount, memory / "2", state).close()
+    assert picture(memory / "2") == picture(memory / "1")
+
+
+def test_what_a_failed_checkpoint_wrote_is_not_taken_for_committed(
+    memory: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = open_volume(mount, memory / "1", None)
+    (memory / "1/a").write_bytes(b"a" * 200_000)
+    volume.commit(look_everywhere())
+    (memory / "1/a").write_bytes(b"b" * 200_000)
+    hints = look_everywhere()
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "replace_index", full_disk)
+        patched.setattr(os, "pwrite", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            volume.commit(hints, final=True)
+    state = volume.commit(hints)
+    volume.close()
+    open_volume(mount, memory / "2", state).close()
+    assert (memory / "2/a").read_bytes() == b"b" * 200_000
+
+
+def test_an_interrupted_end_of_a_checkpoint_moves_nothing_twice(
+    memory: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files change their names; the launcher dies while it removes its notes, in whatever order."""
+    volume = open_volume(mount, memory / "1", None)
+    for name in ("a", "b"):
+        (memory / f"1/{name}").write_bytes(name.encode() * 5000)
+    volume.commit(look_everywhere(), final=True)
+    (memory / "1/a").rename(memory / "1/c")
+    (memory / "1/b").rename(memory / "1/a")
+    (memory / "1/c").rename(memory / "1/b")
+    monkeypatch.setattr(Folding, "clean", full_disk)
+    state = volume.commit(look_everywhere(), final=True)
+    monkeypatch.undo()
+    assert [path.name for path in (mount / "volume.next").iterdir()] == [f"moved-{volume.state.hex()}"]
+    volume.close()
+    open_volume(mount, memory / "2", state).close()
+    assert picture(memory / "2") == picture(memory / "1")
+    assert not (mount / "volume.next").exists()

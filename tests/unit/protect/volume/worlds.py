@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from sconectl.protect.volume.changes import Nothing, Watch
+from sconectl.protect.volume.changes import Watch
+from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.history import read_history
 from sconectl.protect.volume.index import ENCRYPTED
 from sconectl.protect.volume.opening import materialise
@@ -27,9 +28,9 @@ class NoWatch:
         """Do nothing."""
 
 
-def look_everywhere() -> Nothing:
+def look_everywhere() -> Hints:
     """Return hints that say nothing, but that everything has to be looked at."""
-    return Nothing(everything=True)
+    return Hints(everything=True)
 
 
 def open_volume(

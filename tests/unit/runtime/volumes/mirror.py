@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from sconectl.runtime.volumes.hints import Hints
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime.volumes.interfaces import Progress
 from sconectl.runtime.volumes.watch import Watcher
 
@@ -65,7 +65,7 @@ class Mirror:
                 self.copied += len(data)
                 os.pwrite(target.fileno(), data, offset)
 
-    def commit(self, hints: Hints, target: int | None = None) -> bytes | None:
+    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
         number = next(self._numbers)
         self.before(number)
         changed = not hints.is_empty
@@ -111,9 +111,6 @@ class Mirror:
 
     def confirm(self, state: bytes) -> None:
         assert state <= self.state
-
-    def checkpoint(self, *, final: bool) -> bytes | None:
-        return None
 
     def close(self) -> None:
         self.watcher.close()

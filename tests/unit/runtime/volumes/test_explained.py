@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime.volumes import explained
-from sconectl.runtime.volumes.hints import Hints
 
 from .mirror import LARGE, Ledger, Mirror
 from .worlds import World

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sconectl.protect.volume.hints import Hints
 from sconectl.runtime.system_calls import kernel
 from sconectl.runtime.volumes import watch
-from sconectl.runtime.volumes.hints import Hints
 from sconectl.runtime.volumes.watch import Watcher
 
 RENAMEAT2 = {"x86_64": 316, "aarch64": 276}[os.uname().machine]

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sconectl.runtime.volumes.hints import MOST_RANGES, Hints
+from sconectl.protect.volume.hints import MOST_RANGES, Hints
 
 
 def covered(hints: Hints, inode: int) -> set[int]:
