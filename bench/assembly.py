@@ -78,15 +78,15 @@ class Images:
         assert found is not None
         return found
 
-    def protected(self, native: ImageInfo, sealed: tuple[str, ...], cache: Path) -> None:
-        """Do what `apply` does once there is a native image."""
+    def protected(self, native: ImageInfo, sealed: tuple[str, ...], cache: Path, launchers: Path) -> None:
+        """Do what `apply` does once there is a native image; `launchers` is the cache that has the launcher."""
         engine, tag = self.engine, f"{self.prefix}/protected:1"
         base = self.known(BASE)
         with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER) as name:
             work = Path(name)
             environment = BuildEnvironment(CA.read_bytes() if CA.is_file() else b"")
             toolchain = SimToolchain()
-            launcher = toolchain.launcher(base, Workshop(engine, environment, work, cache, silent))
+            launcher = toolchain.launcher(base, Workshop(engine, environment, work, launchers, silent))
             assembly = Assembly(base.layers, KEY, launcher, BuildTime.of(base.created, None), work, cache)
             with open_native(engine, "the native image", native, work, cache) as image:
                 done = toolchain.protect(image, Protection(sealed, (), (), {"mode": "production"}), assembly)
@@ -165,7 +165,8 @@ def packed(work: Path, files: int, size: int) -> Path:
 
 def measure(images: Images, work: Path, part: int, rounds: int) -> int:
     native = images.native(packed(work, FILES // part, SIZE // part), "print(1)")
-    images.protected(native, (), work / "warm")  # the launcher is there now
+    warm = work / "warm"
+    images.protected(native, (), warm, warm)  # the launcher is there now
     tag = f"{images.prefix}/native:1"
     cases = {"nothing encrypted": (), "nearly everything encrypted": ("/opt/environment",)}
     found: dict[str, list[float]] = {}
@@ -180,18 +181,18 @@ def measure(images: Images, work: Path, part: int, rounds: int) -> int:
         for case, sealed in cases.items():
             images.engine.remove(f"{images.prefix}/protected:1")
             cache = work / f"cache-{number}"
-            took, peak = in_a_process(lambda n=native, s=sealed, c=cache: images.protected(n, s, c))  # type: ignore[misc]
+            took, peak = in_a_process(lambda n=native, s=sealed, c=cache: images.protected(n, s, c, warm))  # type: ignore[misc]
             found.setdefault(case, []).append(took / plain)
             there.setdefault(case, []).append(took / piped)
             peaks[case] = max(peak, peaks.get(case, 0))
             changed = images.native(work / "tree.tar", f"print({number + 2})")
-            took, _ = in_a_process(lambda n=changed, s=sealed, c=cache: images.protected(n, s, c))  # type: ignore[misc]
+            took, _ = in_a_process(lambda n=changed, s=sealed, c=cache: images.protected(n, s, c, warm))  # type: ignore[misc]
             found.setdefault(f"{case}, one file changed", []).append(took / plain)
             native = images.native(work / "tree.tar", "print(1)")
             shutil.rmtree(cache)
         print(f"round {number + 1}: save and load {plain:.2f} s, {piped:.2f} s if it is there", file=sys.stderr)
     small = images.native(packed(work, 100, 1 << 20), "print(1)")
-    _, least = in_a_process(lambda: images.protected(small, ("/opt/environment",), work / "small"))
+    _, least = in_a_process(lambda: images.protected(small, ("/opt/environment",), work / "small", warm))
     bad = 0
     for case, ratios in found.items():
         best = min(ratios)
