@@ -16,6 +16,7 @@ from sconectl import assets
 from sconectl.artefacts.chart import chart_content, chart_head, readme
 from sconectl.errors import UsageError
 from sconectl.plan.facts.naming import volume_label
+from sconectl.plan.mesh.chart_plan import ServicePort
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_volumes import volume_block
 from sconectl.plan.mesh.own_chart import CHART_FILE
@@ -58,6 +59,10 @@ def check_chart(request: ChartRequest, service: str, encrypted: Sequence[str] = 
         )
 
 
+def _ports(request: ChartRequest) -> tuple[ServicePort, ...]:
+    return () if request.port is None else (ServicePort("api", request.port, "--k8s-helm-expose"),)
+
+
 def chart_files(request: ChartRequest, plan: MeshPlan, service: str, before: bytes | None = None) -> dict[str, bytes]:
     """Return the files of the chart `sconify-<service>`, below a folder called after the service.
 
@@ -65,7 +70,7 @@ def chart_files(request: ChartRequest, plan: MeshPlan, service: str, before: byt
     """
     [own] = plan.chart.services
     name = f"sconify-{service}"
-    own = replace(own, name=name, port=request.port, extra_values=_values(request))
+    own = replace(own, name=name, ports=_ports(request), extra_values=_values(request))
     chart, head = chart_content(replace(plan.chart, name=name, services=(own,))).alone(name)
     chart["README.md"] = readme("service")
     if request.workload != "deployment":

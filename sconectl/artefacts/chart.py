@@ -233,9 +233,9 @@ def chart_values(service: ChartService) -> dict[str, Any]:
             **({"edmm": "auto"} if hardware else {}),
         },
         "service": {
-            "enabled": service.port is not None,
+            "enabled": bool(service.ports),
             "type": "ClusterIP",
-            **({} if service.port is None else {"port": service.port}),
+            **({"port": service.ports[0].number} if service.ports else {}),
         },
         "serviceAccount": {"create": True, "name": "", "annotations": {}},
         "podAnnotations": {},

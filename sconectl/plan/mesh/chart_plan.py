@@ -7,16 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from sconectl.plan.facts.toolchain_traits import ToolchainTraits
     from sconectl.plan.mesh.own_chart import OwnChart
 
 
+Workload = Literal["deployment", "statefulset", "job", "cronjob", "daemonset"]
+
+
+@dataclass(frozen=True)
+class ServicePort:
+    """A TCP port that the program of a service listens on, and so one of its Service object."""
+
+    name: str
+    """Its name there: at most 15 lower-case letters, digits and inner hyphens (IANA service name)."""
+
+    number: int
+    reason: str = ""
+    """What says that it is one: "APP_SERVICE_PORT of the image", "EXPOSE 6379 of the image" ..."""
+
+
 @dataclass(frozen=True)
 class ChartService:
-    """One service of the mesh: one subchart, one Deployment.
+    """One service of the mesh: one subchart, one workload.
 
     Holds what Kubernetes needs to start the attesting launcher and nothing that the launcher gets from the CAS:
     no command, no environment variable of the application, no secret.
@@ -43,8 +58,8 @@ class ChartService:
     measurement: str
     """What the image measures: 64 hex digits. A change replaces the pods."""
 
-    port: int | None
-    """The port of the container and of its Service object; None means that there is no Service object."""
+    ports: tuple[ServicePort, ...]
+    """The ports of the container and of its Service object; without one there is no Service object."""
 
     pull_secret: str
     """The name of the image pull secret, or "" if the image needs none."""
@@ -60,6 +75,24 @@ class ChartService:
 
     own_chart: OwnChart | None = None
     """A chart of the user's own, which takes the place of the one that is written otherwise."""
+
+    workload: Workload = "deployment"
+    """The kind of object that runs the pods."""
+
+    schedule: str = ""
+    """When a CronJob runs, in the form of crontab(5); empty for other kinds."""
+
+    user: int | None = None
+    """The number of the user that the image runs as; 0 is root, and None is a user that is not known as a number."""
+
+    group: int | None = None
+    """The number of the primary group of that user, if it is known."""
+
+    heap: int | None = None
+    """Bytes of memory that the program may use, as the manifest says (SCONE_HEAP), or None."""
+
+    callers: tuple[str, ...] | None = None
+    """The services of the mesh (names of their subcharts) that may connect to it; None: that cannot be told."""
 
     configuration: str = ""
     """Changes when something that the pods get from the CAS changes (`configuration_mark`). A change replaces them."""

@@ -18,7 +18,7 @@ from sconectl.manifest.model.mesh import MeshService
 from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
-from sconectl.plan.mesh.chart_plan import ChartService
+from sconectl.plan.mesh.chart_plan import ChartService, ServicePort
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
 from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, with_sessions
 from sconectl.plan.secrets.wiring import ServiceSecrets
@@ -98,7 +98,7 @@ class BoundService:
         ]
         self.template = self._template()
         self.chart_files = self._chart_files()
-        self.port = self._port()
+        self.ports = self._ports()
         self.pull_secret = self._names.text("imagePullSecrets") or ""
         self.secrets = self._secrets()
         namespace = self.given.mesh.policy.namespace
@@ -327,7 +327,7 @@ class BoundService:
             cas_key=cas.cas_key or "",
             toolchain=self.toolchain,
             measurement=self.facts.measurement,
-            port=self.port,
+            ports=self.ports,
             pull_secret=self.pull_secret,
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
             extra_values=extra,
@@ -336,13 +336,13 @@ class BoundService:
             configuration=configuration,
         )
 
-    def _port(self) -> int | None:
+    def _ports(self) -> tuple[ServicePort, ...]:
         text = (self._names.text("APP_SERVICE_PORT") or "").strip()
         if not text:
-            return None
+            return ()
         if _PORT.fullmatch(text) and 0 < int(text) < 65536:
-            return int(text)
+            return (ServicePort("api", int(text), "APP_SERVICE_PORT"),)
         given = self._mesh_values.given(self.name, "APP_SERVICE_PORT")
         message = "APP_SERVICE_PORT: expected a port number from 1 to 65535"
         self._findings.append(self.given.at(given[1] if given else self.place, "SC2007", message))
-        return None
+        return ()

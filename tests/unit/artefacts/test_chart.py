@@ -16,20 +16,21 @@ from ruamel.yaml import YAML
 from sconectl import assets
 from sconectl.artefacts.chart import SGX_RESOURCE, render_chart
 from sconectl.errors import PlanImpossible, Refused, SconectlError
-from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
 from sconectl.plan.mesh.mesh_volumes import volume_block
 
 MEASUREMENT = "1e" + "0" * 62  # YAML would take it for a number if it were not quoted
 SIM_ENV = ["SCONE_CONFIG_ID", "SCONE_CAS_ADDR", "SCONE_LOG"]
 HARDWARE_ENV = ["SCONE_LAS_ADDR", "SCONE_VERSION", "SCONE_EDMM_MODE"]
+PORTS = ((ServicePort("api", 8080),), ())
 FACTS: dict[str, Any] = {"config_id": "shop-1/web/main", "cas_address": "cas.scone-system:8081", "cas_key": ""}
-FACTS |= {"measurement": MEASUREMENT, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
+FACTS |= {"measurement": MEASUREMENT, "ports": PORTS[0], "pull_secret": "", "log_level": "error", "extra_values": {}}
 WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain=TOOLCHAINS["sim"], **FACTS)
 HARDWARE = replace(WEB, toolchain=TOOLCHAINS["scone"])
-BARE = replace(WEB, name="worker", port=None)
+BARE = replace(WEB, name="worker", ports=())
 FULL = replace(HARDWARE, name="db", cas_key="5Kq", pull_secret="sconeapps", extra_values={"replicaCount": 3})
 MANY = tuple(
-    replace((WEB, HARDWARE, BARE, FULL)[index % 4], name=f"service-{index:02}", port=(8080, None)[index % 3 == 0])
+    replace((WEB, HARDWARE, BARE, FULL)[index % 4], name=f"service-{index:02}", ports=PORTS[index % 3 == 0])
     for index in range(30)
 )
 HOSTILE = [
@@ -95,7 +96,7 @@ def test_helm_and_kubernetes_have_nothing_to_say(tmp_path: Path, services: tuple
         report = helm.lint(str(chart), strict=True, with_subcharts=True)
         assert (report["messages"], report["errors"]) == ([], [])
     expected = {(kind, f"demo-{item.name}") for item in services for kind in ("Deployment", "ServiceAccount")}
-    expected |= {("Service", f"demo-{service.name}") for service in services if service.port}
+    expected |= {("Service", f"demo-{service.name}") for service in services if service.ports}
     assert objects(root).keys() == expected
 
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.policy_resources import chart_policies, policy_resource, resource_name
 from sconectl.errors import Refused
-from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
 from sconectl.plan.mesh.own_chart import OwnChart, read_own_chart
 from sconectl.policy.signed_session import EncryptedSession, Signature, SignedSession
 
@@ -33,7 +33,13 @@ FILES = {
 }
 NAMES = {"image_name": "example/web:1", "PORT": "8080"}
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
-FACTS |= {"toolchain": TOOLCHAINS["sim"], "measurement": "ab" * 32, "port": 8080, "pull_secret": "", "log_level": ""}
+FACTS |= {
+    "toolchain": TOOLCHAINS["sim"],
+    "measurement": "ab" * 32,
+    "ports": (ServicePort("api", 8080),),
+    "pull_secret": "",
+    "log_level": "",
+}
 
 
 def own() -> OwnChart:

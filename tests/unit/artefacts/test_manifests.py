@@ -14,11 +14,17 @@ from ruamel.yaml import YAML
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.manifests import manifest_files
 from sconectl.errors import PlanImpossible
-from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
 from sconectl.plan.mesh.mesh_volumes import volume_block
 
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
-FACTS |= {"measurement": "1e" + "0" * 62, "port": 8080, "pull_secret": "", "log_level": "error", "extra_values": {}}
+FACTS |= {
+    "measurement": "1e" + "0" * 62,
+    "ports": (ServicePort("api", 8080),),
+    "pull_secret": "",
+    "log_level": "error",
+    "extra_values": {},
+}
 WEB = ChartService("web", "registry.example.com:5000/shop/web:1.4", toolchain=TOOLCHAINS["sim"], **FACTS)
 DATABASE = {
     "persistence": {"enabled": True, "mountPath": "/data", "storageClass": "fast", "annotations": {"a": "b"}},
@@ -59,7 +65,7 @@ CASES = {
     "marked": replace(WEB, configuration="0" * 31 + "e"),
     "mark removed": replace(WEB, configuration="12" * 16, extra_values={"scone": {"configuration": None}}),
     "hardware": replace(WEB, toolchain=TOOLCHAINS["scone"], cas_key="5Kq", pull_secret="regcred"),
-    "without port": replace(WEB, port=None, log_level=""),
+    "without port": replace(WEB, ports=(), log_level=""),
     "database": replace(WEB, extra_values=DATABASE),
     "existing claim": replace(
         WEB, extra_values={"persistence": {"enabled": True, "mountPath": "/x", "existingClaim": "mine"}}

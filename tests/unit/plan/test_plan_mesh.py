@@ -112,7 +112,7 @@ def test_the_chart_knows_where_but_not_what() -> None:
     (service,) = compiled(image, env=env).chart.services
     assert service.config_id == "shop/web/python3"
     assert service.cas_address == "cas.example.org"
-    assert (service.port, service.pull_secret, service.log_level) == (443, "regcred", "info")
+    assert (service.ports[0].number, service.pull_secret, service.log_level) == (443, "regcred", "info")
     assert "hunter2" not in repr(service)
 
 

@@ -106,7 +106,7 @@ def test_settings_of_the_chart() -> None:
     env = {"A": "x", "PORT": "80", "APP_SERVICE_PORT": "{{PORT}}8", "imagePullSecrets": "{{release}}-pull"}
     image = facts(**IMAGE)
     (service,) = plan(image, env | {"LEVEL": "{{WORD}}", "WORD": "Debug"}, files=ServiceFiles()).chart.services
-    assert (service.port, service.pull_secret, service.log_level) == (808, "r1-pull", "debug")
+    assert (service.ports[0].number, service.pull_secret, service.log_level) == (808, "r1-pull", "debug")
 
 
 def test_a_command_that_is_made_from_names() -> None:
