@@ -7,6 +7,7 @@ is no journal of this volume. A frame that is not whole ends the journal: what f
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import struct
@@ -25,6 +26,11 @@ STATE = 16
 FRAME = 1 << 20
 """A frame is closed when its plain text has this length; one operation may exceed it."""
 MAX_FRAME = 4 << 20
+RESERVE = 1 << 20
+"""Bytes that are written ahead as zeros, so that the commits that fill them change no metadata of the file system."""
+_SMALL = RESERVE // 8
+"""A commit of more bytes reserves nothing: what it writes takes longer than the metadata."""
+_NOTHING = bytes(RESERVE)
 _HEADER = struct.Struct(">8sH6xQ16s16s8x")
 HEADER = _HEADER.size
 _FRAME = struct.Struct(">IB3xQ")
@@ -48,6 +54,8 @@ class Journal:
         self._chain = base
         self._frames = 0
         self._end = self.size = 0
+        self._reserved = 0
+        self._may_reserve = True
         self._plain = bytearray()
         self._append(header)
         self.size = self._end
@@ -63,6 +71,7 @@ class Journal:
         """End the commit: when this returns it is durable. Return the new state. Raises `OSError`; then nothing is."""
         try:
             self._close_frame(_COMMIT)
+            self._reserve()
             os.fdatasync(self._handle)
         except OSError:
             self.give_up()
@@ -74,11 +83,24 @@ class Journal:
         """Forget the commit that is being made; what it wrote is cut off. Raises `OSError`."""
         self._plain.clear()
         self._chain, self._end = self.state, self.size
+        self._may_reserve = False  # there may be no space for more than is needed
+        self._reserved = 0
         os.ftruncate(self._handle, self.size)
 
     def close(self) -> None:
-        """Close the file."""
+        """Cut off what was reserved, and close the file."""
+        with contextlib.suppress(OSError):  # zeros at the end are no frame
+            os.ftruncate(self._handle, self.size)
         os.close(self._handle)
+
+    def _reserve(self) -> None:
+        """Write zeros behind a small commit that has used up what was reserved."""
+        if self._end <= self._reserved or self._end - self.size > _SMALL or not self._may_reserve:
+            return
+        try:
+            self._reserved = self._end + os.pwrite(self._handle, _NOTHING, self._end)
+        except OSError:
+            self._may_reserve = False
 
     def _close_frame(self, flag: int) -> None:
         plain, self._plain = self._plain, bytearray()

@@ -79,6 +79,7 @@ class Keeper:
     def commit(self, now: float, *, final: bool = False) -> None:
         """Commit what has changed, and answer those who wait."""
         waiting, self._waiting = self._waiting, []
+        due, self.due = self.due, None
         targets = {target for _, target in waiting}
         self.mount.watch.drain(self.hints)
         self.hints.everything |= self.everything
@@ -98,7 +99,7 @@ class Keeper:
         if state is not None:
             self._told(state, now)
         if self.everything or not self.hints.is_empty or self.mount.watch.fileno() < 0:
-            self._at(now + TICK)
+            self._at(now + TICK if due is None else due)  # syncs of other files do not put it off
         self._answer([sync for sync, _ in waiting], now)
 
     def tick(self, now: float) -> None:
