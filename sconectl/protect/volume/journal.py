@@ -26,7 +26,7 @@ STATE = 16
 FRAME = 1 << 20
 """A frame is closed when its plain text has this length; one operation may exceed it."""
 MAX_FRAME = 4 << 20
-RESERVE = 1 << 20
+RESERVE = 4 << 20
 """Bytes that are written ahead as zeros, so that the commits that fill them change no metadata of the file system."""
 _SMALL = RESERVE // 8
 """A commit of more bytes reserves nothing: what it writes takes longer than the metadata."""

@@ -112,10 +112,11 @@ class Volume:
         self.storage.close()
 
     def _write(self, changes: Changes, hints: Hints, *, final: bool) -> bytes | None:
-        size = self._journal_bytes() + sum(content.length for content in changes.contents)
+        new = sum(content.length for content in changes.contents)
+        size = self._journal_bytes() + new
         if changes.is_empty and not (final and size):
             return None
-        if self._is_fold_due(size, changes.files(), final=final):
+        if self._is_fold_due(size, new, changes.files(), final=final):
             try:
                 return self._fold(changes, hints)
             except FileNotFoundError:
@@ -124,13 +125,16 @@ class Volume:
                 self._fold_later, self._old_journals = size, 0
         return None if changes.is_empty else self._append(changes, hints)
 
-    def _is_fold_due(self, size: int, files: set[int], *, final: bool) -> bool:
-        """Tell whether a commit is to be a checkpoint, when the journal would have `size` bytes after it."""
+    def _is_fold_due(self, size: int, new: int, files: set[int], *, final: bool) -> bool:
+        """Tell whether a commit is to be a checkpoint, when the journal would have `size` bytes, `new` ones included.
+
+        Then more has been written to it than twice what a checkpoint writes; or the commit would write as much itself.
+        """
         is_long, are_many = size >= FOLD_BYTES + self._fold_later, self._old_journals >= _MANY_JOURNALS
         if not (final or is_long or are_many):
             return False
         cost = self._fold_cost(self._changed | files)
-        return are_many or (is_long and size >= cost) or (final and cost <= FOLD_BYTES)
+        return are_many or (is_long and size + new >= 2 * cost) or (final and cost <= FOLD_BYTES)
 
     def _append(self, changes: Changes, hints: Hints) -> bytes:
         """Commit by a part of the journal."""

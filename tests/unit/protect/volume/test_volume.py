@@ -17,6 +17,7 @@ from sconectl.protect.chunks import SealBroken
 from sconectl.protect.volume.checkpoint import Folding
 from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.index import AUTHENTICATED, ENCRYPTED
+from sconectl.protect.volume.journal import RESERVE, STATE
 from sconectl.protect.volume.storage import Storage
 
 TEXT = b"nobody but the program may read this sentence"
@@ -305,24 +306,71 @@ def test_a_full_storage_promises_nothing_and_goes_on_later(
     assert picture(memory / "2") == picture(memory / "1")
 
 
-def test_a_torn_last_write_is_no_commit(memory: Path, mount: Path) -> None:
+@pytest.mark.parametrize("rest", [b"", bytes(RESERVE)], ids=["cut off", "in what was reserved"])
+def test_a_torn_last_write_is_no_commit(memory: Path, mount: Path, rest: bytes) -> None:
     volume = open_volume(mount, memory / "1", None)
     (memory / "1/a").write_bytes(b"first")
     first = volume.commit(look_everywhere())
     volume.confirm(first or b"")
-    size = (mount / "volume.journal.1").stat().st_size
+    reserved = (mount / "volume.journal.1").read_bytes()
+    size = len(reserved) - RESERVE
+    assert reserved[size:] == bytes(RESERVE)
+    assert reserved[size - STATE : size] == first
     (memory / "1/a").write_bytes(b"second")
     second = volume.commit(look_everywhere())
+    assert (mount / "volume.journal.1").stat().st_size == len(reserved)
     volume.close()
     whole = (mount / "volume.journal.1").read_bytes()
+    assert size < len(whole) < size + 1000
     for cut in range(size, len(whole)):
-        (mount / "volume.journal.1").write_bytes(whole[:cut])
+        (mount / "volume.journal.1").write_bytes(whole[:cut] + rest)
         opened = open_volume(mount, memory / f"cut-{cut}", first)
         assert opened.state == first
         assert (memory / f"cut-{cut}/a").read_bytes() == b"first"
         opened.close()
         with pytest.raises(SealBroken, match="rolled back"):
             open_volume(mount, memory / f"tag-{cut}", second)
+
+
+def test_nothing_is_reserved_once_there_was_no_space(
+    memory: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = open_volume(mount, memory / "1", None)
+    write = os.pwrite
+
+    def no_space_for_more(handle: int, data: bytes, offset: int) -> int:
+        if len(data) == RESERVE:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return write(handle, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", no_space_for_more)
+    (memory / "1/a").write_bytes(b"first")
+    volume.commit(look_everywhere())
+    monkeypatch.undo()
+    (memory / "1/a").write_bytes(b"second")
+    last = volume.commit(look_everywhere())
+    assert (mount / "volume.journal.1").stat().st_size < 1000
+    volume.close()
+    open_volume(mount, memory / "2", last).close()
+    assert picture(memory / "2") == picture(memory / "1")
+
+
+@pytest.mark.parametrize("changed", [(), (0,), (511,), (3, 500), tuple(range(512)), tuple(range(1, 512))], ids=len)
+def test_large_files_that_are_written_anew(memory: Path, mount: Path, changed: tuple[int, ...]) -> None:
+    block = 1 << 16
+    volume = open_volume(mount, memory / "1", None)
+    (memory / "1/large").write_bytes(b"".join(os.urandom(16) * (block // 16) for _ in range(512)) + b"end")
+    volume.commit(look_everywhere())
+    with (memory / "1/large").open("r+b") as file:
+        for number in changed:
+            file.seek(number * block)
+            file.write(b"changed")
+    last = volume.commit(look_everywhere())
+    assert (last is None) == (not changed)
+    state = volume.state
+    volume.close()
+    open_volume(mount, memory / "2", state).close()
+    assert picture(memory / "2") == picture(memory / "1")
 
 
 def test_more_files_than_can_be_open_at_once(memory: Path, mount: Path) -> None:
