@@ -195,10 +195,16 @@ class ImageEngine(Protocol):
 
 
 class Registry(Protocol):
-    """Image registries, read only."""
+    """Image registries: what they have, and artifacts about it."""
 
     def inspect(self, reference: str) -> ImageInfo | None:
         """Return the registry's facts about an image, or None. Raises `BuildFailed`."""
+
+    def attach(self, reference: str, digest: str, content: bytes, media_type: str) -> None:
+        """Put an artifact beside the image that has this digest in the repository of `reference`.
+
+        Nothing happens if it is there already. Raises `BuildFailed`.
+        """
 
 
 class Workspace(Protocol):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sconectl.apply.local_layers import Layers
-from sconectl.errors import BuildFailed
+from sconectl.errors import BuildFailed, PlanImpossible
+from sconectl.plan.facts.declaration import Declared, declared
 from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.service.protection import CONTAINER_RUNTIMES, LAUNCHER_ROOT, default_rules
 from sconectl.ports import ImageEngine, ImageInfo, Registry
@@ -30,13 +31,18 @@ class LayerView:
 
 @dataclass(frozen=True)
 class InspectedImage:
-    """An image, where it was found (`container engine` or `registry`), and its description of itself."""
+    """An image, where it was found (`container engine` or `registry`), and its description of itself.
+
+    `declaration` is what it declares in public, None if it does not, and `fault` what is wrong with that.
+    """
 
     reference: str
     place: str
     info: ImageInfo
     label: ImageLabel
     layers: tuple[LayerView, ...]
+    declaration: Declared | None = None
+    fault: str = ""
 
 
 LayerSource = Callable[[str, ImageInfo], Layers | None]
@@ -54,7 +60,12 @@ def inspect_image(
         views = [LayerView(digest.removeprefix("sha256:")) for digest in info.layers]
     else:
         views = list(_views(known))
-    return InspectedImage(reference, place, info, label, tuple(views))
+    declaration, fault = None, ""
+    try:
+        declaration = declared(reference, info.labels, label)
+    except PlanImpossible as error:
+        fault = error.message
+    return InspectedImage(reference, place, info, label, tuple(views), declaration, fault)
 
 
 def find_image(
@@ -117,5 +128,15 @@ def as_document(image: InspectedImage) -> dict[str, Any]:
         "secrets": list(label.secrets),
         "imports": list(label.imports),
         "facts_digest": label.facts_digest,
+        "public": _declaration(image),
         "layers": [{"digest": layer.digest, "size": layer.size, "origin": layer.origin} for layer in image.layers],
     }
+
+
+def _declaration(image: InspectedImage) -> dict[str, Any] | None:
+    """Return what the image declares in public, as plain values."""
+    if image.declaration is None:
+        return {"fault": image.fault} if image.fault else None
+    facts = image.declaration.facts.model_dump(by_alias=True, mode="json")
+    shown = ("command", "pwd", "environment", "injection_files", "secrets", "volumes")
+    return {"signer": image.declaration.signer, **{name: facts[name] for name in shown if name in facts}}

@@ -136,6 +136,16 @@ CODES: dict[str, Code] = {
         "value: $$SCONE:password$$",
         "value: $$SCONE::password$$",
     ),
+    "SC1016": Code(
+        "A private value in an image that is to be public",
+        "With `public: true`, an image declares for everybody to read what a mesh has to know of it, so that a mesh "
+        "elsewhere, with another CAS, can use it. That leaves no room for values that only you know: given values of "
+        "secrets and tokens, values of local variables (unless they only refer to secrets or names, are parameters "
+        "SCONE_…, or say `public: true` themselves), texts with a $NAME that was given on this machine, and what looks "
+        "like a credential. Nothing is left out silently: without one of these, the program could not run elsewhere.",
+        "build:\n  public: true\nenvironment:\n  local:\n    - {name: LOG_LEVEL, value: info}",
+        "build:\n  public: true\nenvironment:\n  local:\n    - {name: LOG_LEVEL, value: info, public: true}",
+    ),
     "SC1045": Code(
         "A template expression that is not supported",
         'In values, {{name}} and {{name | default(value="…")}} are filled in when the mesh is compiled, and '

@@ -216,4 +216,21 @@ CODES: dict[str, Code] = {
         "services:\n  - name: front     # it was called web\n    image: registry.example.org/web:1",
         "services:\n  - name: front\n    renamed_from: web\n    image: registry.example.org/web:1",
     ),
+    "SC2027": Code(
+        "An image is signed by somebody else",
+        "`signer` of a service says whose signature its image has to have, and [trust] signers in sconectl.toml whose "
+        "public declarations are believed. This image has that of somebody else, or none: it may have been exchanged "
+        "in the registry. `sconectl inspect IMAGE` shows who signed it.",
+        "services:\n  - {name: web, image: web:1, signer: 9b4f…}",
+        "services:\n  - {name: web, image: web:1, signer: 5c01…}",
+    ),
+    "SC2028": Code(
+        "An image is known by its own words only",
+        "Neither target/images nor the CAS of the mesh knows the image, and it declares itself what it is. The "
+        "declaration is signed, but nothing says that this signer is the right one: whoever may push to the "
+        "registry could have put another image, and another signer, in the place. Once the signer is named, "
+        "another one is refused.",
+        "services:\n  - {name: web, image: web:1}",
+        "services:\n  - {name: web, image: web:1, signer: 9b4f…}",
+    ),
 }

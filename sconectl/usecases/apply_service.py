@@ -33,6 +33,8 @@ from sconectl.image.settings.image_user import image_user
 from sconectl.image.settings.native_environment import HOST_NAMES, NativeEnvironment, native_environment
 from sconectl.image.settings.native_places import mounted_volumes, real_paths, require_buildable, require_room
 from sconectl.image.settings.volume_places import left_behind
+from sconectl.plan.advice.public_values import refuse_private_variables
+from sconectl.plan.facts.declaration import DECLARATION, MEDIA_TYPE, declare
 from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
 from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import without_tag
@@ -110,13 +112,23 @@ def apply_service(
     pushed = world.push and not record.pushed
     if pushed:
         world.progress(f"pushing {plan.image}")
-        record = record.model_copy(update={"pushed": world.engine.push(record.image_id, plan.image, world.detail)})
+        digest = world.engine.push(record.image_id, plan.image, world.detail)
+        _publish(plan, record.image_id, digest, world)
+        record = record.model_copy(update={"pushed": digest})
         changed = max(changed, _write(world, path, record))
     session = None
     if world.store is not None:
         session = publish_facts(world.store, record.facts, build.key if plan.sealed else None)
     image = record.pushed or record.image_id
     return ServiceResult(record.facts, build.base, image, built, pushed, session, changed)
+
+
+def _publish(plan: ServicePlan, image: str, digest: str, world: ServiceWorld) -> None:
+    """Put what a public image declares beside it into the registry, where tools find it that know no label of ours."""
+    found = world.engine.inspect(image) if plan.public else None
+    if found is not None:
+        content = found.labels[DECLARATION].encode()
+        world.registry().attach(plan.image, digest, content, MEDIA_TYPE)
 
 
 def _write(world: ServiceWorld, path: str, record: BuildRecord) -> int:
@@ -346,5 +358,11 @@ class _Build:
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:
         label = ImageLabel.of(facts, simulated=self._plan.toolchain.simulated)
-        entrypoint = list(self._world.toolchain.entrypoint)
-        return {**configuration, "Entrypoint": entrypoint, "Labels": label.among(self._base.labels)}
+        labels = label.among(self._base.labels)
+        if self._plan.public:
+            labels[DECLARATION] = self._declaration(facts)
+        return {**configuration, "Entrypoint": list(self._world.toolchain.entrypoint), "Labels": labels}
+
+    def _declaration(self, facts: ImageFacts) -> str:
+        refuse_private_variables(facts)
+        return declare(facts, self._signing_key)

@@ -336,6 +336,7 @@ class FakeRegistry:
     images: Mapping[str, Image]
     failure: Callable[[], BuildFailed] | None = None
     calls: list[str] = field(default_factory=list)
+    attached: list[tuple[bytes, str]] = field(default_factory=list)
 
     def inspect(self, reference: str) -> ImageInfo | None:
         self.calls.append(reference)
@@ -343,3 +344,9 @@ class FakeRegistry:
             raise self.failure()
         found = self.images.get(reference)
         return found.info if found else None
+
+    def attach(self, reference: str, digest: str, content: bytes, media_type: str) -> None:
+        self.calls.append(f"attach {reference}@{digest}")
+        if self.failure is not None:
+            raise self.failure()
+        self.attached.append((content, media_type))

@@ -86,9 +86,30 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
     ):
         yield _line(title, ", ".join(values) or "none")
     yield _line("protected root", protected["root"])
+    yield from _public(document["public"])
     for layer in document["layers"]:
         size = "" if layer["size"] is None else f"{layer['origin']:<9}{size_text(layer['size']):>6}  "
         yield _line("layer", f"{size}{layer['digest'].removeprefix('sha256:')[:12]}")
+
+
+def _public(public: dict[str, Any] | None) -> Iterator[str]:
+    """Yield what the image declares for everybody to read."""
+    if public is None or "fault" in public:
+        yield _line("declaration", public["fault"] if public else "none")
+        return
+    yield _line("declaration", f"signed by {public['signer']}")
+    yield _line("  command", f"{public['command']}  (in {public['pwd']})")
+    for section in ("local", "global"):
+        for variable in public["environment"].get(section, ()):
+            value = variable.get("value")
+            yield _line(f"  {section}", variable["name"] + ("" if value is None else f"={value}"))
+    for secret in public["secrets"].get("global", ()):
+        parts = " ".join(f"{name}={value}" for name, value in secret.items() if name not in ("name", "kind", "value"))
+        yield _line("  secret", f"{secret['name']} ({secret['kind']}) {parts}".rstrip())
+    for file in public["injection_files"]:
+        yield _line("  injected", file["path"])
+    for volume in public.get("volumes", ()):
+        yield _line("  volume", f"{volume['name']} at {volume['path']}")
 
 
 _SIMULATION = " (SIMULATION: no hardware protects it)"

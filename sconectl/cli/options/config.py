@@ -6,6 +6,7 @@ In: a directory. Out: settings, or `UsageError` for a file that cannot be used.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from sconectl.regular_files import first_bytes
 
 NAME = "sconectl.toml"
 _MAX_BYTES = 1 << 20
-_TABLES = {"base_images": None, "build": {"ca_bundle"}, "cas": {"image"}, "launcher": {"base_image"}}
+_TABLES = {
+    "base_images": None,
+    "build": {"ca_bundle"},
+    "cas": {"image"},
+    "launcher": {"base_image"},
+    "trust": {"signers"},
+}
+_LISTS = {("trust", "signers")}
+_MRSIGNER = re.compile("[0-9A-Fa-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class ProjectConfig:
     ca_bundle: str = ""
     image_cas: str = ""
     launcher_base: str = ""
+    signers: tuple[str, ...] = ()
 
 
 def load_config(start: Path) -> ProjectConfig:
@@ -59,6 +69,7 @@ def _read(file: Path) -> ProjectConfig:
         ca_bundle=str(file.parent / bundle) if bundle else "",
         image_cas=document.get("cas", {}).get("image", ""),
         launcher_base=document.get("launcher", {}).get("base_image", ""),
+        signers=tuple(signer.lower() for signer in document.get("trust", {}).get("signers", ())),
     )
 
 
@@ -70,5 +81,14 @@ def _check(file: Path, document: dict[str, Any]) -> None:
         for key, value in keys.items():
             if known is not None and key not in known:
                 raise UsageError(f"{file}: unknown key {table}.{key}", hint=f"known are {', '.join(sorted(known))}")
-            if not isinstance(value, str):
+            if (table, key) in _LISTS:
+                _check_signers(file, value)
+            elif not isinstance(value, str):
                 raise UsageError(f"{file}: {table}.{key} is text")
+
+
+def _check_signers(file: Path, value: Any) -> None:
+    given = value if isinstance(value, list) else [value]
+    if not isinstance(value, list) or not all(isinstance(one, str) and _MRSIGNER.fullmatch(one) for one in given):
+        hint = "`sconectl inspect IMAGE` shows who signed an image"
+        raise UsageError(f"{file}: trust.signers is a list of MRSIGNERs, 64 hex digits each", hint=hint)

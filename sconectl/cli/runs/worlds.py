@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sconectl.cli.options.option_values import attestation_flags
-from sconectl.cli.output.console import Console
+from sconectl.cli.output.console import Console, show_findings
 from sconectl.cli.wiring import Wiring, today, toolchains_of
 from sconectl.usecases.check_run import LearnFacts
 from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
@@ -85,6 +85,8 @@ def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFac
             image_store=lambda: _store_of(image_cas(mesh), wiring),
             locked={name: image.facts for name, image in lock.images.items() if image.facts},
             folder=str(images),
+            signers=options.config.signers,
+            remark=lambda finding: show_findings([finding]),
         )
         return gather_facts(mesh, document, sources)
 

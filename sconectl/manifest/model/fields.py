@@ -319,6 +319,11 @@ class NamedValue(Sparse):
     value: Annotated[Text, MAY_NAME_SECRETS] = Field(
         "", repr=False, description="Its value, taken exactly as written.", examples=["760M"]
     )
+    public: Maybe[Flag] = Field(
+        None,
+        description="Whether the public declaration of the image (`build.public`) may have the value.",
+        examples=[True],
+    )
 
 
 class NamedDefault(Part):

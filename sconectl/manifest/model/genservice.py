@@ -154,6 +154,12 @@ class Build(Part):
         description="Image of the last stable version, which stays valid beside the new one.",
         examples=["registry.example.org/hello:stable"],
     )
+    public: Maybe[Flag] = Field(
+        None,
+        description="Whether the image declares, signed and for everybody to read, all that a mesh has to know of it: "
+        "then a mesh on any machine, with any CAS, can use it. Private values are refused (SC1016).",
+        examples=[True],
+    )
     gen_policy: GenPolicy | None = Field(
         None,
         description="Template for the policy instead of the built-in one. Refused in this version: use `image_policy` "

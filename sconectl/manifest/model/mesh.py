@@ -29,6 +29,7 @@ from sconectl.manifest.model.fields import (
     Text,
     Url,
     VariableName,
+    matching,
 )
 from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 from sconectl.text.yaml_tree import Path
@@ -45,6 +46,7 @@ MODES = {
 
 ROLES = ("cas", "image", "security", "access", "attestation")
 """What CASes are for."""
+_MRSIGNER = r"[0-9A-Fa-f]{64}\Z"
 _TYPING_ERROR = 2  # letters that a misspelt role has too many or too few
 POLICY_MODES = {
     "production": "the policy is for meshes in production mode",
@@ -204,6 +206,12 @@ class MeshService(Part):
     image: ImageReference = Field(
         description="The confidential image to run. Several services may have the same.",
         examples=["registry.example.org/python_hello_user:1"],
+    )
+    signer: Maybe[Annotated[str, matching(_MRSIGNER, "an MRSIGNER, 64 hex digits"), SHOWN]] = Field(
+        None,
+        description="Who has to have signed the image (MRSIGNER, as `sconectl signer info` and `sconectl inspect` show "
+        "it); another image is refused. Images that the same run builds are your own.",
+        examples=["9b4fae11c2d07753" * 4],
     )
     renamed_from: Maybe[ServiceName] = Field(
         None,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from sconectl.manifest.model.texts import texts_of
 from sconectl.manifest.reading.reader import Manifest
 from sconectl.plan.advice import advice_pods, advice_secrets, advice_trust, advice_values
-from sconectl.plan.advice.advice_values import Remark, Source
+from sconectl.plan.advice.advice_values import Remark
+from sconectl.plan.advice.source import Source
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.secrets.secret_names import used_in
 from sconectl.text.findings import Cause, Finding, Name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sconectl.plan.advice.advice import in_order
 from sconectl.plan.advice.advice_secrets import about_secrets
-from sconectl.plan.advice.advice_values import Source
+from sconectl.plan.advice.source import Source
 from sconectl.plan.secrets.image_secrets import read_image_secrets
 from sconectl.plan.values.templates import bind_yaml
 from sconectl.text.findings import Finding

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sconectl.manifest.model.texts import texts_of
-from sconectl.plan.advice.advice_values import KEEP_OUT, Remark, Source
+from sconectl.plan.advice.advice_values import KEEP_OUT, Remark
 from sconectl.plan.advice.credentials import credential
+from sconectl.plan.advice.source import Source
 from sconectl.plan.secrets.secret_names import used_in
 from sconectl.text.secret_placeholders import START
 from sconectl.text.yaml_tree import Path

@@ -75,8 +75,13 @@ class ServicePlan:
 
     @property
     def signed(self) -> bool:
-        """Whether the image is signed."""
-        return self.build.signature is not None and self.build.signature.sign
+        """Whether the image is signed; who declares something in public does so under their name."""
+        return self.build.signature.sign if self.build.signature else self.public
+
+    @property
+    def public(self) -> bool:
+        """Whether the image declares in public what a mesh has to know of it."""
+        return bool(self.build.public)
 
     @property
     def signing_key(self) -> str:
@@ -127,6 +132,9 @@ def _conflicts(model: GenService, document: Document) -> list[Finding]:
     if build.stable and with_tag(build.stable) == with_tag(build.to):
         message = "is the image that is built; keep the last stable version under another name"
         findings.append(_finding(document, "build", "stable", message))
+    if build.public and build.signature and not build.signature.sign:
+        message = "what an image declares in public is signed: remove `sign: false`, or `public`"
+        findings.append(_finding(document, "build", "public", message))
     findings += _volume_names(model, document)
     if build.kind == "sconify_image":
         if not build.base:

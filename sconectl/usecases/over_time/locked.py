@@ -41,7 +41,7 @@ def locked_image(check: ServiceCheck, done: ServiceResult) -> LockedImage:
     """Return the entry of an image that was applied."""
     plan = check.planned()
     label = ImageLabel.of(done.facts, simulated=plan.toolchain.simulated)
-    public = _public(check.manifest, done.facts) and not plan.native
+    public = plan.public or (_public(check.manifest, done.facts) and not plan.native)
     facts = done.facts.model_copy(update={"salt": ""}) if public else None
     return LockedImage(
         manifest=manifest_digest(check.manifest), base=done.base, image=done.image, label=label, facts=facts

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sconectl.adapters import registry
+from sconectl.adapters import registry_connection
 from sconectl.adapters.registry import HttpRegistry
 from sconectl.errors import BuildFailed
 
@@ -166,7 +166,7 @@ def test_an_answer_without_an_end(server: Server, monkeypatch: pytest.MonkeyPatc
     server.files["/v2/me/app/manifests/1"] = b" " * (4 << 20) + encoded(MANIFEST)
     assert "unexpected" in failure(server).message
     server.files["/v2/me/app/manifests/1"] = MANIFEST
-    monkeypatch.setattr(registry, "_PATIENCE", -1)
+    monkeypatch.setattr(registry_connection, "_PATIENCE", -1)
     assert "not finished within" in failure(server).message
 
 

@@ -11,13 +11,17 @@ import pytest
 from fakes.builders import facts, mesh_text, read_mesh, record
 from fakes.engine import FakeEngine, FakeRegistry, Image, image
 from fakes.stores import MemorySessionStore
+from fakes.workspace import FakeKeys
 
 from sconectl.apply.gather import FactSources, gather_facts
 from sconectl.apply.image_sessions import publish_facts
 from sconectl.apply.records import read_records
 from sconectl.errors import BuildFailed, EngineUnreachable, PlanImpossible, UsageError
-from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts
+from sconectl.plan.facts.declaration import DECLARATION, declare
+from sconectl.plan.facts.image_facts import BuildRecord, ImageFacts, Signer
 from sconectl.plan.facts.image_label import LABEL, ImageLabel
+from sconectl.protect.signature import mrsigner_of
+from sconectl.text.findings import Finding
 
 WEB = facts("web", environment={"local": [{"name": "A", "value": "hunter2"}]})
 REFERENCE = "registry.example.org/web:1"
@@ -212,3 +216,78 @@ def test_records_that_cannot_be_read(tmp_path: Path, text: str) -> None:
     assert "hunter2" not in caught.value.message
     with pytest.raises(UsageError):
         read_records(tmp_path / "gone.json")
+
+
+KEY = FakeKeys().signing_key()
+ME = mrsigner_of(KEY)
+PUBLIC = facts("web", public=True, environment={"global": [{"name": "A", "value": "b"}]}).model_copy(
+    update={"signer": Signer(mrsigner=ME, isvprodid=0, isvsvn=0)}
+)
+DECLARED = PUBLIC.model_copy(update={"salt": ""})
+
+
+def public(given: ImageFacts = PUBLIC, text: str = "") -> Image:
+    label = ImageLabel.of(given, simulated=True).text()
+    return image({}, Labels={LABEL: label, DECLARATION: text or declare(given, KEY)})
+
+
+def with_signer(signer: str) -> str:
+    return mesh_text().replace(f'"{REFERENCE}"', f'"{REFERENCE}"\n    signer: "{signer}"')
+
+
+def gathered(world: World, text: str, **changes: Any) -> tuple[dict[str, ImageFacts], list[Finding]]:
+    mesh, manifest = read_mesh(text)
+    told: list[Finding] = []
+    sources = FactSources({}, world.built, lambda: world.engine, lambda: world.registry, lambda: world.store)
+    sources = replace(sources, remark=told.append, **changes)
+    return gather_facts(mesh, manifest.document, sources), told
+
+
+def test_a_public_image_is_known_by_its_declaration(world: World) -> None:
+    world.remote[REFERENCE] = public()
+    for reachable in (True, False):
+        world.store.unreachable = not reachable
+        found, [told] = gathered(world, mesh_text())
+        assert found == {"web": DECLARED}
+        assert (told.severity, told.code, told.path) == ("warning", "SC2028", "services[0].image")
+        assert f"signer: {ME}" in told.hint
+
+
+def test_nearer_sources_go_before_the_declaration(world: World) -> None:
+    world.engine.images[REFERENCE] = public()
+    world.built = (record(PUBLIC),)
+    assert gathered(world, mesh_text()) == ({"web": PUBLIC}, [])
+    world.built = ()
+    publish_facts(world.store, PUBLIC, None)
+    assert gathered(world, mesh_text()) == ({"web": PUBLIC}, [])
+
+
+def test_a_signer_that_is_named_is_demanded(world: World) -> None:
+    other = "5c" * 32
+    world.engine.images[REFERENCE] = public()
+    assert gathered(world, with_signer(ME.upper())) == ({"web": DECLARED}, [])
+    assert gathered(world, mesh_text(), signers=(other, ME)) == ({"web": DECLARED}, [])
+    for text, signers, path in (
+        (with_signer(other), (ME,), "services[0].signer"),
+        (mesh_text(), (other,), "services[0].image"),
+    ):
+        with pytest.raises(PlanImpossible) as caught:
+            gathered(world, text, signers=signers)
+        (finding,) = caught.value.findings
+        assert (finding.code, finding.path) == ("SC2027", path) and ME in finding.message
+
+
+def test_a_named_signer_counts_wherever_the_facts_come_from(world: World) -> None:
+    world.engine.images[REFERENCE] = built(WEB)
+    world.built = (record(WEB),)
+    with pytest.raises(PlanImpossible) as caught:
+        gathered(world, with_signer(ME))
+    (finding,) = caught.value.findings
+    assert finding.code == "SC2027" and "not signed" in finding.message
+    assert gathered(world, mesh_text(), signers=(ME,)) == ({"web": WEB}, [])  # only about declarations
+
+
+def test_a_declaration_that_is_not_valid_is_told(world: World) -> None:
+    world.engine.images[REFERENCE] = public(text=declare(PUBLIC, KEY).replace("A", "B", 1))
+    message = world.refused()
+    assert "has none; the public declaration of registry.example.org/web:1 is not valid" in message
