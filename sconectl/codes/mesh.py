@@ -233,4 +233,15 @@ CODES: dict[str, Code] = {
         "services:\n  - {name: web, image: web:1}",
         "services:\n  - {name: web, image: web:1, signer: 9b4f…}",
     ),
+    "SC2030": Code(
+        "A value leads to a port or a service that is not there",
+        "A service is reached at RELEASE-SERVICE, at the ports that `sconectl plan` shows for it. This value names a "
+        "host of the release that no service has, or a port that the service does not offer, so the client would get "
+        "no connection. The port is the one behind the host, or in the variable that belongs to it: REDIS_PORT beside "
+        "REDIS_HOST, database_port beside database_host.\n\n"
+        "Correct the value. If the program does listen there, say so: `ports` of the service in the mesh, or "
+        "`build.ports` of its manifest. docs/chart.md says where ports come from otherwise.",
+        "- {name: REDIS_HOST, value: $RELEASE-redis}\n- {name: REDIS_PORT, value: 6380}   # redis listens at 6379",
+        "- {name: REDIS_HOST, value: $RELEASE-redis}\n- {name: REDIS_PORT, value: 6379}",
+    ),
 }

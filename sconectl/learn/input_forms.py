@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sconectl.learn.scalar_forms import LATE, REFERENCE, function_of, pattern
-from sconectl.manifest.model import fields, secrets
+from sconectl.manifest.model import fields, ports, secrets
 from sconectl.policy.forms import fields as policy_fields
 from sconectl.policy.model import access_policy
 
@@ -19,7 +19,9 @@ NULL: Schema = {"type": "null"}
 _EMPTY: Schema = {"const": ""}
 _PRINCIPAL = pattern(rf"\s*(?:CREATOR|ANY|NONE|{REFERENCE}|[1-9A-HJ-NP-Za-km-z]{{40,60}})\s*")["pattern"]
 
+_PORT: Schema = {"type": "integer", "minimum": 1, "maximum": ports.HIGHEST, LATE: True}
 _READERS: dict[Callable[..., Any], Schema] = {
+    function_of(ports.PortNumber): _PORT,
     function_of(fields.LateFlag): {"type": "boolean", LATE: True},
     function_of(secrets.Size): {"type": "integer", "minimum": 1, "maximum": 65536, LATE: True},
     policy_fields.permission: {
@@ -36,6 +38,8 @@ def accepted(read: Callable[..., Any], inner: Schema) -> Schema:
     if isinstance(read, policy_fields.WholeNumber):
         return {**inner, "minimum": read.low, "maximum": read.high}
     forms: list[Schema] = [inner]
+    if read is ports.port_entry:
+        forms.insert(0, _PORT)
     one = _made(read, "x")
     if isinstance(one, (list, tuple)):
         forms.insert(0, inner["items"])

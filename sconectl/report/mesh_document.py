@@ -5,11 +5,12 @@ In: a `MeshCheck` with its plan, and what becomes of sessions, secrets and files
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sconectl.apply.rolling.rollouts import Rollout
 from sconectl.apply.sessions import Update
+from sconectl.plan.mesh.chart_plan import ChartService
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.policy.diff.diff import to_json
 from sconectl.report.secret_fates import fate_document
@@ -38,7 +39,10 @@ def mesh_document(
     return {
         "kind": "mesh",
         "namespace": namespace,
-        "services": [{"name": service.name, "image": service.image} for service in check.mesh.services],
+        "services": [
+            {"name": service.name, "image": service.image, **_pods(charted)}
+            for service, charted in zip(check.mesh.services, plan.chart.services, strict=True)
+        ],
         "sessions": [
             {"name": name, "cas": address, "state": state, **_changes(found.get(name)), **versions.get(name, {})}
             for address, outcomes in sessions.items()
@@ -49,6 +53,29 @@ def mesh_document(
         "orphans": list(orphans),
         "files": [{"path": path, "state": state} for path, state in sorted(files.items())],
     }
+
+
+def _pods(service: ChartService) -> dict[str, Any]:
+    """Return what runs the pods of a service, who they run as, where they listen, and who may connect."""
+    own = service.own_chart is not None
+    return {
+        "workload": "" if own else service.workload,
+        "user": service.user,
+        "ports": [{"name": port.name, "number": port.number, "why": port.reason} for port in service.ports],
+        "callers": None if service.callers is None else list(service.callers),
+    }
+
+
+def service_lines(service: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the plan says about the pods of a service, one line for each fact."""
+    if service["workload"] != "deployment":
+        yield f"{service['workload'] or 'as its own chart says'}"
+    for port in service["ports"]:
+        yield f"port {port['number']} ({port['name']}): {port['why']}"
+    if service["callers"] is not None:
+        yield f"called by {', '.join(service['callers'])}"
+    if service["user"] == 0:
+        yield "runs as root: the restricted Pod Security Standard refuses it"
 
 
 def _changes(update: Update | None) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from sconectl.image.layers.layer_rewrite import BuildTime, common_layers
 from sconectl.image.layers.saved_image import NativeImage, no_space_explained, open_native, require_supported
 from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
-from sconectl.image.settings.image_user import image_user
+from sconectl.image.settings.exposed_ports import exposed_ports
+from sconectl.image.settings.image_user import ImageUser, image_user
 from sconectl.image.settings.native_environment import HOST_NAMES, NativeEnvironment, native_environment
 from sconectl.image.settings.native_places import mounted_volumes, real_paths, require_buildable, require_room
 from sconectl.image.settings.volume_places import left_behind
@@ -279,9 +280,8 @@ class _Build:
                 parameters = {**plan.parameters, **kept.parameters}
                 protection = Protection(plan.sealed, outside, plan.injected, parameters, (pwd,), plan.volumes)
                 protected = toolchain.protect(image, protection, assembly)
-                user = image_user(self._base.config, image.tree) if plan.volumes else None
-                group = user.group if user and user.number else None
-                facts = self._facts(protected, environment, parameters, group)
+                user = image_user(self._base.config, image.tree)
+                facts = self._facts(protected, environment, parameters, user)
                 return facts, self._load(facts, kept.configuration, protected, image.info)
 
     def _built(self) -> ImageInfo:
@@ -313,7 +313,7 @@ class _Build:
         protected: ProtectedImage,
         environment: NativeEnvironment,
         parameters: Mapping[str, str],
-        group: int | None,
+        user: ImageUser | None,
     ) -> ImageFacts:
         facts = image_facts(
             replace(self._plan, parameters=parameters),
@@ -326,7 +326,8 @@ class _Build:
             image_environment=environment.given,
             runtime_environment=environment.added if self._plan.native else {},
             host_names=HOST_NAMES if self._plan.native else (),
-            group=group,
+            exposed=exposed_ports(self._base.config),
+            account=(user.number, user.group) if user else None,
             salt="",
         )
         if self._stable:

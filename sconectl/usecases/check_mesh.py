@@ -135,7 +135,8 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
     if terms.as_manifests and (foreign := list(_foreign_charts(mesh, document))):
         faults.append(PlanImpossible("not every chart can become manifests", findings=foreign))
     limits = draft.limits if draft and not unknown else tuple(unavailable_in_mesh(mesh, document))
-    return MeshCheck(manifest, facts, files, advice, limits, tuple(faults), draft)
+    remarks = draft.remarks if draft and not unknown else ()
+    return MeshCheck(manifest, facts, files, (*advice, *remarks), limits, tuple(faults), draft)
 
 
 def _unknown_flags(mesh: Mesh, document: Document, parse_flags: Callable[[str], object]) -> Iterator[Finding]:

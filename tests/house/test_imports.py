@@ -39,7 +39,7 @@ ALLOWED: dict[str, frozenset[str]] = {
 ROOMS = {
     "policy": ("forms", "model", "serialized", "rules", "", "diff", "rolling"),
     "manifest": ("spelling", "model", "reading", ""),
-    "plan": ("facts", "values", "secrets", "service", "mesh", "advice", ""),
+    "plan": ("facts", "values", "secrets", "service", "network", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
     "apply": ("sources", "lock", "", "rolling", "retiring", "volumes"),
     "usecases": ("", "over_time"),

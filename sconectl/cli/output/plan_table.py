@@ -14,6 +14,7 @@ from sconectl.cli.output.printable import shown
 from sconectl.plan.service.protection import CONTAINER_RUNTIMES
 from sconectl.policy.diff.diff import SIGN
 from sconectl.report.left_behind import gift_lines, origin_of
+from sconectl.report.mesh_document import service_lines
 from sconectl.report.plan_words import Amount, amounts, measured, readable, size_text
 from sconectl.report.secret_fates import fate_line
 from sconectl.report.volumes import service_volumes, storage_lines, volume_line
@@ -93,6 +94,8 @@ def mesh_lines(document: Mapping[str, Any], *, all_secrets: bool) -> Iterator[st
     yield "SERVICES"
     for service in document["services"]:
         yield f"  {service['name']:<20} {service['image']}"
+        for line in service_lines(service):
+            yield from _wrapped("  -", line)
     if volumes := document["volumes"]:
         yield from _section("VOLUMES", (f"{volume['service']}: {volume_line(volume)}" for volume in volumes))
         yield from _section("WHAT WHOEVER HAS THE STORAGE SEES", storage_lines(volumes))

@@ -2,10 +2,11 @@
 
 # Annotations are no texts here (no `from __future__ import annotations`): pydantic would compile each at every start.
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
+from sconectl.manifest.model.faults import with_misfits
 from sconectl.manifest.model.fields import (
     AbsolutePath,
     ApiVersion,
@@ -21,6 +22,7 @@ from sconectl.manifest.model.fields import (
     Part,
     PublicLine,
 )
+from sconectl.manifest.model.ports import Ports, port_misfits
 from sconectl.manifest.model.program_input import Environment, InjectionFile, Secrets
 from sconectl.manifest.model.volumes import Volume
 from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
@@ -143,6 +145,12 @@ class Build(Part):
         description="Protected file systems that the program mounts.",
         examples=[[{"name": "database", "path": "/media/database"}]],
     )
+    ports: Ports = Field(
+        (),
+        description="TCP ports that the program listens on: numbers, or numbers with names. Without them, the mesh "
+        "finds them out from variables and from EXPOSE of the image.",
+        examples=[[{"name": "https", "number": 8443}], [6379]],
+    )
     signature: Signature | None = Field(
         None,
         description="How the image is signed: `{}` signs with your own key. Without this field the image is not "
@@ -166,6 +174,11 @@ class Build(Part):
         "of a service in the mesh.",
         examples=[{"policy": "./policy.yaml"}],
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _ports_differ(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        return with_misfits(value, read, port_misfits(value))
 
 
 class GenService(Part):

@@ -31,6 +31,8 @@ from sconectl.manifest.model.fields import (
     VariableName,
     matching,
 )
+from sconectl.manifest.model.ports import Ports, port_misfits
+from sconectl.manifest.model.workloads import Schedule, Workload, schedule_misfits
 from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 from sconectl.text.yaml_tree import Path
 
@@ -219,6 +221,24 @@ class MeshService(Part):
         "values of its secrets. Keep this as long as the service exists.",
         examples=["shop-web"],
     )
+    ports: Ports = Field(
+        (),
+        description="TCP ports that the service listens on, instead of those that its image and its variables tell: "
+        "numbers, or numbers with names. The Service object of the chart has the same.",
+        examples=[[{"name": "https", "number": 8443}], [6379]],
+    )
+    workload: Maybe[Workload] = Field(
+        None,
+        description="The kind of object that runs the pods; without it a StatefulSet if the service has a volume of "
+        "its own, else a Deployment.",
+        examples=["statefulset"],
+    )
+    schedule: Maybe[Schedule] = Field(
+        None,
+        description="When a pod is started that runs to its end, in the form of crontab(5); the service is a CronJob "
+        "then.",
+        examples=["30 2 * * 1-5"],
+    )
     image_policy: Maybe[InnerPath] = Field(
         None,
         description="File with a session, or sections of one, that is laid over the generated session.",
@@ -256,6 +276,11 @@ class MeshService(Part):
         if isinstance(value, dict) and value.get("name") in (None, "") and isinstance(value.get("image"), str):
             return {**value, "name": _name_of(value["image"])}
         return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits_together(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        return with_misfits(value, read, [*schedule_misfits(value), *port_misfits(value)])
 
 
 def _name_of(image: str) -> str:

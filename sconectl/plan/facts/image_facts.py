@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from sconectl.manifest.model.fields import LITERAL_PATHS, CommandLine, Part
+from sconectl.manifest.model.ports import Port
 from sconectl.manifest.model.program_input import Environment, InjectionFile, Secrets
 from sconectl.manifest.model.volumes import Volume
 from sconectl.text.marks import MAY_NAME_SECRETS
@@ -24,6 +25,9 @@ NOT_MEASURED = "0" * 64
 
 Hex32 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 _Number = Annotated[int, Field(ge=0, le=65535)]
+HIGHEST_ACCOUNT = (1 << 31) - 1
+"""The highest number of a user or group that Kubernetes takes."""
+Account = Annotated[int, Field(ge=0, le=HIGHEST_ACCOUNT)]
 
 
 class Variable(Part):
@@ -48,12 +52,16 @@ class Variables(Environment):
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(serialize(self), "runtime", "host")
+        return without_nothing(serialize(self), "runtime", "host")
 
 
-def _without(found: dict[str, Any], *names: str) -> dict[str, Any]:
+def without_nothing(found: dict[str, Any], *names: str) -> dict[str, Any]:
     """Leave these fields out where they say nothing: the digest of images without them stays what it was."""
-    return {name: value for name, value in found.items() if value or name not in names}
+    return {name: value for name, value in found.items() if _says(value) or name not in names}
+
+
+def _says(value: Any) -> bool:
+    return bool(value) or type(value) is int
 
 
 class Protected(Part):
@@ -92,9 +100,9 @@ class ImageFacts(Kept):
     """Everything that a mesh needs to know about an image.
 
     `signer` is None for an image that is not signed; `stable` are measurements of earlier images that stay valid;
-    `volumes` are those of the service manifest, and `group` is that of the image's user, if there are volumes and it is
-    not root: then that group has to be able to write to their storage. With `literal_command`, the command is that of
-    the native image, and no template.
+    `volumes` and `ports` are those of the service manifest, `exposed` are the ports that the image says it listens on,
+    and `user` and `group` the numbers of the image's user, if they are known. With `literal_command`, the command is
+    that of the native image, and no template.
     """
 
     format: Literal[2] = FORMAT
@@ -112,7 +120,10 @@ class ImageFacts(Kept):
     injection_files: tuple[InjectionFile, ...] = ()
     secrets: Secrets = Secrets.model_construct()
     volumes: tuple[Volume, ...] = ()
-    group: int | None = None
+    ports: tuple[Port, ...] = ()
+    exposed: tuple[_Number, ...] = ()
+    user: Account | None = None
+    group: Account | None = None
     protected: Protected
     fspf: Fspf | None = None
     image_session: str
@@ -120,7 +131,7 @@ class ImageFacts(Kept):
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(serialize(self), "volumes", "group", "literal_command")
+        return without_nothing(serialize(self), "volumes", "ports", "exposed", "user", "group", "literal_command")
 
     def to_json(self) -> str:
         """Return the canonical text: the same facts give the same bytes."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from sconectl.errors import PlanImpossible
 from sconectl.manifest.model.fields import Part
-from sconectl.plan.facts.image_facts import Fspf, Hex32, ImageFacts, Protected, Signer
+from sconectl.plan.facts.image_facts import Fspf, Hex32, ImageFacts, Protected, Signer, without_nothing
 
 LABEL = "io.sconectl.image"
 """Name of the label on confidential images."""
@@ -49,8 +49,15 @@ class ImageLabel(Part):
     variables: VariableNames
     secrets: tuple[str, ...]
     imports: tuple[str, ...]
+    exposed: tuple[int, ...] = ()
+    user: int | None = None
+    group: int | None = None
     image_session: str
     facts_digest: Hex32
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_nothing(serialize(self), "exposed", "user", "group")
 
     @classmethod
     def of(cls, facts: ImageFacts, *, simulated: bool) -> ImageLabel:
@@ -72,6 +79,9 @@ class ImageLabel(Part):
             ),
             secrets=tuple(secret.name for secret in facts.secrets.global_),
             imports=facts.secrets.import_,
+            exposed=facts.exposed,
+            user=facts.user,
+            group=facts.group,
             image_session=facts.image_session,
             facts_digest=facts.digest(),
         )

@@ -9,24 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from sconectl.plan.network.service_ports import ServicePort as ServicePort
+
 if TYPE_CHECKING:
     from sconectl.plan.facts.toolchain_traits import ToolchainTraits
     from sconectl.plan.mesh.own_chart import OwnChart
 
 
 Workload = Literal["deployment", "statefulset", "job", "cronjob", "daemonset"]
-
-
-@dataclass(frozen=True)
-class ServicePort:
-    """A TCP port that the program of a service listens on, and so one of its Service object."""
-
-    name: str
-    """Its name there: at most 15 lower-case letters, digits and inner hyphens (IANA service name)."""
-
-    number: int
-    reason: str = ""
-    """What says that it is one: "APP_SERVICE_PORT of the image", "EXPOSE 6379 of the image" ..."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.connections import callers, wrong_addresses
 from sconectl.plan.mesh.mesh_checks import (
     RESERVED_NAMES,
     image_limits,
@@ -49,6 +50,7 @@ from sconectl.plan.mesh.mesh_session import (
     with_measurements,
     with_version,
 )
+from sconectl.plan.network.addresses import Addresses
 from sconectl.plan.secrets.secret_use import check_mesh_values, unusable_secrets
 from sconectl.plan.secrets.wiring import WiringFault, wire
 from sconectl.plan.values.environment import MeshValues
@@ -208,8 +210,9 @@ class MeshDraft:
             _raise(self.findings)
         facts = {name: self._effective(name, image) for name, image in given.facts.items()}
         values = MeshValues(given.mesh, facts)
+        self._addresses = Addresses(given.mesh, values, given.release)
         self.services = [
-            BoundService(given, number, service, facts[service.name], values, self.findings).bind()
+            BoundService(given, number, service, facts[service.name], values, self._addresses, self.findings).bind()
             for number, service in enumerate(given.mesh.services)
         ]
         self._fragments = fragments(given, self.findings)
@@ -273,6 +276,15 @@ class MeshDraft:
         given = self.given
         return (*unavailable_in_mesh(given.mesh, given.document), *image_limits(given, self.services))
 
+    @cached_property
+    def remarks(self) -> tuple[Finding, ...]:
+        """Warnings about values that lead to a port or a service that is not there."""
+        return tuple(wrong_addresses(self.given, self.services, self._addresses, self._helm.services))
+
+    @cached_property
+    def _callers(self) -> Mapping[str, tuple[str, ...] | None]:
+        return callers(self.services, self._secrets, self._addresses.hosts, self._helm.services)
+
     def plan(self, built: Mapping[str, ImageFacts] = MappingProxyType({})) -> MeshPlan:
         """Return the plan. `built` are the facts, by service, of images that were built since they were planned."""
         given, mesh = self.given, self.given.mesh
@@ -289,6 +301,7 @@ class MeshDraft:
                 self._helm.services.get(s.name, {}),
                 configurations.mark(s.session_name, s.program, s.facts.salt),
                 owners,
+                self._callers[s.name],
             )
             for s in services
         )

@@ -6,21 +6,23 @@ In: the mesh, the facts of the image, values. Out: a session, the chart's facts,
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import did_you_mean, meaning, nearest
 from sconectl.manifest.model.mesh import MeshService
+from sconectl.manifest.model.ports import HIGHEST
 from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
-from sconectl.plan.mesh.chart_plan import ChartService, ServicePort
+from sconectl.plan.mesh.chart_plan import ChartService, Workload
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
 from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, with_sessions
+from sconectl.plan.network.addresses import Addresses
+from sconectl.plan.network.service_ports import PortClues, ServicePort
 from sconectl.plan.secrets.wiring import ServiceSecrets
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, missing_globals
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, literal_text
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from sconectl.plan.mesh.policy_template import PolicyTemplate
 
 _NO_FILES = ServiceFiles()
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _ELSEWHERE = ("import", "import_akv")
 _MEASUREMENT = ("mrenclave", "measurement")
 """Names that stand for the measurement in a policy template."""
@@ -55,6 +56,7 @@ class BoundService:
         service: MeshService,
         facts: ImageFacts,
         values: MeshValues,
+        addresses: Addresses,
         findings: list[Finding],
     ) -> None:
         self.given = given
@@ -65,7 +67,7 @@ class BoundService:
         self.toolchain = given.toolchains[facts.toolchain]
         self.session_name = session_name(given.mesh.policy.namespace, service.session)
         self.program = given.service_name or program_name(facts.command.words)
-        self._mesh_values = values
+        self._mesh_values, self._addresses = values, addresses
         self._findings = findings
         self._values = values.of(service.name)
         self._names = Names(self._values, self._builtin(service))
@@ -123,6 +125,7 @@ class BoundService:
         found = copy(self)
         found.facts = built.model_copy(update={"environment": self.facts.environment.model_copy(update=seen)})
         found.literal_environment = found._literal_environment()
+        found.ports = found._ports()  # only now it is known what the image exposes
         return found
 
     def _volume(self, volume: Volume) -> Any:
@@ -312,11 +315,13 @@ class BoundService:
         cause = Cause(Name("variable", self.facts.image, name), written=bool(given))
         return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
 
-    def chart(self, extra: Mapping[str, Any], configuration: str, owners: Owners) -> ChartService:
+    def chart(
+        self, extra: Mapping[str, Any], configuration: str, owners: Owners, callers: tuple[str, ...] | None
+    ) -> ChartService:
         """Return the service as the chart needs it.
 
-        `extra` are its chart values of the manifest, `configuration` is the mark of what its pods get, and `owners` are
-        the services from which it may have volumes.
+        `extra` are its chart values of the manifest, `configuration` is the mark of what its pods get, `owners` are the
+        services from which it may have volumes, and `callers` those that may connect to it.
         """
         cas = main_cas(self.given.mesh)
         return ChartService(
@@ -331,18 +336,42 @@ class BoundService:
             pull_secret=self.pull_secret,
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
             extra_values=extra,
-            volume_values=chart_values(self.volumes, owners, self.facts.group),
+            volume_values=chart_values(self.volumes, owners, None if self.facts.user == 0 else self.facts.group),
             own_chart=self.chart_files,
+            workload=self._workload(),
+            schedule=(self.service.schedule or "").strip(),
+            user=self.facts.user,
+            group=self.facts.group,
+            heap=self._heap(),
+            callers=callers,
             configuration=configuration,
         )
 
+    def _workload(self) -> Workload:
+        """Return what runs the pods: what the mesh says, else what the service has to keep decides."""
+        service, own = self.service, any(not volume.get("import") for volume in self.volumes.declared)
+        usual = "cronjob" if service.schedule else "statefulset" if own else "deployment"
+        return cast("Workload", service.workload or usual)
+
+    def _heap(self) -> int | None:
+        """Return the bytes that the program may use, if its manifest says so."""
+        given = any(variable.name == "SCONE_HEAP" for variable in self.facts.environment.local)
+        size = self.facts.parameters.get("heap", "") if given else ""
+        return int(size) if size.isdecimal() else None
+
     def _ports(self) -> tuple[ServicePort, ...]:
-        text = (self._names.text("APP_SERVICE_PORT") or "").strip()
-        if not text:
-            return ()
-        if _PORT.fullmatch(text) and 0 < int(text) < 65536:
-            return (ServicePort("api", int(text), "APP_SERVICE_PORT"),)
-        given = self._mesh_values.given(self.name, "APP_SERVICE_PORT")
-        message = "APP_SERVICE_PORT: expected a port number from 1 to 65535"
+        return PortClues(
+            service=self.service,
+            facts=self.facts,
+            environment=self.environment,
+            text=self._names.text,
+            bound=lambda text: self._bind(text, "a port"),
+            section=lambda name: (self._mesh_values.given(self.name, name) or ("",))[0],
+            wrong=self._no_port,
+            addresses=self._addresses,
+        ).ports()
+
+    def _no_port(self, source: str) -> None:
+        given = self._mesh_values.given(self.name, source)
+        message = f"{source}: expected a port number from 1 to {HIGHEST}"
         self._findings.append(self.given.at(given[1] if given else self.place, "SC2007", message))
-        return ()

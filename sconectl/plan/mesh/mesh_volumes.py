@@ -117,7 +117,7 @@ def chart_values(volumes: ServiceVolumes, owners: Owners, group: int | None) -> 
     it is not root: Kubernetes gives new claims to root.
     """
     values: dict[str, Any] = {}
-    if group is not None:
+    if group is not None and volumes.declared:
         values["podSecurityContext"] = {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch"}
     for volume in volumes.declared:
         block = volume_block(f"{STORAGE}/{volume['name']}", encrypted=True)

@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 from sconectl.manifest.model.fields import CommandLine
 from sconectl.manifest.model.genservice import Build, GenService
-from sconectl.plan.facts.image_facts import Fspf, ImageFacts, Protected, Signer, Variable, Variables
+from sconectl.plan.facts.image_facts import (
+    HIGHEST_ACCOUNT,
+    Fspf,
+    ImageFacts,
+    Protected,
+    Signer,
+    Variable,
+    Variables,
+)
 from sconectl.plan.facts.naming import image_session_name, volume_label, with_tag
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.service.base_images import base_image, is_java
@@ -202,10 +210,12 @@ def image_facts(
     salt: str,
     signer: Signer | None = None,
     stable: tuple[str, ...] = (),
-    group: int | None = None,
+    exposed: tuple[int, ...] = (),
+    account: tuple[int, int] | None = None,
 ) -> ImageFacts:
-    """Return the full facts of the image that was built from `plan`."""
+    """Return the full facts of the image built from `plan`; `account` has the numbers of its user and group."""
     model, build = plan.model, plan.build
+    user, group = account if account and all(0 <= each <= HIGHEST_ACCOUNT for each in account) else (None, None)
     return ImageFacts(
         toolchain=plan.toolchain.name,
         name=build.name,
@@ -226,6 +236,9 @@ def image_facts(
         injection_files=model.injection_files,
         secrets=model.secrets,
         volumes=build.volumes,
+        ports=build.ports,
+        exposed=exposed,
+        user=user,
         group=group,
         protected=Protected(root=root, encrypted=plan.sealed, outside=outside),
         fspf=fspf,

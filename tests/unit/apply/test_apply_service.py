@@ -237,16 +237,26 @@ def test_an_image_with_volumes(bench: Bench) -> None:
     assert sum("Volumes (/V1)" in remark for remark in bench.remarks) == 1
 
 
-@pytest.mark.parametrize(("user", "group"), [("", None), ("0", None), ("1000:50", 50), ("app", 998), ("7", 0)])
-def test_the_group_of_the_images_user_is_known_where_it_has_to_write(
-    bench: Bench, user: str, group: int | None
-) -> None:
+@pytest.mark.parametrize(
+    ("user", "numbers"),
+    [
+        ("", (0, 0)),
+        ("0", (0, 0)),
+        ("1000:50", (1000, 50)),
+        ("app", (999, 998)),
+        ("7", (7, 0)),
+    ],
+)
+def test_user_and_ports_of_the_image_are_known_to_everybody(bench: Bench, user: str, numbers: tuple[int, int]) -> None:
     accounts = {"/etc/passwd": b"app:x:999:998::/:/bin/sh\n"}
-    bench.engine.images["native:1"] = image({"/bin/app": elf_file(), **accounts}, Cmd=["/bin/app"], User=user)
-    text = {"kind": "sconify_image", "from_": "native:1", "command": "/bin/app"}
-    with_volume = service_text(**text, volumes=[{"name": "V1", "path": "/V1"}])
-    assert bench.apply(service_plan(with_volume)).facts.group == group
-    assert bench.apply(service_plan(service_text(**text))).facts.group is None
+    ports: dict[str, Any] = {name: {} for name in ("8443/tcp", "53/udp", "80", "99999/tcp", "http/tcp")}
+    bench.engine.images["native:1"] = image(
+        {"/bin/app": elf_file(), **accounts}, Cmd=["/bin/app"], User=user, ExposedPorts=ports
+    )
+    done = bench.apply(service_plan(service_text(kind="sconify_image", from_="native:1", command="/bin/app")))
+    label = ImageLabel.read(IMAGE, bench.engine.images[IMAGE].info.labels)
+    for known in (done.facts, label):
+        assert (known.user, known.group, known.exposed) == (*numbers, (80, 8443))
 
 
 # --- what must stay unreadable --------------------------------------------------------------------------------------

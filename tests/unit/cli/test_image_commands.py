@@ -131,7 +131,8 @@ def test_a_mesh_is_planned_too(run: Run, project: Path) -> None:
     file.write_text(mesh_text().replace("cas.example.org", "local"))
     words = ("-f", file, "--facts", "facts.json", "--release", "blue")
     plan = json.loads(run("plan", *words, "--output", "json").out)
-    assert plan["services"] == [{"name": "web", "image": NAME}]
+    pods: dict[str, Any] = {"workload": "deployment", "user": None, "ports": [], "callers": None}
+    assert plan["services"] == [{"name": "web", "image": NAME, **pods}]
     assert {(entry["name"], entry["state"]) for entry in plan["sessions"]} == {
         ("shop", "create"),
         ("shop/web", "create"),
@@ -148,6 +149,30 @@ def test_a_mesh_is_planned_too(run: Run, project: Path) -> None:
     assert "create     other/web (CAS local)" in changed.out
     assert "update     policies/web.yaml" in changed.out
     assert files_below(project) == before
+
+
+def test_a_plan_says_where_services_listen_and_who_calls_them(run: Run, project: Path) -> None:
+    db = facts("db", ports=[{"name": "mysql", "number": 3306}]).model_copy(update={"user": 0})
+    web = facts(environment={"global": [{"name": "db_host"}]})
+    folder = project / "facts"
+    folder.mkdir()
+    for each in (db, web):
+        (folder / f"{each.name}.json").write_text(record(each).to_text())
+    env = {"global": {"db_host": "blue-db", "db_port": "3307"}, "web": {"APP_SERVICE_PORT": "8080"}}
+    file = project / "mesh.yaml"
+    file.write_text(mesh_text(["db", "web"], env=env).replace("cas.example.org", "local"))
+    words = ("-f", file, "--facts", folder, "--release", "blue")
+    done = run("plan", *words)
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert "- port 3306 (mysql): build.ports of the image - called by web - runs as root" in said
+    assert "- port 8080 (api): APP_SERVICE_PORT in its section of env" in said
+    assert "SC2030" in done.err and "db offers 3306" in done.err
+    services = json.loads(run("plan", *words, "--output", "json").out)["services"]
+    assert services[0]["ports"] == [{"name": "mysql", "number": 3306, "why": "build.ports of the image"}]
+    assert services[0]["callers"] == ["web"]
+    assert run("validate", *words).code == 0
+    assert "SC2030" in run("validate", *words).err
 
 
 # --- inspect and measure --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.facts.naming import with_tag
-from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
+from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, draft_mesh, plan_mesh
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 from sconectl.usecases.check_service import check_service
 
@@ -85,6 +85,59 @@ def test_a_mesh_with_variables_compiles(file: Path) -> None:
     apply_mesh(plan, MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: key))
     assert len(plan.sessions) == len(mesh.services) + 1
     assert all(f"helm/policies/{session.file}.yaml" in workspace.content for session in plan.sessions)
+    assert _unreachable(plan) == []
     if mesh.helm_extra_values:
         values = workspace.content["helm/charts/mariadb/values.yaml"].decode()
         assert "existingClaim: maria-data-pvc" in values and "claimName: maria-external-pvc" in values
+
+
+def _unreachable(plan: MeshPlan) -> list[str]:
+    """Return each host and port of a pair of variables in a session that not exactly one service offers."""
+    offered = [(f"demo-{service.name}", port.number) for service in plan.chart.services for port in service.ports]
+    faults = []
+    for document in (session.document for session in plan.sessions[1:]):
+        values = {name.lower(): value for name, value in document["services"][0]["environment"].items()}
+        for name, host in values.items():
+            stem = name.removesuffix("_host").removesuffix("_name")
+            port = values.get(f"{stem}_port", "")
+            if host.startswith("demo-") and port and offered.count((host, int(port))) != 1:
+                faults.append(f"{document['name']}: {name} {host}:{port}")
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("mesh", "expected"),
+    [
+        (
+            "secure-documents",
+            {"memcached": [11211], "nginx": [443], "mariadb": [3306], "fastapi-scone": [8000], "client": [443]},
+        ),
+        ("flask-redis", {"flask": [4996], "redis": [6379]}),
+    ],
+)
+def test_each_service_of_upstream_has_its_own_port(mesh: str, expected: dict[str, list[int]]) -> None:
+    folder = CORPUS / mesh
+    if not folder.is_dir():
+        pytest.skip("upstream's manifests are not beside the checkout")
+    manifest = read_manifest((folder / "mesh.yaml.template").read_bytes(), "mesh.yaml", VARIABLES)
+    assert isinstance(manifest.model, Mesh)
+    images = known_images(folder)
+    known = {service.name: images[with_tag(service.image)] for service in manifest.model.services}
+    draft = draft_mesh(MeshInput(manifest.model, manifest.document, known, {}, "demo", "0", toolchains=TOOLCHAINS))
+    chart = draft.plan().chart
+    assert {service.name: [port.number for port in service.ports] for service in chart.services} == expected
+    stale = [finding.message for finding in draft.remarks]
+    assert stale == (
+        ["api_host names demo-python-hello-user, and no service of the mesh is reached there"]
+        if mesh == "flask-redis"
+        else []
+    )
+    known_callers = {service.name: service.callers for service in chart.services if service.callers}
+    if mesh == "secure-documents":
+        assert known_callers == {
+            "memcached": ("fastapi-scone",),
+            "nginx": ("client",),
+            "mariadb": ("fastapi-scone",),
+        }
+    else:
+        assert known_callers == {"redis": ("flask",)}
