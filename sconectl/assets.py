@@ -25,11 +25,17 @@ def read(name: str) -> bytes:
 
 def read_tree(name: str) -> dict[str, bytes]:
     """Return all files below the folder `name`, by their sorted POSIX paths relative to it."""
-    folder = _find(name)
-    if not folder.is_dir():
-        raise _missing(name)
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    root = folder(name)
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
     return {relative: files[relative].read_bytes() for relative in sorted(files)}
+
+
+def folder(name: str) -> Path:
+    """Return where the folder `name` is, for those who read files below it one by one."""
+    path = _find(name)
+    if not path.is_dir():
+        raise _missing(name)
+    return path
 
 
 def _find(name: str) -> Path:

@@ -11,7 +11,7 @@ jdk=sconectl-base/jdk:bookworm
 sources=tests/e2e/images
 small="static musl musl-shell no-shell"
 if [ "${1:-}" = --names ]; then
-    for name in nginx redis mariadb volumes java node $small; do echo "$prefix/$name"; done
+    for name in nginx redis mariadb clients volumes java node $small; do echo "$prefix/$name"; done
     exit 0
 fi
 
@@ -55,6 +55,7 @@ image() { # NAME PACKAGE...
 image nginx nginx-light
 image redis redis-server
 image mariadb mariadb-server
+image clients redis-tools mariadb-client openssl curl procps
 image node nodejs
 docker image inspect "$jdk" >/dev/null 2>&1 || with_packages "$jdk" default-jdk-headless
 image java default-jre-headless

@@ -62,6 +62,9 @@ COMMANDS = {
     "sconify-image": Place(
         "commands.sconify_cmd", "sconify_image", "Convert an existing image: protect it, and put its policy into a CAS."
     ),
+    "curated": Place(
+        "commands.curated_cmd", "curated_app", "Ready services for a mesh: redis, memcached, mariadb, nginx, and yours."
+    ),
     "cas": Place(
         "cas.cas_cmd",
         "cas_app",

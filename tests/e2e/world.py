@@ -124,7 +124,7 @@ class World:
     def configure(self) -> None:
         """Write the project configuration that this machine needs."""
         self.root.mkdir(parents=True, exist_ok=True)
-        text = f'[base_images]\npython = "{self.base_image}"\n'
+        text = f'[base_images]\npython = "{self.base_image}"\ndebian = "{self.base_image}"\n'
         if self.ca_bundle:
             text += f'[build]\nca_bundle = "{self.ca_bundle}"\n'
         (self.root / "sconectl.toml").write_text(text)

@@ -58,6 +58,12 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("manifest.reading.helm_set", "--set"): {"validate", "plan", "apply"},  # what is converted is in no manifest
     ("manifest.reading.reader", "*"): {"validate", "plan", "apply"},
     ("plan.mesh.mesh_service", "--release"): {"validate", "plan", "apply"},
+    # `curated` asks the world of `apply` for one service; what is said about meshes is never said there.
+    ("apply.gather", "--facts"): {"plan", "apply"},
+    ("cli.options.manifest_files", "*"): {"validate", "plan", "apply"},
+    ("plan.advice.advice_trust", "--mode"): {"validate", "plan", "apply"},
+    ("plan.advice.advice_values", "--env-file"): {"validate", "plan", "apply"},
+    ("usecases.over_time.left_behind", "--prune"): {"plan", "apply"},
     ("toolchains.fspf_file", "*"): {"fspf addr"},
     ("cas.client.tolerance", "*"): {"cas attest"},  # and of the field `tolerance`, which takes these flags
     ("cli.cas.cas_trust_cmd", "*"): {"cas attest"},

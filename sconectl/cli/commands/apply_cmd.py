@@ -14,14 +14,9 @@ from sconectl.errors import InvalidInput, UsageError
 from sconectl.text.findings import errors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sconectl.cli.wiring import Wiring
-    from sconectl.manifest.model.mesh import Mesh
-    from sconectl.plan.facts.image_facts import ImageFacts
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.usecases.check_mesh import MeshCheck
-    from sconectl.usecases.check_service import ServiceCheck
 
 
 @grouped
@@ -47,6 +42,8 @@ def apply(options: ApplyOptions, console: Console) -> None:
     """Apply the manifests, services before meshes, if nothing is wrong with any of them. Raises `SconectlError`."""
     from sconectl.apply.lock.lock_file import read_lock
     from sconectl.cli.options.manifest_files import read_all
+    from sconectl.cli.runs.curated import needed
+    from sconectl.cli.runs.one_service import apply_one
     from sconectl.cli.runs.worlds import learner, terms_of
     from sconectl.cli.wiring import Wiring, today
     from sconectl.plan.mesh.availability import remarks
@@ -54,20 +51,23 @@ def apply(options: ApplyOptions, console: Console) -> None:
     from sconectl.usecases.security_advice import advice_on
 
     check_toolchain(options.toolchain)
+    wiring = Wiring(options.target, options.cas_config, options.lock)
     manifests = read_all(options)
     for manifest in manifests:
         show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
+    with console.working():
+        curated = needed(manifests, options, wiring, console)
     if options.print_defaults:
         from sconectl.cli.runs.defaults import show_defaults
 
-        show_defaults(manifests, options, console)
+        show_defaults(manifests, curated.manifests, options, console)
         return
+    manifests = [*curated.manifests, *manifests]
     advice = advice_on(manifests, today(), mode=options.mode)
     if errors_of(advice):
         raise InvalidInput(advice)
     show_findings(advice)
     warn_of_simulation(options.toolchain)
-    wiring = Wiring(options.target, options.cas_config, options.lock)
     refused = ("genservice",) if options.dry_run else ("genservice", "mesh")
     read_lock(wiring.lock.read(), wiring.lock.name)  # raises before anything is done
     with console.working():
@@ -75,7 +75,11 @@ def apply(options: ApplyOptions, console: Console) -> None:
         for mesh in run.meshes if run.services else ():
             _foresee(mesh, run.mesh_plan(mesh, {}), options, wiring, console)
     meshes = [mesh.mesh for mesh in run.meshes]
-    built = dict(_service(check, meshes, options, wiring, console) for check in run.services)
+    built = dict(
+        apply_one(check, meshes, options, wiring, console, curated.of(check))
+        for check in run.services
+        if not (options.dry_run and curated.of(check))
+    )
     for mesh in run.meshes:
         show_findings([*mesh.advice, *mesh.limits])
         _mesh(mesh, run.mesh_plan(mesh, built), options, wiring, console)
@@ -94,27 +98,6 @@ def _foresee(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wi
     refuse_foreseen(check.manifest, allowed, options.wish, plan, updates)
     if world.store is not None and (options.prune or options.prune_session):
         refuse_losses(check.manifest, allowed, seen.look(pruning(options), world.store, updates).retiring)
-
-
-def _service(
-    check: ServiceCheck, meshes: Sequence[Mesh], options: ApplyOptions, wiring: Wiring, console: Console
-) -> tuple[str, ImageFacts]:
-    """Apply a service, and return its image with the facts of it."""
-    from sconectl.cli.output.apply_result import lock_line, service_lines
-    from sconectl.cli.runs.worlds import facts_store, service_world
-    from sconectl.usecases.apply_service import apply_service
-    from sconectl.usecases.over_time.locked import lock_service
-
-    show_findings(check.uses)
-    with console.working():
-        plan, sources = check.ready()
-        store = None if options.dry_run else facts_store(options, wiring, plan.image, meshes)
-        done = apply_service(plan, sources, service_world(options, wiring, console, store))
-    for line in service_lines(done, store.address if store else "", options.target):
-        result(line)
-    if not options.dry_run:
-        result(lock_line(wiring.lock, lock_service(wiring.lock, check, done)))
-    return done.facts.image, done.facts
 
 
 def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wiring, console: Console) -> None:

@@ -17,6 +17,7 @@ from sconectl.regular_files import first_bytes
 
 NAME = "sconectl.toml"
 _MAX_BYTES = 1 << 20
+_CURATED = "curated"
 _TABLES = {
     "base_images": None,
     "build": {"ca_bundle"},
@@ -37,6 +38,8 @@ class ProjectConfig:
     image_cas: str = ""
     launcher_base: str = ""
     signers: tuple[str, ...] = ()
+    curated: tuple[Path, ...] = ()
+    """Directories of curated services."""
 
 
 def load_config(start: Path) -> ProjectConfig:
@@ -61,6 +64,7 @@ def _read(file: Path) -> ProjectConfig:
         raise UsageError(f"{file} cannot be read: {error.strerror}", hint=hint) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
+    curated = _directories(file, document.pop(_CURATED, []))
     _check(file, document)
     check_kinds(document.get("base_images", {}), f"{file}: [base_images]")
     bundle = document.get("build", {}).get("ca_bundle", "")
@@ -70,7 +74,15 @@ def _read(file: Path) -> ProjectConfig:
         image_cas=document.get("cas", {}).get("image", ""),
         launcher_base=document.get("launcher", {}).get("base_image", ""),
         signers=tuple(signer.lower() for signer in document.get("trust", {}).get("signers", ())),
+        curated=curated,
     )
+
+
+def _directories(file: Path, value: Any) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
+        hint = f'write {_CURATED} = ["./curated"] in front of all tables'
+        raise UsageError(f"{file}: {_CURATED} is a list of directories", hint=hint)
+    return tuple(file.parent / entry for entry in value)
 
 
 def _check(file: Path, document: dict[str, Any]) -> None:

@@ -45,18 +45,27 @@ _MAX_REMARKS = 10
 _WIDTHS = (26, 16, 24)  # more is cut off in values, and pushes the rest aside in names
 
 
-def show_defaults(manifests: Sequence[Manifest], options: ApplyOptions, console: Console) -> None:
-    """Show the variables of all manifests; write the mesh file if one is asked for. Raises `SconectlError`."""
+def show_defaults(
+    manifests: Sequence[Manifest], curated: Sequence[Manifest], options: ApplyOptions, console: Console
+) -> None:
+    """Show the variables of all manifests; write the mesh file if one is asked for. Raises `SconectlError`.
+
+    `curated` are the manifests of the curated services that the meshes name.
+    """
     meshes = [manifest for manifest in manifests if isinstance(manifest.model, Mesh)]
     if options.out is not None:
         _check_out(manifests, meshes, options)
-    services: list[ServiceCheck] = []
+    chosen = toolchains()[options.toolchain].traits
+
+    def checked(manifest: Manifest) -> ServiceCheck:
+        return check_service(manifest, mode=options.mode, bases=options.bases, toolchain=chosen)
+
+    services = list(map(checked, curated))
     for number, manifest in enumerate(manifests):
         if number:
             result("")
         if isinstance(manifest.model, GenService):
-            chosen = toolchains()[options.toolchain].traits
-            services.append(check_service(manifest, mode=options.mode, bases=options.bases, toolchain=chosen))
+            services.append(checked(manifest))
             show_findings(services[-1].uses)
             missing = _show_service(manifest, manifest.model)
             if missing and not meshes:

@@ -27,6 +27,8 @@ DEFAULT_BASES = {
     "java21-ubuntu": "eclipse-temurin:21-jdk-noble",
 }
 """The official image of each kind of program."""
+RECIPE_BASES = {"debian": "debian:bookworm-slim"}
+"""What the recipes of curated services begin with."""
 
 
 def is_java(kind: str) -> bool:
@@ -39,10 +41,16 @@ def base_image(kind: str, given: Mapping[str, str]) -> str:
     return given.get(kind) or DEFAULT_BASES[kind]
 
 
+def recipe_base_image(image: str, given: Mapping[str, str]) -> str:
+    """Return the image that takes the place of the base image of a recipe, or that image itself."""
+    return next((given[name] for name, usual in RECIPE_BASES.items() if usual == image and given.get(name)), image)
+
+
 def check_kinds(kinds: Iterable[str], where: str) -> None:
     """Refuse kinds that have no base image; `where` is what gives them, like `--base-image`."""
+    bases = (*DEFAULT_BASES, *RECIPE_BASES)
     for kind in kinds:
-        if kind not in DEFAULT_BASES:
-            near = difflib.get_close_matches(kind, DEFAULT_BASES, n=1)
-            known = f"known are {', '.join(sorted(DEFAULT_BASES))}"
+        if kind not in bases:
+            near = difflib.get_close_matches(kind, bases, n=1)
+            known = f"known are {', '.join(sorted(bases))}"
             raise UsageError(f"{where}: unknown kind {kind!r}", hint=f"did you mean {near[0]}?" if near else known)

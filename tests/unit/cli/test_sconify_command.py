@@ -268,8 +268,7 @@ def test_a_chart(convert: Convert, kind: str) -> None:
     report = helm.lint(str(folder), strict=True)
     assert (report["messages"], report["errors"]) == ([], [])
     objects = {item["kind"].lower(): item for item in rendered(folder)}
-    several = {"poddisruptionbudget"} if kind in ("deployment", "statefulset") else set()
-    assert set(objects) == {kind, "service", "serviceaccount", "configmap"} | several
+    assert set(objects) == {kind, "service", "serviceaccount", "configmap"}
     for item in objects.values():
         kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
     pod = objects[kind]["spec"]["template"]["spec"]

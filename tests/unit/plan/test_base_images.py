@@ -32,4 +32,4 @@ def test_unknown_kinds(kind: str, near: str) -> None:
 def test_kinds_like_no_other() -> None:
     with pytest.raises(UsageError) as caught:
         check_kinds(["fortran"], "x")
-    assert caught.value.hint.startswith("known are java, java-glibc, java15")
+    assert caught.value.hint.startswith("known are debian, java, java-glibc, java15")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fakes.builders import SIM, TOOLCHAINS, facts
+from fakes.builders import SIM, TOOLCHAINS
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
+from sconectl import assets
+from sconectl.apply.curated.catalogue import catalogue
 from sconectl.apply.sources.service_files import read_service_files
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
@@ -36,28 +37,15 @@ VARIABLES = {
 }
 
 
-def certificates(prefix: str, *names: str) -> dict[str, Any]:
-    key = {"name": f"{prefix}-key", "kind": "private-key"}
-    return {"global": [key, *({"name": name, "kind": "x509-ca", "private_key": key["name"]} for name in names)]}
-
-
 def curated() -> dict[str, ImageFacts]:
-    """Return images like upstream's own: they define the secrets that the services of a mesh import."""
-    password = {"name": "MYSQL_ROOT_PASSWORD", "kind": "ascii"}
-    mariadb = certificates("mariadb", "MARIADB_CA_CERT", "MARIADB_CLIENT_CERT")
-    images = {
-        "redis": facts("redis", secrets=certificates("redis", "redis_ca_cert", "redis_client_cert")),
-        "memcached": facts(
-            "memcached", secrets=certificates("memcached", "MEMCACHED_CA_CERT", "MEMCACHED_CLIENT_CERT")
-        ),
-        "nginx": facts("nginx", secrets=certificates("nginx", "NGINX_SERVER_CA_CERT")),
-        "mariadb": facts(
-            "mariadb",
-            secrets={"global": [*mariadb["global"], password]},
-            environment={"global": [{"name": "sqlInitScript"}]},
-        ),
-    }
-    return {f"registry.example.org/sconectl/{name}:6": image for name, image in images.items()}
+    """Return the images of the curated services, as they are called in upstream's meshes."""
+    found = {}
+    for name, service in catalogue([assets.folder("curated")]).items():
+        image = f"registry.example.org/sconectl/{name}:6"
+        facts = check_service(service.manifest(image), mode="production", bases={}, toolchain=SIM).facts
+        assert facts is not None
+        found[image] = facts
+    return found
 
 
 def known_images(folder: Path) -> dict[str, ImageFacts]:
@@ -138,6 +126,7 @@ def test_each_service_of_upstream_has_its_own_port(mesh: str, expected: dict[str
             "memcached": ("fastapi-scone",),
             "nginx": ("client",),
             "mariadb": ("fastapi-scone",),
+            "fastapi-scone": ("nginx",),
         }
     else:
         assert known_callers == {"redis": ("flask",)}

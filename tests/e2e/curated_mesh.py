@@ -1,0 +1,188 @@
+"""A mesh of curated services and a client, applied by the installed command, run as the strictest platforms do.
+
+Nobody writes a manifest for the curated services: the mesh names their images, and that is all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from .confidential import await_end
+from .world import Outcome, World, docker, inspected, logs, must, run
+
+NATIVE_CLIENT = "sconectl-test-image/clients"
+RELEASE, NAMESPACE = "demo", "curated-mesh"
+HARDENED = ("--cap-drop", "ALL", "--read-only", "--security-opt", "no-new-privileges")
+MEMORY = ("--tmpfs", "/scone/memory:exec")
+PROGRAMS = {"redis": "redis-server", "memcached": "memcached", "mariadb": "start-mariadb", "nginx": "nginx"}
+WITH_DATA = ("redis", "mariadb")
+
+
+@dataclass
+class CuratedMesh:
+    """The mesh on one machine: containers in a network of their own, each by the name of its Service."""
+
+    world: World
+    network: str
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
+    running: dict[str, str] = field(default_factory=dict)
+
+    def image(self, service: str) -> str:
+        return f"sconectl-test/{self.world.name}-curated/{service}:1"
+
+    def storage(self, service: str) -> str:
+        return f"sconectl-test-{self.mark}-{service}"
+
+    def user(self, service: str) -> str:
+        return str(inspected(self.image(service))["Config"]["User"])
+
+    def create(self, service: str, hardening: Sequence[str] = HARDENED) -> str:
+        """Prepare a container as the chart has it: no right at all, and nothing to write to but memory and volumes.
+
+        Other names lead to it, too.
+        """
+        words = [*hardening, "--user", self.user(service), "--network", self.network, "--hostname", service]
+        words += ["--network-alias", f"{RELEASE}-{service}", "--network-alias", f"other-{service}"]
+        if service in WITH_DATA:
+            words += [*MEMORY, "-v", f"{self.storage(service)}:/scone/volumes/data"]
+        config_id = f"{NAMESPACE}/{service}/{PROGRAMS[service]}"
+        return self.world.create(self.image(service), config_id=config_id, options=words)
+
+    def start(self, service: str) -> str:
+        """Start a service, and wait until its own health check says that it serves."""
+        name = self.create(service)
+        must(docker("start", name))
+        self.running[service] = name
+        self.await_health(name)
+        return name
+
+    def await_health(self, container: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            found = inspected(container)
+            assert found["State"]["Running"] and time.monotonic() < deadline, f"{found['State']}\n{logs(container)}"
+            kind, *command = found["Config"]["Healthcheck"]["Test"]
+            assert kind == "CMD"
+            if docker("exec", container, *command).code == 0:  # as the engine itself does, without its pauses
+                return
+            time.sleep(0.2)
+
+    def stop(self, service: str) -> int:
+        """Stop a service as a platform does; return its exit code."""
+        name = self.running.pop(service)
+        must(docker("stop", "-t", "20", name))
+        return await_end(name)
+
+    def ask(self, command: str, *, stdin: str = "") -> Outcome:
+        """Run a shell command where the client has its certificates; wait at most some seconds."""
+        words = ["docker", "exec", "-i", self.running["client"], "timeout", "20", "sh", "-c", command]
+        return run(words, stdin=stdin)
+
+    def ask_all(self, commands: Sequence[str]) -> dict[str, Outcome]:
+        """Run several at the same time."""
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(commands, pool.map(self.ask, commands), strict=True))
+
+    def apply(self) -> Outcome:
+        """Apply the client and the mesh, which were written before."""
+        words = ("apply", "-f", "client.yaml", "-f", "mesh.yaml", "-n", "--release", RELEASE)
+        return must(self.world.sconectl(*words))
+
+    def give(self, path: str, content: str) -> None:
+        must(self.ask(f"cat >{path}", stdin=content))
+
+
+@contextmanager
+def a_network() -> Iterator[str]:
+    name = f"sconectl-test-{uuid.uuid4().hex[:10]}"
+    must(docker("network", "create", name))
+    try:
+        yield name
+    finally:
+        docker("network", "rm", name)
+
+
+def certificate(issuer: str, subject: str) -> tuple[str, str, str]:
+    """Return CA, certificate and key of somebody whom nobody knows: the names are those of the right ones."""
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    now = datetime.now(UTC)
+
+    def signed(name: str, public: ec.EllipticCurvePublicKey, ca: bool) -> x509.Certificate:
+        builder = x509.CertificateBuilder(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+            public,
+            x509.random_serial_number(),
+            now - timedelta(days=1),
+            now + timedelta(days=1),
+        ).add_extension(x509.BasicConstraints(ca, None), critical=True)
+        return builder.sign(ca_key, hashes.SHA256())
+
+    form = serialization.Encoding.PEM
+    plain = (form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    own = [signed(issuer, ca_key.public_key(), True), signed(subject, key.public_key(), False)]
+    return (*(one.public_bytes(form).decode() for one in own), key.private_bytes(*plain).decode())  # type: ignore[return-value]
+
+
+def client_manifest(image: str, imports: Sequence[str]) -> str:
+    """Return a service that holds secrets: /tls/NAME has each as text, and /tls/NAME.key the key of a certificate.
+
+    It is the service behind nginx, too: it defines what both need to know each other.
+    """
+    own = [
+        {"name": "BACKEND_CA_KEY", "kind": "private-key"},
+        {"name": "BACKEND_CA", "kind": "x509-ca", "private_key": "BACKEND_CA_KEY", "common_name": "Backends"},
+        {"name": "BACKEND_KEY", "kind": "private-key"},
+        {
+            **{"name": "BACKEND", "kind": "x509", "private_key": "BACKEND_KEY", "issuer": "BACKEND_CA"},
+            "dns": [f"{RELEASE}-client"],
+        },
+        {"name": "PROXY_KEY", "kind": "private-key"},
+        {"name": "PROXY", "kind": "x509", "private_key": "PROXY_KEY", "issuer": "BACKEND_CA", "common_name": "a proxy"},
+    ]
+    certificates = [name for name in imports if "CLIENT_CERT" in name.upper()]
+    contents = {name: f"$$SCONE::{name}$$" for name in (*imports, "BACKEND_CA", "BACKEND", "PROXY")}
+    contents |= {f"{name}.key": f"$$SCONE::{name}:privatekey$$" for name in (*certificates, "BACKEND", "PROXY")}
+    build = {"kind": "sconify_image", "from": NATIVE_CLIENT, "to": image, "command": "sleep infinity"}
+    manifest = {
+        "apiVersion": "scone/5.8",
+        "kind": "genservice",
+        "build": {"name": "client", **build},
+        "environment": {},
+        "secrets": {"global": own, "import": list(imports)},
+        "injection_files": [{"path": f"/tls/{name}", "content": text} for name, text in contents.items()],
+    }
+    return json.dumps(manifest)
+
+
+def require_images(world: World) -> None:
+    if docker("image", "inspect", NATIVE_CLIENT).code != 0:
+        pytest.skip(f"there is no image {NATIVE_CLIENT}; `make test` makes it where Debian packages can be had")
+
+
+def write_mesh(file: Path, mesh: CuratedMesh, services: Sequence[str], values: Mapping[str, str], **more: Any) -> None:
+    """Write a mesh; `more` are further fields of a service, by its name."""
+    document = {
+        "apiVersion": "scone/5.8",
+        "kind": "mesh",
+        "cas": [{"name": "cas", "alias": ["image"], "cas_url": mesh.world.address}],
+        "policy": {"namespace": NAMESPACE},
+        "env": [{"service": "global", "env": [{"name": name, "value": value} for name, value in values.items()]}],
+        "services": [{"name": name, "image": mesh.image(name), **more.get(name, {})} for name in services],
+    }
+    file.write_text(json.dumps(document))
