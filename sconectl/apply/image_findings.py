@@ -14,10 +14,17 @@ from sconectl.image.layers.layer_index import Member
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
-from sconectl.image.settings.image_user import ROOT, image_user, why_out_of_reach
+from sconectl.image.settings.image_user import image_user, why_out_of_reach
 from sconectl.image.settings.native_environment import native_environment
 from sconectl.image.settings.volume_places import left_behind
-from sconectl.plan.service.protection import IMAGE_VOLUME, UNMEASURED, UNPROTECTED, Rule, rule_for
+from sconectl.plan.service.protection import (
+    IMAGE_VOLUME,
+    UNMEASURED,
+    UNPROTECTED,
+    WRITTEN_IN_PLACE,
+    Rule,
+    rule_for,
+)
 from sconectl.plan.service.service import ServicePlan
 from sconectl.ports import ImageInfo
 from sconectl.text.findings import Finding, Severity
@@ -189,13 +196,14 @@ def _injected(plan: ServicePlan, tree: RootTree) -> Iterator[_Fault]:
 
 def _out_of_reach(plan: ServicePlan, info: ImageInfo, tree: RootTree, steps: bool) -> Iterator[_Fault]:
     """Find injected files that the user of the image cannot get at, or that it may not write where they are."""
-    user = image_user(info.config, tree) if plan.native else ROOT
+    user = image_user(info.config, tree)  # the steps of a build run as root, and the program as the user of `from`
     if user is None:
         return
     for number, file in enumerate(plan.model.injection_files):
         reason, hint = why_out_of_reach(user, file.path, tree)
         if reason:
-            severity: Severity = "error" if user.number and not steps else "warning"
+            sure = not steps or file.path in WRITTEN_IN_PLACE
+            severity: Severity = "error" if user.number and sure else "warning"
             yield severity, ("injection_files", number, "path"), reason, hint
 
 

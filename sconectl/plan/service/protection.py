@@ -31,7 +31,8 @@ IMAGE_VOLUME = "image volume"
 LAUNCHER_ROOT = "/scone"
 _KEPT = "/usr/lib/scone/originals"
 _DEVICES = ("/dev", "/proc", "/sys")
-_WRITTEN_IN_PLACE = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+WRITTEN_IN_PLACE = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+"""Files that the container runtime mounts; the launcher writes what is injected there into them."""
 _MEASURED = ("fs_dirs", "fs_files")
 _FIELDS: dict[str, Protection] = {
     "dirs": "encrypted",
@@ -148,7 +149,7 @@ def _place_fault(claim: _Claim) -> _Fault | None:
         return claim, "error", f"it cannot be {verb}: confidential images keep something in {_KEPT}", "another path"
     if claim.protection == "injected" and above in _DEVICES:
         return claim, "error", fills, "another path"
-    if claim.protection == "injected" and above and path not in _WRITTEN_IN_PLACE:
+    if claim.protection == "injected" and above and path not in WRITTEN_IN_PLACE:
         message = f"{above} is not protected: whoever runs the image can put another file there"
         return claim, "warning", message, "another path"
     if claim.protection == "plain" and above in _DEVICES:

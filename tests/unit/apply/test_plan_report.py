@@ -248,6 +248,18 @@ def test_injected_files_that_the_user_cannot_get_at() -> None:
     ]
 
 
+@pytest.mark.parametrize("run", [[], ["chmod 755 /etc/redis"]])
+def test_a_built_image_runs_as_the_user_of_its_base(run: list[str]) -> None:
+    closed = Member("/etc/redis", "d", 0o750, 102, 103)
+    injection = [{"path": path, "content": ""} for path in ("/etc/redis/redis.conf", "/etc/hosts")]
+    engine = FakeEngine(images={"base:1": image({}, User="33")})
+    found = report(service_text(injection_files=injection, run=run), *BASE, closed, engine=engine)
+    in_place = ("injection_files[1].path", "which user 33 of the image may not")
+    errors = [(path, message[-len(in_place[1]) :]) for path, message in said(found)]
+    assert in_place in errors
+    assert len(errors) == (1 if run else 2)  # a step may open the directory, and no step changes who the user is
+
+
 def test_volumes_of_the_image_cannot_be_protected() -> None:
     found = report(service_text(dirs=["/data"]), volumes=("/data/v",))
     assert said(found) == [("build.dirs[0]", "cannot be protected: the native image declares /data/v as a volume")]
