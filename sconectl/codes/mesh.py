@@ -107,8 +107,8 @@ CODES: dict[str, Code] = {
         "A policy fragment cannot be used",
         "access_policy_name, attestation_policy_name and security_policy_name name a secret of kind config-fragment "
         "in a session of somebody else, as SESSION/SECRET; that session has to export it to the sessions of the mesh."
-        " The security fragment holds the attestation, so only one of the two can be named; and so with the access"
-        " fragment and the field `access`. If the role is played by another CAS, its cas_key has to be known.",
+        " Beside the access fragment there is no field `access`. If the role is played by another CAS, its cas_key has"
+        " to be known.",
         "access_policy_name: access",
         "access_policy_name: security/policies/access",
     ),

@@ -27,7 +27,7 @@ def validate(
     options: Annotated[
         ApplyOptions,
         Only(
-            "files output target facts mode release policy_namespace set_ env_file max_size",
+            "files output target facts mode release policy_namespace set_ set_version env_file max_size",
             target="Where `apply` put facts of images.",
             facts="Mesh: image facts (file or directory) to use first.",
         ),

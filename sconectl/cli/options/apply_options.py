@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _LONGEST_RELEASE = 53
 _MOST_RELEASES = 999_999_999
-_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_RELEASE = re.compile(rf"(?=.{{1,{_LONGEST_RELEASE}}}\Z){_PART}(\.{_PART})*")
+_RELEASE = re.compile(rf"(?=.{{1,{_LONGEST_RELEASE}}}\Z)[a-z]([-a-z0-9]*[a-z0-9])?")
+"""Names of Service objects begin with it: no digit at the begin, and no dot."""
 _NAMESPACE_HINT = "letters, digits and _ - . ~, parts separated by /"
 
 
@@ -108,6 +108,16 @@ class ApplyOptions:
         list[str] | None,
         typer.Option(metavar="NAME", help="Mesh: retire this session, though the lock does not say whose. Repeatable."),
     ] = None
+    set_version: Annotated[str, typer.Option(metavar="V", help="Value of $VERSION, if no other option gives one.")] = ""
+    signing_url: Annotated[
+        str, typer.Option(metavar="URL", help="Address of a signing service; without effect in this version.")
+    ] = ""
+    signing_k8scontext: Annotated[
+        str, typer.Option(metavar="CTX", help="Cluster of a signing service; without effect in this version.")
+    ] = ""
+    signing_online: Annotated[
+        bool, typer.Option("--signing-online", help="Sign at a signing service; refused in this version.")
+    ] = False
     max_size: Annotated[
         int | None, typer.Option(metavar="BYTES", min=1, help="How large a manifest may be.", show_default="1 MiB")
     ] = None
@@ -119,8 +129,9 @@ class ApplyOptions:
 
     @cached_property
     def variables(self) -> dict[str, str]:
-        """The values of --set. Raises `UsageError`."""
-        return pairs("--set", self.set_ or [])
+        """The values of --set, and that of --set-version. Raises `UsageError`."""
+        version = {"VERSION": self.set_version} if self.set_version else {}
+        return {**version, **pairs("--set", self.set_ or [])}
 
     @cached_property
     def bases(self) -> dict[str, str]:
@@ -134,6 +145,19 @@ class ApplyOptions:
         self.check_words()
         _ = self.bases
         _ = self.wish
+        self._check_signing()
+
+    def _check_signing(self) -> None:
+        """Refuse a signing service, and say that options for one have no effect by themselves."""
+        if self.signing_online:
+            raise PlanImpossible(
+                "--signing-online is not possible in this version, which asks no signing service",
+                hint="leave it out and use mode SignedManifest, where your own identity signs the sessions; or mode "
+                "NoUpload, and `sconectl session sign` wherever the key is",
+            )
+        given = {"--signing-url": self.signing_url, "--signing-k8scontext": self.signing_k8scontext}
+        for option in (name for name, value in given.items() if value):
+            note(f"note: {option} has no effect: no signing service is asked, your own identity signs the sessions")
 
     @property
     def wish(self) -> Wish:
@@ -147,7 +171,10 @@ class ApplyOptions:
         if self.mode not in ("production", "debug"):
             raise UsageError(f"{self.mode} is not a mode", hint="give --mode production or --mode debug")
         if self.release and not _RELEASE.fullmatch(self.release):
-            hint = f"Helm takes at most {_LONGEST_RELEASE} lower-case letters and digits, with inner hyphens and dots"
+            hint = (
+                f"give at most {_LONGEST_RELEASE} lower-case letters, digits and inner hyphens, a letter first: Helm "
+                "and the names of Services in Kubernetes take no other"
+            )
             raise UsageError(f"--release {self.release!r} is not the name of a release", hint=hint)
         if self.chart_version and not is_version(self.chart_version):
             hint = "give a semantic version, like 1.4.0 or 2.0.0-rc.1"

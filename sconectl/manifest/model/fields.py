@@ -172,7 +172,9 @@ def _mount_path(value: str, given: ValidationInfo) -> str:
 
 def _inner_path(value: str) -> str:
     if "\0" in value or not value or posixpath.isabs(value):
-        raise Unfit("expected a path relative to the manifest's directory")
+        hint = "leave out the / at its begin if it lies below that directory, else copy it there"
+        message = "expected a path relative to the manifest's directory"
+        raise Unfit(message, hint if posixpath.isabs(value) else "")
     path = posixpath.normpath(value)
     if path == ".." or path.startswith("../"):
         raise Unfit("the path leads out of the manifest's directory", "copy the file into that directory")

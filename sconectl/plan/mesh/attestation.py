@@ -108,17 +108,13 @@ def _shown(word: str) -> str:
 def fragments(given: MeshInput, findings: list[Finding]) -> Fragments:
     """Return the fragments that the sessions of a mesh refer to; what is wrong with them goes into `findings`."""
     policy, found, secrets = given.mesh.policy, {}, []
-    if policy.security_policy_name and policy.attestation_policy_name:
-        message = "security_policy_name names a whole section, in which the attestation stands already"
-        path: Path = ("policy", "attestation_policy_name")
-        findings.append(given.at(path, "SC2014", message, "name one of the two"))
     if policy.access_policy_name and policy.access:
         message = "access_policy_name names the whole access policy of the sessions already"
         findings.append(given.at(("policy", "access"), "SC2014", message, "name one of the two"))
     for role in _ROLES:
         name = getattr(policy, f"{role}_policy_name")
         source = _import(given, role, name, findings) if name else None
-        if source:
+        if source and not (role == "attestation" and policy.security_policy_name):  # which holds the attestation
             secret = f"sconectl-{role}-policy"
             found[role] = f"$$SCONE::{secret}$$"
             secrets.append({"name": secret, "kind": "config-fragment", "import": source})

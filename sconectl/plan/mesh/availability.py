@@ -82,8 +82,8 @@ def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
         yield ("policy", "image_policy_namespace"), "image sessions are named after their images"
     by = "security_policy_name" if model.policy.security_policy_name else "attestation_policy_name"
     if getattr(model.policy, by):
-        for name in ("tolerate", "ignore_advisories", "maa"):
-            if getattr(model.policy, name):
+        for name in ("attestation_policy_name", "tolerate", "ignore_advisories", "maa"):
+            if name != by and getattr(model.policy, name):
                 yield ("policy", name), f"the fragment of {by} decides about that"
     if model.repo and not _copies_images(model):
         yield ("repo",), "with push: false the images stay where they are"

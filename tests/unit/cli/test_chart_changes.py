@@ -118,7 +118,7 @@ def test_a_chart_knows_its_release(run: Run, mesh: Path) -> None:
     assert deployments("shop") == deployments("other") == 3
 
 
-@pytest.mark.parametrize("name", ["My-Release", "a b", "-a", "a.", "a" * 54, "é", "a\n"])
+@pytest.mark.parametrize("name", ["My-Release", "a b", "-a", "a.", "a" * 54, "é", "a\n", "1a", "a.b"])
 def test_a_release_that_helm_would_not_take(run: Run, mesh: Path, name: str) -> None:
     for command in ("apply", "plan", "validate"):
         done = run(command, "-f", "mesh.yaml", "--facts", "facts", "--release", name)

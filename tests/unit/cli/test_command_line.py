@@ -90,6 +90,22 @@ def test_a_manifest_from_stdin(run: Run, mesh: Path, monkeypatch: pytest.MonkeyP
     assert "<stdin>:1:7: error SC1002" in done.err
 
 
+def test_options_of_upstreams_scripts(run: Run, mesh: Path) -> None:
+    mesh.write_text(mesh.read_text().replace("registry.example.org/web:1", "registry.example.org/web:$VERSION"))
+    words = ("apply", "-f", mesh, *OFFLINE, "-d", "--release", "blue", "--release-version", "1")
+    missing = run(*words)
+    assert missing.code == 3 and "VERSION" in missing.err
+    assert run(*words, "--set-version", "1").code == 0
+    assert run(*words, "--set-version", "9", "--set", "VERSION=1").code == 0
+    assert run("plan", *words[1:5], "--set-version", "1").code == 0
+    assert run("validate", *words[1:5], "--set-version", "1").code == 0
+    done = run(*words, "--set-version", "1", "--signing-url", "https://s.example.org", "--signing-k8scontext", "here")
+    assert done.code == 0
+    assert done.err.count("has no effect: no signing service is asked") == 2
+    done = run(*words, "--set-version", "1", "--signing-online")
+    assert done.code == 4 and "--signing-online" in done.err and "SignedManifest" in done.err
+
+
 def test_quiet_and_verbose(run: Run, service: Path) -> None:
     quiet = run("apply", "-f", service, *BASE, "-q", "-n")
     assert "building" not in quiet.err

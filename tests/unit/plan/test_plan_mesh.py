@@ -244,13 +244,20 @@ def test_a_fragment_in_another_cas_is_named_with_its_key() -> None:
     assert [(code, path) for code, path, *_ in found] == [("SC2014", "cas[1]")]
 
 
-def test_fragments_that_name_nothing_or_each_other() -> None:
+def test_fragments_that_name_nothing() -> None:
     policy = "namespace: shop\n  access_policy_name: alone\n  security_policy_name: a/b\n  attestation_policy_name: c/d"
     found = refused(changed("namespace: shop", policy))
-    assert [(code, path) for code, path, *_ in found] == [
-        ("SC2014", "policy.access_policy_name"),
-        ("SC2014", "policy.attestation_policy_name"),
-    ]
+    assert [(code, path) for code, path, *_ in found] == [("SC2014", "policy.access_policy_name")]
+
+
+def test_the_fragment_of_the_whole_section_holds_the_attestation() -> None:
+    text = changed("namespace: shop", "namespace: shop\n  security_policy_name: a/b\n  attestation_policy_name: c/d")
+    document = session(compiled(facts(), text=text), "web")
+    assert document["security"] == "$$SCONE::sconectl-security-policy$$"
+    assert [secret["import"] for secret in document["secrets"]] == [{"session": "a", "secret": "b"}]
+    mesh, manifest = read_mesh(text)
+    [remark] = remarks(mesh, manifest.document)
+    assert (remark.code, remark.path) == ("SC2010", "policy.attestation_policy_name")
 
 
 # --- upload modes -----------------------------------------------------------------------------------------------------
