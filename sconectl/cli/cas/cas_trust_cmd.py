@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,11 +75,15 @@ def show_identification(
     platform: Annotated[
         bool, typer.Option("--platform", help="The simulated machine, as policies name it (local only).")
     ] = False,
+    shell: Annotated[
+        bool,
+        typer.Option("--shell", help="Lines for a shell: CAS_KEY, CAS_SOFTWARE_KEY, CAS_SESSION_ENCRYPTION_KEY."),
+    ] = False,
     directory: Directory = None,
     cas_config: Config = None,
 ) -> None:
     """Print what identifies a CAS: the hash of its key, by which clients and policies trust it."""
-    if key + certificate + software + software_certificate + chain + encryption + platform > 1:
+    if key + certificate + software + software_certificate + chain + encryption + platform + shell > 1:
         raise UsageError("-c, -C, -s, -S, -T and the long options exclude each other", hint="give one of them")
     if platform:
         typer.echo(_platform(cas, directory))
@@ -95,7 +100,13 @@ def show_identification(
     from sconectl.cas.keys.certificates import certificate_pem
     from sconectl.key_hash import key_hash
 
-    found = x509.load_pem_x509_certificates(shown.chain_pem.encode())[0 if software or software_certificate else -1]
+    certificates = x509.load_pem_x509_certificates(shown.chain_pem.encode())
+    if shell:
+        typer.echo(f"export CAS_KEY={quote(key_hash(certificates[-1].public_key()))}")
+        typer.echo(f"export CAS_SOFTWARE_KEY={quote(key_hash(certificates[0].public_key()))}")
+        typer.echo(f"export CAS_SESSION_ENCRYPTION_KEY={quote(shown.encryption_key)}")
+        return
+    found = certificates[0 if software or software_certificate else -1]
     if certificate or software_certificate:
         typer.echo(certificate_pem(found), nl=False)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,12 @@ def test_identification(server: Running, tmp_path: Path) -> None:
         for options, output in expected.items():
             assert done("show-identification", *options, *where) == output
         assert done("version", *where) == __version__ + "\n"
-    for options in (("-c", "-s"), ("-C", "-T"), ("--platform", "--session-encryption-key")):
+        lines = done("show-identification", "--shell", *where)
+        names = ("CAS_KEY", "CAS_SOFTWARE_KEY", "CAS_SESSION_ENCRYPTION_KEY")
+        script = f"set -eu; . /dev/stdin; printenv {' '.join(names)}"
+        taken = subprocess.run(["bash", "-c", script], input=lines, capture_output=True, text=True, check=True).stdout
+        assert taken == "".join(expected[option] for option in (("-c",), ("-s",), ("--session-encryption-key",)))
+    for options in (("-c", "-s"), ("-C", "-T"), ("--platform", "--session-encryption-key"), ("--shell", "-s")):
         failed(UsageError, "show-identification", *options, *local)
     failed(UsageError, "show-identification", "--platform", server.address)
 
