@@ -56,6 +56,7 @@ ROOMS = {
         "maintenance",
         "attest",
         "client",
+        "operator",
         "sessions",
         "http",
         "",

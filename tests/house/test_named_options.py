@@ -66,6 +66,8 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("usecases.over_time.left_behind", "--prune"): {"plan", "apply"},
     ("toolchains.fspf_file", "*"): {"fspf addr"},
     ("cas.client.tolerance", "*"): {"cas attest"},  # and of the field `tolerance`, which takes these flags
+    ("cli.cas.cas_operator_cmd", "*"): {"cas operator"},
+    ("cas.operator.kubernetes_api", "*"): {"cas operator"},
     ("cli.cas.cas_trust_cmd", "*"): {"cas attest"},
     ("image.program.entry_point", "--command"): {"sconify-image"},  # beside the field of a manifest
     ("image.layers.root_index", "--dir"): {"sconify-image"},

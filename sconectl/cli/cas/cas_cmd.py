@@ -14,6 +14,7 @@ import typer
 
 from sconectl.cli.cas import cas_keep_cmd, cas_trust_cmd
 from sconectl.cli.cas.cas_boundary import explaining
+from sconectl.cli.cas.cas_operator_cmd import operator
 from sconectl.cli.wiring import cas_directory
 from sconectl.errors import CasError, CasUnreachable, UsageError
 
@@ -127,6 +128,7 @@ def stop(directory: Directory = None) -> None:
 
 cas_trust_cmd.register(cas_app)
 cas_keep_cmd.register(cas_app)
+cas_app.command("operator")(operator)
 
 
 def _choose(where: Path, hardware_policies: str, import_from: Sequence[str]) -> None:

@@ -11,10 +11,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from sconectl import __version__
+from sconectl.artefacts.policy_resources import policy_resource
+from sconectl.policy.signed_session import EncryptedSession, Signature, SignedSession
 
 CHART = Path(__file__).parents[3] / "charts" / "sconectl-cas"
 KEY = {"masterKey": {"existingSecret": "team-key"}}
 EPHEMERAL = {"persistence": {"enabled": False}, "anchor": {"persistence": {"enabled": False}}}
+OPERATOR: dict[str, Any] = {"operator": {"enabled": True}}
 FULL: dict[str, Any] = {
     **KEY,
     "image": {"repository": "reg.example.com:5000/cas", "digest": "sha256:" + "ab" * 32, "pullSecrets": ["reg"]},
@@ -26,6 +29,12 @@ FULL: dict[str, Any] = {
     "tolerations": [{"key": "dev", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
     "resources": {},
+    "operator": {
+        "enabled": True,
+        "namespaces": ["shop", "bank"],
+        "names": ["cas.example.org:443"],
+        "casKey": "46YyxrywJ8PFRruWX8YLxa9q4axxYJgTbA81tv7NBcJfn43DQt",
+    },
 }
 
 
@@ -42,7 +51,11 @@ def objects(values: dict[str, Any] | None = None, release: str = "team") -> dict
 
 
 def pod(found: dict[tuple[str, str], Any], name: str = "team-sconectl-cas") -> dict[str, Any]:
-    return dict(found["StatefulSet", name]["spec"]["template"]["spec"])
+    return pod_of(found, "StatefulSet", name)
+
+
+def pod_of(found: dict[tuple[str, str], Any], kind: str, name: str) -> dict[str, Any]:
+    return dict(found[kind, name]["spec"]["template"]["spec"])
 
 
 def notes(values: dict[str, Any] | None = None) -> str:
@@ -51,7 +64,9 @@ def notes(values: dict[str, Any] | None = None) -> str:
     return str(next(text for path, text in rendered.items() if path.endswith("NOTES.txt")))
 
 
-@pytest.mark.parametrize("values", [None, KEY, EPHEMERAL, FULL], ids=["default", "key", "ephemeral", "full"])
+@pytest.mark.parametrize(
+    "values", [None, KEY, EPHEMERAL, OPERATOR, FULL], ids=["default", "key", "ephemeral", "operator", "full"]
+)
 def test_helm_and_kubernetes_have_nothing_to_say(values: dict[str, Any] | None) -> None:
     report = helm.lint(str(CHART), strict=True)
     problems = [message for message in report["messages"] if "icon" not in str(message)]
@@ -169,3 +184,66 @@ def test_it_says_what_it_is() -> None:
 
 def test_helm_packages_it(tmp_path: Path) -> None:
     assert Path(helm.package(str(CHART), destination=str(tmp_path))).is_file()
+
+
+def test_the_operator_may_read_the_objects_and_write_their_status() -> None:
+    found = objects(OPERATOR)
+    name = "team-sconectl-cas-operator"
+    role = found["ClusterRole", f"dev-{name}"]
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch", "patch"}
+    assert all(
+        resource.endswith("/status") == (rule["verbs"] == ["patch"])
+        for rule in role["rules"]
+        for resource in rule["resources"]
+    )
+    assert found["ClusterRoleBinding", f"dev-{name}"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": name, "namespace": "dev"}
+    ]
+    assert "RoleBinding" not in {kind for kind, _ in found}
+    spec = found["Deployment", name]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["args"][:3] == ["operator", "--cas", "team-sconectl-cas.dev.svc:8081"]
+    assert "team-sconectl-cas.dev:8081" in container["args"]  # as meshes call it: CAS.NAMESPACE
+    assert spec["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    selected = found["Service", "team-sconectl-cas"]["spec"]["selector"]
+    labels = found["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+    assert not selected.items() <= labels.items()  # the Service leads to the CAS alone
+
+
+def test_the_operator_keeps_to_its_namespaces() -> None:
+    with helm.Chart.load(str(CHART)) as chart:
+        rendered = dict(chart.render(FULL, name="team", namespace="dev"))
+    text = next(text for path, text in rendered.items() if path.endswith("operator.yaml"))
+    bindings = [item for item in YAML(typ="safe").load_all(text) if item["kind"].endswith("RoleBinding")]
+    assert [(item["kind"], item["metadata"]["namespace"]) for item in bindings] == [
+        ("RoleBinding", "shop"),
+        ("RoleBinding", "bank"),
+    ]
+    container = pod_of(objects(FULL), "Deployment", "team-sconectl-cas-operator")["containers"][0]
+    words = " ".join(container["args"])
+    assert "--namespace shop --namespace bank" in words and "--name cas.example.org:443" in words
+    assert "--cas-key 46Yyxryw" in words and "--cas team-sconectl-cas.dev.svc:443" in words
+
+
+def test_the_definitions_describe_what_apply_writes() -> None:
+    found = objects(OPERATOR)
+    for kind in ("SignedPolicy", "EncryptedPolicy"):
+        plural = {"SignedPolicy": "signedpolicies", "EncryptedPolicy": "encryptedpolicies"}[kind]
+        definition = found["CustomResourceDefinition", f"{plural}.cas.scone.cloud"]
+        [version] = definition["spec"]["versions"]
+        assert (version["name"], version["subresources"]) == ("v1beta1", {"status": {}})
+        schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        document = (
+            SignedSession("name: a", (Signature("k", b"s"),))
+            if kind == "SignedPolicy"
+            else EncryptedSession(b"x", "ab")
+        )
+        written = policy_resource("a", "cas", document)
+        assert written["kind"] == kind and written["spec"].keys() == schema["properties"].keys() == set(
+            schema["required"]
+        )
+    assert not any(
+        kind == "CustomResourceDefinition" for kind, _ in objects({"operator": {"enabled": True, "crds": False}})
+    )
+    assert not any(kind == "CustomResourceDefinition" for kind, _ in objects())

@@ -1,0 +1,1 @@
+"""The operator: brings signed and encrypted sessions from custom resources of Kubernetes into a CAS."""
