@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import sconectl
-from sconectl.apply.sources.service_files import read_service_files
+from sconectl.apply.sources.service_files import read_extra_policies, read_service_files
 from sconectl.errors import InvalidInput, PlanImpossible, UsageError
 from sconectl.manifest.model.fields import CommandLine
 from sconectl.manifest.model.mesh import Mesh, MeshService
@@ -20,7 +20,7 @@ from sconectl.plan.facts.image_facts import NOT_MEASURED, ImageFacts, Protected
 from sconectl.plan.facts.naming import image_session_name, with_tag
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.availability import unavailable_in_mesh
-from sconectl.plan.mesh.mesh import MeshDraft, MeshInput, MeshPlan, ServiceFiles, draft_mesh
+from sconectl.plan.mesh.mesh import GivenFile, MeshDraft, MeshInput, MeshPlan, ServiceFiles, draft_mesh
 from sconectl.text.findings import Finding, errors_of
 from sconectl.text.yaml_tree import Document, Path
 from sconectl.usecases.security_advice import advice_on_images, advice_on_secrets
@@ -113,6 +113,11 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
         if not error.findings:
             raise
         faults.append(error)
+    extra: tuple[tuple[int, GivenFile], ...] = ()
+    try:
+        extra = read_extra_policies(mesh, document, manifest.directory, terms.mode)
+    except PlanImpossible as error:
+        faults.append(error)
     advice = (*advice_on_images(manifest, facts, terms.today), *advice_on_secrets(files.values(), terms.today))
     if errors_of(advice):
         faults.append(InvalidInput(advice))
@@ -124,7 +129,15 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
     }
     known = terms.toolchains.known
     given = MeshInput(
-        mesh, document, {**used, **unknown}, {}, terms.release, sconectl.__version__, files=files, toolchains=known
+        mesh,
+        document,
+        {**used, **unknown},
+        {},
+        terms.release,
+        sconectl.__version__,
+        files=files,
+        extra=extra,
+        toolchains=known,
     )
     draft = None
     try:

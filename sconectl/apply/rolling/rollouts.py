@@ -50,7 +50,8 @@ def roll(plan: MeshPlan, updates: Sequence[Update], wish: Wish) -> Rolled:
     as_it_is = Rolled(plan, tuple(updates))
     if not updates:
         return as_it_is
-    pairs = list(zip(plan.sessions, updates, strict=True))[1:]  # the first is that of the namespace
+    beside = {update.name: update for update in updates}
+    pairs = [(session, beside[session.name]) for session in plan.sessions if session.program]
     next_ = _next(pairs)
     choices = {session.name: _choice(session, update, wish, next_) for session, update in pairs}
     faults = [(name, found) for name, found in choices.items() if isinstance(found, Fault)]
@@ -62,7 +63,12 @@ def roll(plan: MeshPlan, updates: Sequence[Update], wish: Wish) -> Rolled:
     documents = {name: overlap.document for name, overlap in overlaps.items()}
     return Rolled(
         plan.rolled(documents, {name: suffix(choice.number) for name, choice in chosen.items()}),
-        (updates[0], *(_with(session, update, documents[session.name]) for session, update in pairs)),
+        tuple(
+            {
+                **beside,
+                **{session.name: _with(session, update, documents[session.name]) for session, update in pairs},
+            }.values()
+        ),
         tuple(_rollouts(pairs, chosen)),
         tuple((name, fault) for name, overlap in overlaps.items() for fault in overlap.faults),
     )

@@ -34,6 +34,21 @@ def read_service_files(mesh: Mesh, document: Document, directory: Path) -> dict[
     return found
 
 
+def read_extra_policies(
+    mesh: Mesh, document: Document, directory: Path, mode: str
+) -> tuple[tuple[int, GivenFile], ...]:
+    """Return the files of `extra_policies` for meshes in `mode`, with their places. Raises `PlanImpossible`."""
+    reader = _Reader(document, directory)
+    found = [
+        (number, reader.file(entry.name, ("extra_policies", number, "name")))
+        for number, entry in enumerate(mesh.extra_policies)
+        if entry.mode in (None, mode)
+    ]
+    if reader.findings:
+        raise PlanImpossible("a file that the manifest names cannot be used", findings=reader.findings)
+    return tuple((number, file) for number, file in found if file is not None)
+
+
 class _Reader:
     def __init__(self, document: Document, directory: Path) -> None:
         self.findings: list[Finding] = []
@@ -43,9 +58,9 @@ class _Reader:
     def of(self, service: MeshService, number: int) -> ServiceFiles:
         path: FieldPath = ("services", number)
         return ServiceFiles(
-            policy=self._file(service.image_policy, (*path, "image_policy")),
-            secrets=self._file(service.image_secrets, (*path, "image_secrets")),
-            variables=self._file(service.env, (*path, "env")),
+            policy=self.file(service.image_policy, (*path, "image_policy")),
+            secrets=self.file(service.image_secrets, (*path, "image_secrets")),
+            variables=self.file(service.env, (*path, "env")),
             chart=self._chart(service.helm_chart, (*path, "helm_chart")),
             chart_directory=service.helm_chart or "",
         )
@@ -60,7 +75,8 @@ class _Reader:
             self._fault(path, "a link leads out of the manifest's directory", "put the file itself there")
         return inside
 
-    def _file(self, name: str | None, path: FieldPath) -> GivenFile | None:
+    def file(self, name: str | None, path: FieldPath) -> GivenFile | None:
+        """Return a file; what keeps it from being read is a fault."""
         if name is None:
             return None
         file = self._directory / name

@@ -318,8 +318,10 @@ class Repo(Part):
 class ExtraPolicy(Part):
     """A further session that is uploaded with those of the mesh."""
 
-    name: PublicLine = Field(
-        description="File with the session, relative to the mesh.", examples=["policies/audit.yaml"]
+    name: InnerPath = Field(
+        description="File with the session, relative to the mesh; `{{…}}` in it is filled in with the values for all "
+        "services.",
+        examples=["policies/audit.yaml"],
     )
     mode: Maybe[Annotated[str, OneOf(POLICY_MODES)]] = Field(
         None, description="Mode of meshes for which the session is uploaded; without it both.", examples=["production"]
@@ -359,7 +361,7 @@ class Mesh(Part):
     )
     extra_policies: Many[ExtraPolicy] = Field(
         (),
-        description="Further sessions that are uploaded; refused by apply.",
+        description="Further sessions that are brought into the CAS, in this order, before those of the services.",
         examples=[[{"name": "policies/audit.yaml"}]],
     )
 

@@ -116,8 +116,6 @@ def _of_mesh(model: Mesh) -> Iterator[tuple[Path, str, str]]:
     if model.repo and _copies_images(model):
         hint = "copy the images, and name the copies in services[].image"
         yield ("repo",), "copying and signing the images", hint
-    if model.extra_policies:
-        yield ("extra_policies",), "uploading further sessions", "upload them with `sconectl session create FILE`"
 
 
 def _copies_images(model: Mesh) -> bool:

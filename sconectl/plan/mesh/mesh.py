@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.manifest.model.faults import meaning, nearest
-from sconectl.manifest.model.mesh import Access, Cas, ExtraPolicy, Repo
+from sconectl.manifest.model.mesh import Access, Cas, Repo
 from sconectl.plan.facts.image_facts import NOT_MEASURED
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
@@ -87,7 +87,8 @@ class MeshPlan:
 
     The pods in `chart` are marked with the salts of their images; `chart_for` marks them with that of the namespace.
     `limits` are warnings about what the images cannot do when they run, or what is not done yet: apply refuses these.
-    `repo` says what is to happen to the images, and `extra_policies` which sessions are to be uploaded, too.
+    `repo` says what is to happen to the images. The sessions of `extra_policies` come before those of the services,
+    which may refer to fragments in them; they are of no program.
     """
 
     cas: Cas
@@ -97,7 +98,6 @@ class MeshPlan:
     limits: tuple[Finding, ...] = ()
     configurations: Configurations | None = None
     repo: Repo | None = None
-    extra_policies: tuple[ExtraPolicy, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -183,14 +183,17 @@ def _shares(
     return tuple(ImageShare(facts, tuple(sessions), people) for facts, sessions in images.values())
 
 
-def _configurations(services: Sequence[BoundService], sessions: Sequence[SessionPlan]) -> Configurations:
-    """Return what the pods of each service get."""
+def _configurations(
+    services: Sequence[BoundService], sessions: Sequence[SessionPlan], extra: Sequence[SessionPlan]
+) -> Configurations:
+    """Return what the pods of each service get; they may import from the `extra` sessions."""
     from sconectl.plan.mesh.configuration_mark import Configurations, as_the_cas_reads
 
-    return Configurations(
+    own = (
         as_the_cas_reads(session.document) if service.template or service.volumes.declared else session.document
         for service, session in zip(services, sessions, strict=True)
     )
+    return Configurations([*own, *(as_the_cas_reads(session.document) for session in extra)])
 
 
 def _raise(findings: Sequence[Finding]) -> None:
@@ -216,6 +219,7 @@ class MeshDraft:
             for number, service in enumerate(given.mesh.services)
         ]
         self._fragments = fragments(given, self.findings)
+        self._extra = self._extra_sessions(values)
         self._secrets = self._wired()
         self._helm = helm_values(given.mesh, given.document, self._charts())
         self.findings += self._helm.findings
@@ -223,6 +227,15 @@ class MeshDraft:
         self.findings += [*name_faults(given), *key_faults(given), *attestation_faults(given)]
         self.findings += volumes_faults(given, self.services)
         self.findings += mode_faults(given, self._secrets)
+
+    def _extra_sessions(self, values: MeshValues) -> tuple[SessionPlan, ...]:
+        mesh = self.given.mesh
+        if not self.given.extra:
+            return ()
+        from sconectl.plan.mesh.extra_policies import extra_sessions
+
+        taken = (mesh.policy.namespace, *(service.session_name for service in self.services))
+        return extra_sessions(self.given, values, taken, self.findings, signed=is_signed(main_cas(mesh)))
 
     def _effective(self, name: str, image: ImageFacts) -> ImageFacts:
         """Return the facts with the variables that a file of the mesh declares instead."""
@@ -295,7 +308,7 @@ class MeshDraft:
         owners = {service.session_name: service.volumes for service in services}
         own = [service_session(s, self._secrets[s.name], self._fragments, owners, signed=signed) for s in services]
         sessions = tuple(with_measurements(own, services))
-        configurations = _configurations(services, sessions)
+        configurations = _configurations(services, sessions, self._extra)
         charts = tuple(
             s.chart(
                 self._helm.services.get(s.name, {}),
@@ -307,13 +320,16 @@ class MeshDraft:
         )
         return MeshPlan(
             main_cas(mesh),
-            (namespace_session(mesh.policy.namespace, mesh.policy.access or Access(), signed=signed), *sessions),
+            (
+                namespace_session(mesh.policy.namespace, mesh.policy.access or Access(), signed=signed),
+                *self._extra,
+                *sessions,
+            ),
             _shares(services, {**given.facts, **built}, mesh.policy.access or Access()),
             ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared, given.release),
             self.limits,
             configurations,
             mesh.repo,
-            mesh.extra_policies,
         )
 
 

@@ -63,6 +63,8 @@ class MeshInput:
     service_name: str = ""
     """What services are called inside their sessions; the file name of the program if empty."""
     files: Mapping[str, ServiceFiles] = field(default_factory=dict)
+    extra: Sequence[tuple[int, GivenFile]] = ()
+    """The files of `extra_policies` that are for this mode, with their places in the list."""
     toolchains: Mapping[str, ToolchainTraits] = field(kw_only=True)
     """The toolchains, by name, whose images a mesh may have."""
 
@@ -107,12 +109,18 @@ def builtin_names(mesh: Mesh, release: str, service: MeshService, facts: ImageFa
         "chartname": facts.name,
         "image_name": service.image,
         "session": session_name(namespace, service.session),
-        "namespace": namespace,
         "cas_service_name": program_name(program),
         "command": program[0],
+        **shared_names(mesh, release),
     }
     if release:
-        names |= {"release": release, "service_name": f"{release}-{service.name}"}
+        names["service_name"] = f"{release}-{service.name}"
+    return names
+
+
+def shared_names(mesh: Mesh, release: str) -> dict[str, str]:
+    """Return the built-in names of `{{…}}` that mean the same for all services."""
+    names = {"namespace": mesh.policy.namespace, **({"release": release} if release else {})}
     for cas in mesh.cas:
         for role in (cas.name, *cas.alias):
             names |= {f"cas.{role}.cas_url": cas.cas_url, f"cas_{role}_cas_url": cas.cas_url}

@@ -82,7 +82,7 @@ def effect_of_mesh(manifest: Manifest, image: ImageFacts) -> Any:
     said = [(f.severity, f.code, f.path) for f in remarks(mesh, manifest.document)]
     try:
         plan = plan_mesh(_input(mesh, manifest, image))
-        return said, plan.limits, plan.repo, plan.extra_policies, plan.mode, _files(plan)
+        return said, plan.limits, plan.repo, plan.mode, _files(plan)
     except SconectlError as error:
         return said, [(f.code, f.path) for f in error.findings]
 
@@ -97,7 +97,13 @@ def _input(mesh: Mesh, manifest: Manifest, image: ImageFacts) -> MeshInput:
             FILES.chart if service.helm_chart else None,
         )
     known = {service.name: image for service in mesh.services}
-    return MeshInput(mesh, manifest.document, known, {}, "demo", "0", files=named, toolchains=TOOLCHAINS)
+    access = "access_policy: {read: [CREATOR], update: [CREATOR]}"
+    extra = tuple(
+        (number, GivenFile(entry.name, f"name: {entry.name.replace('/', '.')}\nversion: 0.3.12\n{access}\n".encode()))
+        for number, entry in enumerate(mesh.extra_policies)
+        if entry.mode != "debug"
+    )
+    return MeshInput(mesh, manifest.document, known, {}, "demo", "0", files=named, extra=extra, toolchains=TOOLCHAINS)
 
 
 def _files(plan: MeshPlan) -> Mapping[str, bytes]:
