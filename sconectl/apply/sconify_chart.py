@@ -6,24 +6,23 @@ In: what the command line asks for and the plan of the mesh. Out: the files of t
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sconectl import assets
-from sconectl.artefacts.chart import chart_content, chart_head, readme
+from sconectl.artefacts.chart import SCHEMA_FILE, chart_content, chart_head
+from sconectl.artefacts.chart_readme import service_readme
 from sconectl.errors import UsageError
 from sconectl.plan.facts.naming import volume_label
-from sconectl.plan.mesh.chart_plan import ServicePort
+from sconectl.plan.mesh.chart_plan import ServicePort, Workload
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_volumes import volume_block
 from sconectl.plan.mesh.own_chart import CHART_FILE
 
 WORKLOADS = ("deployment", "statefulset", "daemonset", "job")
-_DEPLOYMENT = "templates/deployment.yaml"
-_POD = "  template:\n"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,52}[a-z0-9])?\Z")
 
 
@@ -70,11 +69,10 @@ def chart_files(request: ChartRequest, plan: MeshPlan, service: str, before: byt
     """
     [own] = plan.chart.services
     name = f"sconify-{service}"
-    own = replace(own, name=name, ports=_ports(request), extra_values=_values(request))
+    workload: Workload = request.workload  # type: ignore[assignment]  # checked by check_chart
+    own = replace(own, name=name, ports=_ports(request), workload=workload, extra_values=_values(request))
     chart, head = chart_content(replace(plan.chart, name=name, services=(own,))).alone(name)
-    chart["README.md"] = readme("service")
-    if request.workload != "deployment":
-        chart[f"templates/{request.workload}.yaml"] = _as_workload(request.workload, chart.pop(_DEPLOYMENT))
+    chart["README.md"] = service_readme(json.loads(chart[SCHEMA_FILE]))
     for file in _manifests(request.manifests):
         path = f"templates/{file.name}"
         if path in chart:
@@ -84,18 +82,11 @@ def chart_files(request: ChartRequest, plan: MeshPlan, service: str, before: byt
     return {f"{service}/{path}": content for path, content in chart.items()}
 
 
-def _as_workload(workload: str, deployment: bytes) -> bytes:
-    """Return the template of another kind of workload: its own head over the pods of the Deployment."""
-    pod = deployment.decode().partition(_POD)[2]
-    if workload == "job":
-        pod = pod.replace("restartPolicy: Always", "restartPolicy: Never")
-    return assets.read(f"charts_templates/workloads/{workload}.yaml") + (_POD + pod).encode()
-
-
 def _values(request: ChartRequest) -> dict[str, Any]:
     values: dict[str, Any] = {
         volume_label(volume["name"]): volume_block(volume["path"], encrypted=False) for volume in request.volumes
     }
+    values["jobs"] = {"uniqueName": False}  # who converts an image waits for a Job by its name
     for path, text in request.values.items():
         *above, last = path.split(".")
         place = values

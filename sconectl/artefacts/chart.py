@@ -17,17 +17,19 @@ from types import MappingProxyType
 from typing import Any
 
 from sconectl import assets
+from sconectl.artefacts.chart_readme import mesh_readme
+from sconectl.artefacts.chart_values import merged, plan_values
 from sconectl.artefacts.chart_version import CONTENT, content_digest, next_version, written_version
+from sconectl.artefacts.installed import image_tag
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.own_chart import CHART_FILE, OwnChart
 from sconectl.plan.values.helm_values import known_below
 from sconectl.text import yaml_text
 
-SGX_RESOURCE = "sgx.intel.com/enclave"
+SCHEMA_FILE = "values.schema.json"
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 # Helm gives this section of the values to every subchart, so no subchart can be called so.
 _RESERVED = "global"
 _WRITTEN_BY = "Written by sconectl from the mesh manifest; the next `sconectl apply` writes it again."
@@ -86,15 +88,15 @@ def chart_content(plan: ChartPlan, more: Mapping[str, bytes] = MappingProxyType(
     values that the chart does not know, and `Refused` for extra values that would hide how an image is protected.
     """
     service_files = assets.read_tree("charts_templates/service")
-    schema = json.loads(service_files["values.schema.json"])
+    schema = json.loads(service_files[SCHEMA_FILE])
     _check_names(plan)
-    values = {service.name: chart_values(service) for service in plan.services if service.own_chart is None}
+    values = plan_values(plan)
     _check_values(plan, values, schema)
     files = {
         "values.yaml": _yaml(umbrella_values(plan), _UMBRELLA_COMMENT),
         "values.schema.json": _umbrella_schema(plan),
         **assets.read_tree("charts_templates/umbrella"),
-        "README.md": readme("mesh"),
+        "README.md": mesh_readme(plan, values, schema),
         **more,
     }
     for service in plan.services:
@@ -116,11 +118,6 @@ def _heads(plan: ChartPlan, version: str) -> dict[str, dict[str, Any]]:
         head = own_chart_head(plan, service, own) if own else _service_chart(plan, service, icon, version)
         found[f"charts/{service.name}/{CHART_FILE}"] = head
     return found
-
-
-def readme(about: str) -> bytes:
-    """Return README.md of a chart about a `mesh` or a `service`: its beginning, and what each value means."""
-    return b"".join(assets.read(f"charts_templates/readme/{part}.md") for part in (about, "values"))
 
 
 def _yaml(value: Mapping[str, Any], comment: str) -> bytes:
@@ -203,87 +200,6 @@ def _annotations(plan: ChartPlan, service: ChartService) -> dict[str, str]:
         "sconectl.io/toolchain": service.toolchain.name,
         **({"sconectl.io/simulation": "true"} if service.toolchain.simulated else {}),
     }
-
-
-def image_tag(image: str) -> str:
-    """Return the tag of an image reference if it has one that Kubernetes accepts as a label, else ""."""
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    return tag if _LABEL_VALUE.match(tag) else ""
-
-
-def chart_values(service: ChartService) -> dict[str, Any]:
-    """Return the values of the chart that is written for a service."""
-    hardware = service.toolchain.sgx
-    values: dict[str, Any] = {
-        "replicaCount": 1,
-        "image": service.image,
-        "imagePullPolicy": "Always",
-        "imagePullSecrets": [{"name": service.pull_secret}] if service.pull_secret else [],
-        "nameOverride": "",
-        "fullnameOverride": "",
-        "scone": {
-            "configId": service.config_id,
-            "cas": service.cas_address,
-            "casKey": service.cas_key,
-            "las": "",
-            "log": service.log_level,
-            "toolchain": service.toolchain.name,
-            "measurement": service.measurement,
-            "configuration": service.configuration,
-            **({"edmm": "auto"} if hardware else {}),
-        },
-        "service": {
-            "enabled": bool(service.ports),
-            "type": "ClusterIP",
-            **({"port": service.ports[0].number} if service.ports else {}),
-        },
-        "serviceAccount": {"create": True, "name": "", "annotations": {}},
-        "podAnnotations": {},
-        # Programs that need root, or write beside their data, are common; both can be tightened here.
-        "podSecurityContext": {"runAsNonRoot": False},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": False,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "memory": {"sizeLimit": "256Mi"},
-        "useSGXDevPlugin": "",
-        "resources": {"limits": {SGX_RESOURCE: 1}} if hardware else {},
-        "nodeSelector": {"las.scontain.com/ok": "true"} if hardware else {},
-        "tolerations": [],
-        "affinity": {},
-        "startupProbe": {},
-        "livenessProbe": {},
-        "readinessProbe": {},
-        "persistence": {
-            "enabled": False,
-            "existingClaim": "",
-            "mountPath": "",
-            "size": "1Gi",
-            "accessModes": ["ReadWriteOnce"],
-            "storageClass": "",
-            "annotations": {},
-        },
-        "extraVolumes": [],
-        "extraVolumeMounts": [],
-        "extraEnv": [],
-    }
-    return merged(merged(values, service.volume_values), service.extra_values)
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge as Helm merges values: mappings by key, anything else is replaced, and None removes a key."""
-    result = dict(base)
-    for key, item in over.items():
-        if item is None:
-            result.pop(key, None)
-        elif isinstance(item, Mapping):
-            below = result.get(key)
-            result[key] = merged(below if isinstance(below, Mapping) else {}, item)
-        else:
-            result[key] = item
-    return result
 
 
 def _check_names(plan: ChartPlan) -> None:

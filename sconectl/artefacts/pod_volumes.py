@@ -1,43 +1,34 @@
 """What the volumes of a service mean for its pods without Helm: storage, memory, and the group that may write.
 
-In: the values of the service's chart. Out: parts of Kubernetes objects. It says the same as the templates named
-`sconectl.service.*` in charts_templates/service/templates/_helpers.tpl: a test renders both and compares.
+In: the service as it is installed. Out: parts of Kubernetes objects. It says the same as the templates in
+charts_templates/service/templates/_volumes.tpl: a test renders both and compares.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from sconectl.artefacts.chart_values import VOLUME
+from sconectl.artefacts.installed import Installed, Object, short, shorter
 from sconectl.errors import PlanImpossible
 
-Object = dict[str, Any]
-LABEL = "volume"
-"""What the names of volumes begin with in the values of a chart."""
-_LONGEST_NAME = 63
+_DATA = "sconectl-data"
 _OTHER_GROUP = 10001
 _SIZE = re.compile(r"([0-9]+(?:[.][0-9]+)?)(Ki|Mi|Gi|Ti|k|M|G|T)?\Z", re.ASCII)
 _UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
-def short(name: str) -> str:
-    """Return a name of an object; a hash of the whole name replaces the end of one that is too long."""
-    if len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[:54].removesuffix('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
 class PodVolumes:
-    """The volumes of one service; `name` is that of its objects."""
+    """The volumes of one service as it is installed."""
 
-    def __init__(self, values: Mapping[str, Any], name: str, release: str) -> None:
-        self.values = values
-        self.name = name
-        self.release = release
-        self.blocks = {label: values[label] for label in sorted(values) if label.startswith(LABEL) and values[label]}
+    def __init__(self, of: Installed) -> None:
+        self.of = of
+        self.values = of.values
+        values = of.values
+        self.blocks = {label: values[label] for label in sorted(values) if label.startswith(VOLUME) and values[label]}
 
     @property
     def one_by_one(self) -> bool:
@@ -45,24 +36,55 @@ class PodVolumes:
         shared = any(block["encrypted"] or block["persistence"]["enabled"] for block in self.blocks.values())
         return bool(shared or self.values["persistence"]["enabled"])
 
-    def claims(self, claim: Callable[[str, Mapping[str, Any]], Object]) -> list[Object]:
-        """Return the claims to make; `claim` makes one of its name and settings."""
+    def claims(self) -> list[Object]:
+        """Return the claims that all pods share."""
+        found = {} if self._per_replica else self._own()
         return [
-            claim(self._claim(label, block), block["persistence"])
-            for label, block in self.blocks.items()
-            if block["persistence"]["enabled"]
-            and not block["persistence"].get("existingClaim")
-            and "importedFrom" not in block
+            self.of.object(
+                "v1", "PersistentVolumeClaim", {"spec": _claim_spec(given)}, given.get("annotations"), self._name(label)
+            )
+            for label, given in found.items()
         ]
+
+    def claim_templates(self) -> list[Object]:
+        """Return the claims that each replica of a StatefulSet gets for itself."""
+        return list(self._templates()) if self._per_replica else []
+
+    @property
+    def _per_replica(self) -> bool:
+        return self.of.kind == "statefulset"
+
+    def _own(self) -> dict[str, Mapping[str, Any]]:
+        """Return the settings of the claims that are made for this service, by the names of the volumes."""
+        blocks = {label: block for label, block in self.blocks.items() if "importedFrom" not in block}
+        given = {_DATA: self.values["persistence"]} | {label: block["persistence"] for label, block in blocks.items()}
+        return {label: item for label, item in given.items() if item["enabled"] and not item.get("existingClaim")}
+
+    def _templates(self) -> Iterator[Object]:
+        for label, given in sorted(self._own().items()):
+            metadata: Object = {"name": label, "labels": self.of.selector()}
+            if given.get("annotations"):
+                metadata["annotations"] = given["annotations"]
+            yield {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": metadata,
+                "spec": _claim_spec(given),
+            }
+
+    def _name(self, label: str) -> str:
+        return self.of.name if label == _DATA else short(f"{self.of.name}-{label}")
 
     def _claim(self, label: str, block: Mapping[str, Any]) -> str:
         if existing := block["persistence"].get("existingClaim"):
             return str(existing)
         if "importedFrom" not in block:
-            return short(f"{self.name}-{label}")
+            return self._name(label)
         owner = block["importedFrom"] or {}
         if owner.get("service") and owner.get("volume"):
-            service = short(f"{self.release}-{owner['service']}")
+            service = short(f"{self.of.release}-{owner['service']}")
+            if owner.get("workload") == "statefulset":
+                return f"{owner['volume']}-{shorter(service)}-0"
             return short(f"{service}-{owner['volume']}")
         raise PlanImpossible(
             f"{label} is the volume of a session outside of this mesh",
@@ -75,11 +97,17 @@ class PodVolumes:
         return memory + [{"name": label, "mountPath": block["mountPath"]} for label, block in self.blocks.items()]
 
     def sources(self) -> list[Object]:
-        """Return the memory and storage of the pod."""
+        """Return the memory and storage of the pod, but for what a claim template brings."""
+        templates = self._own() if self._per_replica else {}
         found: list[Object] = []
+        if self.values["persistence"]["enabled"] and _DATA not in templates:
+            claim = self.values["persistence"].get("existingClaim") or self.of.name
+            found.append({"name": _DATA, "persistentVolumeClaim": {"claimName": claim}})
         if memory := self.memory():
             found.append({"name": "sconectl-volumes", "emptyDir": {"medium": "Memory", "sizeLimit": str(memory)}})
         for label, block in self.blocks.items():
+            if label in templates:
+                continue
             if block["persistence"]["enabled"]:
                 claim = {"persistentVolumeClaim": {"claimName": self._claim(label, block)}}
                 found.append({"name": label, **claim})
@@ -93,15 +121,6 @@ class PodVolumes:
         given = self.values["memory"].get("volumes")
         return (size_of(given) if given else sum(map(size_of, sizes))) if sizes else 0
 
-    def resources(self) -> Object:
-        """Return the resources of the container, with a limit of memory that has room for opened volumes."""
-        resources: Object = dict(self.values.get("resources") or {})
-        limits = dict(resources.get("limits") or {})
-        if (memory := self.memory()) and limits.get("memory"):
-            limits["memory"] = str(size_of(limits["memory"]) + memory)
-            resources["limits"] = limits
-        return resources
-
     def security(self) -> Object:
         """Return the security context of the pod, with a group that may write for a program that is not root."""
         pod: Object = dict(self.values.get("podSecurityContext") or {})
@@ -113,6 +132,13 @@ class PodVolumes:
             pod["fsGroup"] = group if group > 0 else _OTHER_GROUP
             pod["fsGroupChangePolicy"] = pod.get("fsGroupChangePolicy") or "OnRootMismatch"
         return pod
+
+
+def _claim_spec(given: Mapping[str, Any]) -> Object:
+    spec: Object = {"accessModes": given["accessModes"]}
+    if given.get("storageClass"):
+        spec["storageClassName"] = given["storageClass"]
+    return spec | {"resources": {"requests": {"storage": given["size"]}}}
 
 
 def size_of(text: Any) -> int:

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from sconectl.protect.collector import no_collection
 from sconectl.protect.index import (
@@ -23,8 +24,15 @@ from sconectl.protect.index import (
     is_below,
     link_entry,
 )
+from sconectl.protect.workers import PROCESSES, balanced, each_unit
 
 _CHUNK = 1 << 18
+_RUN, _FILES, _EACH = 32 << 20, 2000, 1 << 14
+"""A process takes files of so many bytes, or so many files, at once; a file costs at least as much as so many bytes."""
+_HIDDEN: Entry = ("hidden",)
+"""Stands for a file that is out of reach, until it is noted as such."""
+_MUCH = 64 << 20
+"""For less, another process takes longer to begin than it saves."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,19 @@ class _Scan:
         self._entries: dict[str, Entry] = {}
         self._hidden: dict[str, Entry] = {}
         self._closed: set[str] = set()
+        self._files: list[tuple[str, str]] = []
         self._buffer = memoryview(bytearray(_CHUNK))
 
     @no_collection()
     def run(self) -> Found:
-        """Scan everything, once."""
+        """Scan everything, once. Raises `OSError` if a process that reads files ends before its time."""
+        self._walk()
+        self._read_files()
+        index = Index(self._expected.outside, self._expected.sealed, self._entries)
+        return Found(index, self._hidden, frozenset(self._closed))
+
+    def _walk(self) -> None:
+        """Take down everything but the contents of files."""
         pending = [""]
         while pending:
             parent = pending.pop()
@@ -95,8 +111,23 @@ class _Scan:
                     self._entries[path] = entry
                     if entry[0] == "d":
                         pending.append(path)
-        index = Index(self._expected.outside, self._expected.sealed, self._entries)
-        return Found(index, self._hidden, frozenset(self._closed))
+
+    def _read_files(self) -> None:
+        """Read all files, in several processes if they are much; what the index expects says how long that takes."""
+        expected = (self._expected.entries.get(path) for _, path in self._files)
+        costs = [_EACH + _size(entry) for entry in expected]
+        runs = balanced(costs, most=_RUN, many=_FILES)
+
+        def read_run(number: int) -> list[Entry | None]:
+            return [self._file_entry(*self._files[each]) for each in runs[number]]
+
+        found = each_unit(len(runs), read_run, processes=PROCESSES if sum(costs) >= _MUCH else 1)
+        for number, entry in zip(chain(*runs), chain(*found), strict=True):
+            _, path = self._files[number]
+            if entry == _HIDDEN:
+                self._hidden[path] = self._expected.entries[path]
+            if entry is not None:
+                self._entries[path] = UNREADABLE if entry == _HIDDEN else entry
 
     def _note_closed(self, path: str, directory: str) -> None:
         """Note a directory that cannot be entered. Where its names can be listed, they must be the expected ones."""
@@ -129,7 +160,7 @@ class _Scan:
                 self._closed.add(inner)
 
     def _live_entry(self, name: os.DirEntry[str], path: str) -> Entry | None:
-        """Return the entry of a live file, or None if it is gone."""
+        """Return the entry of what is not a regular file; None for one, which is read later, or for what is gone."""
         place = name.path
         try:
             if name.is_symlink():
@@ -141,15 +172,18 @@ class _Scan:
             return None
         except OSError:
             return UNREADABLE
+        self._files.append((place, path))
+        return None
+
+    def _file_entry(self, place: str, path: str) -> Entry | None:
+        """Return the entry of a regular file, or None if it is gone."""
         try:
             return _read_entry(place, self._buffer)
         except FileNotFoundError:
             return None
         except OSError:
             known = self._expected.entries.get(path)
-            if known is not None and _is_hidden(place, known):
-                self._hidden[path] = known
-            return UNREADABLE
+            return _HIDDEN if known is not None and _is_hidden(place, known) else UNREADABLE
 
 
 def _kind(name: os.DirEntry[str]) -> str:
@@ -160,6 +194,12 @@ def _kind(name: os.DirEntry[str]) -> str:
         return "d" if name.is_dir(follow_symlinks=False) else "f" if name.is_file(follow_symlinks=False) else ""
     except OSError:
         return ""
+
+
+def _size(entry: Entry | None) -> int:
+    """Return the size that an entry names; 0 if it names none, as in an index that somebody made up."""
+    size = entry[2] if entry and len(entry) == 4 else ""
+    return int(size) if size.isdecimal() and len(size) < 16 else 0
 
 
 def _read_entry(path: str, buffer: memoryview) -> Entry:

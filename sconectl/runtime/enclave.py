@@ -70,10 +70,10 @@ def measure(root: str = "/") -> Enclave:
         raise LaunchRefused("the image does not describe a simulated enclave", causes=(str(error),)) from error
     launcher_found = launcher_index(f"{root.rstrip('/')}{LAUNCHER_ROOT}").digest()
     _refuse_mounts(root, expected)
-    seen = scan(root, expected)
+    seen = _scanned(root, expected)
     changes = differences(expected, seen.index)
     if _remove_leftovers(root, changes):
-        seen = scan(root, expected)
+        seen = _scanned(root, expected)
         changes = differences(expected, seen.index)
     index, obstacles = seen.index, tuple[str, ...]()
     if seen.hidden:
@@ -123,6 +123,13 @@ def _signature(file: Path, signer: str, as_built: str) -> SignedEnclave | None:
     except (OSError, BadSignature) as error:
         raise LaunchRefused("the signature of the image is not valid", causes=(str(error),)) from error
     return signed
+
+
+def _scanned(root: str, expected: Index) -> Found:
+    try:
+        return scan(root, expected)
+    except OSError as error:  # a process of ours was ended
+        raise LaunchRefused("the files of the image were not measured", causes=(str(error),)) from error
 
 
 def _refuse_mounts(root: str, expected: Index) -> None:

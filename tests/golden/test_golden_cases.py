@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.builders import SIM, TOOLCHAINS
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
+from sconectl import assets
 from sconectl.apply.image_sessions import salt_of
 from sconectl.apply.sources.service_files import read_service_files
 from sconectl.errors import SconectlError
@@ -29,6 +31,7 @@ from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 from sconectl.usecases.check_service import check_service
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
+COPIED = "copied.txt"
 KEPT_AS = ".expected"  # at the end of names that only Helm asks for, like _helpers.tpl
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))  # every machine signs with this one here
 VERSION = "0.0.0"  # the chart names the version that wrote it; releases must not change every case
@@ -84,6 +87,25 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix().removesuffix(KEPT_AS): path.read_bytes() for path in files}
 
 
+def copies(files: dict[str, bytes]) -> dict[str, str]:
+    """Return which files of charts are copied from where: they are the same in every case."""
+    known = {
+        (name, content): f"charts_templates/{folder}/{name}"
+        for folder in ("umbrella", "service")
+        for name, content in assets.read_tree(f"charts_templates/{folder}").items()
+    }
+    below = {path: re.sub(r"^helm/(charts/[^/]+/)?", "", path) for path in files if path.startswith("helm/")}
+    return {path: source for path, name in below.items() if (source := known.get((name, files[path]), ""))}
+
+
+def without_copies(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return files as they are kept here: a list says what is copied."""
+    found = copies(files)
+    rest = {path: content for path, content in files.items() if path not in found}
+    listed = "".join(f"{path} is {source}\n" for path, source in sorted(found.items()))
+    return {**rest, **({COPIED: listed.encode()} if listed else {})}
+
+
 def kept_as(path: str) -> str:
     """Return the name of an expected file in this folder."""
     return path + KEPT_AS if path.rpartition("/")[2].startswith("_") else path
@@ -91,7 +113,7 @@ def kept_as(path: str) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden(case: Path, request: pytest.FixtureRequest) -> None:
-    found, expected = result(case), case / "expected"
+    found, expected = without_copies(result(case)), case / "expected"
     if request.config.getoption("--update-golden", default=False):
         shutil.rmtree(expected, ignore_errors=True)
         for path, content in found.items():

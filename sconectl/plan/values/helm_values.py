@@ -24,9 +24,7 @@ CURATED_ENDING = "-scone"
 GLOBAL = "global"
 _FIELD = "helm_extra_values"
 _ABSENT = {
-    "ingress": "an ingress would end TLS outside of the service; make one beside this chart if you mean that",
     "initContainers": "a service that starts before those it needs restarts until they answer",
-    "jobs": "pods of a service are always restarted",
 }
 """Values of upstream's charts that have no place in ours."""
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -14,7 +14,8 @@ from fakes.builders import TOOLCHAINS
 from ruamel.yaml import YAML
 
 from sconectl import assets
-from sconectl.artefacts.chart import SGX_RESOURCE, render_chart
+from sconectl.artefacts.chart import render_chart
+from sconectl.artefacts.chart_values import SGX_RESOURCE
 from sconectl.errors import PlanImpossible, Refused, SconectlError
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
 from sconectl.plan.mesh.mesh_volumes import volume_block
@@ -97,6 +98,7 @@ def test_helm_and_kubernetes_have_nothing_to_say(tmp_path: Path, services: tuple
         assert (report["messages"], report["errors"]) == ([], [])
     expected = {(kind, f"demo-{item.name}") for item in services for kind in ("Deployment", "ServiceAccount")}
     expected |= {("Service", f"demo-{service.name}") for service in services if service.ports}
+    expected |= {("PodDisruptionBudget", f"demo-{s.name}") for s in services if s.extra_values.get("replicaCount")}
     assert objects(root).keys() == expected
 
 
@@ -107,7 +109,8 @@ def test_helm_packages_the_chart_whole(tmp_path: Path) -> None:
 
 def test_the_files_are_the_promised_ones() -> None:
     own = {"Chart.yaml", "values.yaml", "values.schema.json", ".helmignore"}
-    templates = "_helpers.tpl deployment.yaml persistentvolumeclaim.yaml service.yaml serviceaccount.yaml".split()
+    templates = "_helpers.tpl _pod.tpl _resources.tpl _volumes.tpl ingress.yaml networkpolicy.yaml".split()
+    templates += "persistentvolumeclaim.yaml scaling.yaml service.yaml serviceaccount.yaml workload.yaml".split()
     expected = (
         own | {"README.md", "templates/NOTES.txt", "templates/release.yaml"} | {f"charts/web/{name}" for name in own}
     )
@@ -169,14 +172,17 @@ def test_the_container_is_attested_and_has_least_privilege(tmp_path: Path) -> No
     assert container["ports"] == [{"name": "api", "containerPort": 8080, "protocol": "TCP"}]
     root = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": False, "capabilities": {"drop": ["ALL"]}}
     assert container["securityContext"] == {**root, "seccompProfile": {"type": "RuntimeDefault"}}
-    assert spec["securityContext"] == {"runAsNonRoot": False}
+    assert spec["securityContext"] == {"runAsNonRoot": False, "seccompProfile": {"type": "RuntimeDefault"}}
     assert (spec["automountServiceAccountToken"], spec["enableServiceLinks"]) == (False, False)
     assert spec["serviceAccountName"] == "demo-web"
     assert found["ServiceAccount", "demo-web"]["automountServiceAccountToken"] is False
     assert spec["restartPolicy"] == "Always"
     assert spec["volumes"] == [{"name": "sconectl-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}}]
     assert container["volumeMounts"] == [{"name": "sconectl-memory", "mountPath": "/dev/shm"}]
-    assert not any("Probe" in key for key in container)
+    assert {key for key in container if "Probe" in key} == {"startupProbe", "readinessProbe"}
+    startup = container["startupProbe"]
+    assert startup["tcpSocket"] == container["readinessProbe"]["tcpSocket"] == {"port": "api"}
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
     service = found["Service", "demo-web"]["spec"]
     assert service["ports"] == [{"name": "api", "port": 8080, "targetPort": "api", "protocol": "TCP"}]
     assert service["type"] == "ClusterIP"
@@ -235,8 +241,9 @@ def test_a_simulation_says_so_everywhere(tmp_path: Path) -> None:
         assert place["annotations"].items() >= mark.items()
     notes = render(root)["shop/templates/NOTES.txt"]
     assert "SIMULATION: NO HARDWARE PROTECTION" in notes
-    assert "  - web\n" in notes
-    assert "  - db\n" not in notes
+    simulated = notes.partition("may run as root")[0]
+    assert "  - web\n" in simulated
+    assert "  - db\n" not in simulated
 
 
 def test_hardware_is_never_called_a_simulation(tmp_path: Path) -> None:
@@ -457,13 +464,42 @@ def test_notes_warn_of_storage_that_is_gone_with_the_pod(tmp_path: Path) -> None
     assert "volumev1" not in notes
 
 
-def test_a_device_plugin_that_needs_more(tmp_path: Path) -> None:
-    root = write(tmp_path, plan(HARDWARE))
-    with pytest.raises(helm.HelmError, match=r"sgx\.intel\.com/epc"):
-        render(root, {"web": {"useSGXDevPlugin": "azure"}})
-    limits = {SGX_RESOURCE: None, "sgx.intel.com/epc": "5Mi"}
-    found = objects(root, {"web": {"useSGXDevPlugin": "azure", "resources": {"limits": limits}}})
-    assert pod(found)["containers"][0]["resources"] == {"limits": {"sgx.intel.com/epc": "5Mi"}}
+def test_notes_name_what_a_restricted_namespace_refuses(tmp_path: Path) -> None:
+    root = write(tmp_path, plan(WEB, replace(WEB, name="db", user=999)))
+    for values, expected in (({}, ["web"]), ({"web": {"podSecurityContext": {"runAsNonRoot": True}}}, [])):
+        [notes] = (text for path, text in render(root, values).items() if path.endswith("NOTES.txt"))
+        said = notes.partition("may run as root")[2].partition("Watch")[0]
+        assert [line[4:] for line in said.splitlines() if line.startswith("  - ")] == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ({}, {SGX_RESOURCE: 1}),
+        ({"useSGXDevPlugin": "scone"}, {SGX_RESOURCE: 1}),
+        ({"useSGXDevPlugin": "intel"}, {SGX_RESOURCE: 1}),
+        ({"useSGXDevPlugin": "intel", "sgxEpcMem": 8}, {SGX_RESOURCE: 1, "sgx.intel.com/epc": "8Mi"}),
+        ({"useSGXDevPlugin": "azure", "sgxEpcMem": 16}, {"sgx.intel.com/epc": "16Mi"}),
+        (
+            {"useSGXDevPlugin": "azure", "resources": {"limits": {"sgx.intel.com/epc": "5Mi"}}},
+            {"sgx.intel.com/epc": "5Mi"},
+        ),
+        ({"useSGXDevPlugin": "disabled"}, None),
+    ],
+)
+def test_an_enclave_is_asked_for_as_the_device_plugin_wants_it(
+    tmp_path: Path, values: dict[str, Any], limits: dict[str, Any] | None
+) -> None:
+    spec = pod(objects(write(tmp_path, plan(HARDWARE)), {"web": values}))
+    [container] = spec["containers"]
+    assert container.get("resources") == (None if limits is None else {"limits": limits})
+    devices = [volume["hostPath"]["path"] for volume in spec["volumes"] if "hostPath" in volume]
+    assert (devices != []) == (limits is None) == bool(container["securityContext"].get("privileged"))
+
+
+def test_azure_has_to_know_how_much(tmp_path: Path) -> None:
+    with pytest.raises(helm.HelmError, match="sgxEpcMem"):
+        render(write(tmp_path, plan(HARDWARE)), {"web": {"useSGXDevPlugin": "azure"}})
     assert objects(write(tmp_path, plan(WEB)), {"web": {"useSGXDevPlugin": "azure"}})
 
 
@@ -494,10 +530,10 @@ def test_persistence_can_be_switched_on_and_off_later(tmp_path: Path) -> None:
 
 
 def test_unknown_extra_values_are_all_named_at_once() -> None:
-    extra = {"ingress": {"enabled": True}, "service": {"prot": 1}}
+    extra = {"egress": {"enabled": True}, "service": {"prot": 1}}
     with pytest.raises(PlanImpossible) as caught:
         render_chart(plan(replace(WEB, extra_values=extra), replace(BARE, extra_values={"comand": 1})))
-    assert "web.service.prot, web.ingress, worker.comand" in caught.value.message
+    assert "web.service.prot, web.egress, worker.comand" in caught.value.message
     assert "persistence" in caught.value.hint
 
 
@@ -520,7 +556,13 @@ def test_values_given_to_helm(tmp_path: Path) -> None:
         {"replicaCount": "1"},
         {"image": None},
         {"service": {"port": 70000}},
-        {"service": {"port": None}},
+        {"service": {"ports": None}},
+        {"service": {"ports": [{"name": "Bad_Name", "port": 1}]}},
+        {"workload": {"kind": "pod"}},
+        {"ingress": {"enabled": True}},
+        {"gateway": {"enabled": True, "hostnames": ["a"]}},
+        {"jobs": {"restartPolicy": "Always"}},
+        {"writable": ["tmp"]},
         {"memory": {"sizeLimit": "lots"}},
         {"scone": {"measurement": "x", "toolchain": "other"}},
         {"persistence": {"enabled": True}},

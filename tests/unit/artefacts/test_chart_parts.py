@@ -87,7 +87,7 @@ def test_a_chart_of_ones_own_is_a_subchart_called_like_the_service(tmp_path: Pat
     assert data["metadata"]["name"] == "demo-web"
     assert data["data"] == {"image": "example/web:1", "port": "99", "toolchain": "sim", "all": "b"}
     assert "  - web\n" in rendered["shop/templates/NOTES.txt"]
-    assert any("charts/db/templates/deployment.yaml" in path for path in rendered)
+    assert any("charts/db/templates/workload.yaml" in path for path in rendered)
 
 
 def test_a_chart_of_ones_own_may_hold_the_templates_of_ours(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_versions_that_helm_takes(tmp_path: Any, text: str) -> None:
     assert is_version(text)
     root = write(tmp_path, replace(plan(WEB), chart_version=text))
     assert helm.lint(str(root), strict=True, with_subcharts=True)["messages"] == []
-    labels = load(render(root)["shop/charts/web/templates/deployment.yaml"])["metadata"]["labels"]
+    labels = load(render(root)["shop/charts/web/templates/workload.yaml"])["metadata"]["labels"]
     assert labels["helm.sh/chart"].startswith("web-")
     heads = [load(root / path) for path in ("Chart.yaml", "charts/web/Chart.yaml")]
     assert [head["version"] for head in heads] == [text, text]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import helm_python as helm
 import pytest
@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.manifests import manifest_files
 from sconectl.errors import PlanImpossible
-from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort, Workload
 from sconectl.plan.mesh.mesh_volumes import volume_block
 
 FACTS: dict[str, Any] = {"config_id": "shop/web/main", "cas_address": "cas.example.org", "cas_key": ""}
@@ -59,6 +59,7 @@ IMPORTED = {
         "importedFrom": {"service": "db", "volume": "volumedata"},
     }
 }
+EXISTING = {"enabled": True, "existingClaim": "test-pvc"}
 LONG, MOST = {"service": "s" * 60, "volume": "v"}, "volume" + "x" * 57
 CASES = {
     "simple": WEB,
@@ -115,6 +116,102 @@ CASES = {
     "version": replace(WEB, extra_values={"scone": {"printVersion": True}, "useSGXDevPlugin": "azure"}),
 }
 
+SEVERAL = (ServicePort("api", 8080), ServicePort("metrics", 9090))
+BOXED = replace(WEB, user=999, group=998, heap=1 << 28, callers=("front", "other"), ports=(ServicePort("https", 443),))
+OPEN = {"ingress": {"enabled": True, "hosts": ["a.example.org", "b.example.org"], "className": "nginx"}}
+OPEN["gateway"] = {"enabled": True, "hostnames": ["a.example.org"], "parentRefs": [{"name": "edge"}]}
+SCALED = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 9}}
+CLAIMS = dict.fromkeys(VOLUMES, KEPT)
+CASES |= {
+    f"{kind}, {name}": replace(service, workload=kind, schedule="*/5 * * * *" if kind == "cronjob" else "")
+    for kind in get_args(Workload)
+    for name, service in {
+        "simple": WEB,
+        "without port": replace(WEB, ports=()),
+        "several ports": replace(WEB, ports=SEVERAL, extra_values={"replicaCount": 3}),
+        "another port": replace(WEB, ports=SEVERAL, extra_values={"service": {"port": 1, "nodePort": 30000}}),
+        "volumes": replace(WEB, volume_values=VOLUMES, extra_values=CLAIMS),
+        "existing": replace(WEB, volume_values=VOLUMES, extra_values={"volumev1": {"persistence": EXISTING}}),
+        "data": replace(WEB, extra_values=DATABASE),
+        "long": replace(WEB, name="s" * 60, volume_values=VOLUMES, extra_values=CLAIMS),
+        "confined": BOXED,
+    }.items()
+}
+CASES |= {
+    "two ways from outside": replace(BOXED, extra_values={**OPEN, "networkPolicy": {"from": [{"podSelector": {}}]}}),
+    "scaled": replace(WEB, extra_values=SCALED),
+    "scaled by other things": replace(
+        WEB,
+        workload="statefulset",
+        extra_values={
+            "autoscaling": {
+                **SCALED["autoscaling"],
+                "metrics": [
+                    {
+                        "type": "Resource",
+                        "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 70}},
+                    }
+                ],
+            }
+        },
+    ),
+    "nobody may connect": replace(WEB, callers=()),
+    "others may connect": replace(
+        WEB, callers=(), extra_values={"networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}}
+    ),
+    "a balancer": replace(WEB, callers=("a",), extra_values={"service": {"type": "LoadBalancer"}}),
+    "egress": replace(
+        WEB, callers=("a",), extra_values={"networkPolicy": {"restrictEgress": True, "to": [{"podSelector": {}}]}}
+    ),
+    "egress of hardware": replace(
+        WEB,
+        cas_address="cas:77",
+        toolchain=TOOLCHAINS["scone"],
+        extra_values={"networkPolicy": {"enabled": True, "restrictEgress": True}},
+    ),
+    "heap and volumes": replace(WEB, heap=1 << 28, volume_values=VOLUMES),
+    "heap and a request": replace(
+        WEB, heap=1 << 28, extra_values={"resources": {"requests": {"memory": "1Gi", "cpu": 0.1}}}
+    ),
+    "heap and a limit": replace(
+        WEB, heap=1 << 28, extra_values={"resources": {"limits": {"memory": "1Gi"}, "requests": {}}}
+    ),
+    "another question": replace(
+        WEB, extra_values={"startupProbe": {"exec": {"command": ["true"]}}, "readinessProbe": None}
+    ),
+    "pods": replace(
+        WEB,
+        extra_values={
+            "podLabels": {"a": "1", "app.kubernetes.io/name": "no", "app.kubernetes.io/version": "no"},
+            "priorityClassName": "high",
+            "runtimeClassName": "kata",
+            "hostAliases": [{"ip": "127.0.0.1", "hostnames": ["x"]}],
+            "terminationGracePeriodSeconds": 7,
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "z",
+                    "whenUnsatisfiable": "DoNotSchedule",
+                    "labelSelector": {"matchLabels": {"a": "b"}},
+                },
+            ],
+            "extraContainers": [{"name": "log", "image": "registry.example.com/log:1"}],
+            "writable": ["/var/cache"],
+        },
+    ),
+    "odd characters in a Job": replace(
+        WEB, workload="job", log_level="<&>\u2028é", extra_values={"podAnnotations": {"x": "<\"'>"}}
+    ),
+    "a Job of one name": replace(WEB, workload="job", extra_values={"jobs": {"uniqueName": False, "backoffLimit": 3}}),
+}
+CASES |= {
+    f"hardware with {plugin}": replace(
+        BOXED, toolchain=TOOLCHAINS["scone"], extra_values={"useSGXDevPlugin": plugin, "sgxEpcMem": 8}
+    )
+    for plugin in ("", "scone", "intel", "azure", "disabled")
+}
+
 
 def objects(text: str) -> dict[tuple[str, str], Any]:
     found = [item for item in YAML(typ="safe").load_all(text) if item]
@@ -131,14 +228,18 @@ def by_helm(folder: Path, plan: ChartPlan, release: str) -> dict[tuple[str, str]
     texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
     found = {key: item for text in texts for key, item in objects(text).items()}
     for item in found.values():
-        for metadata in (
-            item["metadata"],
-            item["spec"]["template"]["metadata"] if "template" in item.get("spec", {}) else {},
-        ):
-            if "labels" in metadata:
-                metadata["labels"]["app.kubernetes.io/managed-by"] = "sconectl"
-                metadata["labels"].pop("helm.sh/chart", None)  # says the version, which changes nothing
+        _by_sconectl(item)
     return found
+
+
+def _by_sconectl(item: Any) -> None:
+    """Put what Helm alone says into labels: who installs them, and the version, which changes nothing."""
+    if isinstance(item, dict):
+        if "app.kubernetes.io/managed-by" in item:
+            item["app.kubernetes.io/managed-by"] = "sconectl"
+            item.pop("helm.sh/chart", None)
+        for below in item.values():
+            _by_sconectl(below)
 
 
 @pytest.mark.parametrize("service", CASES.values(), ids=list(CASES))
@@ -149,6 +250,22 @@ def test_helm_makes_the_same(tmp_path: Path, service: ChartService, release: str
     files = manifest_files(plan, release, {})
     assert list(files) == [f"{service.name}.yaml"]
     assert objects(files[f"{service.name}.yaml"].decode()) == by_helm(tmp_path, plan, release)
+
+
+def test_an_imported_volume_is_on_the_claim_of_the_only_pod_of_a_stateful_set(tmp_path: Path) -> None:
+    volume = {"volumedata": VOLUMES["volumev1"]}
+    owner = replace(WEB, name="db", workload="statefulset", volume_values=volume, extra_values={"volumedata": KEPT})
+    importer = replace(WEB, volume_values=IMPORTED, extra_values={"volumetheirs": KEPT})
+    plan = ChartPlan("shop", "0.1.0", (owner, importer))
+    found = by_helm(tmp_path, plan, "demo")
+    written = b"---\n".join(manifest_files(plan, "demo", {}).values()).decode()
+    assert objects(written) == found
+    [template] = found["StatefulSet", "demo-db"]["spec"]["volumeClaimTemplates"]
+    assert template["metadata"]["name"] == "volumedata"
+    volumes = {
+        volume["name"]: volume for volume in found["Deployment", "demo-web"]["spec"]["template"]["spec"]["volumes"]
+    }
+    assert volumes["volumetheirs"]["persistentVolumeClaim"] == {"claimName": "volumedata-demo-db-0"}
 
 
 def test_the_version_of_the_chart_changes_no_manifest() -> None:
@@ -172,6 +289,11 @@ def test_each_service_has_a_file_and_its_policy_comes_first() -> None:
     [
         ({"resources": {"limits": {"memory": "1e9"}}}, "is no size"),
         ({"volumetheirs": KEPT}, "a session outside of this mesh"),
+        ({"autoscaling": {"enabled": True}}, "autoscaling is not possible with volumes"),
+        ({"autoscaling": {"enabled": True}, "workload": {"kind": "job"}}, "autoscaling is for workload.kind"),
+        ({"workload": {"kind": "cronjob"}}, "needs workload.schedule"),
+        ({"service": {"enabled": False, "ports": []}, **OPEN}, "need a Service"),
+        ({"resources": {"limits": {"memory": "512mb"}}}, "is no size"),
     ],
 )
 def test_both_refuse_the_same(tmp_path: Path, extra: dict[str, Any], reason: str) -> None:

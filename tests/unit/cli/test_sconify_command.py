@@ -268,7 +268,8 @@ def test_a_chart(convert: Convert, kind: str) -> None:
     report = helm.lint(str(folder), strict=True)
     assert (report["messages"], report["errors"]) == ([], [])
     objects = {item["kind"].lower(): item for item in rendered(folder)}
-    assert set(objects) == {kind, "service", "serviceaccount", "configmap"}
+    several = {"poddisruptionbudget"} if kind in ("deployment", "statefulset") else set()
+    assert set(objects) == {kind, "service", "serviceaccount", "configmap"} | several
     for item in objects.values():
         kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
     pod = objects[kind]["spec"]["template"]["spec"]

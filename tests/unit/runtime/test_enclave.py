@@ -49,6 +49,15 @@ def test_an_unchanged_image_measures_as_expected(root: Path) -> None:
     assert enclave.changes == () and not enclave.debug
 
 
+def test_what_could_not_be_measured_does_not_start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_root: str, _expected: Index) -> None:
+        raise OSError("a worker process was ended by signal 9 before its work was done")
+
+    monkeypatch.setattr(enclave_module, "scan", ended)
+    with pytest.raises(LaunchRefused, match="not measured"):
+        measured(root)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "program": (lambda r: (r / "app/main").write_text("PROGRAM"), ["changed: /app/main"]),
     "launcher": (lambda r: (r / "scone/runtime/launcher").write_text("x"), ["changed: /scone (the launcher itself)"]),
