@@ -6,9 +6,9 @@ notes about what could not be checked. No engine, no registry and no CAS is aske
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,15 +34,21 @@ _NAMED = 5
 
 
 def check_offline(
-    manifests: Sequence[Manifest], invalid: Sequence[Finding], terms: Terms, *, given: Path | None, built: Path
+    manifests: Sequence[Manifest],
+    invalid: Sequence[Finding],
+    terms: Terms,
+    *,
+    given: Path | None,
+    built: Path,
+    curated: Callable[[str], ImageFacts | None] = lambda _image: None,
 ) -> tuple[list[Finding], list[str]]:
     """Return all findings by position, those about `invalid` manifests among them, and notes.
 
-    Facts of images are taken from `given` (raises `UsageError` if they cannot be read), and then from the directory
-    `built`.
+    Facts of images are taken from `given` (raises `UsageError` if they cannot be read), then from the directory
+    `built`, and then from the curated services, for which `curated` is asked.
     """
     terms = replace(terms, release=terms.release or ANY_RELEASE)
-    images = _Images(given, built)
+    images = _Images(given, built, curated)
     findings = [*invalid, *advice_on(manifests, terms.today, mode=terms.mode, complete=not invalid)]
     for manifest in manifests:
         model = manifest.model
@@ -68,7 +74,8 @@ def check_offline(
 class _Images:
     """The facts of images that are known offline: of those that the services describe, and of those built before."""
 
-    def __init__(self, given: Path | None, built: Path) -> None:
+    def __init__(self, given: Path | None, built: Path, curated: Callable[[str], ImageFacts | None]) -> None:
+        self._curated = cache(curated)
         self.notes: list[str] = []
         self._given, self._built = given, built
         self._planned: dict[str, ImageFacts] = {}
@@ -113,7 +120,7 @@ class _Images:
             )
 
     def _facts_of(self, image: str) -> ImageFacts | None:
-        return self._planned.get(image) or self._records.get(image)
+        return self._planned.get(image) or self._records.get(image) or self._curated(image)
 
     @cached_property
     def _records(self) -> Mapping[str, ImageFacts]:

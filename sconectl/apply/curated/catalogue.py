@@ -7,7 +7,7 @@ Raises `UsageError` for a directory that has none, and `InvalidInput` for a mani
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def catalogue(directories: Iterable[Path]) -> dict[str, CuratedService]:
     return {name: found[name] for name in sorted(found)}
 
 
-def meant(image: str, known: dict[str, CuratedService]) -> CuratedService | None:
+def meant(image: str, known: Mapping[str, CuratedService]) -> CuratedService | None:
     """Return the curated service that the name of an image ends in, or None."""
     return known.get(without_tag(image).rpartition("/")[2]) if "/" in image else None
 

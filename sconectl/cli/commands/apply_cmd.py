@@ -63,7 +63,7 @@ def apply(options: ApplyOptions, console: Console) -> None:
         show_defaults(manifests, curated.manifests, options, console)
         return
     manifests = [*curated.manifests, *manifests]
-    advice = advice_on(manifests, today(), mode=options.mode)
+    advice = curated.without(advice_on(manifests, today(), mode=options.mode))
     if errors_of(advice):
         raise InvalidInput(advice)
     show_findings(advice)

@@ -148,6 +148,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.cli.options.manifest_files import read_all
     from sconectl.cli.output.apply_result import namespace_notes
     from sconectl.cli.output.printable import shown
+    from sconectl.cli.runs.curated import needed
     from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, pruning, terms_of, witness
     from sconectl.cli.wiring import today
     from sconectl.plan.mesh.availability import remarks
@@ -165,11 +166,17 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     plans = _Plans()
     built: dict[str, ImageFacts] = {}
     with console.working():
-        run = check_run(manifests, terms_of(options), learner(options, wiring, console))
-        findings = advice_on(manifests, today(), mode=options.mode)
+        curated = needed(manifests, options, wiring, console)
+        every = [*curated.manifests, *manifests]
+        run = check_run(every, terms_of(options), learner(options, wiring, console))
+        findings = curated.without(advice_on(every, today(), mode=options.mode))
         for manifest in manifests:
             findings += [*manifest.warnings, *remarks(manifest.model, manifest.document)]
         for check in run.services:
+            if curated.of(check):
+                facts = curated.built(check, options)
+                built |= {facts.image: facts} if facts else {}
+                continue
             report, earlier = _service(check, options, wiring, console)
             built |= {earlier.image: earlier} if earlier else {}
             findings += [*check.limits, *check.uses, *report.findings]

@@ -6,6 +6,7 @@ there is an error among them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +53,7 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
     from sconectl.cli.options.manifest_files import read_each
     from sconectl.cli.options.option_values import attestation_flags
     from sconectl.cli.output.printable import shown
+    from sconectl.cli.runs.curated import curated_facts, known_services
     from sconectl.cli.wiring import today, toolchains_of
     from sconectl.usecases.check_offline import check_offline
     from sconectl.usecases.terms import Terms
@@ -60,7 +62,9 @@ def everything_about(options: ApplyOptions) -> tuple[int, list[Finding]]:
     terms = Terms(
         options.mode, today(), attestation_flags, {}, toolchains_of(options.toolchain), release=options.release
     )
-    findings, notes = check_offline(manifests, invalid, terms, given=options.facts, built=options.target / "images")
+    images = options.target / "images"
+    curated = partial(curated_facts, known_services(options), terms)
+    findings, notes = check_offline(manifests, invalid, terms, given=options.facts, built=images, curated=curated)
     for text in notes:
         note(f"note: {shown(text)}")
     return len(manifests), findings

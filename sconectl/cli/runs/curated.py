@@ -5,21 +5,25 @@ In: manifests, and the options of the command line. Out: their manifests beside 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sconectl.cli.output.console import Console, note
 from sconectl.cli.output.printable import shown
+from sconectl.plan.facts.naming import with_tag
 
 if TYPE_CHECKING:
     from sconectl.apply.curated.catalogue import CuratedService
     from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.cli.wiring import Wiring
     from sconectl.manifest.reading.reader import Manifest
+    from sconectl.plan.facts.image_facts import ImageFacts
     from sconectl.ports import ImageInfo
+    from sconectl.text.findings import Finding
     from sconectl.usecases.apply_service import ServiceWorld
     from sconectl.usecases.check_service import ServiceCheck
+    from sconectl.usecases.terms import Terms
 
 
 def known_services(options: ApplyOptions) -> dict[str, CuratedService]:
@@ -30,12 +34,35 @@ def known_services(options: ApplyOptions) -> dict[str, CuratedService]:
     return catalogue([*options.config.curated, assets.folder("curated")])
 
 
+def curated_facts(known: Mapping[str, CuratedService], terms: Terms, image: str) -> ImageFacts | None:
+    """Return the facts that an image will have if it becomes a curated service; None if its name is that of none."""
+    from sconectl.apply.curated.catalogue import meant
+    from sconectl.usecases.check_service import check_service
+
+    service = meant(image, known)
+    if service is None:
+        return None
+    return check_service(
+        service.manifest(image), mode=terms.mode, bases=terms.bases, toolchain=terms.toolchains.chosen
+    ).facts
+
+
 @dataclass(frozen=True)
 class Needed:
     """The curated services of a run, by the file of their manifests."""
 
     services: Mapping[str, CuratedService] = field(default_factory=dict)
     manifests: tuple[Manifest, ...] = ()
+
+    def without(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Return what is said about other manifests: nobody has written those of curated services for this mesh."""
+        return [finding for finding in findings if finding.position.file not in self.services]
+
+    def built(self, check: ServiceCheck, options: ApplyOptions) -> ImageFacts | None:
+        """Return the facts of the image as an earlier run has built it."""
+        model = check.manifest.model
+        assert model.kind == "genservice"  # noqa: S101 - narrows the type
+        return _built(with_tag(model.build.to), model.build.name, options)
 
     def of(self, check: ServiceCheck) -> CuratedService | None:
         """Return the curated service that a manifest belongs to, or None."""
@@ -49,7 +76,6 @@ def needed(manifests: Sequence[Manifest], options: ApplyOptions, wiring: Wiring,
     here from the same curated service is looked at again, as its recipe may have changed.
     """
     from sconectl.apply.curated.catalogue import meant
-    from sconectl.plan.facts.naming import with_tag
 
     images = [
         with_tag(service.image)
@@ -110,14 +136,20 @@ def _given(options: ApplyOptions) -> set[str]:
 def _is_elsewhere(image: str, name: str, options: ApplyOptions, wiring: Wiring) -> bool:
     """Say whether an image exists that was not built here as the service `name`."""
     from sconectl.apply.inspect import find_image
-    from sconectl.apply.records import read_records
     from sconectl.errors import BuildFailed
 
-    record = options.target / "images" / f"{name}.json"
-    if record.is_file() and any(each.facts.image == image for each in read_records(record)):
+    if _built(image, name, options):
         return False
     try:
         find_image(image, engine=lambda: wiring.engine, registry=lambda: wiring.registry)
     except BuildFailed:
         return False
     return True
+
+
+def _built(image: str, name: str, options: ApplyOptions) -> ImageFacts | None:
+    from sconectl.apply.records import read_records
+
+    record = options.target / "images" / f"{name}.json"
+    found = read_records(record) if record.is_file() else ()
+    return next((each.facts for each in found if each.facts.image == image), None)

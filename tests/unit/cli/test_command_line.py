@@ -425,6 +425,9 @@ WITHOUT_OPTIONS = {
     ("cert", "show-key-hash"),
     ("signer",),
     ("volume",),
+    ("curated",),
+    ("curated", "list"),
+    ("curated", "show"),
 } | {
     ("fspf",),
     ("fspf", "create"),

@@ -105,3 +105,24 @@ def test_build_says_what_is_missing(run: Run, own: Path) -> None:
     done = run("curated", "build", "own")  # without an image own:1
     assert done.code == 5 and "own:1" in done.err
     assert f"sconectl-curated/own:{sconectl.__version__}" not in done.out
+
+
+def test_plan_shows_the_mesh_and_builds_nothing(run: Run, own: Path, engine: FakeEngine) -> None:
+    done = run("plan", "-f", mesh(own_host="here"), "-d", "--release", "demo")
+    assert done.code == 0 and "curated service own" in done.err, done.err
+    assert "own" in done.out and not Path("target").exists()
+    assert engine.count("build") == engine.count("load") == 0
+
+
+def test_validate_knows_what_a_curated_service_needs(run: Run, own: Path) -> None:
+    assert run("validate", "-f", mesh(own_host="here")).code == 0
+    done = run("validate", "-f", mesh())
+    assert done.code == 3 and "own_host, which has no value" in done.err
+    assert "nothing is known of the image" not in done.err
+
+
+@pytest.mark.parametrize("command", ["apply", "plan", "validate"])
+def test_a_fault_of_a_curated_manifest_is_shown_in_its_file(run: Run, own: Path, command: str) -> None:
+    (own / "service.yaml").write_text(OWN.replace("kind: sconify_image", "kind: sconify"))
+    done = run(command, "-f", mesh(own_host="here"))
+    assert done.code == 3 and f"{own}/service.yaml:4:" in done.err and "Traceback" not in done.err, done.err
