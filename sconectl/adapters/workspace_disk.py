@@ -40,7 +40,11 @@ class DiskWorkspace:
             if os.path.lexists(base):
                 raise BuildFailed(f"{base} is in the way: expected a directory there", hint="move it away")
             return ()
-        return tuple(sorted(p.relative_to(self.root).as_posix() for p in base.rglob("*") if not p.is_dir()))
+        found = []
+        for place, _, names in os.walk(base):
+            parent = os.path.relpath(place, self.root)
+            found += [f"{parent}/{name}" for name in names]
+        return tuple(sorted(found))
 
     def write(self, files: Mapping[str, bytes], *, replaces: tuple[str, ...] = (), private: bool = False) -> int:
         """Write `files`, and remove every other file below the folders in `replaces`.
