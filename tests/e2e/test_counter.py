@@ -100,7 +100,7 @@ class Counter:
         """Return the Job that `helm install RELEASE CHART --set …` would make."""
         with helm.Chart.load(str(self.chart)) as chart:
             files = chart.render(helm.parse_set_string(SET), name=release, namespace="default")
-        found = [YAML(typ="safe").load(text) for path, text in files.items() if path.endswith("job.yaml")]
+        found = [YAML(typ="safe").load(text) for path, text in files.items() if path.endswith("workload.yaml")]
         [job] = found
         kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
         return dict(job)
@@ -112,11 +112,14 @@ class Counter:
         assert "command" not in container and "args" not in container
         places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         words = ["--cap-drop=ALL", "--security-opt=no-new-privileges"]
+        words += ["--read-only"] if container["securityContext"]["readOnlyRootFilesystem"] else []
         for entry in container["env"]:
             words += ["-e", f"{entry['name']}={entry['value']}"]
         for source in pod["volumes"]:
             place = places[source["name"]]
-            if "emptyDir" in source:
+            if source.get("emptyDir") == {}:
+                words += ["--tmpfs", place]  # a directory that may be written to
+            elif "emptyDir" in source:
                 assert source["emptyDir"]["medium"] == "Memory"
                 words += ["--tmpfs", f"{place}:exec,size={_bytes(source['emptyDir']['sizeLimit'])}"]
             else:
