@@ -214,14 +214,24 @@ class MeshDraft:
         facts = {name: self._effective(name, image) for name, image in given.facts.items()}
         values = MeshValues(given.mesh, facts)
         self._addresses = Addresses(given.mesh, values, given.release)
+        self._helm = helm_values(given.mesh, given.document, self._charts())
+        extra = self._helm.services
         self.services = [
-            BoundService(given, number, service, facts[service.name], values, self._addresses, self.findings).bind()
+            BoundService(
+                given,
+                number,
+                service,
+                facts[service.name],
+                values,
+                self._addresses,
+                extra.get(service.name, {}),
+                self.findings,
+            ).bind()
             for number, service in enumerate(given.mesh.services)
         ]
         self._fragments = fragments(given, self.findings)
         self._extra = self._extra_sessions(values)
         self._secrets = self._wired()
-        self._helm = helm_values(given.mesh, given.document, self._charts())
         self.findings += self._helm.findings
         self.findings += check_mesh_values(given.mesh, given.document)
         self.findings += [*name_faults(given), *key_faults(given), *attestation_faults(given)]
@@ -311,7 +321,6 @@ class MeshDraft:
         configurations = _configurations(services, sessions, self._extra)
         charts = tuple(
             s.chart(
-                self._helm.services.get(s.name, {}),
                 configurations.mark(s.session_name, s.program, s.facts.salt),
                 owners,
                 self._callers[s.name],

@@ -25,6 +25,7 @@ from sconectl.plan.network.addresses import Addresses
 from sconectl.plan.network.service_ports import PortClues, ServicePort
 from sconectl.plan.secrets.wiring import ServiceSecrets
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, missing_globals
+from sconectl.plan.values.helm_values import without_removals
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, literal_text
 from sconectl.plan.values.names import MOST, Names, ValueFault
 from sconectl.plan.values.parameters import log_level
@@ -57,6 +58,7 @@ class BoundService:
         facts: ImageFacts,
         values: MeshValues,
         addresses: Addresses,
+        extra: Mapping[str, Any],
         findings: list[Finding],
     ) -> None:
         self.given = given
@@ -67,7 +69,7 @@ class BoundService:
         self.toolchain = given.toolchains[facts.toolchain]
         self.session_name = session_name(given.mesh.policy.namespace, service.session)
         self.program = given.service_name or program_name(facts.command.words)
-        self._mesh_values, self._addresses = values, addresses
+        self._mesh_values, self._addresses, self._extra = values, addresses, extra
         self._findings = findings
         self._values = values.of(service.name)
         self._names = Names(self._values, self._builtin(service))
@@ -202,7 +204,7 @@ class BoundService:
         from sconectl.plan.mesh.own_chart import read_own_chart
 
         try:
-            return read_own_chart(self.files.chart, self.files.chart_directory, self._names.text)
+            return read_own_chart(self.files.chart, self.files.chart_directory, self._names.text, self._extra)
         except InvalidInput as error:
             self._take(error)
             return None
@@ -315,13 +317,11 @@ class BoundService:
         cause = Cause(Name("variable", self.facts.image, name), written=bool(given))
         return self.given.at(given[1] if given else self.place, "SC2006", message, hint, cause)
 
-    def chart(
-        self, extra: Mapping[str, Any], configuration: str, owners: Owners, callers: tuple[str, ...] | None
-    ) -> ChartService:
+    def chart(self, configuration: str, owners: Owners, callers: tuple[str, ...] | None) -> ChartService:
         """Return the service as the chart needs it.
 
-        `extra` are its chart values of the manifest, `configuration` is the mark of what its pods get, `owners` are the
-        services from which it may have volumes, and `callers` those that may connect to it.
+        `configuration` is the mark of what its pods get, `owners` are the services from which it may have volumes, and
+        `callers` those that may connect to it.
         """
         cas = main_cas(self.given.mesh)
         return ChartService(
@@ -335,7 +335,7 @@ class BoundService:
             ports=self.ports,
             pull_secret=self.pull_secret,
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
-            extra_values=extra,
+            extra_values=without_removals(self._extra) if self.chart_files else self._extra,
             volume_values=chart_values(self.volumes, owners, None if self.facts.user == 0 else self.facts.group),
             own_chart=self.chart_files,
             workload=self._workload(),

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sconectl.errors import InvalidInput
+from sconectl.plan.values.helm_values import has_removals, removed_from
 from sconectl.plan.values.scalars import typed_values
 from sconectl.plan.values.templates import Lookup, bind_yaml
 from sconectl.text import yaml_text
@@ -35,8 +37,13 @@ class OwnChart:
     files: Mapping[str, bytes]
 
 
-def read_own_chart(files: Mapping[str, bytes], directory: str, lookup: Lookup) -> OwnChart:
-    """Return the chart in `files`, of which messages say that they are in `directory`. Raises `InvalidInput`."""
+def read_own_chart(
+    files: Mapping[str, bytes], directory: str, lookup: Lookup, extra: Mapping[str, Any] = MappingProxyType({})
+) -> OwnChart:
+    """Return the chart in `files`, of which messages say that they are in `directory`. Raises `InvalidInput`.
+
+    Values that are None in `extra` are taken out of its values: Helm would keep some of them.
+    """
     kept = {path: files[path] for path in sorted(files) if path.removesuffix(TEMPLATE) not in (CHART_FILE, VALUES_FILE)}
     head = _document(files, CHART_FILE, directory, lookup)
     if head is None:
@@ -45,9 +52,12 @@ def read_own_chart(files: Mapping[str, bytes], directory: str, lookup: Lookup) -
         raise InvalidInput(
             [Finding("error", "SC2016", position, "", "this is not the directory of a Helm chart", hint)]
         )
-    if VALUES_FILE + TEMPLATE in files:
+    removing = has_removals(extra)
+    if VALUES_FILE + TEMPLATE in files or (removing and VALUES_FILE in files):
         values = _document(files, VALUES_FILE, directory, lookup)
         typed = typed_values(values.value, values.is_plain) if values else None
+        if removing and isinstance(typed, Mapping):
+            typed = removed_from(typed, extra)
         kept[VALUES_FILE] = yaml_text.dump(typed or {}).encode()
     elif VALUES_FILE in files:
         kept[VALUES_FILE] = files[VALUES_FILE]

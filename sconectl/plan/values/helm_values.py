@@ -25,6 +25,8 @@ from sconectl.text.yaml_tree import Document, Path, parse
 CURATED_ENDING = "-scone"
 GLOBAL = "global"
 _FIELD = "helm_extra_values"
+_SHARED = ("imagePullSecrets",)
+"""Values in `global` that the charts of services read."""
 _ABSENT = {
     "initContainers": "a service that starts before those it needs restarts until they answer",
 }
@@ -80,6 +82,30 @@ def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def has_removals(values: Any) -> bool:
+    """Say whether any value is None, which removes that of the chart."""
+    below = values.values() if isinstance(values, Mapping) else ()
+    return values is None or any(map(has_removals, below))
+
+
+def without_removals(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without those that are None."""
+    return {
+        key: without_removals(item) if isinstance(item, Mapping) else item
+        for key, item in values.items()
+        if item is not None
+    }
+
+
+def removed_from(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a chart without those that are None in the values over them."""
+    return {
+        key: removed_from(item, below) if isinstance(item, Mapping) and isinstance(below, Mapping) else item
+        for key, item in base.items()
+        if (below := over.get(key, item)) is not None or (item is None and key not in over)
+    }
+
+
 class _Collector:
     def __init__(self, mesh: Mesh, document: Document, charts: Mapping[str, str]) -> None:
         self._mesh = mesh
@@ -126,6 +152,7 @@ class _Collector:
             services = self._services(key)
             if key == GLOBAL and isinstance(values, dict):
                 self._shared = values
+                self._findings += self._unread(values, path)
             elif services or key == GLOBAL:
                 self._add(services, values, path)
             else:
@@ -133,6 +160,20 @@ class _Collector:
                 hint = did_you_mean(key, known) or f"services are {', '.join(list(self._charts)[:10])}"
                 message = "neither a service nor the chart of a service has this name"
                 self._findings.append(self._document.finding("error", "SC2011", path, message, hint, at_key=True))
+
+    def _unread(self, values: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+        """Yield the values for all services that no chart reads; charts of the user's own may read any."""
+        if not all(self._charts.values()):
+            return
+        for key in values:
+            if key not in _SHARED:
+                hint = f"global has {', '.join(_SHARED)}; give other values below the name of each service"
+                message = "no chart of this mesh reads this value, so that it would have no effect"
+                yield self._document.finding("error", "SC2012", (*path, key), message, hint, at_key=True)
+        pull = values.get("imagePullSecrets")
+        named = isinstance(pull, list) and all(isinstance(each, dict) and each.get("name") for each in pull)
+        if pull is not None and not named:
+            yield self._document.finding("error", "SC2012", (*path, "imagePullSecrets"), "expected a list of {name: …}")
 
     def _services(self, key: str) -> list[str]:
         if key in self._charts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,33 @@ def test_a_version_that_is_none(run: Run, mesh: Path, command: str, text: str) -
     done = run(command, *APPLY[1:], "--chart-version", text)
     assert done.code == 2 and f"--chart-version '{text}' is not the version of a chart" in done.err
     assert "like 1.4.0" in done.err and not Path("target").exists()
+
+
+PROBE = """\
+livenessProbe:
+  httpGet: {path: /, port: 80}
+  periodSeconds: 5
+port: 80
+note: ~
+"""
+
+
+@pytest.mark.parametrize("name", ["values.yaml", "values.yaml.template"])
+def test_null_takes_a_value_out_of_a_chart_of_ones_own(run: Run, mesh: Path, name: str) -> None:
+    templates = Path("mine/templates")
+    templates.mkdir(parents=True)
+    (templates / "all.yaml").write_text("all: {{ .Values | toJson | quote }}\n")
+    Path("mine/Chart.yaml").write_text("apiVersion: v2\nname: mine\nversion: 1.0.0\n")
+    Path(f"mine/{name}").write_text(PROBE)
+    values = "{livenessProbe: {httpGet: null, tcpSocket: {port: 81}}, port: null, global: null}"
+    text = Path("mesh.yaml").read_text() + f"    helm_chart: mine\n    helm_extra_values: {values}\n"
+    Path("mesh.yaml").write_text(text)
+    done = run(*APPLY)
+    assert done.code == 0, done.err
+    with helm.Chart.load("target/helm") as chart:
+        rendered = chart.render(None, name="x", namespace="x")
+    [made] = [content for path, content in rendered.items() if path.endswith("charts/log/templates/all.yaml")]
+    document: Any = parse(made, "all.yaml").value
+    found = json.loads(document["all"])
+    assert found["livenessProbe"] == {"periodSeconds": 5, "tcpSocket": {"port": 81}}
+    assert "port" not in found

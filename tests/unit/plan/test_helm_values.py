@@ -67,6 +67,18 @@ def test_values_for_all_services_go_into_the_umbrella() -> None:
     assert "global:\n  imagePullSecrets:\n    - name: all\n" in text
 
 
+def test_values_for_all_services_that_no_chart_reads() -> None:
+    found = faults("helm_extra_values: {global: {replicaCount: 7, imagePullSecrets: regcred}}\n")
+    assert [(code, path, message) for code, path, _, message, _ in found] == [
+        (
+            "SC2012",
+            "helm_extra_values.global.replicaCount",
+            "no chart of this mesh reads this value, so that it would have no effect",
+        ),
+        ("SC2012", "helm_extra_values.global.imagePullSecrets", "expected a list of {name: …}"),
+    ]
+
+
 def test_upstream_values_of_a_database() -> None:
     extra = """
 helm_extra_values:
