@@ -143,6 +143,8 @@ def _problem(
 def _offered(service: BoundService, values: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Return the ports that clients find, or None if the manifest or an image that is not built decides about them."""
     open_yet = service.facts.measurement == NOT_MEASURED and all(port.assumed for port in service.ports)
-    if service.chart_files or "service" in values or open_yet:
+    given = values.get("service")
+    replaced = isinstance(given, Mapping) and not {"port", "ports", "enabled"}.isdisjoint(given)
+    if service.chart_files or replaced or open_yet:
         return None
     return tuple(port.number for port in service.ports)
