@@ -155,10 +155,11 @@ def _confinement(service: ChartService) -> dict[str, Any]:
 def _probes(service: ChartService) -> dict[str, Any]:
     """Return the probes: connections that say nothing, so that they need no certificate.
 
-    A program listens only after its launcher has attested and opened volumes, so it has long enough for that.
+    A program listens only after its launcher has attested and opened volumes, so it has long enough for that. Where a
+    port is only assumed, it may never listen.
     """
     found: dict[str, Any] = {"startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}}
-    if service.ports and service.workload not in ENDING:
+    if service.ports and not service.ports[0].assumed and service.workload not in ENDING:
         within = _OPENED_WITHIN if service.volume_values else _ATTESTED_WITHIN
         found["startupProbe"] = _connection(service.ports[0], within // _EVERY)
         found["readinessProbe"] = _connection(service.ports[0], 3)

@@ -57,7 +57,8 @@ CODES: dict[str, Code] = {
     ),
     "SC2007": Code(
         "A port is not a port number",
-        "APP_SERVICE_PORT becomes the port of the Service object, so it is a whole number from 1 to 65535.",
+        "APP_SERVICE_PORT, and `ports` of a service or of its manifest, become ports of the Service object, so each is "
+        "a whole number from 1 to 65535, also after names like {{port}} are filled in.",
         "- {name: APP_SERVICE_PORT, value: https}",
         "- {name: APP_SERVICE_PORT, value: 443}",
     ),
@@ -89,9 +90,8 @@ CODES: dict[str, Code] = {
     "SC2012": Code(
         "A Helm value that the chart does not know or cannot take",
         "Helm ignores values that no template uses, so a misspelt one would go unnoticed; here it is an error, as is "
-        "a value of the wrong type. docs/chart.md lists all values. The charts of upstream have some that have no "
-        "place here: ingress, initContainers and jobs. Text without quotes is a number or truth value where YAML says"
-        " so.",
+        "a value of the wrong type, also one of the variables restartPolicy, useSGXDevPlugin and sgxEpcMem. README.md "
+        "of the chart lists all values. Text without quotes is a number or truth value where YAML says so.",
         "web: {replicas: 2}",
         "web: {replicaCount: 2}",
     ),

@@ -19,13 +19,14 @@ from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService, Workload
+from sconectl.plan.mesh.chart_variables import variable_values
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
 from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, with_sessions
 from sconectl.plan.network.addresses import Addresses
 from sconectl.plan.network.service_ports import PortClues, ServicePort
 from sconectl.plan.secrets.wiring import ServiceSecrets
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, missing_globals
-from sconectl.plan.values.helm_values import without_removals
+from sconectl.plan.values.helm_values import overlaid, without_removals
 from sconectl.plan.values.literals import HOST_VARIABLE, literal_argument, literal_text
 from sconectl.plan.values.names import MOST, Names, ValueFault
 from sconectl.plan.values.parameters import log_level
@@ -104,6 +105,8 @@ class BoundService:
         self.chart_files = self._chart_files()
         self.ports = self._ports()
         self.pull_secret = self._names.text("imagePullSecrets") or ""
+        self._of_variables, faults = variable_values(self._names.text, self.toolchain, self.service.workload or "")
+        self._findings += (self._of_chart("SC2012", name, problem) for name, problem in faults.items())
         self.secrets = self._secrets()
         namespace = self.given.mesh.policy.namespace
         sessions = {entry.name: session_name(namespace, entry.session) for entry in self._peers()}
@@ -335,7 +338,9 @@ class BoundService:
             ports=self.ports,
             pull_secret=self.pull_secret,
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
-            extra_values=without_removals(self._extra) if self.chart_files else self._extra,
+            extra_values=without_removals(self._extra)
+            if self.chart_files
+            else overlaid(self._of_variables, self._extra),
             volume_values=chart_values(self.volumes, owners, None if self.facts.user == 0 else self.facts.group),
             own_chart=self.chart_files,
             workload=self._workload(),
@@ -372,6 +377,9 @@ class BoundService:
         ).ports()
 
     def _no_port(self, source: str) -> None:
-        given = self._mesh_values.given(self.name, source)
-        message = f"{source}: expected a port number from 1 to {HIGHEST}"
-        self._findings.append(self.given.at(given[1] if given else self.place, "SC2007", message))
+        self._findings.append(self._of_chart("SC2007", source, f"expected a port number from 1 to {HIGHEST}"))
+
+    def _of_chart(self, code: str, variable: str, problem: str) -> Finding:
+        """Return the fault of a variable that is about the chart."""
+        given = self._mesh_values.given(self.name, variable)
+        return self.given.at(given[1] if given else self.place, code, f"{variable}: {problem}")

@@ -18,7 +18,7 @@ from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.values.environment import SHARED_SECTIONS, MeshValues, unpasted
 from sconectl.text.yaml_tree import Path, texts_in
 
-CHART_NAMES = ("APP_SERVICE_PORT", "imagePullSecrets")
+CHART_NAMES = ("APP_SERVICE_PORT", "imagePullSecrets", "restartPolicy", "useSGXDevPlugin", "sgxEpcMem")
 """Names that the chart of every service looks at."""
 RELEASE_NAMES = frozenset({"release", "service_name"})
 """Built-in names that --release gives, and not env."""

@@ -188,6 +188,13 @@ def test_the_container_is_attested_and_has_least_privilege(tmp_path: Path) -> No
     assert service["type"] == "ClusterIP"
 
 
+def test_nobody_waits_for_a_port_that_is_only_assumed(tmp_path: Path) -> None:
+    assumed = replace(WEB, ports=(ServicePort("api", 443, assumed=True),))
+    found = objects(write(tmp_path, plan(assumed)))
+    assert [key for key in pod(found)["containers"][0] if "Probe" in key] == []
+    assert found["Service", "demo-web"]["spec"]["ports"][0]["port"] == 443
+
+
 def test_labels_and_selectors(tmp_path: Path) -> None:
     found = objects(write(tmp_path, plan(WEB)))
     selector = {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "demo"}

@@ -274,3 +274,23 @@ def test_any_text_is_searched_for_hosts(text: str) -> None:
     for found in hosts.named_in(text):
         assert found.host in text and (not found.service or found.host.startswith("r-"))
     assert list(Hosts(["a"], "").named_in(text)) == []
+
+
+def test_variables_of_the_mesh_for_its_chart() -> None:
+    env = {"global": {"useSGXDevPlugin": "azure", "sgxEpcMem": " 128", "restartPolicy": "OnFailure"}}
+    hardware = facts().model_copy(update={"toolchain": "scone"})
+
+    def values(image: ImageFacts, more: str = "", given_env: Env = env) -> Mapping[str, Any]:
+        return compiled(image, text=mesh_text(env=given_env) + more).chart.services[0].extra_values
+
+    plugin = {"useSGXDevPlugin": "azure", "sgxEpcMem": 128}
+    assert values(facts()) == {}
+    assert values(hardware) == plugin
+    assert values(hardware, "    helm_extra_values: {sgxEpcMem: 8}\n") == {**plugin, "sgxEpcMem": 8}
+    assert values(facts(), "    workload: job\n") == {"jobs": {"restartPolicy": "OnFailure"}}
+    assert values(facts(), "    workload: job\n", {"global": {"restartPolicy": "Always"}}) == {}
+    wrong = {"useSGXDevPlugin": "amazon", "sgxEpcMem": "128Mi", "restartPolicy": "Sometimes"}
+    with pytest.raises(PlanImpossible) as caught:
+        values(hardware, "    workload: job\n", {"web": wrong})
+    found = [(each.code, each.path, each.message.partition(":")[0]) for each in caught.value.findings]
+    assert found == [("SC2012", f"env[0].env[{number}].value", name) for number, name in enumerate(wrong)]
