@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import helm_python as helm
 import pytest
+import yaml  # type: ignore[import-untyped]
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.builders import SIM, TOOLCHAINS
 from fakes.workspace import FakeKeys, MemoryWorkspace
@@ -60,7 +62,7 @@ def known_images(folder: Path) -> dict[str, ImageFacts]:
 
 
 @pytest.mark.parametrize("file", MESHES, ids=lambda file: file.parent.name)
-def test_a_mesh_with_variables_compiles(file: Path) -> None:
+def test_a_mesh_with_variables_compiles(file: Path, tmp_path: Path) -> None:
     manifest = read_manifest(file.read_bytes(), file.name, VARIABLES)
     mesh = manifest.model
     assert isinstance(mesh, Mesh)
@@ -73,16 +75,30 @@ def test_a_mesh_with_variables_compiles(file: Path) -> None:
     apply_mesh(plan, MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: key))
     assert len(plan.sessions) == len(mesh.services) + 1
     assert all(f"helm/policies/{session.file}.yaml" in workspace.content for session in plan.sessions)
-    assert _unreachable(plan) == []
+    assert _unreachable(plan, _offered(workspace, tmp_path)) == []
     if mesh.helm_extra_values:
         values = workspace.content["helm/charts/mariadb/values.yaml"].decode()
         assert "existingClaim: maria-data-pvc" in values and "claimName: maria-external-pvc" in values
 
 
-def _unreachable(plan: MeshPlan) -> list[str]:
+def _offered(workspace: MemoryWorkspace, folder: Path) -> list[tuple[str, int]]:
+    """Return the host and port of everything that the Services offer which the Helm engine makes of a chart."""
+    for path, content in workspace.content.items():
+        if path.startswith("helm/"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    with helm.Chart.load(str(folder / "helm")) as chart:
+        rendered = chart.render(None, name="demo", namespace="default")
+    texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
+    objects = [found for text in texts for found in yaml.safe_load_all(text) if found]
+    services = [found for found in objects if found["kind"] == "Service"]
+    return [(each["metadata"]["name"], port["port"]) for each in services for port in each["spec"]["ports"]]
+
+
+def _unreachable(plan: MeshPlan, offered: list[tuple[str, int]]) -> list[str]:
     """Return each host and port of a pair of variables in a session that not exactly one service offers."""
-    offered = [(f"demo-{service.name}", port.number) for service in plan.chart.services for port in service.ports]
     faults = []
+    assert {(f"demo-{each.name}", port.number) for each in plan.chart.services for port in each.ports} <= {*offered}
     for document in (session.document for session in plan.sessions[1:]):
         values = {name.lower(): value for name, value in document["services"][0]["environment"].items()}
         for name, host in values.items():
