@@ -207,6 +207,13 @@ class Registry(Protocol):
         """
 
 
+class ImageSigner(Protocol):
+    """A program that signs images."""
+
+    def sign(self, image: str) -> None:
+        """Sign `NAME@sha256:…`. Raises `BuildFailed`."""
+
+
 class Workspace(Protocol):
     """The target directory."""
 

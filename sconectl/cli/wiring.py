@@ -15,13 +15,23 @@ from sconectl.errors import UsageError
 from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from sconectl.image.build.native_build import BuildEnvironment
     from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
-    from sconectl.ports import FileHistory, ImageEngine, Keys, LockFile, Registry, SessionStore, Workspace
+    from sconectl.ports import (
+        FileHistory,
+        ImageEngine,
+        ImageSigner,
+        Keys,
+        LockFile,
+        Progress,
+        Registry,
+        SessionStore,
+        Workspace,
+    )
     from sconectl.toolchains.interface import Toolchain
     from sconectl.usecases.apply_service import ServiceWorld
 
@@ -123,6 +133,12 @@ class Wiring:
         from sconectl.adapters.registry import HttpRegistry
 
         return HttpRegistry()
+
+    def image_signer(self, command: Sequence[str], key: str, detail: Progress) -> ImageSigner:
+        """Return the program that signs images with a key. Raises `BuildFailed` and `UsageError`."""
+        from sconectl.adapters.image_signer import ImageSigner
+
+        return ImageSigner(command, key, detail)
 
     @cached_property
     def keys(self) -> Keys:

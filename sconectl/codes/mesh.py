@@ -244,4 +244,13 @@ CODES: dict[str, Code] = {
         "- {name: REDIS_HOST, value: $RELEASE-redis}\n- {name: REDIS_PORT, value: 6380}   # redis listens at 6379",
         "- {name: REDIS_HOST, value: $RELEASE-redis}\n- {name: REDIS_PORT, value: 6379}",
     ),
+    "SC2032": Code(
+        "Two copies of images have the same name",
+        "`repo` copies each image of the mesh to its destination, with the last part of its name and its tag. Images "
+        "of two repositories that are called the same there would replace each other.",
+        "repo: {destination: example.org/shop}\nservices:\n  - {name: a, image: one/web:1}\n"
+        "  - {name: b, image: two/web:1}",
+        "repo: {destination: example.org/shop}\nservices:\n  - {name: a, image: one/web:1}\n"
+        "  - {name: b, image: two/web:2}",
+    ),
 }

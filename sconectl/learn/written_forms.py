@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sconectl.learn import value_rules
 from sconectl.learn.input_forms import NULL, Schema
 from sconectl.learn.scalar_forms import REFERENCE, pattern
-from sconectl.manifest.model import fields, genservice, mesh, program_input, secrets, volumes
+from sconectl.manifest.model import fields, genservice, mesh, program_input, repo, secrets, volumes
 from sconectl.policy.model import access_policy, references, secret, security, services, session
 from sconectl.policy.model import volumes as policy_volumes
 
@@ -294,7 +294,7 @@ WRITTEN: dict[type[BaseModel], Change] = {
     mesh.MeshValue: _both(_renamed("name", "key"), value_rules.port),
     mesh.Cas: value_rules.known_flags,
     mesh.Policy: value_rules.attestation,
-    mesh.Repo: _renamed("key_file", "signature"),
+    repo.Repo: _renamed("key_file", "signature"),
     session.Session: _session,
     services.Service: _enclaves,
     services.Variant: _variant,

@@ -51,6 +51,7 @@ def mesh_document(
         ],
         "volumes": mesh_volumes(check.draft.services if check.draft else (), plan),
         "orphans": list(orphans),
+        **({"copies": [{"image": copy.image, "to": copy.to} for copy in plan.copies]} if plan.copies else {}),
         "files": [{"path": path, "state": state} for path, state in sorted(files.items())],
     }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
+from sconectl.apply.copies.copied_images import Copied, Copying
 from sconectl.apply.image_sessions import share_image
 from sconectl.apply.lock.lock_file import LockedChart, LockedPods
 from sconectl.apply.retiring.orphans import LeftBehind
@@ -52,7 +53,7 @@ class MeshWorld:
     asked in modes with signed sessions only, and so is `active_hash` (of a session in the CAS); `receipts` are those of
     earlier runs. With a `release`, manifests are written beside the chart.
     Without a `chart_version`, that of the chart changes with its content: against `last_chart`, which the lock knows,
-    else against the chart in the workspace.
+    else against the chart in the workspace. `copying` is None where no image is to be copied.
     """
 
     store: SessionStore | None
@@ -67,6 +68,7 @@ class MeshWorld:
     release: str = ""
     chart_version: str = ""
     last_chart: LockedChart | None = None
+    copying: Copying | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class MeshResult:
     rollouts: tuple[Rollout, ...] = ()
     left: LeftBehind | None = None
     retired: tuple[Uploaded, ...] = ()
+    copied: tuple[Copied, ...] = ()
 
     @property
     def all_updates(self) -> tuple[Update, ...]:
@@ -147,6 +150,7 @@ def apply_mesh(
         return helm, chart_content(helm, chart_policies(resources))
 
     helm, content = charted()  # before anything is uploaded
+    copied = _copied(plan, world)
     uploaded = _upload(plan, world, updates)
     if updates and updates[0].salt != uploaded[0].salt:  # somebody else created the namespace in between
         updates = (replace(updates[0], salt=uploaded[0].salt), *updates[1:])
@@ -159,7 +163,15 @@ def apply_mesh(
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
     written = LockedChart(version=version, content=content.digest, pods=_pods(given.chart, helm))
-    return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts, left)
+    return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts, left, copied=copied)
+
+
+def _copied(plan: MeshPlan, world: MeshWorld) -> tuple[Copied, ...]:
+    """Copy the images: a program of a copy that is not there could not start."""
+    if world.copying is None:
+        return ()
+    squash = bool(plan.repo and plan.repo.squash)
+    return tuple(world.copying.copy(wanted, squash=squash) for wanted in plan.copies)
 
 
 def _pods(offline: ChartPlan, written: ChartPlan) -> dict[str, LockedPods]:

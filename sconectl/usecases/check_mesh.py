@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import sconectl
-from sconectl.apply.sources.service_files import read_extra_policies, read_service_files
+from sconectl.apply.sources.service_files import check_signing_key, read_extra_policies, read_service_files
 from sconectl.errors import InvalidInput, PlanImpossible, UsageError
 from sconectl.manifest.model.fields import CommandLine
 from sconectl.manifest.model.mesh import Mesh, MeshService
@@ -116,6 +116,7 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
     extra: tuple[tuple[int, GivenFile], ...] = ()
     try:
         extra = read_extra_policies(mesh, document, manifest.directory, terms.mode)
+        check_signing_key(mesh, document, manifest.directory)
     except PlanImpossible as error:
         faults.append(error)
     advice = (*advice_on_images(manifest, facts, terms.today), *advice_on_secrets(files.values(), terms.today))

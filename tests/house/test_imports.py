@@ -41,7 +41,7 @@ ROOMS = {
     "manifest": ("spelling", "model", "reading", ""),
     "plan": ("facts", "values", "secrets", "service", "network", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
-    "apply": ("sources", "lock", "", "rolling", "retiring", "volumes", "curated"),
+    "apply": ("sources", "lock", "", "copies", "rolling", "retiring", "volumes", "curated"),
     "usecases": ("", "over_time"),
     "protect": ("", "volume"),
     "runtime": ("", "system_calls", "volumes"),

@@ -71,7 +71,8 @@ class LockedMesh(Part):
 
     `receipts` are about sessions that are signed here and uploaded elsewhere (`signed_policies.Receipts`).
     `file` is the path of the manifest from the directory of the lock. `sessions` are all that applying it wrote and
-    that still give something to somebody, those of services that it has no longer included.
+    that still give something to somebody, those of services that it has no longer included. `copies` are those of
+    images, with the digests that their registry gave them.
     """
 
     manifest: Hex32
@@ -82,6 +83,7 @@ class LockedMesh(Part):
     sessions: dict[str, LockedSession] = Field(default_factory=dict)
     chart: LockedChart
     receipts: dict[str, dict[str, dict[str, str]]] = Field(default_factory=dict)
+    copies: dict[str, str] = Field(default_factory=dict)
 
 
 class Lock(Part):

@@ -49,6 +49,20 @@ def read_extra_policies(
     return tuple((number, file) for number, file in found if file is not None)
 
 
+def check_signing_key(mesh: Mesh, document: Document, directory: Path) -> None:
+    """Raise `PlanImpossible` if the file with the key that signs copies of images is not there."""
+    key = signing_key_of(mesh, directory)
+    if key and "://" not in key and not Path(key).is_file():
+        finding = document.finding("error", "SC1005", ("repo", "key_file"), "there is no such file", _HINT)
+        raise PlanImpossible("a file that the manifest names cannot be used", findings=[finding])
+
+
+def signing_key_of(mesh: Mesh, directory: Path) -> str:
+    """Return the key that signs copies of images: a path, or an address of another kind; empty if none does."""
+    key = (mesh.repo.key_file or "") if mesh.repo and mesh.repo.push is not False else ""
+    return str(directory / key) if key and "://" not in key else key
+
+
 class _Reader:
     def __init__(self, document: Document, directory: Path) -> None:
         self.findings: list[Finding] = []

@@ -93,7 +93,7 @@ def _foresee(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wi
 
     allowed, seen = options.allow_secret_loss or (), witness(check, plan, wiring)
     seen.require_upload(pruning(options), plan)
-    world = mesh_world(options, wiring, console, check.mesh, plan)
+    world = mesh_world(options, wiring, console, check, plan)
     updates = looked_up(plan, world)
     refuse_foreseen(check.manifest, allowed, options.wish, plan, updates)
     if world.store is not None and (options.prune or options.prune_session):
@@ -117,7 +117,7 @@ def _mesh(check: MeshCheck, plan: MeshPlan, options: ApplyOptions, wiring: Wirin
     seen = witness(check, plan, wiring)
     seen.require_upload(pruning(options), plan)
     with console.working():
-        world = mesh_world(options, wiring, console, check.mesh, plan)
+        world = mesh_world(options, wiring, console, check, plan)
         approve = partial(refuse_losses, check.manifest, options.allow_secret_loss or ())
         rolling = partial(roll_out, check.manifest, options.wish)
         done = apply_mesh(plan, world, approve, rolling, partial(seen.look, pruning(options)))

@@ -185,7 +185,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
         for mesh in run.meshes:
             show_findings([*mesh.advice, *mesh.limits])
             plan = run.mesh_plan(mesh, built)
-            world = mesh_world(options, wiring, console, mesh.mesh, plan)
+            world = mesh_world(options, wiring, console, mesh, plan)
             seen = witness(mesh, plan, wiring)
             seen.require_upload(pruning(options), plan)
             look = partial(seen.look, pruning(options))

@@ -23,9 +23,9 @@ _TABLES = {
     "build": {"ca_bundle"},
     "cas": {"image"},
     "launcher": {"base_image"},
+    "sign": {"command"},
     "trust": {"signers"},
 }
-_LISTS = {("trust", "signers")}
 _MRSIGNER = re.compile("[0-9A-Fa-f]{64}")
 
 
@@ -38,6 +38,8 @@ class ProjectConfig:
     image_cas: str = ""
     launcher_base: str = ""
     signers: tuple[str, ...] = ()
+    sign_command: tuple[str, ...] = ()
+    """The command that signs copies of images; empty for cosign."""
     curated: tuple[Path, ...] = ()
     """Directories of curated services."""
 
@@ -73,6 +75,7 @@ def _read(file: Path) -> ProjectConfig:
         ca_bundle=str(file.parent / bundle) if bundle else "",
         image_cas=document.get("cas", {}).get("image", ""),
         launcher_base=document.get("launcher", {}).get("base_image", ""),
+        sign_command=tuple(document.get("sign", {}).get("command", ())),
         signers=tuple(signer.lower() for signer in document.get("trust", {}).get("signers", ())),
         curated=curated,
     )
@@ -93,8 +96,12 @@ def _check(file: Path, document: dict[str, Any]) -> None:
         for key, value in keys.items():
             if known is not None and key not in known:
                 raise UsageError(f"{file}: unknown key {table}.{key}", hint=f"known are {', '.join(sorted(known))}")
-            if (table, key) in _LISTS:
+            if (table, key) == ("trust", "signers"):
                 _check_signers(file, value)
+            elif (table, key) == ("sign", "command"):
+                if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+                    hint = "a program and its arguments, in which {key} and {image} are replaced"
+                    raise UsageError(f"{file}: sign.command is a list of words", hint=hint)
             elif not isinstance(value, str):
                 raise UsageError(f"{file}: {table}.{key} is text")
 

@@ -11,6 +11,7 @@ from sconectl.policy.rolling.wish import Wish
 from sconectl.report.secret_fates import fate_document, fate_line, is_touched
 
 if TYPE_CHECKING:
+    from sconectl.apply.copies.copied_images import Copied
     from sconectl.apply.retiring.orphans import LeftBehind
     from sconectl.apply.sessions import Uploaded
     from sconectl.plan.mesh.mesh import MeshPlan
@@ -34,10 +35,16 @@ def mesh_lines(done: MeshResult, plan: MeshPlan, target: Path) -> list[str]:
     """Return the lines about a mesh that was applied."""
     written = "signed" if plan.mode == "SignedManifest" else "encrypted"
     return [
+        *(_copy_line(copy) for copy in done.copied),
         *_mesh_session_lines(done, plan.cas.cas_url),
         *(f"session {name}: {written}" for name in done.shipped.changed),
         _files_line(done.files_changed, target),
     ]
+
+
+def _copy_line(copy: Copied) -> str:
+    state = f"copied from {copy.image}{', signed' if copy.signed else ''}" if copy.changed else "unchanged"
+    return f"image {copy.to}: {state}"
 
 
 def retired_lines(done: MeshResult, plan: MeshPlan) -> list[str]:

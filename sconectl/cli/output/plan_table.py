@@ -110,6 +110,8 @@ def mesh_lines(document: Mapping[str, Any], *, all_secrets: bool) -> Iterator[st
     yield from _secrets(document["sessions"], every=all_secrets)
     yield from _changes(document["sessions"])
     yield from _orphans(document["orphans"])
+    if copies := document.get("copies"):
+        yield from _section("COPIES OF IMAGES", (f"{copy['image']} is copied to {copy['to']}" for copy in copies))
     yield ""
     yield "FILES"
     for file in document["files"]:

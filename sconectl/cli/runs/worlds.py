@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from sconectl.cli.options.option_values import attestation_flags
 from sconectl.cli.output.console import Console, show_findings
-from sconectl.cli.wiring import Wiring, today, toolchains_of
+from sconectl.cli.wiring import Wiring, cache_directory, today, toolchains_of
 from sconectl.usecases.check_run import LearnFacts
 from sconectl.usecases.rehearsal import RehearsalStore, RehearsalWorkspace
 from sconectl.usecases.terms import Terms
 
 if TYPE_CHECKING:
+    from sconectl.apply.copies.copied_images import Copying
+    from sconectl.apply.lock.lock_file import LockedMesh
     from sconectl.apply.retiring.orphans import Prune
     from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.manifest.model.mesh import Cas, Mesh
@@ -122,15 +124,17 @@ def service_world(options: ApplyOptions, wiring: Wiring, console: Console, store
     )
 
 
-def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Mesh, plan: MeshPlan) -> MeshWorld:
+def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, check: MeshCheck, plan: MeshPlan) -> MeshWorld:
     """Return the outside world of a mesh: CASes only where something is to be written to them."""
     from sconectl.apply.lock.lock_file import read_lock
     from sconectl.plan.mesh.mesh import image_cas
     from sconectl.usecases.apply_mesh import MeshWorld
 
+    mesh = check.mesh
     last = read_lock(wiring.lock.read(), wiring.lock.name).meshes.get(mesh.policy.namespace)
     upload = plan.upload and not options.dry_run
     shares = plan.shares and not options.dry_run and (plan.upload or plan.installed)
+    copies = plan.copies and not options.dry_run and not isinstance(wiring, Rehearsal)
     return MeshWorld(
         store=_store_of(plan.cas, wiring) if upload else None,
         image_store=_store_of(image_cas(mesh), wiring) if shares else None,
@@ -144,6 +148,27 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, mesh: Me
         release=(options.release or plan.chart.name) if options.output == "yaml" else "",
         chart_version=options.chart_version,
         last_chart=last.chart if last else None,
+        copying=_copying(options, wiring, console, check, last) if copies else None,
+    )
+
+
+def _copying(
+    options: ApplyOptions, wiring: Wiring, console: Console, check: MeshCheck, last: LockedMesh | None
+) -> Copying:
+    """Return what copies the images. Raises `BuildFailed` if there is no program that signs them."""
+    from sconectl.apply.copies.copied_images import Copying
+    from sconectl.apply.sources.service_files import signing_key_of
+
+    key = signing_key_of(check.mesh, check.manifest.directory)
+    signer = wiring.image_signer(options.config.sign_command, key, console.detail) if key else None
+    return Copying(
+        engine=wiring.engine,
+        registry=wiring.registry,
+        cache=cache_directory(),
+        progress=console.step,
+        detail=console.detail,
+        sign=signer.sign if signer else None,
+        made=last.copies if last else None,
     )
 
 

@@ -12,7 +12,6 @@ from sconectl.manifest.model.faults import Misfit, did_you_mean, with_misfits
 from sconectl.manifest.model.fields import (
     ApiVersion,
     CommaList,
-    Flag,
     HelmValues,
     HostAddress,
     ImageReference,
@@ -32,6 +31,7 @@ from sconectl.manifest.model.fields import (
     matching,
 )
 from sconectl.manifest.model.ports import Ports, port_misfits
+from sconectl.manifest.model.repo import Repo
 from sconectl.manifest.model.workloads import Schedule, Workload, schedule_misfits
 from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 from sconectl.text.yaml_tree import Path
@@ -287,32 +287,6 @@ def _name_of(image: str) -> str:
     """Return the last part of an image's name, without tag and digest."""
     last = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", last)[:63].strip("-_") or "service"
-
-
-class Repo(Part):
-    """What happens to the images of the mesh before they are used."""
-
-    destination: ImageReference = Field(
-        description="Repository that the images are pushed to.", examples=["registry.example.org/shop"]
-    )
-    push: Maybe[Flag] = Field(None, description="Whether the images are pushed; without it true.", examples=[False])
-    squash: Maybe[Flag] = Field(
-        None, description="Whether the layers of an image become one; without it false.", examples=[True]
-    )
-    strip: Maybe[Flag] = Field(
-        None, description="Whether the directory /scone is removed; without it true.", examples=[False]
-    )
-    config_id: Maybe[Line] = Field(
-        None,
-        description="Configuration of a confidential cosign, which then signs the images.",
-        examples=["cosign/sign/cosign"],
-    )
-    key_file: Maybe[Line] = Field(
-        None,
-        description="Key that cosign signs the images with; for a confidential cosign the secret of its one-time "
-        "passwords.",
-        examples=["cosign.key"],
-    )
 
 
 class ExtraPolicy(Part):

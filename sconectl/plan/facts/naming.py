@@ -52,6 +52,15 @@ def without_tag(image: str) -> str:
     return head if colon and "/" not in tail else name
 
 
+def copied_name(destination: str, image: str) -> str:
+    """Return what the copy of an image in the repository `destination` is called: like the image, with its tag."""
+    name, _, digest = image.partition("@")
+    last = name.rsplit("/", 1)[-1]
+    if ":" not in last:
+        last += f":{digest.replace(':', '-') or 'latest'}"
+    return f"{destination}/{last}"
+
+
 def native_image_name(build_name: str) -> str:
     """Return the local name of the unprotected image that a build leaves as the engine's cache."""
     return f"sconectl-native/{re.sub(r'[^a-z0-9]+', '-', build_name.lower()).strip('-') or 'image'}:latest"

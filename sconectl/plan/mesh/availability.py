@@ -85,8 +85,10 @@ def _unused_in_mesh(model: Mesh) -> Iterator[tuple[Path, str]]:
         for name in ("attestation_policy_name", "tolerate", "ignore_advisories", "maa"):
             if name != by and getattr(model.policy, name):
                 yield ("policy", name), f"the fragment of {by} decides about that"
-    if model.repo and not _copies_images(model):
+    if model.repo and model.repo.push is False:
         yield ("repo",), "with push: false the images stay where they are"
+    elif model.repo and model.repo.strip:
+        yield ("repo", "strip"), "/scone holds what starts and attests the program, and stays"
 
 
 def _revealed(model: Mesh) -> Iterator[tuple[str, Path, str]]:
@@ -113,11 +115,5 @@ def _of_mesh(model: Mesh) -> Iterator[tuple[Path, str, str]]:
     if main.mode == "SignOnline":
         hint = "use mode SignedManifest, or NoUpload and `sconectl session sign`"
         yield ("cas", model.cas.index(main), "mode"), "a signing service (mode SignOnline)", hint
-    if model.repo and _copies_images(model):
-        hint = "copy the images, and name the copies in services[].image"
-        yield ("repo",), "copying and signing the images", hint
-
-
-def _copies_images(model: Mesh) -> bool:
-    repo = model.repo
-    return repo is not None and (repo.push is not False or bool(repo.config_id or repo.key_file))
+    if model.repo and model.repo.config_id and model.repo.push is not False:
+        yield ("repo", "config_id"), "signing with a confidential cosign", "remove it: key_file alone signs the copies"

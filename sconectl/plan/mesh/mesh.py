@@ -6,7 +6,7 @@ In: a validated mesh, the facts of its images, the files it names (already read)
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from sconectl.errors import InvalidInput, PlanImpossible
 from sconectl.manifest.model.faults import meaning, nearest
-from sconectl.manifest.model.mesh import Access, Cas, Repo
+from sconectl.manifest.model.mesh import Access, Cas, Mesh
+from sconectl.manifest.model.repo import Repo
 from sconectl.plan.facts.image_facts import NOT_MEASURED
+from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.mesh.attestation import attestation_faults, fragments
 from sconectl.plan.mesh.availability import unavailable_in_mesh
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.connections import callers, wrong_addresses
 from sconectl.plan.mesh.mesh_checks import (
     RESERVED_NAMES,
+    copy_faults,
     image_limits,
     key_faults,
     mode_faults,
@@ -35,6 +38,7 @@ from sconectl.plan.mesh.mesh_input import (
     MeshInput,
     ServiceFiles,
     builtin_names,
+    deployed_image,
     image_cas,
     is_signed,
     main_cas,
@@ -63,9 +67,9 @@ if TYPE_CHECKING:
     from sconectl.plan.mesh.configuration_mark import Configurations
 
 __all__ = [
-    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "ImageShare", "MeshDraft",
-    "MeshInput", "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "draft_mesh", "image_cas", "main_cas",
-    "plan_mesh", "with_version",
+    "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "ImageCopy", "ImageShare",
+    "MeshDraft", "MeshInput", "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "draft_mesh", "image_cas",
+    "main_cas", "plan_mesh", "with_version",
 ]  # fmt: skip
 
 
@@ -82,13 +86,22 @@ class ImageShare:
 
 
 @dataclass(frozen=True)
+class ImageCopy:
+    """An image that is to be copied before it is used, with the measurement that it has to have."""
+
+    image: str
+    to: str
+    measurement: str
+
+
+@dataclass(frozen=True)
 class MeshPlan:
     """Everything that follows from a mesh; sessions in upload order, the namespace first.
 
     The pods in `chart` are marked with the salts of their images; `chart_for` marks them with that of the namespace.
     `limits` are warnings about what the images cannot do when they run, or what is not done yet: apply refuses these.
-    `repo` says what is to happen to the images. The sessions of `extra_policies` come before those of the services,
-    which may refer to fragments in them; they are of no program.
+    `repo` says what is to happen to the images, and `copies` to which. The sessions of `extra_policies` come before
+    those of the services, which may refer to fragments in them; they are of no program.
     """
 
     cas: Cas
@@ -98,6 +111,7 @@ class MeshPlan:
     limits: tuple[Finding, ...] = ()
     configurations: Configurations | None = None
     repo: Repo | None = None
+    copies: tuple[ImageCopy, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -196,6 +210,13 @@ def _configurations(
     return Configurations([*own, *(as_the_cas_reads(session.document) for session in extra)])
 
 
+def _copies(mesh: Mesh, services: Sequence[BoundService]) -> Iterator[ImageCopy]:
+    for service in services:
+        image = with_tag(service.service.image)
+        if (to := deployed_image(mesh, image)) != image:
+            yield ImageCopy(image, to, service.facts.measurement)
+
+
 def _raise(findings: Sequence[Finding]) -> None:
     found = sorted(dict.fromkeys(one_cause(findings)), key=lambda finding: finding.position)
     if all(finding.code.startswith("SC1") or finding.code == "SC2015" for finding in found):
@@ -234,7 +255,7 @@ class MeshDraft:
         self._secrets = self._wired()
         self.findings += self._helm.findings
         self.findings += check_mesh_values(given.mesh, given.document)
-        self.findings += [*name_faults(given), *key_faults(given), *attestation_faults(given)]
+        self.findings += [*copy_faults(given), *name_faults(given), *key_faults(given), *attestation_faults(given)]
         self.findings += volumes_faults(given, self.services)
         self.findings += mode_faults(given, self._secrets)
 
@@ -339,6 +360,7 @@ class MeshDraft:
             self.limits,
             configurations,
             mesh.repo,
+            tuple(dict.fromkeys(_copies(mesh, services))),
         )
 
 

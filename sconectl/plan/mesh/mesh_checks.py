@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sconectl.manifest.model.faults import meaning, nearest
-from sconectl.plan.facts.naming import chart_name
-from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, MeshInput, image_cas, main_cas
+from sconectl.plan.facts.naming import chart_name, with_tag
+from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, MeshInput, deployed_image, image_cas, main_cas
 from sconectl.plan.mesh.mesh_service import BoundService
 from sconectl.plan.mesh.mesh_session import NAMESPACE_FILE
 from sconectl.plan.mesh.mesh_volumes import volume_faults
@@ -51,6 +51,18 @@ def name_faults(given: MeshInput) -> Iterator[Finding]:
             gives = tuple(Name("variable", owner, variable.name) for variable in section.env)
             cause = Cause(Name("service", "", section.service), meant=gives)
             yield given.at(("env", number, "service"), "SC2003", "no service has this name", meaning(near), cause)
+
+
+def copy_faults(given: MeshInput) -> Iterator[Finding]:
+    """Yield images whose copies would have the same name."""
+    copies: dict[str, str] = {}
+    for number, service in enumerate(given.mesh.services):
+        image = with_tag(service.image)
+        other = copies.setdefault(deployed_image(given.mesh, image), image)
+        if other != image:
+            message = f"its copy and that of {other} would both be called {deployed_image(given.mesh, image)}"
+            path: Path = ("services", number, "image")
+            yield given.at(path, "SC2032", message, "give one of them another name or tag")
 
 
 def _shared_sessions(given: MeshInput) -> Iterator[Finding]:

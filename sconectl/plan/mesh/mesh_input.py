@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sconectl.manifest.model.mesh import Cas, Mesh, MeshService
-from sconectl.plan.facts.naming import program_name, session_name
+from sconectl.plan.facts.naming import copied_name, program_name, session_name
 from sconectl.text.findings import Cause, Finding
 from sconectl.text.yaml_tree import Document, Path
 
@@ -107,7 +107,7 @@ def builtin_names(mesh: Mesh, release: str, service: MeshService, facts: ImageFa
     namespace, program = mesh.policy.namespace, facts.command.words
     names = {
         "chartname": facts.name,
-        "image_name": service.image,
+        "image_name": deployed_image(mesh, service.image),
         "session": session_name(namespace, service.session),
         "cas_service_name": program_name(program),
         "command": program[0],
@@ -116,6 +116,12 @@ def builtin_names(mesh: Mesh, release: str, service: MeshService, facts: ImageFa
     if release:
         names["service_name"] = f"{release}-{service.name}"
     return names
+
+
+def deployed_image(mesh: Mesh, image: str) -> str:
+    """Return the image that the cluster runs: the one that the mesh names, or its copy."""
+    repo = mesh.repo
+    return image if repo is None or repo.push is False else copied_name(repo.destination, image)
 
 
 def shared_names(mesh: Mesh, release: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService, Workload
 from sconectl.plan.mesh.chart_variables import variable_values
-from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, main_cas
+from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, deployed_image, main_cas
 from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, with_sessions
 from sconectl.plan.network.addresses import Addresses
 from sconectl.plan.network.service_ports import PortClues, ServicePort
@@ -329,7 +329,7 @@ class BoundService:
         cas = main_cas(self.given.mesh)
         return ChartService(
             name=chart_name(self.name),
-            image=self.service.image,
+            image=deployed_image(self.given.mesh, self.service.image),
             config_id=f"{self.session_name}/{self.program}",
             cas_address=cas_host(cas),
             cas_key=cas.cas_key or "",

@@ -91,6 +91,7 @@ def locked_mesh(
         services={service.name: with_tag(service.image) for service in check.mesh.services},
         sessions=left | own,
         chart=done.chart,
+        copies={copy.to: copy.digest for copy in done.copied},
         receipts={cas: {name: dict(one) for name, one in by.items()} for cas, by in done.shipped.receipts.items()},
     )
 

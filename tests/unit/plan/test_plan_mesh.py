@@ -137,12 +137,12 @@ def test_without_upload() -> None:
 def test_everything_that_is_not_available_yet_is_planned_and_refused_together() -> None:
     text = changed(
         "namespace: shop",
-        "namespace: shop\nrepo: {destination: registry.example.org/x}",
+        "namespace: shop\nrepo: {destination: registry.example.org/x, config_id: cosign/sign/cosign}",
     ).replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    mode: SignOnline")
     mesh, manifest = read_mesh(text)
     with pytest.raises(PlanImpossible) as caught:
         refuse(unavailable_in_mesh(mesh, manifest.document))
-    expected = {("SC2001", path) for path in ["cas[0].mode", "repo"]}
+    expected = {("SC2001", path) for path in ["cas[0].mode", "repo.config_id"]}
     assert {(f.code, f.path) for f in caught.value.findings} == expected
     assert all(finding.hint for finding in caught.value.findings)
     plan = compiled(facts(), text=text)
