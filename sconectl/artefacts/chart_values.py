@@ -30,7 +30,7 @@ _SECCOMP = {"type": "RuntimeDefault"}
 _AS_ROOT = {"runAsNonRoot": False, "seccompProfile": _SECCOMP}
 _CONFINED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "seccompProfile": _SECCOMP}
 _WRITABLE_ROOT = {**_CONFINED, "readOnlyRootFilesystem": False}
-_READ_ONLY_ROOT = {**_CONFINED, "readOnlyRootFilesystem": True}
+READ_ONLY_ROOT = {**_CONFINED, "readOnlyRootFilesystem": True}
 _SCRATCH = ["/tmp", "/run"]  # noqa: S108 - in the container
 _MEMORY = {"sizeLimit": "256Mi", "runtime": "128Mi"}
 _DISRUPTION = {"enabled": True, "maxUnavailable": 1}
@@ -51,6 +51,8 @@ _PERSISTENCE = {
     "storageClass": "",
     "annotations": dict[str, str](),
 }
+_PEER = {"enabled": False, "host": "", "port": 443}
+_WAITING = {"image": "", "container1": _PEER, "container2": _PEER}
 _HARDWARE_NODES = {"las.scontain.com/ok": "true"}
 
 
@@ -124,6 +126,8 @@ def chart_values(service: ChartService) -> dict[str, Any]:
         "hostAliases": [],
         "terminationGracePeriodSeconds": 60 if service.volume_values else 30,
         **_probes(service),
+        "initContainers": _WAITING,
+        "test": {"enabled": service.toolchain.simulated and _answers(service), "image": ""},
         "podDisruptionBudget": _DISRUPTION,
         "autoscaling": _SCALING,
         "persistence": _PERSISTENCE,
@@ -149,7 +153,7 @@ def _confinement(service: ChartService) -> dict[str, Any]:
     lowest = min((port.number for port in service.ports), default=_UNPRIVILEGED)
     if lowest < _UNPRIVILEGED:
         pod["sysctls"] = [{"name": _START_OF_PORTS, "value": str(lowest)}]
-    return {"podSecurityContext": pod, "securityContext": _READ_ONLY_ROOT, "writable": _SCRATCH}
+    return {"podSecurityContext": pod, "securityContext": READ_ONLY_ROOT, "writable": _SCRATCH}
 
 
 def _probes(service: ChartService) -> dict[str, Any]:
@@ -159,11 +163,16 @@ def _probes(service: ChartService) -> dict[str, Any]:
     port is only assumed, it may never listen.
     """
     found: dict[str, Any] = {"startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}}
-    if service.ports and not service.ports[0].assumed and service.workload not in ENDING:
+    if _answers(service):
         within = _OPENED_WITHIN if service.volume_values else _ATTESTED_WITHIN
         found["startupProbe"] = _connection(service.ports[0], within // _EVERY)
         found["readinessProbe"] = _connection(service.ports[0], 3)
     return found
+
+
+def _answers(service: ChartService) -> bool:
+    """Say whether somebody who connects to the first port gets an answer for as long as the service runs."""
+    return bool(service.ports) and not service.ports[0].assumed and service.workload not in ENDING
 
 
 def _connection(port: ServicePort, failures: int) -> dict[str, Any]:

@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sconectl import assets
+from sconectl.artefacts.chart_values import READ_ONLY_ROOT
 from sconectl.artefacts.installed import Installed, Object
 from sconectl.artefacts.pod_volumes import PodVolumes
 from sconectl.artefacts.resources import DEVICES, has_device, resources, security_context
+from sconectl.errors import PlanImpossible
 
+PYTHON = ("/scone/lib/ld.so", "--inhibit-cache", "--library-path", "/scone/lib", "/scone/bin/python3")
+"""The Python of the launcher in simulated images."""
+_ANSWERS = "charts_templates/service/files/answers.py"
+_ASKING = {"memory": "64Mi"}
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _OTHER_HANDLERS = ("exec", "grpc", "httpGet")
 
@@ -54,6 +61,8 @@ def _spec(of: Installed) -> Object:
     spec |= _given(values, "priorityClassName", "runtimeClassName", "hostAliases")
     if security := volumes.security():
         spec["securityContext"] = security
+    if waiting := _waiting(of):
+        spec["initContainers"] = waiting
     spec["containers"] = [_container(of, volumes), *(values.get("extraContainers") or ())]
     spec["volumes"] = _volumes(of, volumes)
     spec |= _given(values, "nodeSelector", "affinity", "tolerations")
@@ -65,6 +74,30 @@ def _spec(of: Installed) -> Object:
 
 def _given(values: Mapping[str, Any], *keys: str) -> Object:
     return {key: values[key] for key in keys if values.get(key)}
+
+
+def _waiting(of: Installed) -> list[Object]:
+    """Return containers that wait until others answer in TLS; the launcher of a simulated image brings a Python."""
+    given, found = of.values["initContainers"], []
+    image = given.get("image")
+    for name in ("container1", "container2"):
+        if not given[name]["enabled"]:
+            continue
+        if not image and not of.service.toolchain.simulated:
+            message = f"{of.service.name}: images of this toolchain cannot ask whether a server answers"
+            raise PlanImpossible(message, hint="name an image with python3 in initContainers.image")
+        python = ("python3",) if image else PYTHON
+        asked = (given[name]["host"], str(given[name]["port"]), "tls")
+        container: Object = {
+            "name": f"wait-{name}",
+            "image": image or of.values["image"],
+            "imagePullPolicy": of.values["imagePullPolicy"],
+            "command": [*python, "-I", "-S", "-B", "-c", assets.read(_ANSWERS).decode(), *asked],
+            "resources": {"requests": _ASKING, "limits": _ASKING},
+            "securityContext": READ_ONLY_ROOT,
+        }
+        found.append(container)
+    return found
 
 
 def _container(of: Installed, volumes: PodVolumes) -> Object:

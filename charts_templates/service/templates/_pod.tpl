@@ -36,6 +36,10 @@ spec:
   securityContext:
     {{- . | nindent 4 }}
   {{- end }}
+  {{- with include "sconectl.service.waiting" . }}
+  initContainers:
+    {{- . | trim | nindent 4 }}
+  {{- end }}
   containers:
     - {{- include "sconectl.service.container" . | nindent 6 }}
     {{- with .Values.extraContainers }}
@@ -62,6 +66,60 @@ spec:
     - {{- toYaml (ternary . (merge (dict "labelSelector" (dict "matchLabels" $selector)) .) (hasKey . "labelSelector")) | nindent 6 }}
     {{- end }}
   {{- end }}
+{{- end -}}
+
+{{/* Containers that wait until others answer in TLS. */}}
+{{- define "sconectl.service.waiting" -}}
+{{- range $name := list "container1" "container2" -}}
+{{- $given := get $.Values.initContainers $name -}}
+{{- if $given.enabled }}
+{{ include "sconectl.service.asking" (dict "root" $ "name" (printf "wait-%s" $name) "image" $.Values.initContainers.image "what" "initContainers.image" "host" $given.host "port" $given.port "until" "tls") }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A container that asks whether a server answers. The image of the service can do that by itself: its launcher brings a Python,
+which is started here without attesting, as nothing secret is needed. Other images need a python3.
+*/}}
+{{- define "sconectl.service.asking" -}}
+{{- if and (not .image) (ne .root.Values.scone.toolchain "sim") -}}
+{{- fail (printf "%s: images of this toolchain cannot ask whether a server answers: name an image with python3 in %s" .root.Chart.Name .what) -}}
+{{- end -}}
+- name: {{ .name }}
+  image: {{ default .root.Values.image .image | quote }}
+  imagePullPolicy: {{ .root.Values.imagePullPolicy | quote }}
+  command:
+    {{- if .image }}
+    - python3
+    {{- else }}
+    - /scone/lib/ld.so
+    - --inhibit-cache
+    - --library-path
+    - /scone/lib
+    - /scone/bin/python3
+    {{- end }}
+    - -I
+    - -S
+    - -B
+    - -c
+    - {{ .root.Files.Get "files/answers.py" | toJson }}
+    - {{ .host | quote }}
+    - {{ .port | toString | quote }}
+    - {{ .until | quote }}
+  resources:
+    requests:
+      memory: 64Mi
+    limits:
+      memory: 64Mi
+  securityContext:
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities:
+      drop:
+        - ALL
+    seccompProfile:
+      type: RuntimeDefault
 {{- end -}}
 
 {{- define "sconectl.service.container" -}}

@@ -27,10 +27,6 @@ GLOBAL = "global"
 _FIELD = "helm_extra_values"
 _SHARED = ("imagePullSecrets",)
 """Values in `global` that the charts of services read."""
-_ABSENT = {
-    "initContainers": "a service that starts before those it needs restarts until they answer",
-}
-"""Values of upstream's charts that have no place in ours."""
 _KUBERNETES = "kubernetes:"
 """What references to the schemas of Kubernetes begin with."""
 _QUANTITY = re.compile(r"[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?\Z", re.ASCII)
@@ -239,7 +235,7 @@ class _Collector:
 
     def _unknown(self, path: Path, known: Mapping[str, Any]) -> Finding:
         key = str(path[-1])
-        hint = _ABSENT.get(key) or did_you_mean(key, known) or f"known here are {', '.join(sorted(known))}"
+        hint = did_you_mean(key, known) or f"known here are {', '.join(sorted(known))}"
         message = "the chart does not know this value"
         return self._document.finding("error", "SC2012", path, message, hint, at_key=True)
 

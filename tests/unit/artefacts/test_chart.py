@@ -72,6 +72,8 @@ def objects(root: Path, values: dict[str, Any] | None = None, release: str = "de
     """Return the rendered objects by kind and name, after validating each of them strictly."""
     found: dict[tuple[str, str], Any] = {}
     for path, text in render(root, values, release).items():
+        if "/templates/tests/" in path:
+            continue
         for item in filter(None, YAML(typ="safe").load_all(text) if path.endswith(".yaml") else ()):
             kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
             key = (item["kind"], item["metadata"]["name"])
@@ -109,13 +111,15 @@ def test_helm_packages_the_chart_whole(tmp_path: Path) -> None:
 
 def test_the_files_are_the_promised_ones() -> None:
     own = {"Chart.yaml", "values.yaml", "values.schema.json", ".helmignore"}
+    answers = {"charts/web/files/answers.py"}
     templates = "_helpers.tpl _pod.tpl _resources.tpl _volumes.tpl ingress.yaml networkpolicy.yaml".split()
     templates += "persistentvolumeclaim.yaml scaling.yaml service.yaml serviceaccount.yaml workload.yaml".split()
+    templates += ["tests/connection.yaml"]
     expected = (
         own | {"README.md", "templates/NOTES.txt", "templates/release.yaml"} | {f"charts/web/{name}" for name in own}
     )
     expected |= {f"charts/web/templates/{name}" for name in templates}
-    assert render_chart(plan(WEB)).keys() == expected
+    assert render_chart(plan(WEB)).keys() == expected | answers
 
 
 def test_templates_are_copied_as_they_are() -> None:
@@ -569,6 +573,7 @@ def test_values_given_to_helm(tmp_path: Path) -> None:
         {"ingress": {"enabled": True}},
         {"gateway": {"enabled": True, "hostnames": ["a"]}},
         {"jobs": {"restartPolicy": "Always"}},
+        {"initContainers": {"container1": {"enabled": True, "port": 1}}},
         {"writable": ["tmp"]},
         {"memory": {"sizeLimit": "lots"}},
         {"scone": {"measurement": "x", "toolchain": "other"}},

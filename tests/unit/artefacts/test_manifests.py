@@ -120,6 +120,7 @@ SEVERAL = (ServicePort("api", 8080), ServicePort("metrics", 9090))
 BOXED = replace(WEB, user=999, group=998, heap=1 << 28, callers=("front", "other"), ports=(ServicePort("https", 443),))
 OPEN = {"ingress": {"enabled": True, "hosts": ["a.example.org", "b.example.org"], "className": "nginx"}}
 OPEN["gateway"] = {"enabled": True, "hostnames": ["a.example.org"], "parentRefs": [{"name": "edge"}]}
+PEER = {"enabled": True, "host": "demo-db", "port": 5432}
 SCALED = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 9}}
 CLAIMS = dict.fromkeys(VOLUMES, KEPT)
 CASES |= {
@@ -154,6 +155,13 @@ CASES |= {
                 ],
             }
         },
+    ),
+    "waiting": replace(WEB, extra_values={"initContainers": {"container1": PEER, "container2": {**PEER, "port": 1}}}),
+    "waiting for one": replace(BOXED, extra_values={"initContainers": {"container2": PEER}}),
+    "waiting with an image": replace(
+        WEB,
+        toolchain=TOOLCHAINS["scone"],
+        extra_values={"initContainers": {"image": "example/python:3", "container1": PEER}},
     ),
     "nobody may connect": replace(WEB, callers=()),
     "others may connect": replace(
@@ -226,10 +234,15 @@ def by_helm(folder: Path, plan: ChartPlan, release: str) -> dict[tuple[str, str]
     with helm.Chart.load(str(folder)) as chart:
         rendered = chart.render(None, name=release, namespace="prod")
     texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
-    found = {key: item for text in texts for key, item in objects(text).items()}
+    found = {key: item for text in texts for key, item in objects(text).items() if not _is_test(item)}
     for item in found.values():
         _by_sconectl(item)
     return found
+
+
+def _is_test(item: Any) -> bool:
+    """Say whether an object is for `helm test` only."""
+    return bool(item["metadata"].get("annotations", {}).get("helm.sh/hook") == "test")
 
 
 def _by_sconectl(item: Any) -> None:

@@ -122,7 +122,7 @@ def test_values_that_the_chart_does_not_know_stand_where_they_are_written() -> N
     extra = """helm_extra_values:
   web:
     replicas: 2
-    initContainers: {enabled: true}
+    egress: {enabled: true}
     service: {type: clusterip, port: 99999}
     resources: text
     replicaCount: "2"
@@ -136,7 +136,7 @@ def test_values_that_the_chart_does_not_know_stand_where_they_are_written() -> N
     assert {code for code, *_ in found} == {"SC2012"}
     assert [(path.removeprefix("helm_extra_values.web."), line) for _, path, line, *_ in found] == [
         ("replicas", 16),
-        ("initContainers", 17),
+        ("egress", 17),
         ("service.type", 18),
         ("service.port", 18),
         ("resources", 19),
@@ -151,7 +151,7 @@ def test_values_that_the_chart_does_not_know_stand_where_they_are_written() -> N
     ]
     hints = {path.rpartition(".")[2]: hint for _, path, _, _, hint in found}
     assert hints["replicas"] == "did you mean replicaCount?"
-    assert "restarts" in hints["initContainers"]
+    assert hints["egress"] == "did you mean ingress?"
 
 
 def test_faults_in_a_text_are_said_of_the_field() -> None:
