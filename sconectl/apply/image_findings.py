@@ -14,7 +14,7 @@ from sconectl.image.layers.layer_index import Member
 from sconectl.image.layers.root_tree import RootTree
 from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
-from sconectl.image.settings.image_user import image_user, why_out_of_reach
+from sconectl.image.settings.image_user import ROOT, image_user, why_out_of_reach
 from sconectl.image.settings.native_environment import native_environment
 from sconectl.image.settings.volume_places import left_behind
 from sconectl.plan.service.protection import (
@@ -54,7 +54,10 @@ def image_findings(
     native: tuple[ImageInfo, RootTree],
     sources: NativeSources,
 ) -> list[Finding]:
-    """Return findings about the image that the build begins with; `sources` are added to it."""
+    """Return findings about the image that the build begins with; `sources` are added to it.
+
+    The contents of its files have to be at hand where `needs_contents` says so.
+    """
     info, tree = native
     origin: Path = ("build", "from") if plan.build.base else ("build", "kind")
     place = "in the native image" if plan.native else "in a `run` step"  # an image is converted as it is
@@ -194,9 +197,15 @@ def _injected(plan: ServicePlan, tree: RootTree) -> Iterator[_Fault]:
                 yield "error", where, f"{parent} is {what} in the image", "name the path without links"
 
 
+def needs_contents(plan: ServicePlan, info: ImageInfo) -> bool:
+    """Say whether the contents of files are needed to find out who a program runs as, or what it is."""
+    return bool(plan.native or info.config.get("User"))
+
+
 def _out_of_reach(plan: ServicePlan, info: ImageInfo, tree: RootTree, steps: bool) -> Iterator[_Fault]:
     """Find injected files that the user of the image cannot get at, or that it may not write where they are."""
-    user = image_user(info.config, tree)  # the steps of a build run as root, and the program as the user of `from`
+    # The steps of a build run as root, and the program as the user of `from`.
+    user = image_user(info.config, tree) if needs_contents(plan, info) else ROOT
     if user is None:
         return
     for number, file in enumerate(plan.model.injection_files):

@@ -212,6 +212,7 @@ def _service(
     check: ServiceCheck, options: ApplyOptions, wiring: Wiring, console: Console
 ) -> tuple[PlanReport, ImageFacts | None]:
     """Return the plan of a service, and the facts of its image if there is nothing to build."""
+    from sconectl.apply.image_findings import needs_contents
     from sconectl.apply.local_layers import local_files
     from sconectl.cli.runs.worlds import service_world
     from sconectl.usecases.apply_service import earlier_runs
@@ -223,7 +224,9 @@ def _service(
     world = PlanWorld(
         engine=service.engine,
         registry=lambda: wiring.registry,
-        files=lambda name, info: local_files(service.engine, name, info, service.cache, contents=bool(plan.native)),
+        files=lambda name, info: local_files(
+            service.engine, name, info, service.cache, contents=needs_contents(plan, info)
+        ),
         earlier=earlier_runs(plan, sources, service),
         push=service.push,
         session=not options.dry_run,

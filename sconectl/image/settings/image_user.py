@@ -35,6 +35,10 @@ class ImageUser:
         return bool(directory.mode >> (3 if directory.gid in self.groups else 0) & _ENTER)
 
 
+ROOT = ImageUser(0, 0, frozenset({0}))
+"""The user of an image that names none."""
+
+
 def why_out_of_reach(user: ImageUser, path: str, root: RootFiles) -> tuple[str, str]:
     """Return why a program of `user` without capabilities gets no file that is injected at `path`, and what helps.
 

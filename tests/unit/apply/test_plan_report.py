@@ -12,6 +12,7 @@ from fakes.builders import facts, service_plan, service_text
 from fakes.engine import FakeEngine, FakeRegistry, image
 from fakes.members import directory, file, hard_link, link, special, tree
 
+from sconectl.apply.image_findings import needs_contents
 from sconectl.apply.native import NativeSources
 from sconectl.apply.sources.requirements import Requirements
 from sconectl.errors import BuildFailed
@@ -37,6 +38,13 @@ BASE = (
 )
 
 
+class WithAccounts(RootTree):
+    """Files whose contents are at hand, too: each is the account of root."""
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        return b"root:x:0:0::/root:/bin/sh\n"
+
+
 def report(
     text: str,
     *members: Member,
@@ -49,9 +57,10 @@ def report(
     asked: list[str] = []
 
     @contextmanager
-    def files(reference: str, _info: ImageInfo) -> Iterator[RootTree]:
+    def files(reference: str, info: ImageInfo) -> Iterator[RootTree]:
         asked.append(reference)
-        yield tree(*(members or BASE))
+        found = tree(*(members or BASE))
+        yield WithAccounts(**vars(found)) if needs_contents(service_plan(text), info) else found
 
     document = read_manifest(text, "service.yaml", {}).document
     given = PlanWorld(engine=used, registry=lambda: FakeRegistry(used.remote), files=files, **world)
@@ -246,6 +255,16 @@ def test_injected_files_that_the_user_cannot_get_at() -> None:
             "/etc/hosts is written where the container runtime has it, which user 33 of the image may not",
         ),
     ]
+
+
+@pytest.mark.parametrize("user", ["", "0", "33"])
+def test_who_a_built_image_runs_as_is_found_out_with_the_files_at_hand(user: str) -> None:
+    accounts = file("/etc/passwd", b"")
+    engine = FakeEngine(images={"base:1": image({}, User=user)})
+    found = report(
+        service_text(injection_files=[{"path": "/etc/hosts", "content": ""}]), *BASE, accounts, engine=engine
+    )
+    assert len(said(found)) == (1 if user == "33" else 0)
 
 
 @pytest.mark.parametrize("run", [[], ["chmod 755 /etc/redis"]])
