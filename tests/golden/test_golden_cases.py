@@ -31,6 +31,7 @@ from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 from sconectl.usecases.check_service import check_service
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
+CURATED = Path(__file__).parents[2] / "curated"
 COPIED = "copied.txt"
 KEPT_AS = ".expected"  # at the end of names that only Helm asks for, like _helpers.tpl
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))  # every machine signs with this one here
@@ -57,7 +58,11 @@ def image(file: Path, learnt: dict[str, Any]) -> ImageFacts:
 def compile_case(case: Path) -> dict[str, bytes]:
     """Return the files of target/ that a case gives."""
     learnt = json.loads((case / "facts.json").read_text())
-    images = {facts.image: facts for facts in (image(file, learnt) for file in sorted(case.glob("*.service.yaml")))}
+    found = [image(file, learnt) for file in sorted(case.glob("*.service.yaml"))]
+    for name, reference in learnt.get("curated", {}).items():
+        variables = {"CURATED_IMAGE": reference, "CURATED_NATIVE": f"sconectl-native/{name}"}
+        found.append(image(CURATED / name / "service.yaml", {**learnt, "variables": variables}))
+    images = {facts.image: facts for facts in found}
     manifest = read_manifest((case / "mesh.yaml").read_bytes(), "mesh.yaml", learnt["variables"])
     mesh = manifest.model
     assert isinstance(mesh, Mesh)
