@@ -1,4 +1,6 @@
-"""What Kubernetes refuses in values of a chart although their form is right: names that are there twice, two questions.
+"""What Kubernetes or Helm refuse or change in values of a chart although their form is right.
+
+Names that are there twice, probes with two questions, a character that is not kept.
 
 In: the values of one service. Out: the place of each fault, what is wrong, and a hint.
 """
@@ -13,6 +15,7 @@ Fault = tuple[Path, str, str]
 
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+_NEXT_LINE = "\x85"
 _OWN = "sconectl-"
 _KEYS = {"extraEnv": "name", "extraVolumes": "name", "extraContainers": "name", "extraVolumeMounts": "mountPath"}
 _TAKEN = {"extraContainers": ("api",), "extraVolumeMounts": ("/dev/shm", "/scone/memory")}  # noqa: S108 - in the container
@@ -23,11 +26,24 @@ def faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     for section, key in _KEYS.items():
         entries = values.get(section)
         yield from _twice(entries if isinstance(entries, list) else [], section, key)
+    for path, text in _texts(values, ()):
+        if _NEXT_LINE in text:
+            yield path, "holds U+0085, which Helm would make another character of", "remove it"
     for name in _PROBES:
         probe = values.get(name)
         asked = [each for each in _HANDLERS if isinstance(probe, Mapping) and probe.get(each)]
         if len(asked) > 1:
             yield (name,), f"asks in several ways: {', '.join(asked)}", "keep one of them"
+
+
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    below = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in below:
+        if isinstance(key, str):
+            yield (*path, key), key
+        if isinstance(item, str):
+            yield (*path, key), item
+        yield from _texts(item, (*path, key))
 
 
 def _twice(entries: list[Any], section: str, key: str) -> Iterator[Fault]:

@@ -74,6 +74,8 @@ def said(text: str) -> list[tuple[str, str]]:
         ("extraEnv: [{name: SCONE_HEAP, valueFrom: {secretRef: {}}}]", "extraEnv[0].valueFrom.secretRef", "not know"),
         ("extraContainers: [{name: api, image: x}]", "extraContainers[0].name", "there already"),
         ("extraContainers: [{name: log, imgae: x}]", "extraContainers[0].imgae", "does not know"),
+        ('podAnnotations: {a: "x\\u0085y"}', "podAnnotations.a", "U+0085"),
+        ('tolerations: [{key: "\\u0085"}]', "tolerations[0].key", "U+0085"),
         ("podAnnotations: {'a b': x}", "podAnnotations.a b", "text of the form"),
         ("podLabels: {a: b c}", "podLabels.a", "text of the form"),
         (f"podLabels: {{a: {'x' * 64}}}", "podLabels.a", "at most 63"),
