@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -123,6 +125,9 @@ class ImageInfo:
 Progress = Callable[[str], None]
 """Gets words for the user about the work that is being done; called often."""
 
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+"""The type of manifests in registries."""
+
 BASE_ARGUMENT = "SCONECTL_BASE"
 """The build argument that a Dockerfile of ours takes its base image from."""
 
@@ -194,6 +199,37 @@ class ImageEngine(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Artifact:
+    """What a registry keeps beside images, like a chart: a configuration and one content, each with its type."""
+
+    config: bytes
+    config_type: str
+    content: bytes
+    content_type: str
+
+    @property
+    def manifest(self) -> bytes:
+        """The manifest of the artifact; the same artifact gives the same bytes."""
+
+        def described(content: bytes, media_type: str) -> dict[str, Any]:
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+        document = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": described(self.config, self.config_type),
+            "layers": [described(self.content, self.content_type)],
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest."""
+        return f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
+
+
 class Registry(Protocol):
     """Image registries: what they have, and artifacts about it."""
 
@@ -205,6 +241,12 @@ class Registry(Protocol):
 
         Nothing happens if it is there already. Raises `BuildFailed`.
         """
+
+    def artifact_digest(self, reference: str) -> str | None:
+        """Return the digest of what a tag names, or None if it names nothing. Raises `BuildFailed`."""
+
+    def publish(self, reference: str, artifact: Artifact) -> None:
+        """Put an artifact under a tag. Raises `BuildFailed`."""
 
 
 class ImageSigner(Protocol):

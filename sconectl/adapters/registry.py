@@ -11,7 +11,7 @@ from typing import Any
 
 from sconectl.adapters.registry_connection import HUB, MANIFESTS, Connection, connection
 from sconectl.errors import BuildFailed
-from sconectl.ports import ImageInfo
+from sconectl.ports import OCI_MANIFEST, Artifact, ImageInfo
 
 _MANIFEST, _, _INDEX, _ = MANIFESTS
 _EMPTY = "application/vnd.oci.empty.v1+json"
@@ -73,6 +73,21 @@ class HttpRegistry:
             answer = repository.put_manifest(artifact, _MANIFEST)
             if "OCI-Subject" not in answer.headers:
                 _list(repository, digest, artifact, media_type)
+
+    def artifact_digest(self, reference: str) -> str | None:
+        """Return the digest of what a tag names, or None if it names nothing."""
+        registry, name, version = split_reference(reference)
+        with connection(registry, name) as repository:
+            found = repository.get_bytes(f"manifests/{version}")
+        return None if found is None else f"sha256:{hashlib.sha256(found).hexdigest()}"
+
+    def publish(self, reference: str, artifact: Artifact) -> None:
+        """Put an artifact under a tag."""
+        registry, name, version = split_reference(reference)
+        with connection(registry, name) as repository:
+            repository.put_blob(artifact.config)
+            repository.put_blob(artifact.content)
+            repository.put_manifest(artifact.manifest, OCI_MANIFEST, version)
 
 
 def _list(repository: Connection, subject: str, artifact: bytes, media_type: str) -> None:

@@ -38,6 +38,7 @@ COMMANDS = {
         "apply_command",
         "Apply a manifest: a service becomes an image, a mesh becomes policies and a chart.",
     ),
+    "push": Place("publish.push_cmd", "push", "Push the images of a mesh to their registries, and its chart to one."),
     "rollback": Place(
         "over_time.rollback_cmd",
         "rollback",

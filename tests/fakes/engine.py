@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from sconectl.errors import BuildFailed, EngineUnreachable
-from sconectl.ports import BASE_ARGUMENT, ImageInfo, Progress
+from sconectl.ports import BASE_ARGUMENT, Artifact, ImageInfo, Progress
 
 Root = dict[str, tuple[int, bytes | str | None]]
 """Path -> mode, and content of a file, target of a link, or None for a directory."""
@@ -337,6 +337,7 @@ class FakeRegistry:
     failure: Callable[[], BuildFailed] | None = None
     calls: list[str] = field(default_factory=list)
     attached: list[tuple[bytes, str]] = field(default_factory=list)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
 
     def inspect(self, reference: str) -> ImageInfo | None:
         self.calls.append(reference)
@@ -350,3 +351,10 @@ class FakeRegistry:
         if self.failure is not None:
             raise self.failure()
         self.attached.append((content, media_type))
+
+    def artifact_digest(self, reference: str) -> str | None:
+        found = self.artifacts.get(reference)
+        return found.digest if found else None
+
+    def publish(self, reference: str, artifact: Artifact) -> None:
+        self.artifacts[reference] = artifact

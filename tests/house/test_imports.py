@@ -61,7 +61,7 @@ ROOMS = {
         "http",
         "",
     ),
-    "cli": ("output", "", "options", "runs", "session", "volume", "cas", "over_time", "commands"),
+    "cli": ("output", "", "options", "runs", "publish", "session", "volume", "cas", "over_time", "commands"),
 }
 CLIENT_KNOWS_NOT = frozenset({"starlette", "uvicorn", "OpenSSL", "sqlite3"})
 

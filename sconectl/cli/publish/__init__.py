@@ -1,0 +1,1 @@
+"""Commands that give what was made to others."""

@@ -1,0 +1,70 @@
+"""A chart as an artifact: the same files give the same bytes, and Helm reads them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import helm_python as helm
+import pytest
+from fakes.builders import compiled, facts
+from fakes.engine import FakeEngine, FakeRegistry, image
+
+from sconectl.apply.copies.published_chart import chart_artifact
+from sconectl.apply.copies.push import push_chart, push_images
+from sconectl.artefacts.chart import render_chart
+from sconectl.errors import BuildFailed, PlanImpossible, Refused
+
+FILES = render_chart(compiled(facts()).chart)
+
+
+def quiet(_text: str) -> None:
+    pass
+
+
+def test_helm_reads_what_is_published(tmp_path: Path) -> None:
+    chart = chart_artifact(FILES)
+    assert chart_artifact(dict(reversed(list(FILES.items())))).artifact == chart.artifact
+    packed = tmp_path / "chart.tgz"
+    packed.write_bytes(chart.artifact.content)
+    with tarfile.open(fileobj=io.BytesIO(chart.artifact.content)) as tar:
+        assert tar.getnames()[0] == f"{chart.name}/Chart.yaml"
+        assert {entry.mtime for entry in tar} == {0}
+    with helm.Chart.load(str(packed)) as loaded:
+        assert dict(loaded.render({}, name="r", namespace="n"))
+    assert json.loads(chart.artifact.config)["version"] == chart.version
+
+
+def test_a_tag_has_no_plus() -> None:
+    chart = chart_artifact({"Chart.yaml": b"name: web\nversion: 1.0.0+a.b\n"})
+    assert chart.reference("r.example.org/x") == "r.example.org/x/web:1.0.0_a.b"
+
+
+@pytest.mark.parametrize("files", [{}, {"Chart.yaml": b"["}, {"Chart.yaml": b"a"}, {"Chart.yaml": b"name: x"}])
+def test_no_chart(files: dict[str, bytes]) -> None:
+    with pytest.raises(PlanImpossible, match="there is no chart"):
+        chart_artifact(files)
+
+
+def test_a_version_is_not_replaced() -> None:
+    registry = FakeRegistry({})
+    chart = chart_artifact(FILES)
+    assert push_chart(chart, "r/x", registry, quiet).changed
+    assert not push_chart(chart, "r/x", registry, quiet).changed
+    other = chart_artifact({**FILES, "more": b"x"})
+    with pytest.raises(Refused, match="another content"):
+        push_chart(other, "r/x", registry, quiet)
+
+
+def test_images_are_pushed_where_they_are_missing() -> None:
+    engine = FakeEngine(images={"r/a:1": image({"/a": b"1"}), "r/b:1": image({"/b": b"2"})})
+    registry = FakeRegistry(engine.remote)
+    engine.remote["r/b:1"] = engine.images["r/b:1"]
+    engine.remote["r/c:1"] = image({"/c": b"3"})
+    names = ["r/a:1", "r/b:1", "r/c:1", "r/a:1"]
+    done = list(push_images(names, engine, registry, quiet, quiet))
+    assert [(one.reference, one.changed) for one in done] == [("r/a:1", True), ("r/b:1", False), ("r/c:1", False)]
+    with pytest.raises(BuildFailed, match="r/d:1"):
+        list(push_images(["r/d:1"], engine, registry, quiet, quiet))
