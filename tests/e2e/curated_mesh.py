@@ -13,24 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import helm_python as helm
+import kubernetes_validate
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from ruamel.yaml import YAML
 
 from .confidential import await_end
 from .world import Outcome, World, docker, inspected, logs, must, run
 
 NATIVE_CLIENT = "sconectl-test-image/clients"
 RELEASE, NAMESPACE = "demo", "curated-mesh"
-HARDENED = ("--cap-drop", "ALL", "--read-only", "--security-opt", "no-new-privileges")
-MEMORY = ("--tmpfs", "/scone/memory:exec")
-PROGRAMS = {"redis": "redis-server", "memcached": "memcached", "mariadb": "start-mariadb", "nginx": "nginx"}
-WITH_DATA = ("redis", "mariadb")
 
 
 @dataclass
@@ -45,23 +45,51 @@ class CuratedMesh:
     def image(self, service: str) -> str:
         return f"sconectl-test/{self.world.name}-curated/{service}:1"
 
-    def storage(self, service: str) -> str:
-        return f"sconectl-test-{self.mark}-{service}"
+    def storage(self, claim: str) -> str:
+        return f"sconectl-test-{self.mark}-{claim}"
 
-    def user(self, service: str) -> str:
-        return str(inspected(self.image(service))["Config"]["User"])
+    @cached_property
+    def pods(self) -> dict[str, dict[str, Any]]:
+        """The specifications of the pods that `helm install` would make, by service."""
+        with helm.Chart.load(str(self.world.target / "helm")) as chart:
+            files = chart.render({}, name=RELEASE, namespace="default")
+        texts = [text for path, text in files.items() if path.endswith(".yaml")]
+        documents = [found for text in texts for found in YAML(typ="safe").load_all(text) if found]
+        workloads = [each for each in documents if each["kind"] in ("Deployment", "StatefulSet")]
+        for each in workloads:
+            kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+        return {
+            each["metadata"]["labels"]["app.kubernetes.io/name"]: each["spec"]["template"]["spec"] for each in workloads
+        }
 
-    def create(self, service: str, hardening: Sequence[str] = HARDENED) -> str:
-        """Prepare a container as the chart has it: no right at all, and nothing to write to but memory and volumes.
+    def create(self, service: str, *, read_only: bool = True) -> str:
+        """Prepare a container that has what the chart gives it, and nothing else. Other names lead to it, too."""
+        pod = self.pods[service]
+        [container] = pod["containers"]
+        rights, security = pod["securityContext"], container["securityContext"]
+        assert security["capabilities"] == {"drop": ["ALL"]} and not security["allowPrivilegeEscalation"]
+        assert security["readOnlyRootFilesystem"] and rights["runAsNonRoot"]
+        words = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--hostname", service]
+        words += ["--user", f"{rights['runAsUser']}:{rights['runAsGroup']}", *(["--read-only"] if read_only else [])]
+        words += ["--memory", container["resources"]["limits"]["memory"]]
+        for entry in rights.get("sysctls", ()):
+            words += ["--sysctl", f"{entry['name']}={entry['value']}"]
+        words += ["--network", self.network]
+        words += [word for name in (RELEASE, "other") for word in ("--network-alias", f"{name}-{service}")]
+        sources = {source["name"]: source for source in pod["volumes"]}
+        for mount in container["volumeMounts"]:
+            words += self._mounted(mount["mountPath"], sources.get(mount["name"], {"persistentVolumeClaim": {}}), mount)
+        given = {entry["name"]: entry["value"] for entry in container["env"]}
+        config_id = given.pop("SCONE_CONFIG_ID")
+        assert given.pop("SCONE_CAS_ADDR") == self.world.address
+        return self.world.create(container["image"], config_id=config_id, options=words, **given)
 
-        Other names lead to it, too.
-        """
-        words = [*hardening, "--user", self.user(service), "--network", self.network, "--hostname", service]
-        words += ["--network-alias", f"{RELEASE}-{service}", "--network-alias", f"other-{service}"]
-        if service in WITH_DATA:
-            words += [*MEMORY, "-v", f"{self.storage(service)}:/scone/volumes/data"]
-        config_id = f"{NAMESPACE}/{service}/{PROGRAMS[service]}"
-        return self.world.create(self.image(service), config_id=config_id, options=words)
+    def _mounted(self, place: str, source: dict[str, Any], mount: dict[str, Any]) -> list[str]:
+        if "emptyDir" in source:
+            size = source["emptyDir"].get("sizeLimit", "64Mi").replace("Mi", "m").replace("Gi", "g")
+            return ["--tmpfs", f"{place}:exec,mode=1777,size={size}"]
+        claim = source["persistentVolumeClaim"].get("claimName", mount["name"])
+        return ["-v", f"{self.storage(claim)}:{place}"]
 
     def start(self, service: str) -> str:
         """Start a service, and wait until its own health check says that it serves."""
@@ -71,7 +99,7 @@ class CuratedMesh:
         self.await_health(name)
         return name
 
-    def await_health(self, container: str, seconds: float = 60) -> None:
+    def await_health(self, container: str, seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while True:
             found = inspected(container)
@@ -175,7 +203,14 @@ def require_images(world: World) -> None:
         pytest.skip(f"there is no image {NATIVE_CLIENT}; `make test` makes it where Debian packages can be had")
 
 
-def write_mesh(file: Path, mesh: CuratedMesh, services: Sequence[str], values: Mapping[str, str], **more: Any) -> None:
+def write_mesh(
+    file: Path,
+    mesh: CuratedMesh,
+    services: Sequence[str],
+    values: Mapping[str, str],
+    helm_values: Mapping[str, Any],
+    **more: Any,
+) -> None:
     """Write a mesh; `more` are further fields of a service, by its name."""
     document = {
         "apiVersion": "scone/5.8",
@@ -183,6 +218,7 @@ def write_mesh(file: Path, mesh: CuratedMesh, services: Sequence[str], values: M
         "cas": [{"name": "cas", "alias": ["image"], "cas_url": mesh.world.address}],
         "policy": {"namespace": NAMESPACE},
         "env": [{"service": "global", "env": [{"name": name, "value": value} for name, value in values.items()]}],
+        "helm_extra_values": helm_values,
         "services": [{"name": name, "image": mesh.image(name), **more.get(name, {})} for name in services],
     }
     file.write_text(json.dumps(document))

@@ -21,7 +21,7 @@ from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService, Workload
 from sconectl.plan.mesh.chart_variables import variable_values
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, deployed_image, main_cas
-from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, with_sessions
+from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, on_volumes, with_sessions
 from sconectl.plan.network.addresses import Addresses
 from sconectl.plan.network.service_ports import PortClues, ServicePort
 from sconectl.plan.secrets.wiring import ServiceSecrets
@@ -340,7 +340,7 @@ class BoundService:
             log_level=log_level({v.name: self.environment[v.name] for v in self.facts.environment.local}),
             extra_values=without_removals(self._extra)
             if self.chart_files
-            else overlaid(self._of_variables, self._extra),
+            else on_volumes(overlaid(self._of_variables, self._extra), self.volumes),
             volume_values=chart_values(self.volumes, owners, None if self.facts.user == 0 else self.facts.group),
             own_chart=self.chart_files,
             workload=self._workload(),

@@ -145,6 +145,25 @@ def volume_block(place: str, *, encrypted: bool) -> dict[str, Any]:
     }
 
 
+def on_volumes(extra: Mapping[str, Any], volumes: ServiceVolumes) -> Mapping[str, Any]:
+    """Return the values of a manifest with `persistence` as that of the volume which is at its `mountPath`.
+
+    Charts in use know one claim, mounted where the program has its data. Nothing can be mounted there if that is an
+    encrypted volume: its storage is elsewhere.
+    """
+    given = extra.get("persistence")
+    place = given.get("mountPath") if isinstance(given, Mapping) else None
+    label = next((volume_label(each["name"]) for each in volumes.declared if each["path"] == place), "")
+    if not isinstance(given, Mapping) or not isinstance(place, str) or not label:
+        return extra
+    rest = {key: value for key, value in extra.items() if key != "persistence"}
+    own = rest.get(label)
+    own = own if isinstance(own, Mapping) else {}
+    below = own.get("persistence")
+    claim = {key: value for key, value in given.items() if key != "mountPath"}
+    return {**rest, label: {**own, "persistence": {**claim, **(below if isinstance(below, Mapping) else {})}}}
+
+
 def volume_faults(services: Mapping[str, ServiceVolumes]) -> Iterator[tuple[str, str, str]]:
     """Yield a service, what is wrong with its volumes, and a hint."""
     by_session = {volumes.session: name for name, volumes in services.items()}

@@ -8,6 +8,7 @@ import pytest
 from fakes.builders import compiled, facts, session
 
 from sconectl.errors import PlanImpossible
+from sconectl.plan.mesh.mesh_volumes import ServiceVolumes, on_volumes
 from sconectl.runtime.files import volume_storage
 from sconectl.usecases.apply_mesh import check_sessions
 
@@ -100,3 +101,22 @@ def test_volumes_that_cannot_be_shared(volumes: list[dict[str, Any]], hint: str)
 def test_names_of_the_mesh_stand_in_volumes() -> None:
     volume = {**DATA, "export": [{"session": "{{namespace}}/other"}]}
     assert session(compiled(facts(volumes=[volume])), "web")["volumes"][0]["export"] == [{"session": "shop/other"}]
+
+
+@pytest.mark.parametrize("place", ["/data", "/elsewhere", None])
+def test_the_one_claim_of_charts_in_use_is_that_of_the_volume_where_it_is_mounted(place: str | None) -> None:
+    claim = {"enabled": True, "existingClaim": "mine", "size": "2Gi"}
+    given = {**claim, **({"mountPath": place} if place else {})}
+    volumes = ServiceVolumes("n/web", "web", [DATA])
+    found = on_volumes({"persistence": given, "replicaCount": 1}, volumes)
+    if place != DATA["path"]:
+        assert found == {"persistence": given, "replicaCount": 1}
+        return
+    assert found == {"replicaCount": 1, "volumedata": {"persistence": claim}}
+    both = {"persistence": given, "volumedata": {"persistence": {"size": "3Gi"}}}
+    assert on_volumes(both, volumes) == {"volumedata": {"persistence": {**claim, "size": "3Gi"}}}
+
+
+@pytest.mark.parametrize("extra", [{}, {"persistence": None}, {"persistence": {"mountPath": None}}, {"volumedata": 1}])
+def test_other_values_stay_as_they_are(extra: dict[str, Any]) -> None:
+    assert on_volumes(extra, ServiceVolumes("n/web", "web", [DATA])) == extra

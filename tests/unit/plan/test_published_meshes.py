@@ -14,12 +14,14 @@ from fakes.workspace import FakeKeys, MemoryWorkspace
 from sconectl import assets
 from sconectl.apply.curated.catalogue import catalogue
 from sconectl.apply.sources.service_files import read_service_files
+from sconectl.artefacts.chart_values import chart_values
 from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.model.mesh import Mesh
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.facts.image_facts import ImageFacts
 from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.mesh.mesh import MeshInput, MeshPlan, draft_mesh, plan_mesh
+from sconectl.plan.mesh.mesh_volumes import volume_block
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 from sconectl.usecases.check_service import check_service
 
@@ -79,6 +81,22 @@ def test_a_mesh_with_variables_compiles(file: Path, tmp_path: Path) -> None:
     if mesh.helm_extra_values:
         values = workspace.content["helm/charts/mariadb/values.yaml"].decode()
         assert "existingClaim: maria-data-pvc" in values and "claimName: maria-external-pvc" in values
+        _starts_with_its_claims(plan)
+
+
+def _starts_with_its_claims(plan: MeshPlan) -> None:
+    """Look where the pods of MariaDB would have claims: the launcher refuses whatever is over a protected path."""
+    [service] = [service for service in plan.chart.services if service.name == "mariadb"]
+    values = chart_values(service)
+    assert values["volumedata"]["persistence"] == {
+        **volume_block("", encrypted=True)["persistence"],
+        **{"enabled": True, "existingClaim": "maria-data-pvc"},
+    }
+    assert not values["persistence"]["enabled"]
+    image = catalogue([assets.folder("curated")])["mariadb"].service("a/mariadb:1")
+    mounted = {mount["mountPath"] for mount in values["extraVolumeMounts"]}
+    assert mounted == {"/external", "/var/tmp"} == set(image.build.host_paths)
+    assert service.workload == "statefulset"
 
 
 def _offered(workspace: MemoryWorkspace, folder: Path) -> list[tuple[str, int]]:
