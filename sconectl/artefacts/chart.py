@@ -10,15 +10,15 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from sconectl import assets
-from sconectl.artefacts.chart_readme import mesh_readme
-from sconectl.artefacts.chart_values import merged, plan_values
+from sconectl.artefacts.chart_readme import mesh_readme, service_line
+from sconectl.artefacts.chart_values import each_values, merged
 from sconectl.artefacts.chart_version import CONTENT, content_digest, next_version, written_version
 from sconectl.artefacts.installed import image_tag
 from sconectl.errors import PlanImpossible, Refused
@@ -90,21 +90,28 @@ def chart_content(plan: ChartPlan, more: Mapping[str, bytes] = MappingProxyType(
     service_files = assets.read_tree("charts_templates/service")
     schema = json.loads(service_files[SCHEMA_FILE])
     _check_names(plan)
-    values = plan_values(plan)
-    _check_values(plan, values, schema)
+    texts, lines, unknown = dict[str, bytes](), dict[str, dict[str, str]](), list[str]()
+    for service, values in each_values(plan):
+        _check_toolchain(service, values.get("scone"))
+        unknown += [f"{service.name}.{path}" for path in _unknown(schema, values)]
+        if not unknown:
+            texts[service.name] = _yaml(values, _SERVICE_COMMENT)
+            lines[service.name] = service_line(service, values)
+    _refuse(unknown, schema)
     files = {
         "values.yaml": _yaml(umbrella_values(plan), _UMBRELLA_COMMENT),
         "values.schema.json": _umbrella_schema(plan),
         **assets.read_tree("charts_templates/umbrella"),
-        "README.md": mesh_readme(plan, values, schema),
+        "README.md": mesh_readme((lines.get(s.name) or service_line(s, None) for s in plan.services), schema),
         **more,
     }
     for service in plan.services:
         folder = f"charts/{service.name}/"
         if service.own_chart is not None:
+            _check_toolchain(service, _scone_above(service))
             files.update({folder + name: content for name, content in service.own_chart.files.items()})
             continue
-        files[f"{folder}values.yaml"] = _yaml(values[service.name], _SERVICE_COMMENT)
+        files[f"{folder}values.yaml"] = texts[service.name]
         files.update({folder + name: content for name, content in service_files.items()})
     return ChartContent(plan, files)
 
@@ -221,27 +228,22 @@ def _check_names(plan: ChartPlan) -> None:
         raise PlanImpossible(f"services have the same name: {', '.join(twice)}", hint="rename one of them")
 
 
-def _check_values(plan: ChartPlan, values: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    for service in plan.services:
-        if service.own_chart is None:
-            scone = values[service.name].get("scone")
-            kept = isinstance(scone, Mapping) and scone.get("toolchain") == service.toolchain.name
-        else:
-            scone = service.extra_values.get("scone", {})
-            kept = (
-                isinstance(scone, Mapping) and scone.get("toolchain", service.toolchain.name) == service.toolchain.name
-            )
-        if not kept:
-            raise Refused(
-                f"the extra Helm values of {service.name} change scone.toolchain, which says how the image was built",
-                hint="remove the value; to use another toolchain, build the image with it",
-            )
-    unknown = [
-        f"{service.name}.{path}"
-        for service in plan.services
-        if service.name in values
-        for path in _unknown(schema, values[service.name])
-    ]
+def _scone_above(service: ChartService) -> Any:
+    """Return the section `scone` of the values over a chart of the user's own."""
+    given = service.extra_values.get("scone", {})
+    return {"toolchain": service.toolchain.name, **given} if isinstance(given, Mapping) else given
+
+
+def _check_toolchain(service: ChartService, scone: Any) -> None:
+    """Refuse values of the section `scone` that hide how the image was built."""
+    if not isinstance(scone, Mapping) or scone.get("toolchain") != service.toolchain.name:
+        raise Refused(
+            f"the extra Helm values of {service.name} change scone.toolchain, which says how the image was built",
+            hint="remove the value; to use another toolchain, build the image with it",
+        )
+
+
+def _refuse(unknown: Sequence[str], schema: Mapping[str, Any]) -> None:
     if unknown:
         known = ", ".join(sorted(schema["properties"]))
         raise PlanImpossible(

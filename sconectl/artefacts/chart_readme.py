@@ -1,24 +1,24 @@
 """Writes README.md of a chart: what is in it, and what each value means.
 
-In: the services of a mesh, and the schema of a service's values, whose descriptions are the words. Out: the file.
+In: a line for each service of a mesh, and the schema of a service's values, whose descriptions are the words. Out: the
+file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartService
 from sconectl.text.rendering import render
 
 _TEMPLATE = "artefacts/chart_readme.md"
 _VOLUME = "volumeNAME"
 
 
-def mesh_readme(plan: ChartPlan, values: Mapping[str, Mapping[str, Any]], schema: Mapping[str, Any]) -> bytes:
-    """Return README.md of an umbrella chart; `values` are those of the charts that are written, by service."""
-    services = [_service(service, values.get(service.name)) for service in plan.services]
+def mesh_readme(services: Iterable[Mapping[str, str]], schema: Mapping[str, Any]) -> bytes:
+    """Return README.md of an umbrella chart; `services` are lines of `service_line`."""
     return render(_TEMPLATE, _cell, mesh=True, services=services, values=list(_rows(schema))).encode()
 
 
@@ -27,7 +27,8 @@ def service_readme(schema: Mapping[str, Any]) -> bytes:
     return render(_TEMPLATE, _cell, mesh=False, services=(), values=list(_rows(schema))).encode()
 
 
-def _service(service: ChartService, values: Mapping[str, Any] | None) -> dict[str, str]:
+def service_line(service: ChartService, values: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what README.md says of a service; `values` are those of its chart, if it is written here."""
     if values is None:
         return {"name": service.name, "kind": "a chart of your own", "ports": "", "callers": ""}
     ports = ", ".join(f"{port['port']} ({port['name']})" for port in values["service"].get("ports") or ())

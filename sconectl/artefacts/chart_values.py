@@ -6,7 +6,7 @@ services is one object here, because a mesh may have thousands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
@@ -56,19 +56,28 @@ _WAITING = {"image": "", "container1": _PEER, "container2": _PEER}
 _HARDWARE_NODES = {"las.scontain.com/ok": "true"}
 
 
-def plan_values(plan: ChartPlan) -> dict[str, dict[str, Any]]:
-    """Return the values of each chart that is written here, by the name of its service."""
-    found = {service.name: chart_values(service) for service in plan.services if service.own_chart is None}
-    for values in found.values():
-        for label, block in values.items():
+def each_values(plan: ChartPlan) -> Iterator[tuple[ChartService, dict[str, Any]]]:
+    """Yield each service whose chart is written here with its values, one by one: there may be thousands."""
+    kinds = {service.name: _kind(service) for service in plan.services if service.own_chart is None}
+    for service in plan.services:
+        if service.own_chart is not None:
+            continue
+        values = chart_values(service)
+        for label in service.volume_values:
+            block = values.get(label)
             if label.startswith(VOLUME) and isinstance(block, Mapping) and (owner := block.get("importedFrom")):
-                values[label] = {**block, "importedFrom": _with_kind(owner, found)}
-    return found
+                values[label] = {**block, "importedFrom": _with_kind(owner, kinds)}
+        yield service, values
 
 
-def _with_kind(owner: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _kind(service: ChartService) -> str:
+    given = service.extra_values.get("workload")
+    return str((given.get("kind") if isinstance(given, Mapping) else None) or service.workload)
+
+
+def _with_kind(owner: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
     """Return who has an imported volume, and as what it runs: that decides how its claim is called."""
-    kind = values.get(str(owner.get("service")), {}).get("workload", {}).get("kind")
+    kind = kinds.get(str(owner.get("service")))
     return {**owner, "workload": kind} if kind else dict(owner)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sconectl.artefacts.chart_values import plan_values
+from sconectl.artefacts.chart_values import each_values
 from sconectl.artefacts.installed import Installed, Object
 from sconectl.artefacts.network import network_policy, services, ways_from_outside
 from sconectl.artefacts.pod_volumes import PodVolumes
@@ -27,9 +27,8 @@ def manifest_files(plan: ChartPlan, release: str, policies: Mapping[str, Mapping
     `policies` are custom resources by the name of their file: those of services come first in the service's file.
     """
     found = {name: [dict(policy)] for name, policy in policies.items()}
-    values = plan_values(plan)
-    for service in plan.services:
-        objects = _objects(Installed(plan, service, release, values[service.name]))
+    for service, values in each_values(plan):
+        objects = _objects(Installed(plan, service, release, values))
         found[service.name] = [*found.get(service.name, []), *objects]
     return {f"{name}.yaml": _text(objects) for name, objects in found.items()}
 
