@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sconectl.errors import InvalidInput
 from sconectl.manifest.reading.reader import Manifest
-from sconectl.plan.advice.public_values import private_values
 from sconectl.plan.facts.image_facts import NOT_MEASURED, Fspf, ImageFacts
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.mesh.availability import unavailable_in_service
@@ -84,7 +83,10 @@ def check_service(
     assert model.kind == "genservice"  # noqa: S101 - narrows the type
     uses = (*overlaps(model, document), *check_placeholders(model, document))
     found = [*service_faults(model, document, mode=mode), *uses, *check_references(model, document)]
-    found += private_values(manifest)
+    if model.build.public:
+        from sconectl.plan.advice.public_values import private_values
+
+        found += private_values(manifest)
     return ServiceCheck(
         manifest,
         tuple(sorted(found, key=lambda finding: finding.position)),
