@@ -70,6 +70,8 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         ("signer", signer["mrsigner"] if signer else "not signed"),
         *((("product", f"{signer['isvprodid']}, security version {signer['isvsvn']}"),) if signer else ()),
         ("parameters", _pairs(document["parameters"])),
+        ("runs as", _account(document["user"], document["group"])),
+        ("exposed ports", ", ".join(map(str, document["exposed"])) or "none"),
         ("session", document["image_session"]),
         ("facts", document["facts_digest"]),
     ):
@@ -92,6 +94,10 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         yield _line("layer", f"{size}{layer['digest'].removeprefix('sha256:')[:12]}")
 
 
+def _account(user: int | None, group: int | None) -> str:
+    return "not known as a number" if user is None else f"{user}:{group}{' (root)' if user == 0 else ''}"
+
+
 def _public(public: dict[str, Any] | None) -> Iterator[str]:
     """Yield what the image declares for everybody to read."""
     if public is None or "fault" in public:
@@ -108,6 +114,8 @@ def _public(public: dict[str, Any] | None) -> Iterator[str]:
         yield _line("  secret", f"{secret['name']} ({secret['kind']}) {parts}".rstrip())
     for file in public["injection_files"]:
         yield _line("  injected", file["path"])
+    for port in public.get("ports", ()):
+        yield _line("  port", f"{port['number']} {port.get('name', '')}".rstrip())
     for volume in public.get("volumes", ()):
         yield _line("  volume", f"{volume['name']} at {volume['path']}")
 

@@ -54,7 +54,11 @@ def test_everything_that_a_label_says_is_shown_and_no_value() -> None:
     assert found["protected"]["unprotected"] == ["/data"]
     assert found["variables"] == {"local": ["A"], "global": ["G"]}
     assert (found["secrets"], found["imports"]) == (["s"], ["t"])
-    assert found["facts_digest"] == FACTS.digest()
+    assert (found["user"], found["group"], found["exposed"]) == (None, None, [])
+    ours = FACTS.model_copy(update={"user": 0, "group": 0, "exposed": (80, 443)})
+    found = as_document(inspected(FakeEngine(images={NAME: labelled(ImageLabel.of(ours, simulated=True).text())})))
+    assert (found["user"], found["group"], found["exposed"]) == (0, 0, [80, 443])
+    assert found["facts_digest"] == ours.digest()
     assert found["image_session"] == FACTS.image_session
     assert [(layer["origin"], layer["size"]) for layer in found["layers"]] == [
         ("base", 100),
