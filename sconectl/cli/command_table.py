@@ -64,7 +64,7 @@ COMMANDS = {
         "commands.sconify_cmd", "sconify_image", "Convert an existing image: protect it, and put its policy into a CAS."
     ),
     "curated": Place(
-        "commands.curated_cmd", "curated_app", "Ready services for a mesh: redis, memcached, mariadb, nginx, and yours."
+        "commands.curated_cmd", "curated_app", "Curated services: name one by its image in a mesh, and it is built."
     ),
     "cas": Place(
         "cas.cas_cmd",

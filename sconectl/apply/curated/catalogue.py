@@ -10,15 +10,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sconectl
 from sconectl.errors import InvalidInput, UsageError
-from sconectl.manifest.model.genservice import GenService
 from sconectl.manifest.reading.reader import Manifest, read_manifest
 from sconectl.plan.facts.naming import native_image_name, without_tag
 from sconectl.regular_files import first_bytes
 from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import MAX_BYTES
+
+if TYPE_CHECKING:
+    from sconectl.manifest.model.genservice import GenService
 
 MANIFEST, RECIPE = "service.yaml", "Dockerfile"
 _IMAGE, _NATIVE = "CURATED_IMAGE", "CURATED_NATIVE"

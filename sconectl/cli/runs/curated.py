@@ -37,11 +37,12 @@ def known_services(options: ApplyOptions) -> dict[str, CuratedService]:
 def curated_facts(known: Mapping[str, CuratedService], terms: Terms, image: str) -> ImageFacts | None:
     """Return the facts that an image will have if it becomes a curated service; None if its name is that of none."""
     from sconectl.apply.curated.catalogue import meant
-    from sconectl.usecases.check_service import check_service
 
     service = meant(image, known)
     if service is None:
         return None
+    from sconectl.usecases.check_service import check_service
+
     return check_service(
         service.manifest(image), mode=terms.mode, bases=terms.bases, toolchain=terms.toolchains.chosen
     ).facts
