@@ -30,7 +30,7 @@ _PLACE = "registry.example.org/{name}:1"
 
 @curated_app.callback()
 def curated() -> None:
-    """Curated services: name one by its image in a mesh, and it is built."""
+    """Ready services for a mesh: redis, memcached, mariadb, nginx, and yours."""
 
 
 @curated_app.command("list")
