@@ -30,7 +30,7 @@ _PLACE = "registry.example.org/{name}:1"
 
 @curated_app.callback()
 def curated() -> None:
-    """Ready services for a mesh: redis, memcached, mariadb, nginx, and yours."""
+    """Curated services: name one by its image in a mesh, and it is built."""
 
 
 @curated_app.command("list")
