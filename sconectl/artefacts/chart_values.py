@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, ServicePort
+from sconectl.plan.mesh.mesh_volumes import KEPT
 
 VOLUME = "volume"
 """What the names of volumes begin with."""
@@ -49,7 +50,7 @@ _PERSISTENCE = {
     "size": "1Gi",
     "accessModes": ["ReadWriteOnce"],
     "storageClass": "",
-    "annotations": dict[str, str](),
+    "annotations": dict(KEPT),
 }
 _PEER = {"enabled": False, "host": "", "port": 443}
 _WAITING = {"image": "", "container1": _PEER, "container2": _PEER}

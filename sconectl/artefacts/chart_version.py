@@ -56,13 +56,19 @@ def written_version(chart: bytes | None) -> tuple[str | None, str]:
 def content_digest(files: Mapping[str, bytes], heads: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the SHA-256 of the content of a chart; `heads` are its Chart.yaml by path, without versions of ours."""
     known: dict[bytes, str] = {}  # most services have the same templates
-    lines = []
+    paths: dict[str, list[str]] = {}
     for path, content in files.items():
         if content not in known:
             known[content] = hashlib.sha256(content).hexdigest()
-        lines.append(f"{known[content]} {path}\n")
-    lines += [f"{json.dumps(_without_versions(head), sort_keys=True)} {path}\n" for path, head in heads.items()]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        paths.setdefault(known[content], []).append(path)
+    for path, head in heads.items():
+        text = json.dumps(_without_versions(head), sort_keys=True)
+        paths.setdefault(hashlib.sha256(text.encode()).hexdigest(), []).append(path)
+    found = hashlib.sha256()
+    for digest in sorted(paths):
+        for path in sorted(paths[digest]):
+            found.update(f"{digest} {path}\n".encode())
+    return found.hexdigest()
 
 
 def _without_versions(head: Mapping[str, Any]) -> dict[str, Any]:

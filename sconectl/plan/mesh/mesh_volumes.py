@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from sconectl.manifest.model.faults import did_you_mean
@@ -17,6 +18,9 @@ _TERMS = ("update_policy", "volume_alias")
 _DEFAULT = "rollback_protected"
 STORAGE = "/scone/volumes"
 """Where the launcher looks for the storage of volumes."""
+
+KEPT = MappingProxyType({"helm.sh/resource-policy": "keep"})
+"""Annotations of claims: Helm lets them be when the chart is removed, or does not name them any more."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def volume_block(place: str, *, encrypted: bool) -> dict[str, Any]:
             "storageClass": "",
             "size": "1Gi",
             "accessModes": ["ReadWriteOnce"],
-            "annotations": {},
+            "annotations": dict(KEPT),
         },
     }
 

@@ -426,6 +426,7 @@ def test_storage_is_what_the_values_say(tmp_path: Path) -> None:
     kept = {"enabled": True, "size": "3Gi", "storageClass": "fast", "annotations": {"helm.sh/resource-policy": "keep"}}
     found = objects(root, {"web": {"volumev1": {"persistence": kept}}})
     claim = found["PersistentVolumeClaim", "demo-web-volumev1"]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     assert claim["metadata"]["annotations"] == kept["annotations"]
     assert claim["spec"]["resources"] == {"requests": {"storage": "3Gi"}}
     assert (claim["spec"]["accessModes"], claim["spec"]["storageClassName"]) == (["ReadWriteOnce"], "fast")
