@@ -17,7 +17,7 @@ import pytest
 from . import hostile_folder
 from .world import REPOSITORY, docker, free_port, logs, must, run
 
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sconectl", "charts_templates", "schemas", "packaging")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sconectl", "charts_templates", "curated", "schemas", "packaging")
 SESSION = "name: team\nversion: '0.3.11'\nsecrets: [{name: note, kind: ascii, value: '42', export_public: true}]\n"
 
 
