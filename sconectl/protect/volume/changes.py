@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.digests import Digests
+from sconectl.protect.volume.digests import MOST_COPIED, Digests
 from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.model import (
     DIRECTORY,
@@ -297,6 +297,8 @@ class Live:
                 changes.later.add(inode)
                 return
             written = seen.written.get(inode, []) if known else None
+            if inode in seen.mapped and status.st_size <= MOST_COPIED:
+                self._digests.keep_copies(node.id)
             ranges, zeros = differing(node, handle, status.st_size, written, self._digests)
             for part in zeros:
                 self._do(part, changes)

@@ -51,24 +51,26 @@ def _compared(node: Node, handle: int, common: int, digests: Digests, zeros: lis
 
 def _compared_part(node: Node, handle: int, start: int, end: int, digests: Digests) -> Iterator[Range]:
     if end - start >= _LARGE and all(
-        differs for place in range(start, end, (end - start) // _SAMPLES // BLOCK * BLOCK)
-        for _, _, differs in _looked_at(node, handle, place, min(place + BLOCK, end), digests)
-    ):  # fmt: skip
+        digests.differs(node.id, place // BLOCK, block)
+        for sample in range(start, end, (end - start) // _SAMPLES // BLOCK * BLOCK)
+        for place, block in _blocks(handle, sample, min(sample + BLOCK, end))
+    ):
         yield start, end - start  # it was written anew: looking at the rest would take longer than it saves
         return
-    for place, length, differs in _looked_at(node, handle, start, end, digests):
-        if differs:
-            yield place, length
+    for place, block in _blocks(handle, start, end):
+        number = place // BLOCK
+        if digests.differs(node.id, number, block):
+            for offset, length in digests.changed(node.id, number, block):
+                yield place + offset, length
 
 
-def _looked_at(node: Node, handle: int, start: int, end: int, digests: Digests) -> Iterator[tuple[int, int, bool]]:
-    """Yield offset and length of each block, and whether it differs."""
+def _blocks(handle: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
+    """Yield offset and content of each block; the content is there until the next one is asked for."""
     buffer = memoryview(bytearray(min(_READ, end - start)))
     for place in range(start, end, _READ):
         content = buffer[: os.preadv(handle, [buffer[: end - place]], place)]
         for inner in range(0, len(content), BLOCK):
-            block = content[inner : inner + BLOCK]
-            yield place + inner, len(block), digests.differs(node.id, (place + inner) // BLOCK, block)
+            yield place + inner, content[inner : inner + BLOCK]
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:

@@ -96,7 +96,7 @@ class Volume:
             finally:
                 self._tree.undo = None
             for node in changes.dropped:
-                self._digests.forget(node.id)
+                self._digests.forget_file(node.id)
             self._live.forget(node.id for node in changes.dropped)
             hints.clear()
             hints.modified |= changes.later
@@ -179,14 +179,15 @@ class Volume:
                 place += len(data)
 
     def _note(self, content: Content, place: int, data: memoryview) -> None:
-        """Note the digests of whole blocks, and that those of others are not known any more."""
+        """Note what blocks are now; of those of which only a part is written, that is known if there is a copy."""
         end = place + len(data)
         for block in range(place // BLOCK, -(-end // BLOCK)):
             first, last = block * BLOCK, min((block + 1) * BLOCK, content.size)
             if first >= place and last <= end:
                 self._digests.note(content.id, block, data[first - place : last - place])
             else:
-                self._digests.forget(content.id, block, block)
+                begin, stop = max(first, place), min(last, end)
+                self._digests.note_part(content.id, block, begin - first, data[begin - place : stop - place])
 
     def _new_journal(self) -> Journal:
         number = self._next_journal
