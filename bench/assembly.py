@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -181,12 +182,12 @@ def measure(images: Images, work: Path, part: int, rounds: int) -> int:
         for case, sealed in cases.items():
             images.engine.remove(f"{images.prefix}/protected:1")
             cache = work / f"cache-{number}"
-            took, peak = in_a_process(lambda n=native, s=sealed, c=cache: images.protected(n, s, c, warm))  # type: ignore[misc]
+            took, peak = in_a_process(partial(images.protected, native, sealed, cache, warm))
             found.setdefault(case, []).append(took / plain)
             there.setdefault(case, []).append(took / piped)
             peaks[case] = max(peak, peaks.get(case, 0))
             changed = images.native(work / "tree.tar", f"print({number + 2})")
-            took, _ = in_a_process(lambda n=changed, s=sealed, c=cache: images.protected(n, s, c, warm))  # type: ignore[misc]
+            took, _ = in_a_process(partial(images.protected, changed, sealed, cache, warm))
             found.setdefault(f"{case}, one file changed", []).append(took / plain)
             native = images.native(work / "tree.tar", "print(1)")
             shutil.rmtree(cache)

@@ -297,7 +297,9 @@ class Live:
                 changes.later.add(inode)
                 return
             written = seen.written.get(inode, []) if known else None
-            if inode in seen.mapped and status.st_size <= MOST_COPIED:
+            if status.st_size > MOST_COPIED:
+                self._digests.drop_copies(node.id)
+            elif inode in seen.mapped:
                 self._digests.keep_copies(node.id)
             ranges, zeros = differing(node, handle, status.st_size, written, self._digests)
             for part in zeros:

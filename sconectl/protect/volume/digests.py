@@ -33,6 +33,10 @@ class Digests:
         if len(self._copies) < _MOST_FILES:
             self._copies.setdefault(id_, {})
 
+    def drop_copies(self, id_: int) -> None:
+        """Keep no copies of this file, which is too large for that."""
+        self._copies.pop(id_, None)
+
     def note(self, id_: int, block: int, content: memoryview) -> None:
         """Note that a block of a file was committed with this content."""
         self._files.setdefault(id_, {})[block] = self._mac.encrypt(_NONCE, b"", content)

@@ -74,6 +74,7 @@ class Journal:
             self._reserve()
             os.fdatasync(self._handle)
         except OSError:
+            self._may_reserve = False  # there may be no space for more than is needed
             self.give_up()
             raise
         self.state, self.size = self._chain, self._end
@@ -83,7 +84,6 @@ class Journal:
         """Forget the commit that is being made; what it wrote is cut off. Raises `OSError`."""
         self._plain.clear()
         self._chain, self._end = self.state, self.size
-        self._may_reserve = False  # there may be no space for more than is needed
         self._reserved = 0
         os.ftruncate(self._handle, self.size)
 

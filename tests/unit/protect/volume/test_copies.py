@@ -49,6 +49,21 @@ def test_little_is_written_of_a_block_that_changed_a_little(memory: Path, tmp_pa
     assert picture(memory / "2") == picture(memory / "1")
 
 
+def test_no_copy_is_kept_of_a_file_that_has_grown_large(memory: Path, tmp_path: Path) -> None:
+    volume = open_volume(tmp_path, memory / "1", None)
+    file = memory / "1/shm"
+    file.write_bytes(bytes(MOST_COPIED))
+    volume.commit(Hints(everything=True, mapped={file.stat().st_ino}))
+    volume.commit(mapped(file))
+    with file.open("ab") as handle:
+        handle.write(os.urandom(MOST_COPIED))
+    volume.commit(mapped(file))
+    assert not volume._digests._copies
+    volume.close()
+    open_volume(tmp_path, memory / "2", volume.state).close()
+    assert picture(memory / "2") == picture(memory / "1")
+
+
 def broken(_handle: int) -> NoReturn:
     raise OSError(errno.EIO, "input/output error")
 

@@ -17,7 +17,7 @@ from sconectl.protect.chunks import SealBroken
 from sconectl.protect.volume.checkpoint import Folding
 from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.index import AUTHENTICATED, ENCRYPTED
-from sconectl.protect.volume.journal import RESERVE, STATE
+from sconectl.protect.volume.journal import RESERVE, STATE, Journal
 from sconectl.protect.volume.storage import Storage
 
 TEXT = b"nobody but the program may read this sentence"
@@ -353,6 +353,27 @@ def test_nothing_is_reserved_once_there_was_no_space(
     volume.close()
     open_volume(mount, memory / "2", last).close()
     assert picture(memory / "2") == picture(memory / "1")
+
+
+def test_a_file_that_goes_at_the_same_time_does_not_end_what_is_reserved(
+    memory: Path, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = open_volume(mount, memory / "1", None)
+    (memory / "1/a").write_bytes(b"first")
+    volume.commit(look_everywhere())
+    gone = iter([FileNotFoundError()])
+    add = Journal.add
+
+    def once(journal: Journal, *parts: bytes) -> None:
+        if error := next(gone, None):
+            raise error
+        add(journal, *parts)
+
+    monkeypatch.setattr(Journal, "add", once)
+    (memory / "1/a").write_bytes(b"second")
+    assert volume.commit(look_everywhere())
+    assert (mount / "volume.journal.1").stat().st_size > RESERVE
+    volume.close()
 
 
 @pytest.mark.parametrize("changed", [(), (0,), (511,), (3, 500), tuple(range(512)), tuple(range(1, 512))], ids=len)
