@@ -21,6 +21,7 @@ from sconectl.policy.rolling.wish import Wish
 
 if TYPE_CHECKING:
     from sconectl.manifest.reading.reader import Manifest
+    from sconectl.plan.facts.image_facts import BuildRecord
 
 _LONGEST_RELEASE = 53
 _MOST_RELEASES = 999_999_999
@@ -139,6 +140,13 @@ class ApplyOptions:
         given = pairs("--base-image", self.base_image or [])
         check_kinds(given, "--base-image")
         return {**self.config.base_images, **given}
+
+    @cached_property
+    def given(self) -> tuple[BuildRecord, ...]:
+        """The records of --facts. Raises `UsageError`."""
+        from sconectl.apply.records import read_records
+
+        return read_records(self.facts) if self.facts else ()
 
     def check(self) -> None:
         """Raise `UsageError` for what the project's configuration or an option of `apply` cannot say."""

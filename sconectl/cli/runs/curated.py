@@ -94,7 +94,7 @@ def needed(manifests: Sequence[Manifest], options: ApplyOptions, wiring: Wiring,
             found[image] = service
     made = {
         with_tag(manifest.model.build.to) for manifest in manifests if manifest.model.kind == "genservice"
-    } | _given(options)
+    } | {record.facts.image for record in options.given}
     services: dict[str, CuratedService] = {}
     more: list[Manifest] = []
     for image, service in found.items():
@@ -126,12 +126,6 @@ def build_native(service: CuratedService, options: ApplyOptions, world: ServiceW
     return build_recipe(
         service, base, engine=world.engine, environment=world.environment, progress=world.progress, detail=world.detail
     )
-
-
-def _given(options: ApplyOptions) -> set[str]:
-    from sconectl.apply.records import read_records
-
-    return {record.facts.image for record in read_records(options.facts)} if options.facts else set()
 
 
 def _is_elsewhere(image: str, name: str, options: ApplyOptions, wiring: Wiring) -> bool:

@@ -77,10 +77,9 @@ def learner(options: ApplyOptions, wiring: Wiring, console: Console) -> LearnFac
 
         console.step("learning the facts of the images")
         images = options.target / "images"
-        records = read_records(options.facts) if options.facts else ()
         lock = read_lock(wiring.lock.read(), wiring.lock.name)
         sources = FactSources(
-            given={**planned, **{record.facts.image: record.facts for record in reversed(records)}},
+            given={**planned, **{record.facts.image: record.facts for record in reversed(options.given)}},
             built=read_records(images) if images.is_dir() else (),
             engine=lambda: wiring.engine,
             registry=lambda: wiring.registry,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes.builders import mesh_text
+from fakes.builders import facts, mesh_text, record
 from fakes.engine import FakeEngine, image
 
 import sconectl
+from sconectl.apply import records
+from sconectl.regular_files import first_bytes
 
 from .conftest import Run
 
@@ -126,3 +128,20 @@ def test_a_fault_of_a_curated_manifest_is_shown_in_its_file(run: Run, own: Path,
     (own / "service.yaml").write_text(OWN.replace("kind: sconify_image", "kind: sconify"))
     done = run(command, "-f", mesh(own_host="here"))
     assert done.code == 3 and f"{own}/service.yaml:4:" in done.err and "Traceback" not in done.err, done.err
+
+
+def test_given_facts_are_read_once(run: Run, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("facts").mkdir()
+    Path("facts/own.json").write_text(record(facts("own")).to_text())
+    read: list[str] = []
+
+    def counted(path: Path, size: int) -> bytes:
+        read.append(path.name)
+        return first_bytes(path, size)
+
+    monkeypatch.setattr(records, "first_bytes", counted)
+    for command in ("plan", "apply"):
+        done = run(command, "-f", mesh(), "-d", "--release", "demo", "--facts", "facts")
+        assert done.code == 0 and "the curated service" not in done.err, done.err
+        assert read == ["own.json"]
+        read.clear()
