@@ -35,6 +35,8 @@ SQL = """ |
      FLUSH PRIVILEGES;
      SHOW GRANTS FOR 'scontain'@'%';
      GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' IDENTIFIED BY '$$SCONE::MYSQL_ROOT_PASSWORD$$';
+     CREATE USER 'tls'@'%' REQUIRE SSL;
+     CREATE USER 'cipher'@'%' REQUIRE CIPHER 'TLS_AES_256_GCM_SHA384';
      CREATE DATABASE shop;
      CREATE TABLE shop.runs (id INT AUTO_INCREMENT PRIMARY KEY);
      INSERT INTO shop.runs VALUES ();
@@ -179,12 +181,15 @@ def test_mariadb(mesh: CuratedMesh) -> None:
     attempts = [
         *[mariadb("SELECT 1", files=files) for files in ("--skip-ssl", ca, f"{ca} {foreign}")],
         *[mariadb("SELECT 1", files=files, **root) for files in ("--skip-ssl", ca, f"{ca} {foreign}")],
+        *[mariadb("SELECT 1", user=user, files=ca) for user in ("tls", "cipher")],
         mariadb("SELECT 1", files=f"--ssl-ca=/tmp/foreign.ca --ssl-verify-server-cert {foreign}"),
         mariadb("SELECT 1", host="other-mariadb"),
         mariadb("SELECT 1", user="root", more="-pwrong"),
     ]
     for attempt, outcome in mesh.ask_all(attempts).items():
         assert outcome.code != 0 and "ERROR" in outcome.err and not outcome.out, (attempt, outcome)
+    for user in ("tls", "cipher"):
+        assert must(mesh.ask(mariadb("SELECT CURRENT_USER()", user=user))).out == f"{user}@%\n"
     assert must(mesh.ask(mariadb("SELECT LOAD_FILE('/etc/mysql/tls/server.key')"))).out == "NULL\n"
     must(mesh.ask(mariadb("INSERT INTO shop.runs VALUES ()")))
     must(mesh.ask(mariadb("CREATE TABLE shop.texts AS SELECT 'a-text-of-the-database' AS text")))
