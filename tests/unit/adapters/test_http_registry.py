@@ -18,6 +18,7 @@ import pytest
 from sconectl.adapters import registry_connection
 from sconectl.adapters.registry import HttpRegistry
 from sconectl.errors import BuildFailed
+from sconectl.ports import Artifact
 
 pytestmark = pytest.mark.sockets
 
@@ -58,6 +59,8 @@ class Server:
     status: int = 200
     authorise: Callable[[str], str] = lambda _header: ""
     requests: list[tuple[str, str]] = field(default_factory=list)
+    location: str = ""
+    """Where uploads are sent to."""
 
     def answer(self, path: str, header: str) -> tuple[int, dict[str, str], bytes]:
         self.requests.append((path, header))
@@ -69,6 +72,8 @@ class Server:
             return 200, {}, json.dumps(document).encode()
         if challenge := self.authorise(header):
             return 401, {"WWW-Authenticate": challenge}, b"{}"
+        if url.path.endswith("/blobs/uploads/"):
+            return 202, {"Location": self.location}, b""
         if url.path not in self.files:
             return 404, {}, b'{"errors": []}'
         return self.status, {}, encoded(self.files[url.path])
@@ -86,7 +91,10 @@ def server() -> Iterator[Server]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_POST = do_GET
 
         def log_message(self, *_args: object) -> None:
             return
@@ -223,6 +231,35 @@ def test_credentials_of_another_registry_are_not_sent(server: Server, docker_con
     server.authorise = lambda _header: 'Basic realm="x"'
     failure(server)
     assert {header for _, header in server.requests} == {""}
+
+
+def test_credentials_stay_where_they_belong(server: Server, docker_config: Path) -> None:
+    """Uploads may go to another host, which gets no token, and no password for the asking."""
+    login(docker_config, server)
+    seen: list[str | None] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+
+        class Elsewhere(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                seen.append(self.headers.get("Authorization"))
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="x"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_args: object) -> None:
+                return
+
+        other.RequestHandlerClass = Elsewhere
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        right = "Basic " + base64.b64encode(b"me:hunter2").decode()
+        server.authorise = lambda header: "" if header == right else 'Basic realm="x"'
+        server.location = f"http://127.0.0.1:{other.server_address[1]}/upload"
+        with pytest.raises(BuildFailed, match="401"):
+            HttpRegistry().publish(f"{server.address}/me/chart:1", Artifact(b"{}", "a/b", b"x", "c/d"))
+        other.shutdown()
+    assert seen == [None]
+    assert ("/v2/me/chart/blobs/uploads/", right) in server.requests
 
 
 @pytest.mark.parametrize(
