@@ -18,7 +18,10 @@ _KINDS = {"signedpolicies": "SignedPolicy", "encryptedpolicies": "EncryptedPolic
 
 @dataclass
 class Cluster:
-    """Objects by plural, namespace and name. `gone` lets each watch begin with 410; `answer` is another status."""
+    """Objects by plural, namespace and name. `gone` lets so many watches begin with 410, and ends those that run.
+
+    `answer` is another status.
+    """
 
     address: str = ""
     objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
@@ -27,6 +30,7 @@ class Cluster:
     gone: int = 0
     answer: int = 200
     version: int = 0
+    deleted: list[dict[str, Any]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     closing: bool = False
 
@@ -46,6 +50,17 @@ class Cluster:
                 meta |= {"uid": f"uid-{self.version}", "generation": 1}
             status = {"status": before["status"]} if before and "status" in before else {}
             self.objects[plural, namespace, name] = {**resource, "metadata": meta, **status}
+            self.changed.notify_all()
+
+    def delete(self, name: str, *, told: bool = True) -> None:
+        """Delete an object, and tell those who watch."""
+        with self.changed:
+            [key] = [key for key in self.objects if key[2] == name]
+            item = self.objects.pop(key)
+            self.version += 1
+            meta = {**item["metadata"], "resourceVersion": str(self.version)}
+            if told:
+                self.deleted.append({**item, "metadata": meta})
             self.changed.notify_all()
 
     def status(self, name: str) -> dict[str, Any]:
@@ -128,16 +143,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        while not cluster.closing:
-            new = [
-                item for item in self._items(plural, namespace) if int(item["metadata"]["resourceVersion"]) > version
-            ]
-            for item in sorted(new, key=lambda item: int(item["metadata"]["resourceVersion"])):
-                version = int(item["metadata"]["resourceVersion"])
-                line = json.dumps({"type": "MODIFIED", "object": item}).encode() + b"\n"
+        while not (cluster.closing or cluster.gone):
+            deleted = [item for item in cluster.deleted if _KINDS[plural] == item["kind"]]
+            events = [("MODIFIED", item) for item in self._items(plural, namespace)]
+            events += [("DELETED", item) for item in deleted if namespace in ("", item["metadata"]["namespace"])]
+            new = [(int(item["metadata"]["resourceVersion"]), event, item) for event, item in events]
+            for number, event, item in sorted((each for each in new if each[0] > version), key=lambda each: each[0]):
+                version = number
+                line = json.dumps({"type": event, "object": item}).encode() + b"\n"
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             with cluster.changed:
                 cluster.changed.wait(0.2)
+        self.wfile.write(b"0\r\n\r\n")
 
     def _answer(self, status: int, document: Any) -> None:
         body = json.dumps(document).encode()

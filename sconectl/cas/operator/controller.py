@@ -2,7 +2,8 @@
 
 In: an API server, a connection to a CAS, and the names by which objects call that CAS. Out: sessions in the CAS, a
 status for each object, lines for the log. What fails is tried again, at once if something else succeeded, since
-sessions need that of their namespace, and else later and later. A session that the CAS has already is left alone.
+sessions need that of their namespace, and else later and later. A session that the CAS has already is left alone; what
+is deleted before it was brought in is no longer wanted.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sconectl.cas.operator.kubernetes_api import ApiFault, Gone, KubernetesApi
-from sconectl.cas.operator.resources import PLURALS, Verdict, Wanted, status_after, wanted
+from sconectl.cas.operator.resources import PLURALS, Verdict, Wanted, key_of, status_after, wanted
 from sconectl.errors import CasError, CasRefused
 from sconectl.ports import SessionStore
 
@@ -25,6 +27,9 @@ _TOGETHER = 0.2
 """Seconds in which events are collected: charts bring all sessions at once."""
 _CONFLICT = 409
 UNREACHABLE = "CasUnreachable"
+
+Events = queue.Queue[Callable[[], None]]
+"""What the watching threads have seen, for the one that works."""
 
 
 @dataclass
@@ -50,7 +55,7 @@ class Controller:
 
     def run(self, stop: threading.Event) -> None:
         """Do so until `stop`."""
-        events: queue.Queue[dict[str, Any]] = queue.Queue()
+        events: Events = queue.Queue()
         for kind in PLURALS:
             for namespace in self.namespaces:
                 arguments = (kind, namespace, events, stop)
@@ -64,30 +69,30 @@ class Controller:
             self._work()
             pause = _FIRST_PAUSE if new or len(self._objects) < before else min(pause * 2, _LONGEST_PAUSE)
 
-    def _take(self, events: queue.Queue[dict[str, Any]], seconds: float, stop: threading.Event) -> bool:
+    def _take(self, events: Events, seconds: float, stop: threading.Event) -> bool:
         """Wait for events, at most this long, and then for those that come with them; say if there were any."""
         deadline, new = time.monotonic() + seconds, False
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
             try:
-                self._note(events.get(timeout=min(left, 1.0)))
+                events.get(timeout=min(left, 1.0))()
             except queue.Empty:
                 continue
             if not new:
                 new, deadline = True, time.monotonic() + _TOGETHER
         return new
 
-    def _watch(self, kind: str, namespace: str, events: queue.Queue[dict[str, Any]], stop: threading.Event) -> None:
+    def _watch(self, kind: str, namespace: str, events: Events, stop: threading.Event) -> None:
         version, pause = "", _FIRST_PAUSE
         while not stop.is_set():
             try:
                 if not version:
                     items, version = self.api.list(kind, namespace)
-                    for item in items:
-                        events.put(item)
+                    events.put(partial(self._listed, kind, namespace, items))
                 for item in self.api.watch(kind, namespace, version):
                     version = str((item.get("metadata") or {}).get("resourceVersion") or version)
-                    if not item.pop("bookmark", False):
-                        events.put(item)
+                    event = item.pop("event")
+                    if event != "BOOKMARK":
+                        events.put(partial(self._forget if event == "DELETED" else self._note, item))
                 pause = _FIRST_PAUSE
             except Gone:
                 version = ""
@@ -97,11 +102,27 @@ class Controller:
                 stop.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _listed(self, kind: str, namespace: str, items: list[dict[str, Any]]) -> None:
+        """Note all objects of a kind; what is no longer there was deleted while nobody watched."""
+        there = {key_of(item) for item in items}
+        for key in list(self._objects):
+            if key[0] == kind and namespace in ("", key[1]) and key not in there:
+                self._forget(self._objects[key])
+        for item in items:
+            self._note(item)
+
     def _note(self, item: dict[str, Any]) -> None:
         """Remember an object that is to be worked on, unless it is for another CAS, or was done in this state."""
         found = wanted(item)
-        if found is not None and found.cas in self.names and self._done.get(found.key) != found.state:
+        if found is None or found.cas not in self.names:
+            self._forget(item)
+        elif self._done.get(found.key) != found.state:
             self._objects[found.key] = item
+
+    def _forget(self, item: dict[str, Any]) -> None:
+        """Bring in no session whose object is gone, or asks for another CAS now."""
+        self._objects.pop(key_of(item), None)
+        self._done.pop(key_of(item), None)
 
     def _work(self) -> bool:
         """Upload what is waiting, as long as that helps; say whether everything that was waiting is in the CAS."""

@@ -47,7 +47,11 @@ class KubernetesApi:
                 verify = ssl.create_default_context(cafile=str(authority))
             except (OSError, ssl.SSLError) as error:
                 raise UsageError(f"{authority} holds no certificates", hint="name the CA of the API server") from error
-        self._client = httpx.Client(base_url=url, verify=verify, timeout=_SILENCE, trust_env=False)
+        try:
+            self._client = httpx.Client(base_url=url, verify=verify, timeout=_SILENCE, trust_env=False)
+        except httpx.InvalidURL as error:
+            hint = "give it like https://kubernetes.example.org:6443"
+            raise UsageError(f"{url!r} is no address of an API server", hint=hint) from error
 
     def close(self) -> None:
         """Hang up."""
@@ -78,7 +82,10 @@ class KubernetesApi:
                 return found, version
 
     def watch(self, kind: str, namespace: str, version: str) -> Iterator[dict[str, Any]]:
-        """Yield objects that were added or changed since `version`, until the server ends this. Raises `Gone`."""
+        """Yield objects that were added, changed or deleted since `version`, until the server ends this.
+
+        Each has its `event` beside what it is. Raises `Gone`.
+        """
         parameters = {
             "watch": "true",
             "resourceVersion": version,
@@ -99,8 +106,8 @@ class KubernetesApi:
                     item = event.get("object") or {}
                     if event.get("type") == "ERROR":
                         raise Gone(str(item.get("message", "the watch ended")))
-                    if event.get("type") in ("ADDED", "MODIFIED", "BOOKMARK"):
-                        yield {**item, "kind": kind, "bookmark": event["type"] == "BOOKMARK"}
+                    if event.get("type") in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+                        yield {**item, "kind": kind, "event": event["type"]}
         except (httpx.HTTPError, ValueError, AttributeError) as error:
             raise _broken(error) from error
 
@@ -130,6 +137,8 @@ class KubernetesApi:
             token = self._token.read_text().strip() if self._token else ""
         except OSError as error:
             raise ApiFault(f"the token {self._token} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ApiFault(f"{self._token} holds no token") from error
         return {"Accept": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
 
 

@@ -46,6 +46,12 @@ class Wanted:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
+def key_of(resource: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return which object it is: kind, namespace and name."""
+    meta = resource.get("metadata") or {}
+    return str(resource.get("kind")), str(meta.get("namespace", "")), str(meta.get("name", ""))
+
+
 def wanted(resource: Mapping[str, Any]) -> Wanted | None:
     """Return what an object asks for; None if it is being deleted, or is none of ours."""
     kind, meta, spec = resource.get("kind"), resource.get("metadata") or {}, resource.get("spec") or {}

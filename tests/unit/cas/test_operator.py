@@ -21,7 +21,7 @@ from sconectl.cas.local import LocalCas
 from sconectl.cas.operator.controller import Controller
 from sconectl.cas.operator.kubernetes_api import ApiFault, KubernetesApi
 from sconectl.cas.operator.resources import addresses, status_after, wanted
-from sconectl.errors import CasUnreachable
+from sconectl.errors import CasUnreachable, UsageError
 from sconectl.policy.reading import parse_session
 from sconectl.policy.serialized.canonical import session_hash
 from sconectl.policy.signed_session import EncryptedSession, SignedSession, encrypt, message_to_sign, signer_of
@@ -234,6 +234,42 @@ def test_it_goes_on_and_on(bench: Bench) -> None:
         stop.set()
         running.join(10)
     assert not running.is_alive()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["watched", "while nobody watched"])
+def test_what_was_deleted_before_it_was_brought_in_never_is(bench: Bench, told: bool) -> None:
+    bench.cluster.put(policy_resource("web", CAS, signed("zoo/web")))  # waits for its namespace
+    stop = threading.Event()
+    running = threading.Thread(target=bench.controller().run, args=(stop,), daemon=True)
+    running.start()
+    try:
+        awaited(lambda: bench.cluster.status("web").get("reason") == "Refused")
+        bench.cluster.delete("web", told=told)
+        if not told:
+            bench.cluster.requests.clear()
+            bench.cluster.gone = 1_000_000
+            awaited(lambda: sum("signedpolicies" in request for request in bench.cluster.requests) > 4)
+            bench.cluster.gone = 0
+        time.sleep(0.5)
+        bench.cluster.put(policy_resource("zoo", CAS, signed("zoo")))
+        awaited(lambda: bench.cluster.status("zoo").get("reason") == "Active")
+        time.sleep(2)
+    finally:
+        stop.set()
+        running.join(10)
+    assert [line for line in bench.log if line.endswith(": created")] == ["SignedPolicy apps/zoo: created"]
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:x"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(UsageError, match="no address of an API server"):
+        KubernetesApi(url, None, None)
+
+
+def test_a_token_that_is_none(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    with pytest.raises(ApiFault, match="holds no token"):
+        bench.controller().once()
 
 
 def test_a_status_keeps_its_time_while_it_is_the_same() -> None:
