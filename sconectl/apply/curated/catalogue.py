@@ -114,7 +114,7 @@ def meant(image: str, known: Mapping[str, CuratedService]) -> CuratedService | N
 
 
 def _listed(directory: Path) -> list[CuratedService]:
-    hint = f"[curated] of sconectl.toml names directories with folders NAME/{MANIFEST}"
+    hint = f"`curated` in front of all tables of sconectl.toml names directories with folders NAME/{MANIFEST}"
     try:
         folders = sorted(path.parent for path in directory.iterdir() for path in [path / MANIFEST] if path.exists())
     except OSError as error:

@@ -13,6 +13,7 @@ from sconectl.errors import PlanImpossible
 from sconectl.manifest.spelling.placeholders import replace_expressions
 from sconectl.plan.advice.credentials import credential, known_form
 from sconectl.plan.advice.source import Source
+from sconectl.plan.values.parameters import OPEN_VARIABLES
 from sconectl.text.findings import Finding
 from sconectl.text.secret_placeholders import is_reference
 from sconectl.text.yaml_tree import Path
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from sconectl.plan.facts.image_facts import ImageFacts
 
 CODE = "SC1016"
-_OF_THE_ENCLAVE = "SCONE"
-"""In the names of variables that set parameters; an image's label has these anyway."""
 _OPEN_KINDS = ("x509-ca", "x509", "public-key")
 """Kinds of secrets of which a given value may be known to everybody."""
 _DRAWN = "leave the field out, so that each CAS draws a value of its own, or remove `public`"
@@ -83,7 +82,7 @@ def _of_texts(model: GenService, source: Source) -> Iterator[tuple[Path, str, st
     for number, local in enumerate(model.environment.local):
         path: Path = ("environment", "local", number, "value")
         texts.append((path, f"the variable {local.name}", local.value))
-        if not (local.public or _OF_THE_ENCLAVE in local.name or _refers(local.value)):
+        if not (local.public or local.name in OPEN_VARIABLES or _refers(local.value)):
             yield path, f"the value of the local variable {local.name} is private", _MARK
     for number, variable in enumerate(model.environment.global_):
         path = ("environment", "global", number, "value")

@@ -31,6 +31,8 @@ _NUMBERS = {
 }
 """Default, lowest and highest value; others are faults."""
 _EXTENSIONS = "SCONE_EXTENSIONS_PATH"
+OPEN_VARIABLES = frozenset((*_SIZES, *_NUMBERS, _EXTENSIONS, "SCONE_LOG"))
+"""Variables whose values everybody may see: the image's label has most of them."""
 
 
 def enclave_parameters(local: Iterable[NamedValue], *, mode: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -192,6 +192,7 @@ PRIVATE: dict[str, dict[str, Any]] = {
     },
     "environment.local[0].value": {"environment": {"local": [{"name": "X", "value": CANARY}]}},
     "environment.local[0].value ": {"environment": {"local": [{"name": "X", "value": f"{{{{a}}}}{CANARY}"}]}},
+    "environment.local[0].value   ": {"environment": {"local": [{"name": "OUR_SCONE_TWEAK", "value": CANARY}]}},
     "environment.local[0].value  ": {
         "environment": {"local": [{"name": "X", "value": f'{{{{a | default(value="{CANARY}")}}}}'}]}
     },
