@@ -92,9 +92,9 @@ def needed(manifests: Sequence[Manifest], options: ApplyOptions, wiring: Wiring,
         service = meant(image, known)
         if service is not None:
             found[image] = service
-    made = {
-        with_tag(manifest.model.build.to) for manifest in manifests if manifest.model.kind == "genservice"
-    } | {record.facts.image for record in options.given}
+    made = {with_tag(manifest.model.build.to) for manifest in manifests if manifest.model.kind == "genservice"} | {
+        record.facts.image for record in options.given
+    }
     services: dict[str, CuratedService] = {}
     more: list[Manifest] = []
     for image, service in found.items():
