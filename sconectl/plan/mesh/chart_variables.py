@@ -38,7 +38,7 @@ def variable_values(lookup: Lookup, toolchain: ToolchainTraits, workload: str) -
         if plugin not in (known := schema["properties"]["useSGXDevPlugin"]["enum"]):
             faults["useSGXDevPlugin"] = f"expected {', '.join(filter(None, known))}"
     if toolchain.sgx and (size := found["sgxEpcMem"]):
-        if size.isascii() and size.isdecimal() and int(size[:9]) <= _LARGEST:
+        if size.isascii() and size.isdecimal() and len(size) <= len(str(_LARGEST)) and int(size) <= _LARGEST:
             values["sgxEpcMem"] = int(size)
         else:
             faults["sgxEpcMem"] = "expected a number of MiB"

@@ -31,7 +31,7 @@ Values = Mapping[str, Mapping[str, Any]]
 def callers(
     services: Sequence[BoundService], secrets: Mapping[str, Sequence[Mapping[str, Any]]], hosts: Hosts, values: Values
 ) -> dict[str, tuple[str, ...] | None]:
-    """Return who may connect to each service: those that import its secrets, and those whose values name its host.
+    """Return who may connect to each service: those that it gives its secrets, and those whose values name its host.
 
     `secrets` are those of each session as they are wired. None stands for everybody: somebody outside of the mesh may
     be meant, or nobody says who calls.
@@ -41,10 +41,9 @@ def callers(
     everybody = {service.name for service in services if _is_front(values.get(service.name, {}))}
     for service in services:
         for entry in secrets[service.name]:
-            owner = names.get(str((entry.get("import") or {}).get("session")))
-            if owner:
-                found[owner][service.name] = None
-            if _is_given_away(entry, names):
+            receivers = [names.get(session) for session in _receivers(entry)]
+            found[service.name] |= dict.fromkeys(filter(None, receivers))
+            if None in receivers:
                 everybody.add(service.name)
         for text in _texts(service):
             for reference in hosts.named_in(text):
@@ -68,12 +67,12 @@ def _texts(service: BoundService) -> Iterator[str]:
         yield from service.template.texts()
 
 
-def _is_given_away(entry: Mapping[str, Any], sessions: Mapping[str, str]) -> bool:
-    """Say whether a secret is meant for others than the services of the mesh, who then call."""
+def _receivers(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the sessions that a secret is exported to, and "" for others; who imports it is among them."""
     if entry.get("export_public") is True and entry.get("kind") in _CERTIFICATES:
-        return True
-    targets = entry.get("export") or ()
-    return any((target.get("session") if isinstance(target, Mapping) else target) not in sessions for target in targets)
+        yield ""
+    for target in entry.get("export") or ():
+        yield str((target.get("session") if isinstance(target, Mapping) else target) or "").lstrip("/")
 
 
 def _is_front(values: Mapping[str, Any]) -> bool:

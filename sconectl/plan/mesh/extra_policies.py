@@ -50,12 +50,14 @@ def extra_sessions(
             except SignedError as error:
                 findings.append(given.at(("extra_policies", number, "name"), "SC2015", error.message, error.hint))
                 continue
-        if session.name in (*taken, *(one.name for one in found)):
-            message = f"the session {session.name} is one of this mesh already"
+        place = FILE_PREFIX + session.name.replace("/", ".")
+        twin = next((one.name for one in found if one.file == place), session.name if session.name in taken else "")
+        if twin:
+            message = f"the session {twin} is one of this mesh already"
+            message += f", and {session.name} would be in the same file" if twin != session.name else ""
             findings.append(given.at(("extra_policies", number, "name"), "SC2002", message, "give it another name"))
             continue
-        document = with_version(_document(session), signed=signed)
-        found.append(SessionPlan(session.name, FILE_PREFIX + session.name.replace("/", "."), document))
+        found.append(SessionPlan(session.name, place, with_version(_document(session), signed=signed)))
     return tuple(found)
 
 

@@ -105,8 +105,6 @@ class BoundService:
         self.chart_files = self._chart_files()
         self.ports = self._ports()
         self.pull_secret = self._names.text("imagePullSecrets") or ""
-        self._of_variables, faults = variable_values(self._names.text, self.toolchain, self.service.workload or "")
-        self._findings += (self._of_chart("SC2012", name, problem) for name, problem in faults.items())
         self.secrets = self._secrets()
         namespace = self.given.mesh.policy.namespace
         sessions = {entry.name: session_name(namespace, entry.session) for entry in self._peers()}
@@ -115,6 +113,8 @@ class BoundService:
             chart_name(self.name),
             [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],
         )
+        self._of_variables, faults = variable_values(self._names.text, self.toolchain, self._workload())
+        self._findings += (self._of_chart("SC2012", name, problem) for name, problem in faults.items())
         self._findings += [self._of_value(fault) for fault in self._names.faults if self._is_new(fault)]
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 from sconectl.manifest.model.mesh import MeshService
 from sconectl.manifest.model.ports import Port, port_number
@@ -61,8 +62,8 @@ class PortClues:
     def ports(self) -> tuple[ServicePort, ...]:
         """Return the ports of the service."""
         app_port = self._app_port()
-        if app_port is None and self.section(APP_PORT) == self.service.name:
-            return ()  # it says itself that it has none
+        if app_port is None and not self.service.ports and self.section(APP_PORT) == self.service.name:
+            return ()  # its section says that it has none
         sources: tuple[Callable[[], Found], ...] = (
             lambda: self._declared(self.service.ports, "ports of the service in the mesh"),
             lambda: self._declared(self.facts.ports, "build.ports of the image"),
@@ -159,8 +160,8 @@ def _named(ports: Found) -> Iterator[ServicePort]:
     for given, number, reason in ports:
         if number in seen:
             continue
-        usual = ("api",) if not seen else ()
-        free = (name for name in (*usual, f"port-{number}", f"tcp-{number}", f"p-{number}") if name not in taken)
+        usual = (*(("api",) if not seen else ()), f"port-{number}")
+        free = (name for name in chain(usual, (f"p{n}-{number}" for n in count())) if name not in taken)
         name = given or next(free)
         taken.add(name)
         seen.add(number)

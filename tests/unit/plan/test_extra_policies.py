@@ -97,6 +97,12 @@ def test_a_session_of_the_mesh_is_not_replaced(name: str) -> None:
     assert [(f.code, f.path) for f in findings] == [("SC2002", f"extra_policies[{int(name == 'twice')}].name")]
 
 
+def test_two_sessions_are_not_written_into_the_same_file() -> None:
+    text = "version: 0.3.12\naccess_policy: {read: [CREATOR], update: [CREATOR]}\n"
+    (finding,) = refused(f"name: a/b\n{text}", f"name: a.b\n{text}")
+    assert (finding.code, finding.path) == ("SC2002", "extra_policies[1].name")
+
+
 def test_a_signer_cannot_read() -> None:
     mesh = mesh_text().replace('cas_url: "cas.example.org"', "cas_url: cas.example.org")
     signed = mesh.replace("cas_url: cas.example.org", "cas_url: cas.example.org\n    mode: SignedManifest")

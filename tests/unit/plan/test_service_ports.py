@@ -98,7 +98,18 @@ def test_a_variable_of_all_services_is_assumed_unless_the_image_uses_it() -> Non
 
 
 def test_a_service_can_say_that_it_has_no_port() -> None:
-    assert ports(facts(), {"global": {"APP_SERVICE_PORT": "443"}, "web": {"APP_SERVICE_PORT": ""}}) == []
+    env = {"global": {"APP_SERVICE_PORT": "443"}, "web": {"APP_SERVICE_PORT": ""}}
+    assert ports(facts(), env) == []
+    assert ports(facts(ports=[80]), env) == []
+    text = mesh_text(env=env) + "    ports: [2000]\n"
+    assert ports(facts(), text=text) == [(2000, "ports of the service in the mesh")]
+
+
+def test_a_port_without_a_name_finds_one_that_is_free() -> None:
+    names = ("api", "port-80", "p0-80", "tcp-80", "p-80")
+    given = ", ".join(f"{{name: {name}, number: {number}}}" for number, name in enumerate(names, 1))
+    found = compiled(facts(), text=mesh_text() + f"    ports: [80, {given}]\n").chart.services[0].ports
+    assert [port.name for port in found] == ["p1-80", *names]
 
 
 def test_ports_of_a_manifest_are_filled_in_by_the_mesh() -> None:
@@ -252,6 +263,12 @@ def test_who_gives_secrets_to_others_may_be_called_by_them(given_away: dict[str,
     assert callers(facts("db", secrets=secret("token", **inside)), reader)["db"] == ("reader",)
 
 
+@pytest.mark.parametrize("session", ["shop/web", "/shop/web"])
+def test_who_is_given_a_secret_by_its_manifest_may_call(session: str) -> None:
+    db = facts("db", secrets=secret("token", export=[{"session": session}]))  # a policy template of web imports it
+    assert callers(db, facts("reader", secrets={"import": ["token"]}), facts("web"))["db"] == ("reader", "web")
+
+
 def test_a_public_certificate_and_a_front_are_for_everybody() -> None:
     reader = facts("reader", secrets={"import": ["cert"]})
 
@@ -288,9 +305,11 @@ def test_variables_of_the_mesh_for_its_chart() -> None:
     assert values(hardware) == plugin
     assert values(hardware, "    helm_extra_values: {sgxEpcMem: 8}\n") == {**plugin, "sgxEpcMem": 8}
     assert values(facts(), "    workload: job\n") == {"jobs": {"restartPolicy": "OnFailure"}}
+    assert values(facts(), "    schedule: '@daily'\n") == {"jobs": {"restartPolicy": "OnFailure"}}
     assert values(facts(), "    workload: job\n", {"global": {"restartPolicy": "Always"}}) == {}
-    wrong = {"useSGXDevPlugin": "amazon", "sgxEpcMem": "128Mi", "restartPolicy": "Sometimes"}
-    with pytest.raises(PlanImpossible) as caught:
-        values(hardware, "    workload: job\n", {"web": wrong})
-    found = [(each.code, each.path, each.message.partition(":")[0]) for each in caught.value.findings]
-    assert found == [("SC2012", f"env[0].env[{number}].value", name) for number, name in enumerate(wrong)]
+    for size in ("128Mi", "0" * 9 + "9" * 9, "1" * 5000):
+        wrong = {"useSGXDevPlugin": "amazon", "sgxEpcMem": size, "restartPolicy": "Sometimes"}
+        with pytest.raises(PlanImpossible) as caught:
+            values(hardware, "    workload: job\n", {"web": wrong})
+        found = [(each.code, each.path, each.message.partition(":")[0]) for each in caught.value.findings]
+        assert found == [("SC2012", f"env[0].env[{number}].value", name) for number, name in enumerate(wrong)]
