@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sconectl.report.left_behind import gift_lines, origin_of
+from sconectl.report.mesh_document import service_lines
 from sconectl.report.secret_fates import is_touched
 from sconectl.report.volumes import storage_lines, volume_line
 from sconectl.text.rendering import render
@@ -59,6 +60,7 @@ def _mesh(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": "mesh",
         "namespace": plan["namespace"],
+        "services": [line for service in plan["services"] for line in _pods(service)],
         "secrets": touched,
         "kept": len(fates) - len(touched),
         "changes": list(_changes(plan["sessions"])),
@@ -70,6 +72,12 @@ def _mesh(plan: Mapping[str, Any]) -> dict[str, Any]:
         "sessions": _counted(plan["sessions"]),
         "files": _counted(plan["files"]),
     }
+
+
+def _pods(service: Mapping[str, Any]) -> Iterator[str]:
+    facts = "; ".join(service_lines(service))
+    if facts:
+        yield f"{service['name']}: {facts}"
 
 
 def _secret(session: str, fate: Mapping[str, Any]) -> dict[str, str]:

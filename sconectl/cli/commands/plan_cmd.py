@@ -183,7 +183,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
             plans.reports[len(plans.documents)] = report
             plans.documents.append(as_document(report))
         for mesh in run.meshes:
-            show_findings([*mesh.advice, *mesh.limits])
+            findings += [*mesh.advice, *mesh.limits]
             plan = run.mesh_plan(mesh, built)
             world = mesh_world(options, wiring, console, mesh, plan)
             seen = witness(mesh, plan, wiring)

@@ -330,7 +330,7 @@ class Mesh(Part):
     )
     repo: Repo | None = Field(
         None,
-        description="What happens to the images before they are used; refused by apply.",
+        description="Where the images are copied to before they are used.",
         examples=[{"destination": "registry.example.org/shop"}],
     )
     extra_policies: Many[ExtraPolicy] = Field(

@@ -168,7 +168,11 @@ def test_a_plan_says_where_services_listen_and_who_calls_them(run: Run, project:
     assert "- port 3306 (mysql): build.ports of the image - called by web - runs as root" in said
     assert "- port 8080 (api): APP_SERVICE_PORT in its section of env" in said
     assert "SC2030" in done.err and "db offers 3306" in done.err
-    services = json.loads(run("plan", *words, "--output", "json").out)["services"]
+    written = run("plan", *words, "--output", "markdown").out
+    assert r"- db: port 3306 \(mysql\): build.ports of the image; called by web; runs as root" in written
+    plan = json.loads(run("plan", *words, "--output", "json").out)
+    assert [each["code"] for each in plan["findings"]] == ["SC2030"]
+    services = plan["services"]
     assert services[0]["ports"] == [{"name": "mysql", "number": 3306, "why": "build.ports of the image"}]
     assert services[0]["callers"] == ["web"]
     assert run("validate", *words).code == 0
