@@ -116,6 +116,9 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
     extra: tuple[tuple[int, GivenFile], ...] = ()
     try:
         extra = read_extra_policies(mesh, document, manifest.directory, terms.mode)
+    except PlanImpossible as error:
+        faults.append(error)
+    try:
         check_signing_key(mesh, document, manifest.directory)
     except PlanImpossible as error:
         faults.append(error)

@@ -16,7 +16,7 @@ from sconectl.plan.advice.source import Source
 from sconectl.plan.values.parameters import OPEN_VARIABLES
 from sconectl.text.findings import Finding
 from sconectl.text.secret_placeholders import is_reference
-from sconectl.text.yaml_tree import Path
+from sconectl.text.yaml_tree import Path, texts_in
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 CODE = "SC1016"
 _OPEN_KINDS = ("x509-ca", "x509", "public-key")
 """Kinds of secrets of which a given value may be known to everybody."""
+_PUBLISHED: tuple[Path, ...] = (
+    ("build", "pwd"),
+    ("build", "volumes"),
+    ("build", "ports"),
+    ("secrets",),
+    ("injection_files",),
+)
+"""Where there is more that is published than what is looked at for credentials."""
 _DRAWN = "leave the field out, so that each CAS draws a value of its own, or remove `public`"
 _MARK = (
     "add `public: true` to the variable if everybody may know it, let the CAS draw a secret ($$SCONE::NAME$$), or "
@@ -45,7 +53,12 @@ def private_values(manifest: Manifest) -> Iterator[Finding]:
     found: list[tuple[Path, str, str]] = []
     for number, secret in enumerate(model.secrets.global_):
         found += _of_secret(secret, ("secrets", "global", number))
-    found += _of_texts(model, Source(manifest.document))
+    source = Source(manifest.document)
+    found += _of_texts(model, source)
+    said = {path for path, _, _ in found}
+    for path, text in texts_in(manifest.document.value):
+        if path not in said and _is_published(path) and not source.holds(path, text):
+            found.append((path, "this has a value that was given on this machine", _GIVEN))
     for path, what, hint in found:
         yield manifest.document.finding("error", CODE, path, f"{what}, which must not be public", hint)
 
@@ -60,6 +73,10 @@ def refuse_private_variables(facts: ImageFacts) -> None:
             "publish it",
             hint="unset it in the base image, or remove `public`",
         )
+
+
+def _is_published(path: Path) -> bool:
+    return any(path[: len(place)] == place for place in _PUBLISHED)
 
 
 def _of_secret(secret: Secret, place: Path) -> Iterator[tuple[Path, str, str]]:

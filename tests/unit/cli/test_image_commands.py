@@ -179,6 +179,15 @@ def test_a_plan_says_where_services_listen_and_who_calls_them(run: Run, project:
     assert "SC2030" in run("validate", *words).err
 
 
+def test_every_file_that_a_mesh_lacks_is_named_at_once(run: Run, project: Path) -> None:
+    (project / "facts.json").write_text(record(facts()).to_text())
+    more = "extra_policies: [{name: no.yaml}]\nrepo: {destination: example.org/shop, key_file: no.key}\n"
+    (project / "mesh.yaml").write_text(mesh_text() + more)
+    done = run("plan", "-f", "mesh.yaml", "--facts", "facts.json", "--output", "json")
+    found = {each["path"] for each in json.loads(done.out)["findings"]}
+    assert found == {"extra_policies[0].name", "repo.key_file"}
+
+
 # --- inspect and measure --------------------------------------------------------------------------------------------
 
 

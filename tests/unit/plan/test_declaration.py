@@ -217,6 +217,11 @@ def test_a_private_value_is_refused_where_it_stands(path: str) -> None:
         {"environment": {"local": [{"name": "HOST", "value": "$GIVEN", "public": True}]}},
         {"command": "app --x $GIVEN"},
         {"injection_files": [{"path": "/c", "content": "x=${GIVEN:-y}"}]},
+        {"injection_files": [{"path": "/c/$GIVEN", "content": "x"}]},
+        {"pwd": "/srv/$GIVEN"},
+        {"volumes": [{"name": "$GIVEN", "path": "/data"}]},
+        {"secrets": {"global": [{"name": "password", "kind": "ascii", "export": [{"session": "$GIVEN/x"}]}]}},
+        {"secrets": {"global": [{"name": "$GIVEN", "kind": "ascii"}]}},
     ],
 )
 def test_what_was_given_on_this_machine_stays_there(changes: dict[str, Any]) -> None:
