@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -18,14 +18,16 @@ from typing import Any
 
 from sconectl import assets
 from sconectl.artefacts.chart_readme import mesh_readme, service_line
-from sconectl.artefacts.chart_values import each_values, merged
+from sconectl.artefacts.chart_values import each_values, merged, workload_kind
 from sconectl.artefacts.chart_version import CONTENT, content_digest, next_version, written_version
 from sconectl.artefacts.installed import image_tag
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.own_chart import CHART_FILE, OwnChart
-from sconectl.plan.values.helm_values import known_below
+from sconectl.plan.values.chart_schema import ChartSchema
+from sconectl.plan.values.helm_rules import faults_of_all
 from sconectl.text import yaml_text
+from sconectl.text.yaml_tree import show_path
 
 SCHEMA_FILE = "values.schema.json"
 
@@ -90,14 +92,17 @@ def chart_content(plan: ChartPlan, more: Mapping[str, bytes] = MappingProxyType(
     service_files = assets.read_tree("charts_templates/service")
     schema = json.loads(service_files[SCHEMA_FILE])
     _check_names(plan)
-    texts, lines, unknown = dict[str, bytes](), dict[str, dict[str, str]](), list[str]()
+    known = ChartSchema()
+    texts, lines, wrong = dict[str, bytes](), dict[str, dict[str, str]](), list[str]()
     for service, values in each_values(plan):
         _check_toolchain(service, values.get("scone"))
-        unknown += [f"{service.name}.{path}" for path in _unknown(schema, values)]
-        if not unknown:
+        wrong += _wrong(service, values, known)
+        if not wrong:
             texts[service.name] = _yaml(values, _SERVICE_COMMENT)
             lines[service.name] = service_line(service, values)
-    _refuse(unknown, schema)
+    if wrong:
+        hint = "docs/chart.md explains them, and README.md of the chart lists them"
+        raise PlanImpossible(f"these extra Helm values are not possible: {'; '.join(wrong)}", hint=hint)
     files = {
         "values.yaml": _yaml(umbrella_values(plan), _UMBRELLA_COMMENT),
         "values.schema.json": _umbrella_schema(plan),
@@ -226,6 +231,13 @@ def _check_names(plan: ChartPlan) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise PlanImpossible(f"services have the same name: {', '.join(twice)}", hint="rename one of them")
+    own = (service for service in plan.services if service.own_chart is None)
+    taken = {f"{service.name}-pods" for service in own if workload_kind(service) == "statefulset"}.intersection(names)
+    if taken:
+        raise PlanImpossible(
+            f"a service cannot be called {', '.join(sorted(taken))}: a StatefulSet has a Service of this name",
+            hint="rename it",
+        )
 
 
 def _scone_above(service: ChartService) -> Any:
@@ -243,22 +255,10 @@ def _check_toolchain(service: ChartService, scone: Any) -> None:
         )
 
 
-def _refuse(unknown: Sequence[str], schema: Mapping[str, Any]) -> None:
-    if unknown:
-        known = ", ".join(sorted(schema["properties"]))
-        raise PlanImpossible(
-            f"the chart does not know these extra Helm values: {', '.join(unknown)}",
-            hint=f"a service has the values {known}; docs/chart.md explains them",
-        )
-
-
-def _unknown(schema: Mapping[str, Any], value: Any, path: str = "") -> Iterator[str]:
-    """Yield the paths of keys in `value` that a closed object of the schema does not have."""
-    if not isinstance(value, Mapping):
+def _wrong(service: ChartService, values: Mapping[str, Any], known: ChartSchema) -> Iterator[str]:
+    """Yield what is wrong with the values of a chart to which others were added."""
+    if not service.extra_values:
         return
-    for key, item in value.items():
-        below = known_below(schema, key)
-        if below is not None:
-            yield from _unknown(below, item, f"{path}{key}.")
-        elif schema.get("additionalProperties") is False:
-            yield f"{path}{key}"
+    found = [(fault.path, fault.message) for fault in known.faults(values, whole=True)]
+    for path, message in found or faults_of_all(values):
+        yield f"{show_path((service.name, *path))}: {message}"

@@ -59,19 +59,24 @@ _HARDWARE_NODES = {"las.scontain.com/ok": "true"}
 
 def each_values(plan: ChartPlan) -> Iterator[tuple[ChartService, dict[str, Any]]]:
     """Yield each service whose chart is written here with its values, one by one: there may be thousands."""
-    kinds = {service.name: _kind(service) for service in plan.services if service.own_chart is None}
+    kinds = {service.name: workload_kind(service) for service in plan.services if service.own_chart is None}
     for service in plan.services:
         if service.own_chart is not None:
             continue
         values = chart_values(service)
         for label in service.volume_values:
             block = values.get(label)
-            if label.startswith(VOLUME) and isinstance(block, Mapping) and (owner := block.get("importedFrom")):
+            if (
+                label.startswith(VOLUME)
+                and isinstance(block, Mapping)
+                and isinstance(owner := block.get("importedFrom"), Mapping)
+            ):
                 values[label] = {**block, "importedFrom": _with_kind(owner, kinds)}
         yield service, values
 
 
-def _kind(service: ChartService) -> str:
+def workload_kind(service: ChartService) -> str:
+    """Return what runs the pods of a service; values of the manifest win."""
     given = service.extra_values.get("workload")
     return str((given.get("kind") if isinstance(given, Mapping) else None) or service.workload)
 

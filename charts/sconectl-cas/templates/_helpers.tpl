@@ -5,7 +5,7 @@
 
 {{- define "sconectl-cas.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "sconectl-cas.labels" -}}

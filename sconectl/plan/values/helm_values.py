@@ -6,17 +6,14 @@ the name of a service, the name of the image's chart, or that with the ending `-
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from sconectl import assets
 from sconectl.errors import InvalidInput
 from sconectl.manifest.model.faults import did_you_mean
 from sconectl.manifest.model.mesh import Mesh
+from sconectl.plan.values.chart_schema import ChartSchema
 from sconectl.plan.values.helm_rules import faults
 from sconectl.plan.values.scalars import typed_values
 from sconectl.text.findings import Finding
@@ -27,27 +24,6 @@ GLOBAL = "global"
 _FIELD = "helm_extra_values"
 _SHARED = ("imagePullSecrets",)
 """Values in `global` that the charts of services read."""
-_KUBERNETES = "kubernetes:"
-"""What references to the schemas of Kubernetes begin with."""
-_QUANTITY = re.compile(r"[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?\Z", re.ASCII)
-_TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "quantity": (str, int, float),
-    "number or name": (str, int),
-}
-_EXPECTED = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text (put it in quotes)",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "quantity": "an amount, like 0.5, 250m or 512Mi",
-    "number or name": "a number or a name",
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +89,7 @@ class _Collector:
         self._values: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, Any] = {}
         self._findings: list[Finding] = []
-        self._schema = json.loads(assets.read("charts_templates/service/values.schema.json"))
+        self._schema = ChartSchema()
 
     def collect(self) -> HelmValues:
         given = self._mesh.helm_extra_values
@@ -186,89 +162,12 @@ class _Collector:
             self._fault(path, "expected a mapping of values", "write VALUE: … below it")
             return
         if any(self._charts[service] for service in services):
-            self._findings += self._unfit(values, self._schema, path)
+            for each in self._schema.faults(values):
+                self._fault((*path, *each.path), each.message, each.hint, at_key=each.at_key)
             for below, message, hint in faults(values):
                 self._fault((*path, *below), message, hint)
         for service in services:
             self._values[service] = overlaid(self._values.get(service, {}), values)
 
-    def _fault(self, path: Path, message: str, hint: str) -> None:
-        self._findings.append(self._document.finding("error", "SC2012", path, message, hint))
-
-    def _unfit(self, value: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-        """Yield what the chart's own schema has against a value; None removes one, and is always possible."""
-        schema = self._followed(schema)
-        if value is None:
-            return
-        if problem := _problem(value, schema):
-            yield self._document.finding("error", "SC2012", path, problem)
-        elif isinstance(value, dict):
-            keys = schema.get("propertyNames", {})
-            for key, item in value.items():
-                below = known_below(schema, key)
-                if problem := _problem(key, self._followed(keys)):
-                    yield self._document.finding("error", "SC2012", (*path, key), problem, at_key=True)
-                elif below is None and schema.get("additionalProperties") is False:
-                    yield self._unknown((*path, key), schema.get("properties", {}))
-                elif item is None and key in schema.get("required", ()):
-                    yield self._document.finding("error", "SC2012", (*path, key), "the chart needs this value")
-                else:
-                    yield from self._unfit(item, below or schema.get("additionalProperties", {}), (*path, key))
-            yield from self._lacking(value, schema, path)
-        elif isinstance(value, list):
-            for number, item in enumerate(value):
-                yield from self._unfit(item, schema.get("items", {}), (*path, number))
-
-    def _followed(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what a schema refers to: a definition beside it, or a part that Kubernetes knows."""
-        while reference := schema.get("$ref") or schema.get("x-kubernetes"):
-            if reference.startswith(_KUBERNETES):
-                schema = self._kubernetes[reference.removeprefix(_KUBERNETES)]
-            else:
-                schema = self._schema["definitions"][reference.rpartition("/")[2]]
-        return schema
-
-    @cached_property
-    def _kubernetes(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = json.loads(assets.read("charts_templates/kubernetes.json"))
-        return found
-
-    def _unknown(self, path: Path, known: Mapping[str, Any]) -> Finding:
-        key = str(path[-1])
-        hint = did_you_mean(key, known) or f"known here are {', '.join(sorted(known))}"
-        message = "the chart does not know this value"
-        return self._document.finding("error", "SC2012", path, message, hint, at_key=True)
-
-    def _lacking(self, value: Mapping[str, Any], schema: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-        """Yield what an entry of a list lacks; what a section lacks may stand in the chart's own values."""
-        if isinstance(path[-1], int) or schema.get("whole"):
-            for key in schema.get("required", ()):
-                if key not in value:
-                    yield self._document.finding("error", "SC2012", path, f"{key} is missing", f"add {key}")
-
-
-def known_below(schema: Mapping[str, Any], key: str) -> Any:
-    """Return what a schema says about the value of a key that it knows; None if it knows no such key."""
-    patterns = schema.get("patternProperties", {})
-    fitting = (below for pattern, below in patterns.items() if re.search(pattern, key))
-    return schema.get("properties", {}).get(key) or next(fitting, None)
-
-
-def _problem(value: Any, schema: Mapping[str, Any]) -> str:
-    kind = schema.get("type")
-    if kind and (not isinstance(value, _TYPES[kind]) or (kind != "boolean" and isinstance(value, bool))):
-        return f"expected {_EXPECTED[kind]}"
-    if kind == "quantity" and not _QUANTITY.match(str(value)):
-        return f"expected {_EXPECTED[kind]}"
-    if "enum" in schema and value not in schema["enum"]:
-        return f"expected one of {', '.join(schema['enum'])}"
-    if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
-        return f"expected text of at most {schema['maxLength']} characters"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
-        return f"expected text of the form {schema['pattern']}"
-    if value in schema.get("not", {}).get("enum", ()):
-        return "this setting comes from the mesh"
-    if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-        limits = (f"from {schema['minimum']}", f"to {schema['maximum']}" if "maximum" in schema else "upwards")
-        return f"expected a number {' '.join(limits)}"
-    return ""
+    def _fault(self, path: Path, message: str, hint: str, *, at_key: bool = False) -> None:
+        self._findings.append(self._document.finding("error", "SC2012", path, message, hint, at_key=at_key))

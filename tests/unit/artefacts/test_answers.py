@@ -138,7 +138,7 @@ def test_the_python_of_the_launcher_asks(tmp_path: Path) -> None:
 
 def test_helm_test_asks_the_service_and_is_let_in_for_that_long(tmp_path: Path) -> None:
     found = rendered(tmp_path, replace(BOXED, callers=("front",)))
-    pod, policy = found["Pod", "demo-web-test"], found["NetworkPolicy", "demo-web-test"]
+    pod, policy = found["Pod", "demo-web-test"], found["NetworkPolicy", "demo-web.test"]
     assert list(violations(pod["spec"])) == []
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert pod["spec"]["containers"][0]["command"][-3:] == ["demo-web", "443", "60"]
@@ -147,8 +147,8 @@ def test_helm_test_asks_the_service_and_is_let_in_for_that_long(tmp_path: Path) 
     assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
     labels = pod["metadata"]["labels"]
     assert not admitted(found, "demo-web", labels, 443)
-    assert admitted(found, "demo-web-test", labels, 443)
-    assert not admitted(found, "demo-web-test", {"app.kubernetes.io/name": "x"}, 443)
+    assert admitted(found, "demo-web.test", labels, 443)
+    assert not admitted(found, "demo-web.test", {"app.kubernetes.io/name": "x"}, 443)
     selector = found["Service", "demo-web"]["spec"]["selector"]
     assert not selector.items() <= labels.items(), "the Service would send its clients to the test"
 

@@ -306,7 +306,6 @@ def test_each_service_has_a_file_and_its_policy_comes_first() -> None:
         ({"autoscaling": {"enabled": True}, "workload": {"kind": "job"}}, "autoscaling is for workload.kind"),
         ({"workload": {"kind": "cronjob"}}, "needs workload.schedule"),
         ({"service": {"enabled": False, "ports": []}, **OPEN}, "need a Service"),
-        ({"resources": {"limits": {"memory": "512mb"}}}, "is no size"),
     ],
 )
 def test_both_refuse_the_same(tmp_path: Path, extra: dict[str, Any], reason: str) -> None:

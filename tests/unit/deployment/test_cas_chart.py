@@ -74,6 +74,13 @@ def test_helm_and_kubernetes_have_nothing_to_say(values: dict[str, Any] | None) 
     assert objects(values)
 
 
+def test_names_that_yaml_takes_for_something_else() -> None:
+    namespaces = ["on", "123"]
+    found = objects({"operator": {"enabled": True, "namespaces": namespaces}}, release="123")
+    bound = [item["metadata"]["namespace"] for (kind, _), item in found.items() if kind == "RoleBinding"]
+    assert bound and set(bound) <= set(namespaces)
+
+
 def test_what_is_made() -> None:
     name = "team-sconectl-cas"
     claims = {("PersistentVolumeClaim", f"{name}-store"), ("PersistentVolumeClaim", f"{name}-anchor")}

@@ -82,6 +82,12 @@ def said(text: str) -> list[tuple[str, str]]:
         ("topologySpreadConstraints: [{maxSkew: one}]", "topologySpreadConstraints[0].maxSkew", "whole number"),
         ("hostAliases: [{hostnames: [a]}]", "hostAliases[0]", "ip is missing"),
         ("networkPolicy: {from: [{podSelektor: {}}]}", "networkPolicy.from[0].podSelektor", "does not know"),
+        ("imagePullSecrets: [{nam: x}]", "imagePullSecrets[0]", "name is missing"),
+        ("persistence: {accessModes: []}", "persistence.accessModes", "at least 1"),
+        ("image: ''", "image", "not empty"),
+        ("extraContainers: [{name: wait-container1, image: x}]", "extraContainers[0].name", "there already"),
+        ("service: {ports: [{name: a, port: 1}, {name: a, port: 2}]}", "service.ports[1].name", "there already"),
+        ("service: {ports: [{name: a, port: 1}, {name: b, port: 1}]}", "service.ports[1].port", "there already"),
         ("autoscaling: {metrics: [{kind: Resource}]}", "autoscaling.metrics[0].kind", "does not know"),
     ],
 )  # fmt: skip
