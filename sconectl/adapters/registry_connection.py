@@ -104,9 +104,10 @@ class Connection:
     def _ask(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> tuple[httpx.Response, bytes]:
-        wanted = {**(headers or {}), **self._authorization}
+        ours = _origin(url) == _origin(self._base)  # uploads may go elsewhere, where credentials do not belong
+        wanted = {**(headers or {}), **(self._authorization if ours else {})}
         answer, body = _read(self._client, url, method=method, headers=wanted, content=content)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
+        if ours and answer.status_code == httpx.codes.UNAUTHORIZED:
             right = "pull" if method in ("GET", "HEAD") else "pull,push"
             self._authorization = self._authorise(answer.headers.get("WWW-Authenticate", ""), right)
             wanted = {**(headers or {}), **self._authorization}
@@ -153,6 +154,11 @@ def connection(registry: str, name: str) -> Iterator[Connection]:
         raise BuildFailed(f"there are no credentials for the registry {registry}: {error}", hint=hint) from error
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError, httpx.InvalidURL) as error:
         raise BuildFailed(f"the registry {registry} answers with something unexpected about {name}") from error
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = httpx.URL(url)
+    return parts.scheme, parts.host, parts.port
 
 
 def _direct(registry: str) -> dict[str, None]:
