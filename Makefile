@@ -2,7 +2,7 @@
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit e2e nightly bench lint fmt clean venv
+.PHONY: help demo test unit e2e nightly checkov bench lint fmt clean venv
 
 BIN := .venv/bin
 # Tests start the command hundreds of times: it runs from bytecode, as it does where it is installed.
@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LONG := tests/e2e/test_cas_openapi.py tests/e2e/test_bad_input_images.py::test_a_hundred_thousand_files
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## set everything up and show an attested service that got its password from a CAS
 	@scripts/demo.sh
@@ -30,7 +30,10 @@ e2e: venv ## run the tests that build images and start containers
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
 	$(BIN)/pytest -x -n auto --dist loadfile tests/e2e $(LONG:%=--deselect=%)
 
-nightly: venv ## run the long campaigns: fuzzing, kill -9 under load, hostile clients, generated requests
+checkov: venv ## let checkov look at the charts, in an environment of its own
+	@scripts/checkov.sh
+
+nightly: venv checkov ## run the long campaigns: fuzzing, kill -9 under load, hostile clients, generated requests
 	@scripts/e2e-tools.sh
 	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
 	$(BIN)/python tests/fuzz/fuzz_manifests.py 20000

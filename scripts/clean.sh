@@ -38,6 +38,6 @@ if pid=$(cat .demo/dockerd.pid 2>/dev/null) && [ "$(ps -o comm= -p "$pid")" = do
     echo "stopped: the container engine that we started"
 fi
 
-rm -rf .demo .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+rm -rf .demo .venv .checkov .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 find sconectl tests bench examples scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 echo "clean"

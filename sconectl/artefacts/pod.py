@@ -19,7 +19,8 @@ from sconectl.errors import PlanImpossible
 PYTHON = ("/scone/lib/ld.so", "--inhibit-cache", "--library-path", "/scone/lib", "/scone/bin/python3")
 """The Python of the launcher in simulated images."""
 _ANSWERS = "charts_templates/service/files/answers.py"
-_ASKING = {"memory": "64Mi"}
+_ASKING = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}}
+_NOBODY = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001}
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 _OTHER_HANDLERS = ("exec", "grpc", "httpGet")
 
@@ -79,7 +80,8 @@ def _given(values: Mapping[str, Any], *keys: str) -> Object:
 def _waiting(of: Installed) -> list[Object]:
     """Return containers that wait until others answer in TLS; the launcher of a simulated image brings a Python."""
     given, found = of.values["initContainers"], []
-    image = given.get("image")
+    image, pod = given.get("image"), of.values.get("podSecurityContext")
+    asking_user = _NOBODY if pod and not pod.get("runAsNonRoot") else {}
     for name in ("container1", "container2"):
         if not given[name]["enabled"]:
             continue
@@ -93,8 +95,8 @@ def _waiting(of: Installed) -> list[Object]:
             "image": image or of.values["image"],
             "imagePullPolicy": of.values["imagePullPolicy"],
             "command": [*python, "-I", "-S", "-B", "-c", assets.read(_ANSWERS).decode(), *asked],
-            "resources": {"requests": _ASKING, "limits": _ASKING},
-            "securityContext": READ_ONLY_ROOT,
+            "resources": _ASKING,
+            "securityContext": {**asking_user, **READ_ONLY_ROOT},
         }
         found.append(container)
     return found

@@ -8,6 +8,11 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- define "sconectl-cas.operatorSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-operator
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{- define "sconectl-cas.labels" -}}
 {{ include "sconectl-cas.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

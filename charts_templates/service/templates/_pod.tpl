@@ -109,10 +109,19 @@ which is started here without attesting, as nothing secret is needed. Other imag
     - {{ .until | quote }}
   resources:
     requests:
+      cpu: 10m
       memory: 64Mi
     limits:
       memory: 64Mi
   securityContext:
+    {{- with .root.Values.podSecurityContext }}
+    {{- if not .runAsNonRoot }}
+    # The program may need to be root; asking does not.
+    runAsNonRoot: true
+    runAsUser: 10001
+    runAsGroup: 10001
+    {{- end }}
+    {{- end }}
     allowPrivilegeEscalation: false
     readOnlyRootFilesystem: true
     capabilities:

@@ -153,6 +153,15 @@ def test_helm_test_asks_the_service_and_is_let_in_for_that_long(tmp_path: Path) 
     assert not selector.items() <= labels.items(), "the Service would send its clients to the test"
 
 
+@pytest.mark.parametrize("user", [0, None])
+def test_nobody_has_to_be_root_to_ask(tmp_path: Path, user: int | None) -> None:
+    waiting = {"initContainers": {"container1": PEER}}
+    found = rendered(tmp_path, replace(WEB, user=user, extra_values=waiting))
+    assert list(violations(found["Pod", "demo-web-test"]["spec"])) == []
+    spec = found["Deployment", "demo-web"]["spec"]["template"]["spec"]
+    assert [place for place in violations(spec) if not place.startswith("api:")] == []
+
+
 @pytest.mark.parametrize("where", ["test", "initContainers"])
 def test_images_of_another_toolchain_need_help(tmp_path: Path, where: str) -> None:
     on: dict[str, Any] = {"test": {"enabled": True}, "initContainers": {"container1": PEER}}

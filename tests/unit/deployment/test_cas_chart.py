@@ -23,6 +23,7 @@ FULL: dict[str, Any] = {
     "image": {"repository": "reg.example.com:5000/cas", "digest": "sha256:" + "ab" * 32, "pullSecrets": ["reg"]},
     "persistence": {"size": "5Gi", "storageClass": "fast"},
     "anchor": {"persistence": {"existingClaim": "elsewhere"}},
+    "networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     "service": {"type": "NodePort", "port": 443, "annotations": {"a": "b: {{ c }}"}},
     "podAnnotations": {"x": "1"},
     "nodeSelector": {"disk": "ssd"},
@@ -84,8 +85,9 @@ def test_names_that_yaml_takes_for_something_else() -> None:
 def test_what_is_made() -> None:
     name = "team-sconectl-cas"
     claims = {("PersistentVolumeClaim", f"{name}-store"), ("PersistentVolumeClaim", f"{name}-anchor")}
-    assert objects().keys() == {("StatefulSet", name), ("Service", name)} | claims
-    assert objects(EPHEMERAL).keys() == {("StatefulSet", name), ("Service", name)}
+    made = {("StatefulSet", name), ("Service", name), ("NetworkPolicy", name)}
+    assert objects().keys() == made | claims
+    assert objects(EPHEMERAL).keys() == made
     assert ("PersistentVolumeClaim", f"{name}-anchor") not in objects(FULL)
     assert objects(FULL)["PersistentVolumeClaim", f"{name}-store"]["spec"]["storageClassName"] == "fast"
     assert ("Service", "my-sconectl-cas") in objects(release="my-sconectl-cas")
@@ -191,6 +193,26 @@ def test_it_says_what_it_is() -> None:
 
 def test_helm_packages_it(tmp_path: Path) -> None:
     assert Path(helm.package(str(CHART), destination=str(tmp_path))).is_file()
+
+
+def test_only_the_port_of_the_cas_is_reached() -> None:
+    policy = objects()["NetworkPolicy", "team-sconectl-cas"]["spec"]
+    assert policy["ingress"] == [{"ports": [{"port": "https", "protocol": "TCP"}]}]
+    assert policy["podSelector"]["matchLabels"] == objects()["Service", "team-sconectl-cas"]["spec"]["selector"]
+    assert not any(kind == "NetworkPolicy" for kind, _ in objects({"networkPolicy": {"enabled": False}}))
+
+
+def test_nobody_calls_the_operator_and_it_always_reaches_the_cas() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"team": "a"}}}
+    found = objects({**OPERATOR, "networkPolicy": {"from": [peer]}})
+    labels = found["Deployment", "team-sconectl-cas-operator"]["spec"]["template"]["metadata"]["labels"]
+    closed = found["NetworkPolicy", "team-sconectl-cas-operator"]["spec"]
+    assert (closed["ingress"], closed["policyTypes"]) == ([], ["Ingress"])
+    assert closed["podSelector"]["matchLabels"].items() <= labels.items()
+    [rule] = found["NetworkPolicy", "team-sconectl-cas"]["spec"]["ingress"]
+    first, operator = rule["from"]
+    assert first == peer
+    assert operator["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_the_operator_may_read_the_objects_and_write_their_status() -> None:
