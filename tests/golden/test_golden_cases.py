@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
 import shutil
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fakes.builders import SIM, TOOLCHAINS
 from fakes.workspace import FakeKeys, MemoryWorkspace
 
@@ -27,6 +29,7 @@ from sconectl.plan.facts.naming import without_tag
 from sconectl.plan.mesh.availability import refuse
 from sconectl.plan.mesh.mesh import MeshInput, plan_mesh
 from sconectl.plan.service.service import image_facts
+from sconectl.policy.signed_session import EncryptedSession, SignedSession, decrypt, read_document
 from sconectl.usecases.apply_mesh import MeshWorld, apply_mesh
 from sconectl.usecases.check_service import check_service
 
@@ -76,7 +79,27 @@ def compile_case(case: Path) -> dict[str, bytes]:
     workspace = MemoryWorkspace()
     world = MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: SIGNING_KEY)
     apply_mesh(plan, replace(world, release=learnt.get("manifests", "")))
-    return workspace.content
+    return opened(workspace.content, learnt["private_key"]) if "private_key" in learnt else workspace.content
+
+
+def opened(files: dict[str, bytes], private_key: str) -> dict[str, bytes]:
+    """Return files with encrypted sessions as the CAS with this key decrypts them: each encryption has other bytes."""
+    key, found = X25519PrivateKey.from_private_bytes(bytes.fromhex(private_key)), dict(files)
+    for path, content in files.items():
+        if not path.startswith("policies/") or not path.endswith(".json"):
+            continue
+        encrypted = read_document(content)
+        assert isinstance(encrypted, EncryptedSession)
+        sealed, clear = base64.b64encode(encrypted.ciphertext), decrypt(encrypted, key)
+        assert isinstance(read_document(clear), SignedSession)
+        name = PurePosixPath(path).stem
+        found[path] = b"decrypted: " + clear + b"\n"
+        for brought in (f"helm/policies/{name}.yaml", f"manifests/{name}.yaml"):
+            assert found[brought].count(sealed) == 1, "what is brought is what was written"
+            found[brought] = found[brought].replace(sealed, f"what is in {path}".encode())
+    head = "helm/Chart.yaml"
+    found[head] = re.sub(rb'(?<=sconectl.io/content: )"?\w{64}"?', b"a digest of that", found[head])
+    return found
 
 
 def result(case: Path) -> dict[str, bytes]:
