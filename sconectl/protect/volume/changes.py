@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
-from sconectl.protect.volume.digests import MOST_COPIED, Digests
+from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.model import (
     DIRECTORY,
@@ -63,7 +63,8 @@ class Content:
 class Changes:
     """What a commit consists of.
 
-    `later` are inodes of files, and `names_later` entries of directories, that the next commit has to look at.
+    `later` are inodes of files, and `names_later` entries of directories, that the next commit has to look at; of
+    `times_later` the next commit of attributes has to look at the times.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -71,6 +72,7 @@ class Changes:
     dropped: list[Node] = field(default_factory=list)
     later: set[int] = field(default_factory=set)
     names_later: set[tuple[int, bytes]] = field(default_factory=set)
+    times_later: set[int] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
@@ -132,8 +134,11 @@ class Live:
             if inode is not None and self.ids.get(inode) == id_:
                 del self.ids[inode]
 
-    def changes(self, seen: Hints, target: int | None) -> Changes:
-        """Return what has changed, and apply it to the tree. `target` is the inode whose sync asks, None: all."""
+    def changes(self, seen: Hints, target: int | None, *, data_only: bool = False) -> Changes:
+        """Return what has changed, and apply it to the tree. `target` is the inode whose sync asks, None: all.
+
+        `data_only`: as with fdatasync (POSIX), times that are others because a content has changed can wait.
+        """
         changes = Changes()
         self._first_new = self._tree.next_id
         try:
@@ -145,10 +150,17 @@ class Live:
                     fresh |= self._look_at_names(self._names(seen), changes)
                 fresh |= {inode for inode, id_ in self.ids.items() if self._tree.nodes[id_].kind == FILE}
             touched = fresh | seen.modified | seen.written.keys() | seen.mapped
+            if target is not None and not seen.everything:
+                touched -= seen.mapped - fresh - {target}  # a sync of another file promises nothing about them
             for inode in sorted(touched):
                 self._look_at_content(inode, seen, target, changes, fresh)
             folders = {inode for inode, _ in seen.names}  # their times have changed with their entries
-            for inode in sorted(touched | folders | seen.attributes | (set(self.ids) if seen.everything else set())):
+            others = seen.attributes | folders
+            if data_only and not seen.everything:
+                changes.times_later = seen.times | touched - others
+            else:
+                others |= seen.times | touched | (set(self.ids) if seen.everything else set())
+            for inode in sorted(others):
                 if inode not in changes.later:
                     self._look_at_attributes(inode, changes)
             changes.dropped = self._tree.drop_unnamed()
@@ -297,10 +309,6 @@ class Live:
                 changes.later.add(inode)
                 return
             written = seen.written.get(inode, []) if known else None
-            if status.st_size > MOST_COPIED:
-                self._digests.drop_copies(node.id)
-            elif inode in seen.mapped:
-                self._digests.keep_copies(node.id)
             ranges, zeros = differing(node, handle, status.st_size, written, self._digests)
             for part in zeros:
                 self._do(part, changes)

@@ -26,6 +26,8 @@ class Hints:
     """Inodes of files that can have changed only where `written` says, and by growing at their ends."""
     attributes: set[int] = field(default_factory=set)
     """Inodes whose mode, owner or times may have changed."""
+    times: set[int] = field(default_factory=set)
+    """Inodes whose times may have changed, with a content that is committed already."""
     mapped: set[int] = field(default_factory=set)
     """Inodes of files that a program may change at any time, because it has mapped them shared and writable."""
     everything: bool = False
@@ -34,7 +36,8 @@ class Hints:
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing can have changed."""
-        return not (self.everything or self.names or self.written or self.modified or self.attributes or self.mapped)
+        found = self.names or self.written or self.modified or self.attributes or self.times or self.mapped
+        return not (self.everything or found)
 
     def add_write(self, inode: int, offset: int, length: int) -> None:
         """Note that a write to this range of the file is done, or about to be done."""
@@ -56,4 +59,5 @@ class Hints:
         self.modified.clear()
         self.explained.clear()
         self.attributes.clear()
+        self.times.clear()
         self.everything = False

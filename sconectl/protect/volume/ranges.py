@@ -51,26 +51,24 @@ def _compared(node: Node, handle: int, common: int, digests: Digests, zeros: lis
 
 def _compared_part(node: Node, handle: int, start: int, end: int, digests: Digests) -> Iterator[Range]:
     if end - start >= _LARGE and all(
-        digests.differs(node.id, place // BLOCK, block)
-        for sample in range(start, end, (end - start) // _SAMPLES // BLOCK * BLOCK)
-        for place, block in _blocks(handle, sample, min(sample + BLOCK, end))
-    ):
+        differs for place in range(start, end, (end - start) // _SAMPLES // BLOCK * BLOCK)
+        for _, _, differs in _looked_at(node, handle, place, min(place + BLOCK, end), digests)
+    ):  # fmt: skip
         yield start, end - start  # it was written anew: looking at the rest would take longer than it saves
         return
-    for place, block in _blocks(handle, start, end):
-        number = place // BLOCK
-        if digests.differs(node.id, number, block):
-            for offset, length in digests.changed(node.id, number, block):
-                yield place + offset, length
+    for place, length, differs in _looked_at(node, handle, start, end, digests):
+        if differs:
+            yield place, length
 
 
-def _blocks(handle: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
-    """Yield offset and content of each block; the content is there until the next one is asked for."""
+def _looked_at(node: Node, handle: int, start: int, end: int, digests: Digests) -> Iterator[tuple[int, int, bool]]:
+    """Yield offset and length of each block, and whether it differs."""
     buffer = memoryview(bytearray(min(_READ, end - start)))
     for place in range(start, end, _READ):
         content = buffer[: os.preadv(handle, [buffer[: end - place]], place)]
         for inner in range(0, len(content), BLOCK):
-            yield place + inner, content[inner : inner + BLOCK]
+            block = content[inner : inner + BLOCK]
+            yield place + inner, len(block), digests.differs(node.id, (place + inner) // BLOCK, block)
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:

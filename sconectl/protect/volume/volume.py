@@ -71,18 +71,20 @@ class Volume:
         if state in self._unconfirmed:
             del self._unconfirmed[: self._unconfirmed.index(state)]
 
-    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
+    def commit(
+        self, hints: Hints, target: int | None = None, *, data_only: bool = False, final: bool = False
+    ) -> bytes | None:
         """Make what has changed durable; return the new state, or None if nothing has.
 
-        `target` is the inode of the file whose sync asks, None: of all. The `final` commit also folds the journal into
-        the files, if that is not much. The hints are used up. Raises `OSError`; then they are kept, so that the next
-        commit tries again.
+        `target` is the inode of the file whose sync asks, None: of all. Mapped files that are not asked for, and with
+        `data_only` times, wait for a later commit. The `final` commit also folds the journal into the files, if that is
+        not much. The hints are used up. Raises `OSError`; then they are kept, so that the next commit tries again.
         """
         for tries_left in reversed(range(_TRIES)):
             undo: list[Callable[[], object]] = []
             self._tree.undo = undo
             try:
-                changes = self._live.changes(hints, target)
+                changes = self._live.changes(hints, target, data_only=data_only)
                 try:
                     state = self._write(changes, hints, final=final)
                 finally:
@@ -96,11 +98,12 @@ class Volume:
             finally:
                 self._tree.undo = None
             for node in changes.dropped:
-                self._digests.forget_file(node.id)
+                self._digests.forget(node.id)
             self._live.forget(node.id for node in changes.dropped)
             hints.clear()
             hints.modified |= changes.later
             hints.names |= changes.names_later
+            hints.times |= changes.times_later
             return state
         raise AssertionError("the last try returns or raises")
 
@@ -179,15 +182,14 @@ class Volume:
                 place += len(data)
 
     def _note(self, content: Content, place: int, data: memoryview) -> None:
-        """Note what blocks are now; of those of which only a part is written, that is known if there is a copy."""
+        """Note the digests of whole blocks, and that those of others are not known any more."""
         end = place + len(data)
         for block in range(place // BLOCK, -(-end // BLOCK)):
             first, last = block * BLOCK, min((block + 1) * BLOCK, content.size)
             if first >= place and last <= end:
                 self._digests.note(content.id, block, data[first - place : last - place])
             else:
-                begin, stop = max(first, place), min(last, end)
-                self._digests.note_part(content.id, block, begin - first, data[begin - place : stop - place])
+                self._digests.forget(content.id, block, block)
 
     def _new_journal(self) -> Journal:
         number = self._next_journal

@@ -51,7 +51,8 @@ class Calls:
         self._told: set[str] = set()
         handlers: dict[str, Callable[[Call], int | None]] = {
             "pwrite64": self._write,
-            **dict.fromkeys(("fsync", "fdatasync", "sync_file_range"), self._sync_file),
+            "fsync": self._sync_file,
+            **dict.fromkeys(("fdatasync", "sync_file_range"), partial(self._sync_file, data_only=True)),
             "sync": lambda call: self._ask(call, self._keepers),
             "syncfs": self._sync_device,
             "msync": self._sync_mapping,
@@ -161,7 +162,7 @@ class Calls:
         """Note a call that changes a file by its path, which is not looked up: the watch of the directory will tell."""
         return self._begin(call, Flight(call.number, None), ())
 
-    def _sync_file(self, call: Call) -> int | None:
+    def _sync_file(self, call: Call, *, data_only: bool = False) -> int | None:
         try:
             status = task.file_of(call.tid, call.a0)
         except _GONE:
@@ -171,7 +172,7 @@ class Calls:
         keepers = self._on.get(status.st_dev, [])
         if len(keepers) > 1:
             keepers = self._owner(call, keepers)
-        return self._ask(call, keepers, status.st_ino)
+        return self._ask(call, keepers, status.st_ino, data_only=data_only)
 
     def _owner(self, call: Call, keepers: list[Keeper]) -> list[Keeper]:
         """Return the volume that a file with several candidates is in; all of them if that is not clear."""
@@ -195,12 +196,14 @@ class Calls:
             return 0
         return self._ask(call, [k for k in self._keepers if k.hints.mapped or k.everything])
 
-    def _ask(self, call: Call, keepers: Sequence[Keeper], target: int | None = None) -> int | None:
+    def _ask(
+        self, call: Call, keepers: Sequence[Keeper], target: int | None = None, *, data_only: bool = False
+    ) -> int | None:
         if not keepers:
             return 0
         sync = Sync(partial(self._answer, call.id), len(keepers))
         for keeper in keepers:
-            keeper.ask(sync, target)
+            keeper.ask(sync, target, data_only=data_only)
             if keeper not in self.asked:
                 self.asked.append(keeper)
         return None

@@ -23,12 +23,14 @@ class Volume(Protocol):
     def state(self) -> bytes:
         """Return the newest committed state, 16 bytes."""
 
-    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
+    def commit(
+        self, hints: Hints, target: int | None = None, *, data_only: bool = False, final: bool = False
+    ) -> bytes | None:
         """Make durable what has changed, and clear `hints`; return the new state, or None if nothing had changed.
 
-        `target` is the inode of the file or directory that is to be durable; None: all of them. The `final` commit may
-        take a little longer to leave the storage in order. Raises `OSError`: then nothing is promised, and the hints
-        stay.
+        `target` is the inode of the file or directory that is to be durable; None: all of them. `data_only`: times may
+        follow later. The `final` commit may take a little longer to leave the storage in order. Raises `OSError`: then
+        nothing is promised, and the hints stay.
         """
 
     def confirm(self, state: bytes) -> None:

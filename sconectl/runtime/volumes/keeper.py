@@ -52,7 +52,7 @@ class Keeper:
         """Its files may change in ways that nobody sees: they are compared at every commit."""
         self.due: float | None = None
         """When there is something to do at the latest."""
-        self._waiting: list[tuple[Sync, int | None]] = []
+        self._waiting: list[tuple[Sync, int | None, bool]] = []
         self._held: list[tuple[int, Sync]] = []
         """Syncs that wait for the CAS to have the state with this number, or a later one."""
         self._behind: dict[bytes, tuple[int, float]] = {}
@@ -68,9 +68,12 @@ class Keeper:
         """Ask these, before each commit, which files need not be compared."""
         self._writes, self._flights, self._account = writes, flights, writes.account()
 
-    def ask(self, sync: Sync, target: int | None) -> None:
-        """Let a sync wait for the next commit. `target` is the inode of its file; None: it is about all of them."""
-        self._waiting.append((sync, target))
+    def ask(self, sync: Sync, target: int | None, *, data_only: bool = False) -> None:
+        """Let a sync wait for the next commit.
+
+        `target` is the inode of its file; None: it is about all of them. `data_only`: not about the times of the file.
+        """
+        self._waiting.append((sync, target, data_only))
 
     def changed(self, now: float) -> None:
         """Take note that there is something to commit within a second."""
@@ -80,18 +83,20 @@ class Keeper:
         """Commit what has changed, and answer those who wait."""
         waiting, self._waiting = self._waiting, []
         due, self.due = self.due, None
-        targets = {target for _, target in waiting}
+        targets = {target for _, target, _ in waiting}
+        target = targets.pop() if len(targets) == 1 else None
+        data_only = target is not None and all(one for _, _, one in waiting)
         self.mount.watch.drain(self.hints)
         self.hints.everything |= self.everything
         if self._writes is not None:
             self._writes.explain(self._account, self.hints, self._flights)
         try:
-            state = self.mount.volume.commit(self.hints, targets.pop() if len(targets) == 1 else None, final=final)
+            state = self.mount.volume.commit(self.hints, target, data_only=data_only, final=final)
         except OSError as error:
             self._left()
             self._failed(error)
             self._at(now + TICK)
-            for sync, _ in waiting:
+            for sync, _, _ in waiting:
                 sync.settle(error.errno or errno.EIO)
             return
         self._left()
@@ -100,7 +105,7 @@ class Keeper:
             self._told(state, now)
         if self.everything or not self.hints.is_empty or self.mount.watch.fileno() < 0:
             self._at(now + TICK if due is None else due)  # syncs of other files do not put it off
-        self._answer([sync for sync, _ in waiting], now)
+        self._answer([sync for sync, _, _ in waiting], now)
 
     def tick(self, now: float) -> None:
         """Do what is due."""

@@ -65,12 +65,15 @@ class Mirror:
                 self.copied += len(data)
                 os.pwrite(target.fileno(), data, offset)
 
-    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
+    def commit(
+        self, hints: Hints, target: int | None = None, *, data_only: bool = False, final: bool = False
+    ) -> bytes | None:
         number = next(self._numbers)
         self.before(number)
         changed = not hints.is_empty
         self.log.append((Hints(set(hints.names), {i: list(r) for i, r in hints.written.items()}, set(hints.modified),
-            set(hints.explained), set(hints.attributes), set(hints.mapped), hints.everything), target))  # fmt: skip
+            set(hints.explained), set(hints.attributes), set(hints.times), set(hints.mapped), hints.everything),
+            target))  # fmt: skip
         if hints.everything:
             self.inodes.clear()
             shutil.rmtree(self.kept)

@@ -30,7 +30,9 @@ class Volume:
     def __init__(self, root: Path, *left: int) -> None:
         self.root, self.left = str(root), left
 
-    def commit(self, hints: Hints, target: int | None = None, *, final: bool = False) -> bytes | None:
+    def commit(
+        self, hints: Hints, target: int | None = None, *, data_only: bool = False, final: bool = False
+    ) -> bytes | None:
         hints.modified |= {*self.left}
         return b"state"
 
