@@ -30,6 +30,14 @@ e2e: venv ## run the tests that build images and start containers
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
 	$(BIN)/pytest -x -n auto --dist loadfile tests/e2e $(LONG:%=--deselect=%)
 
+e2e-%: venv ## run the end-to-end tests of one example, like e2e-flask-redis
+	@scripts/engine.sh
+	@scripts/e2e-tools.sh
+	@scripts/test-images.sh
+	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
+	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
+	$(BIN)/pytest -x tests/e2e/test_$(subst -,_,$*).py
+
 checkov: venv ## let checkov look at the charts, in an environment of its own
 	@scripts/checkov.sh
 

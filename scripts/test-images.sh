@@ -55,7 +55,7 @@ image() { # NAME PACKAGE...
 image nginx nginx-light
 image redis redis-server
 image mariadb mariadb-server
-image clients redis-tools mariadb-client openssl curl procps
+image clients redis-tools mariadb-client openssl curl procps tcpdump
 image node nodejs
 docker image inspect "$jdk" >/dev/null 2>&1 || with_packages "$jdk" default-jdk-headless
 image java default-jre-headless

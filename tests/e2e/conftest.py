@@ -100,3 +100,14 @@ def world(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> Itera
     """A fresh machine with a running CAS."""
     with running_world(tmp_path, base_image, ca_bundle, cache) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def walker(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> Iterator[World]:
+    """A machine without a CAS, on which somebody types what a README says."""
+    machine = World(tmp_path, base_image, ca_bundle, cache=cache)
+    machine.configure()
+    try:
+        yield machine
+    finally:
+        machine.close()

@@ -6,6 +6,7 @@ Nobody writes a manifest for the curated services: the mesh names their images, 
 from __future__ import annotations
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ class CuratedMesh:
 
     world: World
     network: str
+    release: str = RELEASE
     mark: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
     running: dict[str, str] = field(default_factory=dict)
 
@@ -52,7 +54,7 @@ class CuratedMesh:
     def pods(self) -> dict[str, dict[str, Any]]:
         """The specifications of the pods that `helm install` would make, by service."""
         with helm.Chart.load(str(self.world.target / "helm")) as chart:
-            files = chart.render({}, name=RELEASE, namespace="default")
+            files = chart.render({}, name=self.release, namespace="default")
         texts = [text for path, text in files.items() if path.endswith(".yaml")]
         documents = [found for text in texts for found in YAML(typ="safe").load_all(text) if found]
         workloads = [each for each in documents if each["kind"] in ("Deployment", "StatefulSet")]
@@ -62,27 +64,37 @@ class CuratedMesh:
             each["metadata"]["labels"]["app.kubernetes.io/name"]: each["spec"]["template"]["spec"] for each in workloads
         }
 
-    def create(self, service: str, *, read_only: bool = True) -> str:
-        """Prepare a container that has what the chart gives it, and nothing else. Other names lead to it, too."""
+    def create(self, service: str, *arguments: str, read_only: bool = True, **more: str) -> str:
+        """Prepare a container that has what the chart gives it, and nothing else. Other names lead to it, too.
+
+        Somebody else may add arguments, and `more` variables.
+        """
         pod = self.pods[service]
         [container] = pod["containers"]
         rights, security = pod["securityContext"], container["securityContext"]
         assert security["capabilities"] == {"drop": ["ALL"]} and not security["allowPrivilegeEscalation"]
-        assert security["readOnlyRootFilesystem"] and rights["runAsNonRoot"]
         words = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--hostname", service]
-        words += ["--user", f"{rights['runAsUser']}:{rights['runAsGroup']}", *(["--read-only"] if read_only else [])]
+        if rights["runAsNonRoot"]:
+            assert security["readOnlyRootFilesystem"]
+            words += ["--user", f"{rights['runAsUser']}:{rights['runAsGroup']}"]
+        words += ["--read-only"] if security["readOnlyRootFilesystem"] and read_only else []
         words += ["--memory", container["resources"]["limits"]["memory"]]
         for entry in rights.get("sysctls", ()):
             words += ["--sysctl", f"{entry['name']}={entry['value']}"]
         words += ["--network", self.network]
-        words += [word for name in (RELEASE, "other") for word in ("--network-alias", f"{name}-{service}")]
+        words += [word for name in (self.release, "other") for word in ("--network-alias", f"{name}-{service}")]
         sources = {source["name"]: source for source in pod["volumes"]}
         for mount in container["volumeMounts"]:
             words += self._mounted(mount["mountPath"], sources.get(mount["name"], {"persistentVolumeClaim": {}}), mount)
         given = {entry["name"]: entry["value"] for entry in container["env"]}
         config_id = given.pop("SCONE_CONFIG_ID")
         assert given.pop("SCONE_CAS_ADDR") == self.world.address
-        return self.world.create(container["image"], config_id=config_id, options=words, **given)
+        words += self.options(service)
+        return self.world.create(container["image"], *arguments, config_id=config_id, options=words, **given | more)
+
+    def options(self, service: str) -> list[str]:
+        """Return what this machine's engine is told beside the chart."""
+        return []
 
     def _mounted(self, place: str, source: dict[str, Any], mount: dict[str, Any]) -> list[str]:
         if "emptyDir" in source:
@@ -104,11 +116,22 @@ class CuratedMesh:
         while True:
             found = inspected(container)
             assert found["State"]["Running"] and time.monotonic() < deadline, f"{found['State']}\n{logs(container)}"
-            kind, *command = found["Config"]["Healthcheck"]["Test"]
-            assert kind == "CMD"
-            if docker("exec", container, *command).code == 0:  # as the engine itself does, without its pauses
+            if self.is_healthy(found):
                 return
             time.sleep(0.2)
+
+    def is_healthy(self, container: dict[str, Any]) -> bool:
+        """Ask as the engine itself does, without its pauses; without a health check as the chart's probe does."""
+        if check := container["Config"].get("Healthcheck"):
+            kind, *command = check["Test"]
+            assert kind == "CMD"
+            return docker("exec", container["Id"], *command).code == 0
+        [pod] = [pod for pod in self.pods.values() if pod["containers"][0]["image"] == container["Config"]["Image"]]
+        [network] = container["NetworkSettings"]["Networks"].values()
+        port = pod["containers"][0]["ports"][0]["containerPort"]
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex((network["IPAddress"], port)) == 0
 
     def stop(self, service: str) -> int:
         """Stop a service as a platform does; return its exit code."""
@@ -128,7 +151,7 @@ class CuratedMesh:
 
     def apply(self) -> Outcome:
         """Apply the client and the mesh, which were written before."""
-        words = ("apply", "-f", "client.yaml", "-f", "mesh.yaml", "-n", "--release", RELEASE)
+        words = ("apply", "-f", "client.yaml", "-f", "mesh.yaml", "-n", "--release", self.release)
         return must(self.world.sconectl(*words))
 
     def give(self, path: str, content: str) -> None:

@@ -58,6 +58,8 @@ CANARIES = [
 ]  # fmt: skip
 SECRET_FIELDS = {"value", "content", "application_secret"}
 MAPS_OF_VALUES = {"environment", "env", "local", "global"}
+NAMES_OF_SECRETS = {"NGINX_BACKEND_CLIENT_CERT", "NGINX_BACKEND_CA_CERT"}
+"""Variables that hold what a secret is called, which is no secret."""
 STRANGE = [
     "", "~", "null", "0", "-1", "1e999", "9" * 400, "0x1F", "true", "No", ".nan", "1:30", "2024-01-01", "=", "<<",
     "$$SCONE::", "$$SCONE::x$$", "$$SCONE::a:b:c$$", "$", "$$", "${", "${A", "${A:-", "${A:-b}", "$A", "$1", "{{", "}}",
@@ -95,6 +97,8 @@ def scalars(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 def with_canaries(rng: random.Random, value: Any, rate: float, path: tuple[str | int, ...] = ()) -> Any:
     """Return the tree with some of its secret values replaced."""
     if isinstance(value, dict):
+        if value.get("name") in NAMES_OF_SECRETS:
+            return value
         return {key: with_canaries(rng, item, rate, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
         return [with_canaries(rng, item, rate, (*path, number)) for number, item in enumerate(value)]
