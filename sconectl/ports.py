@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol
 
 
@@ -197,6 +197,77 @@ class ImageEngine(Protocol):
 
         Raises `BuildFailed`, also if the name was given to other images again and again meanwhile.
         """
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """A container as the engine sees it: `status` is that of Docker, `health` its last word, if it asks for any.
+
+    `ports` are places of this machine (`127.0.0.1:8443`) by ports of the container. `started` is RFC 3339 text.
+    """
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    status: str
+    exit_code: int = 0
+    restarts: int = 0
+    health: str = ""
+    health_command: tuple[str, ...] = ()
+    started: str = ""
+    ports: Mapping[int, str] = field(default_factory=dict)
+
+
+class Containers(Protocol):
+    """A container engine that runs containers for as long as their users want.
+
+    Everything is made with labels, and found by them. All methods raise `BuildFailed`.
+    """
+
+    def find(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
+        """Return the containers with these labels, sorted by name; None stands for any value."""
+
+    def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """Create a container as the engine's interface describes it, and return its id."""
+
+    def start(self, container: str) -> None:
+        """Start a container; nothing happens if it runs."""
+
+    def remove(self, container: str) -> None:
+        """Stop a container in its own time, and remove it; nothing happens if it is gone."""
+
+    def execute(self, container: str, command: Sequence[str]) -> int:
+        """Run a command in a container that runs, and return its exit code; 1 if that is not possible."""
+
+    def log(self, container: str, *, since: str = "", last: int | None = None, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of a log, each behind its time (RFC 3339) and a space.
+
+        Those from `since` on (such a time), at most the `last` ones; `follow` waits for more while the container runs.
+        """
+
+    def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a network, if there is none of this name."""
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Create a volume, if there is none of this name; say whether it was created."""
+
+    def networks(self, labels: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return the names of the networks with these labels."""
+
+    def volumes(self, labels: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return the names of the volumes with these labels."""
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network; nothing happens if it is gone."""
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume with its content; nothing happens if it is gone."""
+
+    def host_address(self) -> str:
+        """Return the address at which containers reach this machine."""
+
+    def free_port(self, preferred: int, taken: Collection[int]) -> int:
+        """Return a port of this machine that nobody listens on: the preferred one if it can be, and none of `taken`."""
 
 
 @dataclass(frozen=True)

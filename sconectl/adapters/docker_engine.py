@@ -22,9 +22,9 @@ from sconectl.ports import ImageInfo, Progress
 
 _TIMEOUT = 600
 _CHUNK = 1 << 20
-_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
 _PUSHES = 5
-_REMEDY = "start the engine (for example `systemctl start docker`), or set DOCKER_HOST to where it listens"
+REMEDY = "start the engine (for example `systemctl start docker`), or set DOCKER_HOST to where it listens"
 
 
 class _Stream(io.RawIOBase):
@@ -50,7 +50,7 @@ class _Stream(io.RawIOBase):
                 self._rest = memoryview(next(self._chunks))
             except StopIteration:
                 return 0
-            except _BROKEN as error:
+            except BROKEN as error:
                 raise _broken_off(self._doing) from error
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
@@ -59,7 +59,7 @@ class _Stream(io.RawIOBase):
 
 
 @contextmanager
-def _translated(doing: str, registry: str = "") -> Iterator[None]:
+def translated(doing: str, registry: str = "") -> Iterator[None]:
     """Turn the SDK's exceptions into ours; `doing` completes the sentence "… failed while …".
 
     `registry` is the registry that the engine talks to.
@@ -71,7 +71,7 @@ def _translated(doing: str, registry: str = "") -> Iterator[None]:
         raise BuildFailed(
             f"the container engine failed while {doing}: {text}", hint=hint_for(text, registry)
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _broken_off(doing) from error
     except DockerException as error:
         raise BuildFailed(f"the container engine answers with something unexpected while {doing}: {error}") from error
@@ -83,7 +83,7 @@ def _broken_off(doing: str) -> EngineUnreachable:
 
 
 def _reader(ask: Callable[[], Iterator[bytes]], doing: str) -> BinaryIO:
-    with _translated(doing):
+    with translated(doing):
         return cast(BinaryIO, io.BufferedReader(_Stream(iter(ask()), doing), _CHUNK))
 
 
@@ -94,13 +94,13 @@ class DockerEngine:
         try:
             self._client = docker.from_env(timeout=_TIMEOUT)
             self._client.ping()
-        except (DockerException, *_BROKEN) as error:
-            raise EngineUnreachable("no container engine can be reached", hint=_REMEDY) from error
+        except (DockerException, *BROKEN) as error:
+            raise EngineUnreachable("no container engine can be reached", hint=REMEDY) from error
         self._api: Any = self._client.api  # parts of the SDK are not typed
 
     def inspect(self, reference: str) -> ImageInfo | None:
         """Return the local image, or None."""
-        with _translated(f"inspecting {reference}"):
+        with translated(f"inspecting {reference}"):
             try:
                 data = self._api.inspect_image(reference)
             except (ImageNotFound, NotFound):
@@ -114,7 +114,7 @@ class DockerEngine:
         """Fetch an image from its registry."""
         repository, tag = _split(reference)
         registry = split_reference(reference)[0]
-        with _translated(f"pulling {reference}", registry):
+        with translated(f"pulling {reference}", registry):
             records = self._api.pull(repository, tag=tag, stream=True, decode=True)
             answer = follow(records, progress)
         if answer.failure:
@@ -130,13 +130,13 @@ class DockerEngine:
 
     def build(self, context: BinaryIO, base: ImageInfo, progress: Progress, *, name: str = "") -> str:
         """Build a context on a base image and return the id of the new image."""
-        with _translated(f"building {name or 'an image'}"):
+        with translated(f"building {name or 'an image'}"):
             return build(self._api, context, base, {} if name else {LABEL: mark()}, progress, name=name)
 
     @contextmanager
     def _container(self, image: str, command: Sequence[str], **options: Any) -> Iterator[str]:
         """Give a container that was created and not started."""
-        with _translated(f"creating a container of {image}"):
+        with translated(f"creating a container of {image}"):
             container = self._api.create_container(
                 image, command=list(command[1:]), entrypoint=list(command[:1]), labels={LABEL: mark()}, **options
             )["Id"]
@@ -146,7 +146,7 @@ class DockerEngine:
             self._remove_container(container)
 
     def _remove_container(self, container: str) -> None:
-        with suppress(APIError, *_BROKEN):  # `sweep` of a later run does it
+        with suppress(APIError, *BROKEN):  # `sweep` of a later run does it
             self._api.remove_container(container, force=True, v=True)
 
     @contextmanager
@@ -174,7 +174,7 @@ class DockerEngine:
         """Run a command in a container of an image to its end and return what it wrote to stdout."""
         logs = {"Type": "json-file", "Config": {}}  # whatever the engine does by default
         limits = self._api.create_host_config(cap_add=list(capabilities), log_config=logs)
-        with self._container(image, command, host_config=limits) as container, _translated(f"running {image}"):
+        with self._container(image, command, host_config=limits) as container, translated(f"running {image}"):
             for tar in files:
                 self._api.put_archive(container, "/", tar)
             self._api.start(container)
@@ -187,7 +187,7 @@ class DockerEngine:
 
     def load(self, archive: Iterator[bytes]) -> str:
         """Load one image in the docker-archive form and return its id."""
-        with _translated("loading an image"):
+        with translated("loading an image"):
             answer = follow(self._api.load_image(archive), lambda _text: None)
         if answer.failure:
             raise BuildFailed(f"the engine did not take the image: {answer.failure}", hint=hint_for(answer.failure))
@@ -197,18 +197,18 @@ class DockerEngine:
 
     def tag(self, image: str, name: str) -> None:
         """Give an image a name."""
-        with _translated(f"giving an image the name {name}"):
+        with translated(f"giving an image the name {name}"):
             self._api.tag(image, *_split(name), force=True)
 
     def remove(self, image: str) -> None:
         """Remove an image with all its names. If the engine is gone, this is left to `sweep`."""
-        with _translated(f"removing {image}"), suppress(ImageNotFound, NotFound, *_BROKEN):
+        with translated(f"removing {image}"), suppress(ImageNotFound, NotFound, *BROKEN):
             self._api.remove_image(image, force=True)
 
     def sweep(self) -> int:
         """Remove containers and images that interrupted runs left behind; return how many."""
         local = str(self._api.base_url).startswith("http+docker://")
-        with _translated("looking for what interrupted runs left behind"):
+        with translated("looking for what interrupted runs left behind"):
             marked = self._api.containers(all=True, filters={"label": LABEL})
             left = [item["Id"] for item in marked if is_gone(item["Labels"][LABEL], local=local)]
             stopped = self._api.containers(all=True, filters={"status": ["created", "exited", "dead"]})
@@ -253,7 +253,7 @@ class DockerEngine:
         """Push the image that has this name; return its digest."""
         repository, tag = _split(reference)
         registry = split_reference(reference)[0]
-        with _translated(f"pushing {reference}", registry):
+        with translated(f"pushing {reference}", registry):
             answer = follow(self._api.push(repository, tag=tag, stream=True, decode=True), progress)
         if answer.failure:
             hint = hint_for(answer.failure, registry)
@@ -264,7 +264,7 @@ class DockerEngine:
 
     def _has_digest(self, image: str, digest: str) -> bool:
         """Tell whether a manifest with this digest, which the engine pushed, is that of an image."""
-        with _translated(f"inspecting {image}"):
+        with translated(f"inspecting {image}"):
             known = self._api.inspect_image(image).get("RepoDigests") or ()
         return bool(digest) and (digest == image or any(entry.endswith(f"@{digest}") for entry in known))
 

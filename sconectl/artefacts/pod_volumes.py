@@ -75,7 +75,9 @@ class PodVolumes:
     def _name(self, label: str) -> str:
         return self.of.name if label == _DATA else short(f"{self.of.name}-{label}")
 
-    def _claim(self, label: str, block: Mapping[str, Any]) -> str:
+    def claim(self, label: str) -> str:
+        """Return the claim of a volume. Raises `PlanImpossible` for one of a session that the mesh does not have."""
+        block = self.blocks[label]
         if existing := block["persistence"].get("existingClaim"):
             return str(existing)
         if "importedFrom" not in block:
@@ -109,7 +111,7 @@ class PodVolumes:
             if label in templates:
                 continue
             if block["persistence"]["enabled"]:
-                claim = {"persistentVolumeClaim": {"claimName": self._claim(label, block)}}
+                claim = {"persistentVolumeClaim": {"claimName": self.claim(label)}}
                 found.append({"name": label, **claim})
             else:
                 found.append({"name": label, "emptyDir": {}})

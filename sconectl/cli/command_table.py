@@ -38,6 +38,16 @@ COMMANDS = {
         "apply_command",
         "Apply a manifest: a service becomes an image, a mesh becomes policies and a chart.",
     ),
+    "up": Place(
+        "local.up_cmd",
+        "up_command",
+        "Run a mesh on this machine: build what is missing, apply, start, and wait until every service works.",
+    ),
+    "down": Place("local.down_cmd", "down", "End a mesh on this machine: its containers and its network are removed."),
+    "ps": Place("local.ps_cmd", "ps", "Show the services that run on this machine: how they are, and where."),
+    "logs": Place(
+        "local.logs_cmd", "logs", "Show what services on this machine print, each line behind the name of its service."
+    ),
     "push": Place("publish.push_cmd", "push", "Push the images of a mesh to their registries, and its chart to one."),
     "rollback": Place(
         "over_time.rollback_cmd",

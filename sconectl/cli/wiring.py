@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sconectl.image.build.native_build import BuildEnvironment
     from sconectl.plan.facts.toolchain_traits import Toolchains, ToolchainTraits
     from sconectl.ports import (
+        Containers,
         FileHistory,
         ImageEngine,
         ImageSigner,
@@ -126,6 +127,13 @@ class Wiring:
         from sconectl.adapters.docker_engine import DockerEngine
 
         return DockerEngine()
+
+    @cached_property
+    def containers(self) -> Containers:
+        """The container engine, for containers that stay."""
+        from sconectl.adapters.docker_containers import DockerContainers
+
+        return DockerContainers()
 
     @cached_property
     def registry(self) -> Registry:

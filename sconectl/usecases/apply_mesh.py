@@ -76,13 +76,15 @@ class MeshResult:
     """What was done for a mesh: `sessions` in a CAS, `shipped` ones that are signed or encrypted.
 
     `updates` are the sessions of the mesh beside what the CAS had before, `rollouts` those that have two versions now.
-    `left` is what nobody owns any more, and `retired` what `prune` took of it; None where no CAS was asked.
+    `left` is what nobody owns any more, and `retired` what `prune` took of it; None where no CAS was asked. `helm` is
+    the chart with the marks of these sessions.
     """
 
     sessions: tuple[Uploaded, ...]
     updates: tuple[Update, ...]
     files_changed: int
     chart: LockedChart
+    helm: ChartPlan
     shipped: Shipped = NOTHING
     rollouts: tuple[Rollout, ...] = ()
     left: LeftBehind | None = None
@@ -163,7 +165,7 @@ def apply_mesh(
     below = {f"manifests/{path}": content for path, content in manifests.items()}
     changed += world.workspace.write(below, replaces=("manifests",))
     written = LockedChart(version=version, content=content.digest, pods=_pods(given.chart, helm))
-    return MeshResult(tuple(uploaded), updates, changed, written, shipped, rolled.rollouts, left, copied=copied)
+    return MeshResult(tuple(uploaded), updates, changed, written, helm, shipped, rolled.rollouts, left, copied=copied)
 
 
 def _copied(plan: MeshPlan, world: MeshWorld) -> tuple[Copied, ...]:

@@ -42,7 +42,8 @@ ROOMS = {
     "plan": ("facts", "values", "secrets", "service", "network", "mesh", "advice", ""),
     "image": ("build", "layers", "settings", "program", "observe"),
     "apply": ("sources", "lock", "", "copies", "rolling", "retiring", "volumes", "curated"),
-    "usecases": ("", "over_time"),
+    "artefacts": ("", "local"),
+    "usecases": ("", "over_time", "local"),
     "protect": ("", "volume"),
     "runtime": ("", "system_calls", "volumes"),
     "toolchains": ("", "sim"),
@@ -61,7 +62,7 @@ ROOMS = {
         "http",
         "",
     ),
-    "cli": ("output", "", "options", "runs", "publish", "session", "volume", "cas", "over_time", "commands"),
+    "cli": ("output", "", "options", "runs", "publish", "session", "volume", "cas", "over_time", "commands", "local"),
 }
 CLIENT_KNOWS_NOT = frozenset({"starlette", "uvicorn", "OpenSSL", "sqlite3"})
 

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,6 +64,34 @@ def read_mesh(options: ApplyOptions) -> tuple[Manifest, Mesh]:
     if len(found) != 1:
         raise UsageError(f"{len(found)} mesh manifests are given, and one is needed", hint="give it with -f mesh.yaml")
     return found[0]
+
+
+def files_beside(options: ApplyOptions, mesh: Manifest) -> list[Path]:
+    """Return the other files in the directory of a mesh that hold the manifest of one of its images.
+
+    Raises what `read_each` raises, for faults of service manifests there.
+    """
+    from sconectl.plan.facts.naming import with_tag
+
+    model, name = mesh.model, mesh.document.file
+    assert model.kind == "mesh"  # noqa: S101 - narrows the type
+    images = {with_tag(service.image) for service in model.services}
+    given = {os.path.realpath(each.path) for each in _given_files(options.files)}
+    if name == _STDIN:
+        return []
+    found = []
+    for path in _listed(Path(name).parent):
+        if os.path.realpath(path) in given or not _KIND.search(_bytes(path, MAX_BYTES)):
+            continue
+        try:
+            manifests, _ = read_each(replace(options, files=[path]))
+        except InvalidInput:
+            continue  # no YAML: whatever it is, no image of the mesh is known to come from it
+        kinds = {each.model.kind for each in manifests}
+        made = {with_tag(each.model.build.to) for each in manifests if each.model.kind == "genservice"}
+        if made & images and kinds == {"genservice"}:
+            found.append(path)
+    return found
 
 
 def read_each(options: ApplyOptions) -> tuple[list[Manifest], list[Finding]]:

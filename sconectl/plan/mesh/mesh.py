@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FSPF_SECRET", "IMAGE_KEY_SECRET", "NAMESPACE_FILE", "RESERVED_NAMES", "GivenFile", "ImageCopy", "ImageShare",
     "MeshDraft", "MeshInput", "MeshPlan", "ServiceFiles", "SessionPlan", "builtin_names", "draft_mesh", "image_cas",
-    "main_cas", "plan_mesh", "with_version",
+    "main_cas", "plan_mesh", "umbrella_name", "with_version",
 ]  # fmt: skip
 
 
@@ -356,7 +356,7 @@ class MeshDraft:
                 *sessions,
             ),
             _shares(services, {**given.facts, **built}, mesh.policy.access or Access()),
-            ChartPlan(_chart_name(mesh.policy.namespace), given.version, charts, self._helm.shared, given.release),
+            ChartPlan(umbrella_name(mesh.policy.namespace), given.version, charts, self._helm.shared, given.release),
             self.limits,
             configurations,
             mesh.repo,
@@ -364,6 +364,7 @@ class MeshDraft:
         )
 
 
-def _chart_name(namespace: str) -> str:
+def umbrella_name(namespace: str) -> str:
+    """Return the name of the chart of a mesh, and of its release if nobody gives another one."""
     text = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")
     return text[:53].rstrip("-") or "mesh"

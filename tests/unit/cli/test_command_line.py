@@ -20,7 +20,7 @@ import sconectl
 from sconectl import errors
 from sconectl.cli import main
 from sconectl.cli.command_table import app
-from sconectl.cli.commands import apply_cmd
+from sconectl.cli.runs import applied
 from sconectl.cli.wiring import Wiring
 from sconectl.text.findings import Finding, Position
 
@@ -138,7 +138,7 @@ def test_every_error_has_its_exit_code_and_shows_all_it_knows(
     def fail(*_args: object) -> None:
         raise error
 
-    monkeypatch.setattr(apply_cmd, "apply", fail)
+    monkeypatch.setattr(applied, "apply_all", fail)
     done = run("apply", "-f", service)
     assert done.code == code == error.exit_code
     assert done.out == ""
@@ -161,7 +161,7 @@ def test_an_interruption(run: Run, service: Path, monkeypatch: pytest.MonkeyPatc
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(apply_cmd, "apply", interrupt)
+    monkeypatch.setattr(applied, "apply_all", interrupt)
     done = run("apply", "-f", service)
     assert done.code == 130
 
@@ -170,7 +170,7 @@ def test_a_full_disk(run: Run, service: Path, monkeypatch: pytest.MonkeyPatch) -
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/layer.tar")
 
-    monkeypatch.setattr(apply_cmd, "apply", full)
+    monkeypatch.setattr(applied, "apply_all", full)
     done = run("apply", "-f", service)
     assert done.code == 5
     assert "/tmp/layer.tar: No space left on device" in done.err and "Traceback" not in done.err

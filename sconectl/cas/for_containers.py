@@ -1,0 +1,126 @@
+"""The embedded CAS for containers of this machine: found where it runs, else started where they reach it.
+
+In: the directory of the CAS, what the mesh calls it, the address at which containers reach this machine. Out: where it
+is, and its key. A file in the directory (mode 0600) remembers the process that was started here, so that it is ended
+with the last mesh that needs it, and one that somebody else started is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from pathlib import Path
+
+from sconectl.cas import daemon
+from sconectl.cas.connect import LOCAL
+from sconectl.cas.disk.directory_lock import Running
+from sconectl.cas.disk.private_files import read_private, write_private
+from sconectl.cas.keys.cas_keys import load_or_create
+from sconectl.errors import CasError, LocalFault
+
+PORT = 8081
+MARK = "started-by-up.json"
+
+
+@dataclass(frozen=True)
+class CasPlace:
+    """Where containers find a CAS. `key` is the hash of its key, "" for one that is not ours."""
+
+    address: str
+    key: str
+    started: bool = False
+
+
+def find_or_start(directory: Path, cas_url: str, host: str) -> CasPlace:
+    """Return where the CAS is that a mesh calls `cas_url`; `host` is the address of this machine for containers.
+
+    Raises `CasError` if containers cannot reach it.
+    """
+    running = daemon.status(directory)
+    if cas_url != LOCAL:
+        return _at(directory, cas_url, running, host)
+    if running is None:
+        return _start(directory, host, PORT)
+    where, port = _split(running.address)
+    if ipaddress.ip_address(where).is_loopback:
+        raise CasError(
+            f"the embedded CAS listens on {running.address}, where containers do not reach it",
+            hint="stop it with `sconectl cas stop`; then this command starts it where they do",
+        )
+    reached = host if ipaddress.ip_address(where).is_unspecified else where
+    return CasPlace(daemon.show_address(reached, port), _key(directory))
+
+
+def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> CasPlace:
+    """Return a CAS that the mesh names by its address; it is started if that is one of this machine, and free."""
+    address = cas_url.removeprefix("https://").rstrip("/")
+    try:
+        where, port = _split(address)
+        ip = ipaddress.ip_address(where)
+    except ValueError:
+        return CasPlace(address, "")  # a name, which is not ours to give
+    if ip.is_loopback or ip.is_unspecified:
+        raise CasError(
+            f"the mesh has its CAS at {address}, where containers do not reach it",
+            hint="write `cas_url: local` for the embedded CAS",
+        )
+    shown = daemon.show_address(where, port)
+    if running is not None:
+        own_host, own_port = _split(running.address)
+        everywhere = ipaddress.ip_address(own_host).is_unspecified and own_port == port and where == host
+        return CasPlace(shown, _key(directory) if running.address == shown or everywhere else "")
+    try:
+        daemon.listen(where, port).close()
+    except CasError:
+        return CasPlace(shown, "")  # another machine, or somebody answers there
+    return _start(directory, where, port)
+
+
+def _start(directory: Path, host: str, port: int) -> CasPlace:
+    with contextlib.suppress(CasError):
+        daemon.listen(host, port).close()
+        return _started(directory, host, port)
+    return _started(directory, host, 0)
+
+
+def _started(directory: Path, host: str, port: int) -> CasPlace:
+    running = daemon.start_detached(directory, host, port).running
+    write_private(directory / MARK, json.dumps({"pid": running.pid, "address": running.address}).encode())
+    return CasPlace(running.address, _key(directory), started=True)
+
+
+def stop_if_started(directory: Path, users: Callable[[str], Sized]) -> bool:
+    """End the server of a directory if it was started here, and nobody uses it any more; say whether it was ended.
+
+    `users` returns who uses the CAS with a key (its hash). Raises `CasError`.
+    """
+    mark = directory / MARK
+    if not directory.is_dir() or (content := read_private(mark)) is None or users(_key(directory)):
+        return False
+    running = daemon.status(directory)
+    try:
+        ours = running is not None and json.loads(content) == {"pid": running.pid, "address": running.address}
+    except ValueError:
+        ours = False
+    if ours:
+        daemon.stop(directory)
+    try:
+        mark.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalFault(f"cannot remove {mark}: {error.strerror}", hint="fix its owner") from error
+    return ours
+
+
+def _key(directory: Path) -> str:
+    return load_or_create(directory).cas_key_hash
+
+
+def _split(address: str) -> tuple[str, int]:
+    """Return host and port of an address. Raises `ValueError` for a port that is none."""
+    host, colon, port = address.rpartition(":")
+    if not colon or port.endswith("]") or (":" in host and not host.startswith("[")):
+        host, port = address, str(PORT)
+    return host.removeprefix("[").removesuffix("]"), int(port)

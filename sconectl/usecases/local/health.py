@@ -1,0 +1,48 @@
+"""How a container of a mesh is: what users are told about it, and what `up` waits for.
+
+In: what an engine says of a container. Out: one word with the facts that belong to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sconectl.artefacts.local.containers import ENDS
+from sconectl.ports import Containers, ContainerState
+
+Word = Literal["waiting", "starting", "running", "healthy", "unhealthy", "restarting", "done", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a container is."""
+
+    word: Word
+    exit_code: int = 0
+
+    @property
+    def text(self) -> str:
+        """The condition in words."""
+        shows_code = self.word in ("failed", "restarting", "stopped")
+        return f"{self.word} (exit code {self.exit_code})" if shows_code else self.word
+
+
+def condition(state: ContainerState, engine: Containers) -> Condition:
+    """Return how a container is. An engine asks for health at intervals, so one that starts is asked once more."""
+    ends = ENDS in state.labels
+    if state.status == "created":
+        return Condition("waiting")
+    if state.status == "restarting":
+        return Condition("restarting", state.exit_code)
+    if state.status != "running":
+        if ends:
+            return Condition("failed", state.exit_code) if state.exit_code else Condition("done")
+        return Condition("stopped", state.exit_code)
+    if ends or not state.health_command:
+        return Condition("running")
+    if state.health == "healthy":
+        return Condition("healthy")
+    if engine.execute(state.id, state.health_command) == 0:
+        return Condition("healthy")
+    return Condition("unhealthy" if state.health == "unhealthy" else "starting")
