@@ -97,7 +97,7 @@ def scalars(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 def with_canaries(rng: random.Random, value: Any, rate: float, path: tuple[str | int, ...] = ()) -> Any:
     """Return the tree with some of its secret values replaced."""
     if isinstance(value, dict):
-        if value.get("name") in NAMES_OF_SECRETS:
+        if str(value.get("name")) in NAMES_OF_SECRETS:
             return value
         return {key: with_canaries(rng, item, rate, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
