@@ -26,6 +26,8 @@ STATE = 16
 FRAME = 1 << 20
 """A frame is closed when its plain text has this length; one operation may exceed it."""
 MAX_FRAME = 4 << 20
+_LONGEST = 2 * FRAME + (1 << 16)
+"""Bytes of plain text that a frame can hold: it is closed before the operation after the one that fills it."""
 RESERVE = 4 << 20
 """Bytes that are written ahead as zeros, so that the commits that fill them change no metadata of the file system."""
 _SMALL = RESERVE // 8
@@ -56,16 +58,28 @@ class Journal:
         self._end = self.size = 0
         self._reserved = 0
         self._may_reserve = True
-        self._plain = bytearray()
-        self._append(header)
+        self._plain, self._sealed = memoryview(bytearray(_LONGEST)), memoryview(bytearray(_FRAME.size + _LONGEST + TAG))
+        self._filled = 0
+        self._append(memoryview(header))
         self.size = self._end
 
-    def add(self, *parts: bytes | bytearray | memoryview) -> None:
+    def add(self, operation: bytes) -> None:
         """Add an operation, as bytes, to the commit that is being made. Raises `OSError`."""
-        for part in parts:
-            self._plain += part
-        if len(self._plain) >= FRAME:
+        self.place(len(operation))[:] = operation
+
+    def place(self, length: int) -> memoryview:
+        """Return where an operation of this length, at most a frame, is to be put before the next call.
+
+        Raises `OSError`.
+        """
+        if self._filled >= FRAME:
             self._close_frame(0)
+        begin, self._filled = self._filled, self._filled + length
+        return self._plain[begin : self._filled]
+
+    def cut(self, length: int) -> None:
+        """Take back so many bytes of what was added last."""
+        self._filled -= length
 
     def commit(self) -> bytes:
         """End the commit: when this returns it is durable. Return the new state. Raises `OSError`; then nothing is."""
@@ -82,7 +96,7 @@ class Journal:
 
     def give_up(self) -> None:
         """Forget the commit that is being made; what it wrote is cut off. Raises `OSError`."""
-        self._plain.clear()
+        self._filled = 0
         self._chain, self._end = self.state, self.size
         self._reserved = 0
         os.ftruncate(self._handle, self.size)
@@ -103,15 +117,17 @@ class Journal:
             self._may_reserve = False
 
     def _close_frame(self, flag: int) -> None:
-        plain, self._plain = self._plain, bytearray()
-        head = _FRAME.pack(len(plain) + TAG, flag, self._frames)
-        sealed = self._cipher.encrypt(_NONCE.pack(self._frames), bytes(plain), head + self._chain)
+        head = _FRAME.pack(self._filled + TAG, flag, self._frames)
+        frame = self._sealed[: len(head) + self._filled + TAG]
+        frame[: len(head)] = head
+        plain, bound = self._plain[: self._filled], head + self._chain
+        self._cipher.encrypt_into(_NONCE.pack(self._frames), plain, bound, frame[len(head) :])
         self._frames += 1  # also if it is cut off again: a nonce is never used for another text
-        self._append(head + sealed)
-        self._chain = sealed[-TAG:]
+        self._filled = 0
+        self._append(frame)
+        self._chain = bytes(frame[-TAG:])
 
-    def _append(self, data: bytes) -> None:
-        left = memoryview(data)
+    def _append(self, left: memoryview) -> None:
         while left:
             written = os.pwrite(self._handle, left, self._end)
             left, self._end = left[written:], self._end + written

@@ -16,6 +16,8 @@ _OF_MAKE = struct.Struct(">BQcIIIqH")
 _OF_NAME = struct.Struct(">BQQH")
 _OF_UNNAME = struct.Struct(">BQH")
 _OF_WRITE = struct.Struct(">BQQI")
+WRITE_HEAD = _OF_WRITE.size
+"""Bytes before the data of a `Write`."""
 _OF_RESIZE = struct.Struct(">BQQ")
 _OF_ZEROS = struct.Struct(">BQQQ")
 

@@ -21,7 +21,7 @@ from sconectl.protect.volume.history import History
 from sconectl.protect.volume.index import Checkpoint, Head, sealed
 from sconectl.protect.volume.journal import FRAME, STATE, Journal
 from sconectl.protect.volume.model import Make, Tree, Zeros, new_root
-from sconectl.protect.volume.operations import encoded, write_head
+from sconectl.protect.volume.operations import WRITE_HEAD, encoded, write_head
 from sconectl.protect.volume.ranges import MOST_HOLES, ZEROS
 from sconectl.protect.volume.storage import NEXT, Storage
 
@@ -174,12 +174,16 @@ class Volume:
         for offset, length in content.ranges:
             place, end = offset, offset + length
             while place < end:
-                data = memoryview(os.pread(handle, min(end, (place // FRAME + 1) * FRAME) - place, place))
-                if not data:
+                length = min(end, (place // FRAME + 1) * FRAME) - place
+                room = journal.place(WRITE_HEAD + length)
+                got = os.preadv(handle, [room[WRITE_HEAD:]], place)
+                if got < length:
+                    journal.cut(length - got if got else WRITE_HEAD + length)
+                if not got:
                     break  # it was cut off at the same time
-                journal.add(write_head(content.id, place, len(data)), data)
-                self._note(content, place, data)
-                place += len(data)
+                room[:WRITE_HEAD] = write_head(content.id, place, got)
+                self._note(content, place, room[WRITE_HEAD : WRITE_HEAD + got])
+                place += got
 
     def _note(self, content: Content, place: int, data: memoryview) -> None:
         """Note the digests of whole blocks, and that those of others are not known any more."""
