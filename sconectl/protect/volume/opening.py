@@ -17,7 +17,7 @@ from sconectl.protect.collector import no_collection
 from sconectl.protect.volume.contents import contents_key, restore, written_parts
 from sconectl.protect.volume.history import History
 from sconectl.protect.volume.journal import OldJournal
-from sconectl.protect.volume.model import DIRECTORY, FILE, LINK, PIPE, Node, Resize, Stored, Write, Zeros
+from sconectl.protect.volume.model import DIRECTORY, FILE, LINK, PIPE, ROOT, Node, Resize, Stored, Write, Zeros
 from sconectl.protect.volume.operations import decoded
 from sconectl.protect.volume.storage import NEXT, Storage
 from sconectl.protect.workers import PROCESSES, balanced, each_unit
@@ -56,6 +56,10 @@ class _Opening:
         self._base = os.fsencode(self.target or "") + b"/"
         self._shown = os.fsencode(self.path.rstrip("/")) + b"/"
         tree = self.history.tree
+        self._named = list(tree.walk())
+        self._paths = {ROOT: b""} | {
+            node.id: name if len(tree.names[node.id]) == 1 else tree.path(node.id) for name, node in self._named
+        }
         self._files = [node for node in tree.nodes.values() if node.kind == FILE]
         self._left = frozenset(self.storage.list_folder(NEXT))
 
@@ -63,18 +67,17 @@ class _Opening:
         """Write directories, contents, other names and attributes, in this order."""
         mask = os.umask(0)
         try:
-            named = list(self.history.tree.walk())
-            for name, node in named:
+            for name, node in self._named:
                 if node.kind == DIRECTORY:
                     os.mkdir(self._base + name, 0o700)  # noqa: PTH102 - many files: no Path for each
             self.check_contents(processes)
             self._replay()
-            for name, node in named:
+            for name, node in self._named:
                 self._give_name(name, node)
-            for _, node in reversed(named):
+            for _, node in reversed(self._named):
                 if node.kind == DIRECTORY:
                     self._give_attributes(node)
-            self._give_attributes(self.history.tree.nodes[1])
+            self._give_attributes(self.history.tree.nodes[ROOT])
         finally:
             os.umask(mask)
 
@@ -101,7 +104,7 @@ class _Opening:
         return faults
 
     def _open(self, node: Node) -> None:
-        name = self.history.tree.path(node.id)
+        name = self._paths[node.id]
         handle, is_done = None, node.id not in self.history.changed  # others are written to once more
         if self.target is not None:
             handle = os.open(self._base + name, _CREATE, node.mode & _BITS if is_done else 0o600)
@@ -172,7 +175,7 @@ class _Opening:
         if operation.id not in handles:
             if len(handles) >= 100:
                 os.close(handles.pop(next(iter(handles))))
-            handles[operation.id] = os.open(self._base + tree.path(operation.id), os.O_RDWR | os.O_NOFOLLOW)
+            handles[operation.id] = os.open(self._base + self._paths[operation.id], os.O_RDWR | os.O_NOFOLLOW)
         handle = handles[operation.id]
         if isinstance(operation, Resize):
             os.ftruncate(handle, operation.size)
@@ -189,7 +192,7 @@ class _Opening:
 
     def _give_name(self, name: bytes, node: Node) -> None:
         """Make what has no content, further names of files, and attributes of files that the journal changed."""
-        path, first = self._base + name, self.history.tree.path(node.id)
+        path, first = self._base + name, self._paths[node.id]
         if first != name:
             if node.kind != DIRECTORY:
                 if not os.path.lexists(self._base + first):
@@ -218,7 +221,7 @@ class _Opening:
         os.utime(handle, ns=(node.mtime, node.mtime))
 
     def _give_attributes(self, node: Node) -> None:
-        path = self._base + self.history.tree.path(node.id)
+        path = self._base + self._paths[node.id]
         with contextlib.suppress(PermissionError):
             os.chown(path, node.uid, node.gid, follow_symlinks=False)
         if node.kind != LINK:
