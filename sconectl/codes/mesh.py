@@ -90,8 +90,9 @@ CODES: dict[str, Code] = {
     "SC2012": Code(
         "A Helm value that the chart does not know or cannot take",
         "Helm ignores values that no template uses, so a misspelt one would go unnoticed; here it is an error, as is "
-        "a value of the wrong type, also one of the variables restartPolicy, useSGXDevPlugin and sgxEpcMem. README.md "
-        "of the chart lists all values. Text without quotes is a number or truth value where YAML says so.",
+        "a value of the wrong type, also one of the variables restartPolicy, useSGXDevPlugin, sgxEpcMem, "
+        "INIT_CONTAINER1, INIT_CONTAINER1_ENABLE and INIT_CONTAINER1_PORT (and with 2). README.md of the chart lists "
+        "all values. Text without quotes is a number or truth value where YAML says so.",
         "web: {replicas: 2}",
         "web: {replicaCount: 2}",
     ),

@@ -18,7 +18,7 @@ from .curated_mesh import (
     require_images,
     write_mesh,
 )
-from .world import World, docker, logs, must
+from .world import World, docker, logs, must, run
 
 SERVICES = ("redis", "memcached", "mariadb", "nginx")
 IMPORTS = (
@@ -139,6 +139,15 @@ def refused(mesh: CuratedMesh, service: str, said: str, answer: str) -> None:
     assert answer in mesh.ask(tls(service, said)).out
 
 
+def answers_those_who_wait(mesh: CuratedMesh, service: str, port: int) -> None:
+    """Ask a service as pods do that wait for it: with the Python of the launcher, and without a certificate."""
+    [waiting] = mesh.pods["nginx"]["initContainers"]
+    assert waiting["command"][-3:] == [f"{RELEASE}-client", "8443", "tls"]  # nginx_initContainers_enabled
+    words = [*waiting["command"][:-3], f"{RELEASE}-{service}", str(port), "tls"]
+    done = must(run(["docker", "exec", mesh.running["client"], "timeout", "20", *words]))
+    assert f"{RELEASE}-{service}:{port} answers; it speaks TLS" in done.out
+
+
 def redis_cli(command: str) -> str:
     files = "--cacert /tls/redis_ca_cert --cert /tls/redis_client_cert --key /tls/redis_client_cert.key"
     return f"redis-cli -e -h {RELEASE}-redis --tls {files} {command}"
@@ -146,6 +155,7 @@ def redis_cli(command: str) -> str:
 
 def test_redis(mesh: CuratedMesh) -> None:
     mesh.start("redis")
+    answers_those_who_wait(mesh, "redis", 6379)
     refused(mesh, "redis", "PING\\r\\n", "+PONG")
     assert must(mesh.ask(redis_cli("set answer 42"))).out == "OK\n"
     assert "protected" in mesh.ask(redis_cli("config set dir /tmp")).text
@@ -171,6 +181,7 @@ def mariadb(sql: str, *, user: str = "scontain", host: str = "", files: str = ""
 
 def test_mariadb(mesh: CuratedMesh) -> None:
     mesh.start("mariadb")
+    answers_those_who_wait(mesh, "mariadb", 3306)
     assert must(mesh.ask(mariadb("SELECT COUNT(*) FROM shop.runs"))).out == "1\n"
     password = '-p"$(cat /tls/MYSQL_ROOT_PASSWORD)"'
     assert must(mesh.ask("cat /tls/MYSQL_ROOT_PASSWORD")).out == PASSWORD

@@ -19,7 +19,7 @@ from sconectl.manifest.reading.variables import OWN_VALUES
 from sconectl.manifest.spelling.placeholders import bind_mesh, expressions
 from sconectl.plan.facts.naming import chart_name, program_name, session_name
 from sconectl.plan.mesh.chart_plan import ChartService, Workload
-from sconectl.plan.mesh.chart_variables import variable_values
+from sconectl.plan.mesh.chart_variables import variable_values, waiting_values
 from sconectl.plan.mesh.mesh_input import MeshInput, ServiceFiles, builtin_names, cas_host, deployed_image, main_cas
 from sconectl.plan.mesh.mesh_volumes import Owners, ServiceVolumes, chart_values, on_volumes, with_sessions
 from sconectl.plan.network.addresses import Addresses
@@ -114,7 +114,9 @@ class BoundService:
             [with_sessions(self._volume(volume), sessions) for volume in self.facts.volumes],
         )
         self._of_variables, faults = variable_values(self._names.text, self.toolchain, self._workload())
-        self._findings += (self._of_chart("SC2012", name, problem) for name, problem in faults.items())
+        waiting, wrong = waiting_values(self.environment, self.toolchain)
+        self._of_variables |= waiting
+        self._findings += (self._of_chart("SC2012", name, problem) for name, problem in (faults | wrong).items())
         self._findings += [self._of_value(fault) for fault in self._names.faults if self._is_new(fault)]
         return self
 

@@ -32,10 +32,11 @@ SCRIPT = assets.read("charts_templates/service/files/answers.py").decode()
 
 
 class Server:
-    """A server on this machine; `context` makes it speak TLS."""
+    """A server on this machine; `context` makes it speak TLS. It may greet its clients, and then takes `asked`."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._context = context
+    def __init__(self, context: ssl.SSLContext | None, greeting: bytes = b"", asked: int = 0) -> None:
+        self._context, self._greeting, self._asked = context, greeting, asked
+        self.requests: list[bytes] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -48,6 +49,9 @@ class Server:
                 return
             with connection:
                 try:
+                    if self._greeting:
+                        connection.sendall(self._greeting)
+                        self.requests.append(connection.recv(self._asked))
                     if self._context:
                         with self._context.wrap_socket(connection, server_side=True) as wrapped:
                             wrapped.recv(1)
@@ -61,8 +65,8 @@ class Server:
 
 
 @pytest.fixture
-def mutual_tls(tmp_path: Path) -> Iterator[Server]:
-    """A server that wants a certificate of its clients."""
+def wanting(tmp_path: Path) -> ssl.SSLContext:
+    """What makes a server want a certificate of its clients."""
     subprocess.run(
         "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=x -days 2".split(),
         cwd=tmp_path, check=True, capture_output=True,
@@ -71,9 +75,48 @@ def mutual_tls(tmp_path: Path) -> Iterator[Server]:
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(tmp_path / "cert.pem")
-    server = Server(context)
+    return context
+
+
+@pytest.fixture
+def mutual_tls(wanting: ssl.SSLContext) -> Iterator[Server]:
+    """A server that wants a certificate of its clients."""
+    server = Server(wanting)
     yield server
     server.close()
+
+
+def greeting(flags: int, version: bytes = b"\x0a11.4.2-MariaDB") -> bytes:
+    """Return how a server of MySQL's protocol greets, and what it can as two bytes of flags."""
+    text = version + b"\0" + bytes(4) + b"challeng" + b"\0" + flags.to_bytes(2, "little") + b"\x21\2\0" + bytes(20)
+    return len(text).to_bytes(3, "little") + b"\0" + text
+
+
+@pytest.mark.sockets
+def test_a_database_that_greets_first_is_asked_for_tls(wanting: ssl.SSLContext) -> None:
+    server = Server(wanting, greeting(0xFFFF), 36)
+    try:
+        code, said = ask(server.port, "tls")
+        assert (code, "it speaks TLS" in said) == (0, True)
+        [asked] = server.requests
+        assert asked[:4] == b"\x20\0\0\1" and len(asked) == 36 and asked[5] & 0x8A == 0x8A
+    finally:
+        server.close()
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize(
+    "said",
+    [greeting(0xF7FF), greeting(0xFFFF, b"\x09old"), b"220 mail ESMTP\r\n", b"\xff\xff\xff\0", greeting(0xFFFF)[:9]],
+    ids=["without TLS", "an old protocol", "SMTP", "endless", "cut off"],
+)
+def test_who_greets_otherwise_speaks_no_tls(said: bytes) -> None:
+    server = Server(None, said, 0)
+    try:
+        code, text = ask(server.port, "1")
+        assert (code, "it speaks no TLS" in text) == (0, True)
+    finally:
+        server.close()
 
 
 def ask(port: int, until: str, *, patience: float = 20) -> tuple[int | None, str]:

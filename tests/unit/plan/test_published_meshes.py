@@ -40,6 +40,14 @@ VARIABLES = {
     },
 }
 
+DATABASE, CACHE, BACKEND = ("demo-mariadb", 3306), ("demo-memcached", 11211), ("demo-fastapi-scone", 8000)
+CALLED = {"flask-redis": {("demo-redis", 6379)}, "secure-documents": {DATABASE, CACHE, BACKEND}}
+"""What the pairs of variables of a mesh name, as host and port."""
+WAITING = {
+    "secure-documents": {("fastapi-scone", *DATABASE), ("fastapi-scone", *CACHE), ("nginx", *BACKEND)},
+}
+"""Which service waits for which host and port."""
+
 
 def curated() -> dict[str, ImageFacts]:
     """Return the images of the curated services, as they are called in upstream's meshes."""
@@ -77,7 +85,15 @@ def test_a_mesh_with_variables_compiles(file: Path, tmp_path: Path) -> None:
     apply_mesh(plan, MeshWorld(None, None, FakeKeys(), workspace, lambda _text: None, signing_key=lambda: key))
     assert len(plan.sessions) == len(mesh.services) + 1
     assert all(f"helm/policies/{session.file}.yaml" in workspace.content for session in plan.sessions)
-    assert _unreachable(plan, _offered(workspace, tmp_path)) == []
+    pairs = _pairs(plan)
+    offered = _offered(workspace, tmp_path)
+    assert {(f"demo-{each.name}", port.number) for each in plan.chart.services for port in each.ports} <= {*offered}
+    assert {pair: offered.count(pair) for pair in pairs} == dict.fromkeys(pairs, 1)
+    assert pairs == CALLED.get(file.parent.name, set())
+    waits = {each.name: chart_values(each)["initContainers"] for each in plan.chart.services}
+    peers = {(name, peer["host"], peer["port"]) for name, found in waits.items() for peer in found.values()
+             if isinstance(peer, dict) and peer["enabled"]}  # fmt: skip
+    assert peers == WAITING.get(file.parent.name, set()) and {peer[1:] for peer in peers} <= {*offered}
     if mesh.helm_extra_values:
         values = workspace.content["helm/charts/mariadb/values.yaml"].decode()
         assert "existingClaim: maria-data-pvc" in values and "claimName: maria-external-pvc" in values
@@ -113,18 +129,17 @@ def _offered(workspace: MemoryWorkspace, folder: Path) -> list[tuple[str, int]]:
     return [(each["metadata"]["name"], port["port"]) for each in services for port in each["spec"]["ports"]]
 
 
-def _unreachable(plan: MeshPlan, offered: list[tuple[str, int]]) -> list[str]:
-    """Return each host and port of a pair of variables in a session that not exactly one service offers."""
-    faults = []
-    assert {(f"demo-{each.name}", port.number) for each in plan.chart.services for port in each.ports} <= {*offered}
+def _pairs(plan: MeshPlan) -> set[tuple[str, int]]:
+    """Return host and port of each pair of variables in the sessions that names a service of the mesh."""
+    found = set()
     for document in (session.document for session in plan.sessions[1:]):
         values = {name.lower(): value for name, value in document["services"][0]["environment"].items()}
         for name, host in values.items():
             stem = name.removesuffix("_host").removesuffix("_name")
             port = values.get(f"{stem}_port", "")
-            if host.startswith("demo-") and port and offered.count((host, int(port))) != 1:
-                faults.append(f"{document['name']}: {name} {host}:{port}")
-    return faults
+            if host.startswith("demo-") and port:
+                found.add((host, int(port)))
+    return found
 
 
 @pytest.mark.parametrize(

@@ -313,3 +313,49 @@ def test_variables_of_the_mesh_for_its_chart() -> None:
             values(hardware, "    workload: job\n", {"web": wrong})
         found = [(each.code, each.path, each.message.partition(":")[0]) for each in caught.value.findings]
         assert found == [("SC2012", f"env[0].env[{number}].value", name) for number, name in enumerate(wrong)]
+
+
+SWITCHES = ("INIT_CONTAINER1_ENABLE", "INIT_CONTAINER1", "INIT_CONTAINER1_PORT")
+PEER = {"enabled": True, "host": "r-db", "port": 5432}
+
+
+def waiting(switch: str, host: str = "{{release}}-db", port: str = "5432", more: str = "", number: int = 1) -> Any:
+    names = (name.replace("1", str(number)) for name in SWITCHES)
+    image = facts(environment=local(**dict(zip(names, (switch, host, port), strict=True))))
+    return compiled(image, release="r", text=mesh_text() + more).chart.services[0].extra_values
+
+
+def test_an_image_says_for_whom_its_pods_wait() -> None:
+    assert waiting("true") == {"initContainers": {"container1": PEER}}
+    assert waiting("True ", number=2) == {"initContainers": {"container2": PEER}}
+    for switch in ("false", "False", ""):
+        assert waiting(switch, "", "what?") == {}
+    off = "    helm_extra_values: {initContainers: {container1: {enabled: false}}}\n"
+    assert waiting("true", more=off) == {"initContainers": {"container1": {**PEER, "enabled": False}}}
+    hardware = facts(environment=local(**dict(zip(SWITCHES, ("true", "db", "1"), strict=True))))
+    values = compiled(hardware.model_copy(update={"toolchain": "scone"})).chart.services[0].extra_values
+    assert values["initContainers"]["container1"] == {"enabled": False, "host": "db", "port": 1}
+
+
+@pytest.mark.parametrize(
+    ("given_values", "wrong"),
+    [
+        (("yes", "db", "1"), SWITCHES[:1]),
+        (("true", "", ""), SWITCHES[1:]),
+        (("true", "db$", "1"), SWITCHES[1:2]),
+        (("true", "a b", "0"), SWITCHES[1:]),
+        (("true", "db", "65536"), SWITCHES[2:]),
+    ],
+)
+def test_for_whom_nobody_can_wait(given_values: tuple[str, str, str], wrong: tuple[str, ...]) -> None:
+    with pytest.raises(PlanImpossible) as caught:
+        waiting(*given_values)
+    found = caught.value.findings
+    assert {each.code for each in found} == {"SC2012"}
+    assert tuple(each.message.partition(":")[0] for each in found) == wrong
+
+
+def test_a_peer_without_a_value_is_said_once() -> None:
+    with pytest.raises(PlanImpossible) as caught:
+        waiting("true", "{{nowhere}}")
+    assert [each.code for each in caught.value.findings] == ["SC2006"]
