@@ -15,7 +15,7 @@ from sconectl.errors import UsageError
 from sconectl.regular_files import first_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -115,9 +115,17 @@ def toolchains_of(chosen: str) -> Toolchains:
 class Wiring:
     """The adapters of one run."""
 
-    def __init__(self, target: Path = Path("target"), cas_config: Path | None = None, lock: Path | None = None) -> None:
+    def __init__(
+        self,
+        target: Path = Path("target"),
+        cas_config: Path | None = None,
+        lock: Path | None = None,
+        reached: Callable[[str], str] = str,
+    ) -> None:
+        """Take where things are; `reached` gives for the address of a CAS in a manifest the one for this machine."""
         self._target = target
         self._lock = lock
+        self._reached = reached
         self._cas_config = cas_config or default_cas_config()
         self._stores: dict[tuple[str, str | None, str | None], SessionStore] = {}
 
@@ -227,7 +235,7 @@ class Wiring:
             from sconectl.cas.connect import connect
 
             self._stores[wanted] = connect(
-                cas_url,
+                self._reached(cas_url),
                 config_dir=self._cas_config,
                 data_dir=cas_directory(),
                 cas_key=cas_key,

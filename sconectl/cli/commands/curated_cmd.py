@@ -92,7 +92,7 @@ def build(
     manifest = service.manifest(with_tag(image))
     warn_of_simulation(options.toolchain)
     console = Console(-1 if quiet else verbose)
-    wiring = Wiring(options.target, options.cas_config, options.lock)
+    wiring = Wiring(options.target, options.cas_config, options.lock, options.config.reached)
     [check] = check_run([manifest], terms_of(options, refused=("genservice",)), _no_mesh).services
     apply_one(check, (), options, wiring, console, service)
 

@@ -162,7 +162,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.usecases.security_advice import advice_on
 
     manifests = read_all(options)
-    wiring = Rehearsal(options.target, options.cas_config, options.lock)
+    wiring = Rehearsal(options.target, options.cas_config, options.lock, options.config.reached)
     plans = _Plans()
     built: dict[str, ImageFacts] = {}
     with console.working():

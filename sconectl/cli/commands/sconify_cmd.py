@@ -188,7 +188,8 @@ class _Run:
         if self.given.disable_attestation:  # no key is known, and none is remembered
             identity = identity or CasConfig(known).identity().file
             known = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sconectl-")))
-        return connect(cas, config_dir=known, data_dir=cas_directory(), identity_file=identity, notify=note)
+        place = load_config(Path.cwd()).reached(cas)
+        return connect(place, config_dir=known, data_dir=cas_directory(), identity_file=identity, notify=note)
 
     def _with_proposal(self, request: SconifyRequest, trace: str, world: ServiceWorld) -> SconifyRequest:
         """Return the request with the directories that a trace proposes, if none were given."""

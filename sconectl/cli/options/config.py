@@ -18,10 +18,12 @@ from sconectl.regular_files import first_bytes
 NAME = "sconectl.toml"
 _MAX_BYTES = 1 << 20
 _CURATED = "curated"
+_LOCAL = "local"
 _TABLES = {
     "base_images": None,
     "build": {"ca_bundle"},
     "cas": {"image"},
+    "cas_addresses": None,
     "launcher": {"base_image"},
     "sign": {"command"},
     "trust": {"signers"},
@@ -42,6 +44,12 @@ class ProjectConfig:
     """The command that signs copies of images; empty for cosign."""
     curated: tuple[Path, ...] = ()
     """Directories of curated services."""
+    cas_addresses: dict[str, str] = field(default_factory=dict)
+    """Where CASes are reached from here, by the HOST:PORT that manifests and pods know."""
+
+    def reached(self, cas_url: str) -> str:
+        """Return where a CAS is reached from here. Raises `UsageError` for an address that is none."""
+        return self.cas_addresses.get(_address(cas_url), cas_url) if self.cas_addresses else cas_url
 
 
 def load_config(start: Path) -> ProjectConfig:
@@ -78,6 +86,7 @@ def _read(file: Path) -> ProjectConfig:
         sign_command=tuple(document.get("sign", {}).get("command", ())),
         signers=tuple(signer.lower() for signer in document.get("trust", {}).get("signers", ())),
         curated=curated,
+        cas_addresses=_addresses(file, document.get("cas_addresses", {})),
     )
 
 
@@ -86,6 +95,21 @@ def _directories(file: Path, value: Any) -> tuple[Path, ...]:
         hint = f'write {_CURATED} = ["./curated"] in front of all tables'
         raise UsageError(f"{file}: {_CURATED} is a list of directories", hint=hint)
     return tuple(file.parent / entry for entry in value)
+
+
+def _addresses(file: Path, table: dict[str, str]) -> dict[str, str]:
+    try:
+        return {_address(given): _address(place) for given, place in table.items()}
+    except UsageError as error:
+        raise UsageError(f"{file}: [cas_addresses]: {error.message}", hint=error.hint) from None
+
+
+def _address(cas_url: str) -> str:
+    if cas_url == _LOCAL:
+        return cas_url
+    from sconectl.cas.client.http_cas import normal_address
+
+    return normal_address(cas_url)
 
 
 def _check(file: Path, document: dict[str, Any]) -> None:

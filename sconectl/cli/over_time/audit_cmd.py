@@ -75,7 +75,7 @@ def audit(
     one_of("--output", output, ("text", "json"))
     if bool(files) == bool(namespace):
         raise UsageError("which mesh?", hint="give its manifest with -f, or --namespace and --cas")
-    wiring = Wiring(options.target, options.cas_config, options.lock)
+    wiring = Wiring(options.target, options.cas_config, options.lock, options.config.reached)
     if files:
         namespace, store = _mesh(replace(options, files=files), wiring)
     else:

@@ -72,7 +72,10 @@ def rollback(
     cas = main_cas(mesh)
     require_upload(manifest, cas)
     console = Console(-1 if quiet else 0)
-    wiring, namespace = Wiring(options.target, options.cas_config, options.lock), mesh.policy.namespace
+    wiring, namespace = (
+        Wiring(options.target, options.cas_config, options.lock, options.config.reached),
+        mesh.policy.namespace,
+    )
     locked = namespace in read_lock(wiring.lock.read(), wiring.lock.name).meshes  # raises before anything is done
     with console.working():
         store = wiring.store(cas.cas_url, cas.cas_key, cas.tolerance)

@@ -55,7 +55,7 @@ def apply_all(options: ApplyOptions, console: Console, ready: Ready = nothing) -
     from sconectl.usecases.security_advice import advice_on
 
     check_toolchain(options.toolchain)
-    wiring = Wiring(options.target, options.cas_config, options.lock)
+    wiring = Wiring(options.target, options.cas_config, options.lock, options.config.reached)
     manifests = read_all(options)
     for manifest in manifests:
         show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])

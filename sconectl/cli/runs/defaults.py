@@ -100,10 +100,9 @@ def _show_mesh(
     planned: Mapping[str, ImageFacts],
 ) -> None:
     files = read_service_files(mesh, manifest.document, manifest.directory)
+    wiring = Wiring(options.target, options.cas_config, reached=options.config.reached)
     with console.working():
-        facts = dict(
-            learner(options, Wiring(options.target, options.cas_config), console)(mesh, manifest.document, planned)
-        )
+        facts = dict(learner(options, wiring, console)(mesh, manifest.document, planned))
     for name, given in files.items():
         if given.variables is not None:
             facts[name] = with_variables(facts[name], given.variables.content, given.variables.name)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sconectl.cli.options.config import load_config
 from sconectl.cli.options.option_values import pairs
 from sconectl.cli.output.console import note, show_findings
 from sconectl.cli.wiring import cas_directory, default_cas_config
@@ -97,7 +98,7 @@ class Access:
         from sconectl.cas.connect import connect
 
         return connect(
-            self.cas,
+            load_config(Path.cwd()).reached(self.cas),
             config_dir=self.cas_config or default_cas_config(),
             data_dir=cas_directory(),
             tolerance=f"--retries {self.retries}",

@@ -371,6 +371,9 @@ def test_image_secrets_know_every_name_that_the_service_knows(run: Run, project:
         ("[cas]\nurl = 'x'", "unknown key cas.url"),
         ("[cas]\nimage = 5", "cas.image is text"),
         ("[base_images]\npython = ['x']", "base_images.python is text"),
+        ("[cas_addresses]\ncas = {image = 'x'}", "cas_addresses.cas is text"),
+        ("[cas_addresses]\n'cas.scone system' = 'x'", "'cas.scone system' is no address"),
+        ("[cas_addresses]\n'cas.x' = 'http://x'", "'http://x' is no address"),
     ],
 )
 def test_faults_of_the_configuration(run: Run, service: Path, text: str, message: str) -> None:

@@ -69,6 +69,22 @@ def test_what_is_asked_for_wins(run: Run, stores: Stores, words: tuple[str, ...]
     assert keepers(stores) == ["other.example.org"]
 
 
+def test_a_cas_is_reached_elsewhere_than_in_the_cluster(run: Run, stores: Stores) -> None:
+    Path("sconectl.toml").write_text('[cas_addresses]\n"cas.scone-system" = "127.0.0.1:9"\n')
+    for given in ("cas.scone-system", "https://cas.scone-system:8081"):
+        Path("mesh.yaml").write_text(mesh_text().replace("cas.example.org", given))
+        for words in (BOTH, ("plan", "-f", "mesh.yaml"), (*APPLY, "-p", "-f", "mesh.yaml")):
+            done = run(*words)
+            assert done.code == 0, done.err
+    assert list(stores) == ["127.0.0.1:9"] and keepers(stores) == ["127.0.0.1:9"]
+    chart = Path("target/helm/charts/web/values.yaml").read_text()
+    assert "cas.scone-system" in chart and "127.0.0.1" not in chart
+    assert "127.0.0.1" not in Path("sconectl.lock").read_text()
+    assert run("session", "list", "--cas", "cas.scone-system").code == 0
+    assert run("audit", "--namespace", "x", "--cas", "cas.scone-system").code in (0, 2, 4, 7)
+    assert list(stores) == ["127.0.0.1:9"]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
