@@ -56,7 +56,7 @@ nightly: venv checkov ## run the long campaigns: fuzzing, kill -9 under load, ho
 	$(BIN)/python tests/nightly/kill_apply.py --kills 100 && \
 	SCONECTL_TEST_NATIVE_IMAGES=40 SCONECTL_TEST_SEED=$$(date +%F) $(BIN)/pytest -q -s tests/e2e/test_native_and_converted.py && \
 	$(BIN)/python tests/nightly/pairs_of_builds.py --pairs 200 && \
-	SCONECTL_TEST_KILLS=200 SCONECTL_TEST_SMALL_FILES=100000 $(BIN)/pytest -q -s tests/e2e/test_volume_databases.py \
+	SCONECTL_TEST_KILLS=200 SCONECTL_TEST_SMALL_FILES=100000 SCONECTL_TEST_LARGE_FILE=1024 $(BIN)/pytest -q -s tests/e2e/test_volume_databases.py \
 		tests/e2e/test_volume_faults.py && \
 	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
 

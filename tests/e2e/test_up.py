@@ -21,9 +21,7 @@ with context.wrap_socket(socket.create_connection((sys.argv[1], 8443), 5)) as st
 
 
 @pytest.fixture(scope="module")
-def local(
-    tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path
-) -> Iterator[Local]:
+def local(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path) -> Iterator[Local]:
     """A machine on which no CAS runs."""
     world = World(tmp_path_factory.mktemp("up"), base_image, ca_bundle, cache=cache)
     world.configure()

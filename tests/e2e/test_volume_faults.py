@@ -1,6 +1,7 @@
 """What happens to volumes on a machine: mounts that are missing, wrong, full or used by two, and files of all kinds.
 
-SCONECTL_TEST_SMALL_FILES is how many small files there are in one test; in `make nightly` that is 100,000.
+SCONECTL_TEST_SMALL_FILES is how many small files there are in one test, SCONECTL_TEST_LARGE_FILE how many MiB a large one
+has; in `make nightly` that is 100,000 and 1,024.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .databases.clients import IMAGE, Refused, Told
 from .world import World, docker, logs, must
 
 SMALL_FILES = int(os.environ.get("SCONECTL_TEST_SMALL_FILES", "5000"))
+LARGE_FILE = int(os.environ.get("SCONECTL_TEST_LARGE_FILE", "80"))
 REFUSED = 125
 PICTURE = """
 import hashlib, os, stat
@@ -213,6 +215,40 @@ result = sum(open(os.path.join(folder, name)).read() == name for folder, _, name
     assert do(started(container), count) == SMALL_FILES
     must(docker("stop", container))
     assert do(started(container), f"{count}import shutil; shutil.rmtree('/data/small'); os.sync()") == SMALL_FILES
+
+
+@pytest.mark.timeout(900)
+def test_one_large_file(volume: Confidential) -> None:
+    """Larger than what the journal may have: written at once, then here and there, with a kill after each."""
+    container = started(volume.create())
+    do(container, f"""
+import os
+part = os.urandom(1 << 20)
+file = os.open('/data/larger', os.O_CREAT | os.O_WRONLY)
+for number in range({LARGE_FILE}):
+    os.write(file, number.to_bytes(8, 'big') + part[8:])
+os.fsync(file)
+""")  # fmt: skip
+    digest = """
+import hashlib
+with open('/data/larger', 'rb') as file:
+    result = hashlib.file_digest(file, 'sha256').hexdigest()
+"""
+    patch = f"""
+import os
+file = os.open('/data/larger', os.O_WRONLY)
+for number in range(200):
+    os.pwrite(file, os.urandom(3000), number * ({LARGE_FILE << 20} - 3000) // 200)
+    if number % 20 == 0:
+        os.fdatasync(file)
+os.fdatasync(file)
+"""
+    for work in ("", patch):
+        do(container, work)
+        expected = do(container, digest)
+        must(docker("kill", container))
+        assert do(started(container), digest) == expected
+    do(container, "import os; os.unlink('/data/larger'); os.sync()")
 
 
 def test_a_full_disk(module_world: World) -> None:
