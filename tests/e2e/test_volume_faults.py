@@ -1,7 +1,7 @@
 """What happens to volumes on a machine: mounts that are missing, wrong, full or used by two, and files of all kinds.
 
-SCONECTL_TEST_SMALL_FILES is how many small files there are in one test, SCONECTL_TEST_LARGE_FILE how many MiB a large one
-has; in `make nightly` that is 100,000 and 1,024.
+SCONECTL_TEST_SMALL_FILES is how many small files there are in one test, SCONECTL_TEST_LARGE_FILE how many MiB a large
+one has; in `make nightly` that is 100,000 and 1,024.
 """
 
 from __future__ import annotations
