@@ -24,7 +24,7 @@ from sconectl.artefacts.manifests import manifest_files
 from sconectl.artefacts.policy_resources import chart_policies
 from sconectl.artefacts.session import policy_files, session_text
 from sconectl.errors import BuildFailed, CasError, CasUnreachable, InvalidInput, PlanImpossible
-from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
+from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService, Digests
 from sconectl.plan.mesh.mesh import MeshPlan
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_ONLY
 from sconectl.plan.mesh.own_chart import CHART_FILE
@@ -53,7 +53,8 @@ class MeshWorld:
     asked in modes with signed sessions only, and so is `active_hash` (of a session in the CAS); `receipts` are those of
     earlier runs. With a `release`, manifests are written beside the chart.
     Without a `chart_version`, that of the chart changes with its content: against `last_chart`, which the lock knows,
-    else against the chart in the workspace. `copying` is None where no image is to be copied.
+    else against the chart in the workspace. `copying` is None where no image is to be copied; `pushed` are the digests
+    of images that earlier runs pushed.
     """
 
     store: SessionStore | None
@@ -69,6 +70,7 @@ class MeshWorld:
     chart_version: str = ""
     last_chart: LockedChart | None = None
     copying: Copying | None = None
+    pushed: Digests = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,19 +149,26 @@ def apply_mesh(
     policies = {} if plan.mode == ENCRYPTED_ONLY else policy_files(plan)
     private = {**{f"policies/{path}": content for path, content in policies.items()}, **shipped.files}
 
+    digests = dict(world.pushed)
+
     def charted() -> tuple[ChartPlan, ChartContent]:
         helm = plan.chart_for(updates[0].salt) if updates else _as_locked(plan.chart, world.last_chart)
-        return helm, chart_content(helm, chart_policies(resources))
+        return helm, chart_content(helm.by_digest(digests), chart_policies(resources))
 
     helm, content = charted()  # before anything is uploaded
     copied = _copied(plan, world)
+    digests |= {
+        (wanted.to, wanted.measurement): done.digest for wanted, done in zip(plan.copies, copied, strict=bool(copied))
+    }
     uploaded = _upload(plan, world, updates)
-    if updates and updates[0].salt != uploaded[0].salt:  # somebody else created the namespace in between
+    raced = bool(updates) and updates[0].salt != uploaded[0].salt  # somebody else created the namespace in between
+    if raced:
         updates = (replace(updates[0], salt=uploaded[0].salt), *updates[1:])
+    if raced or copied:
         helm, content = charted()
     version = _version(content, world)
     chart = {f"helm/{path}": text for path, text in content.with_version(version).items()}
-    manifests = manifest_files(helm, world.release, resources) if world.release else {}
+    manifests = manifest_files(helm.by_digest(digests), world.release, resources) if world.release else {}
     changed = world.workspace.write(private, replaces=("policies",), private=True)
     changed += world.workspace.write(chart, replaces=("helm",))
     below = {f"manifests/{path}": content for path, content in manifests.items()}

@@ -74,12 +74,14 @@ class ServiceWorld:
 class ServiceResult:
     """What was done for a service manifest.
 
-    `base` is the base image with its id, and `image` the digest that the registry gave the image, else its id.
+    `base` is the base image with its id, `image` the id of the image, and `digest` what its registry gave it, if it
+    was pushed.
     """
 
     facts: ImageFacts
     base: str
     image: str
+    digest: str
     built: bool
     pushed: bool
     session: Uploaded | None
@@ -120,8 +122,7 @@ def apply_service(
     session = None
     if world.store is not None:
         session = publish_facts(world.store, record.facts, build.key if plan.sealed else None)
-    image = record.pushed or record.image_id
-    return ServiceResult(record.facts, build.base, image, built, pushed, session, changed)
+    return ServiceResult(record.facts, build.base, record.image_id, record.pushed, built, pushed, session, changed)
 
 
 def _publish(plan: ServicePlan, image: str, digest: str, world: ServiceWorld) -> None:

@@ -213,8 +213,12 @@ def convert(request: SconifyRequest, world: ServiceWorld) -> Converted:
     native = native_image(request.source, world)
     plan = planned(request, native)
     key = load_signing_key(Path(plan.signing_key)) if plan.signing_key else b""
-    facts = apply_service(plan, NativeSources(signing_key=key), world, native=native).facts
+    made = apply_service(plan, NativeSources(signing_key=key), world, native=native)
+    facts = made.facts
     compiled = _compiled(request, facts)
+    if made.digest:
+        digests = {(facts.image, facts.measurement): made.digest}
+        compiled = replace(compiled, chart=compiled.chart.by_digest(digests))
     check_sessions(compiled)
     if world.store is not None:
         namespace, session = compiled.sessions

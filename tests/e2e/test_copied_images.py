@@ -59,7 +59,8 @@ def test_copied_squashed_and_signed(world: World, registry: str) -> None:
         lines = (programs / "signed").read_text().splitlines()
         name = copy.rpartition(":")[0]
         assert len(lines) == 2 and lines[-1].startswith(f"sign --yes --key {key} {name}@sha256:")
-        assert copy in (world.target / "helm/charts/pythonservice/values.yaml").read_text()
+        digest = lines[-1].rpartition("@")[2]
+        assert f'image: "{copy}@{digest}"' in (world.target / "helm/charts/pythonservice/values.yaml").read_text()
 
         again = must(world.sconectl(*words, PATH=path))
         assert f"image {copy}: unchanged" in again.out and len((programs / "signed").read_text().splitlines()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_push_and_pull(world: World, registry: str, tmp_path: Path) -> None:
         again = must(world.sconectl(*words))
         assert f"{image}: unchanged" in again.out and f"{reference}: unchanged" in again.out
 
-        # What Helm pulls is the chart that was written.
+        # What Helm pulls is the chart that was written, with the digest of the image.
         base = f"http://{registry}/v2/charts/hello-user"
         manifest = httpx.get(f"{base}/manifests/1.2.0_build.7", headers={"Accept": MANIFEST}).json()
         assert manifest["config"]["mediaType"] == "application/vnd.cncf.helm.config.v1+json"
@@ -54,7 +55,11 @@ def test_push_and_pull(world: World, registry: str, tmp_path: Path) -> None:
         for place in (archive, world.target / "helm"):
             with helm.Chart.load(str(place)) as chart:
                 rendered.append(dict(chart.render({}, name="hello", namespace="apps")))
-        assert rendered[0] == rendered[1] and rendered[0]
+        digest = re.search(r": pushed (sha256:[0-9a-f]{64})", done.out)
+        assert digest
+        named = {path: text.replace(f'"{image}"', f'"{image}@{digest[1]}"') for path, text in rendered[1].items()}
+        assert rendered[0] != rendered[1] and rendered[0] == named
+        must(docker("pull", f"{image}@{digest[1]}"))
         must(docker("rmi", "-f", image))
         assert docker("pull", image).code == 0
 

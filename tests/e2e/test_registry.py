@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ def test_push_and_learn_from_the_registry(world: World, registry: str) -> None:
         assert "unchanged" in again.out and "pushed" not in again.out
         must(world.apply_mesh(project / "mesh.yaml"))
         before = snapshot(world.target / "policies"), snapshot(world.target / "helm")
+        values = (world.target / "helm/charts/pythonservice/values.yaml").read_text()
+        assert re.search(f'^image: "{image}@sha256:[0-9a-f]{{64}}"$', values, re.MULTILINE)
         must(docker("rmi", "-f", image))
         shutil.rmtree(world.target / "images")  # as on another machine: label and image session have to do
         done = must(world.apply_mesh(project / "mesh.yaml"))

@@ -62,6 +62,11 @@ def root_of(tar_file: bytes) -> Root:
     return root
 
 
+def _pushed_digest(reference: str, image: Image) -> str:
+    """Return the digest that a registry gives an image."""
+    return _digest(reference.encode() + image.info.id.encode())
+
+
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
@@ -297,7 +302,7 @@ class FakeEngine:
                 raise BuildFailed(f"{reference} could not be pushed: denied", hint="`docker login`")
             found = self.images[reference] = self.remote[reference] = self._existing(image)
             progress(f"pushed {reference}")
-        return _digest(reference.encode() + found.info.id.encode())
+        return _pushed_digest(reference, found)
 
     def _existing(self, reference: str) -> Image:
         found = self._found(reference)
@@ -353,6 +358,8 @@ class FakeRegistry:
         self.attached.append((content, media_type))
 
     def artifact_digest(self, reference: str) -> str | None:
+        if image := self.images.get(reference):
+            return _pushed_digest(reference, image)
         found = self.artifacts.get(reference)
         return found.digest if found else None
 

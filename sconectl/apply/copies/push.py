@@ -6,13 +6,18 @@ In: a mesh, the chart in the target directory, engine and registry. Out: what wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sconectl.apply.copies.published_chart import ChartArtifact, chart_artifact
 from sconectl.errors import BuildFailed, Refused
 from sconectl.plan.facts.declaration import DECLARATION, MEDIA_TYPE
+from sconectl.plan.facts.naming import with_tag
 from sconectl.ports import ImageEngine, Progress, Registry, Workspace
+
+_IMAGE = re.compile(rb'^image: "?([^"\s]+)"?$', re.MULTILINE)
+"""The image of a service, as its values.yaml has it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ def push_images(
         if here is None and there is None:
             raise BuildFailed(f"neither this machine nor its registry has {image}", hint="apply its service manifest")
         if here is None or (there is not None and there.layers == here.layers and there.labels == here.labels):
-            yield Pushed(image, "", changed=False)
+            yield Pushed(image, registry.artifact_digest(image) or "", changed=False)
             continue
         progress(f"pushing {image}")
         digest = engine.push(here.id, image, detail)
@@ -42,10 +47,16 @@ def push_images(
         yield Pushed(image, digest, changed=True)
 
 
-def chart_in(workspace: Workspace) -> ChartArtifact:
-    """Return the chart of the target directory. Raises `PlanImpossible`."""
-    paths = workspace.files("helm")
-    return chart_artifact({path.removeprefix("helm/"): workspace.read(path) or b"" for path in paths})
+def chart_in(workspace: Workspace, digests: Mapping[str, str]) -> ChartArtifact:
+    """Return the chart of the target directory, with its images named by digest. Raises `PlanImpossible`."""
+
+    def named(found: re.Match[bytes]) -> bytes:
+        digest = digests.get(with_tag(found[1].decode()))
+        return b'image: "%s@%s"' % (found[1], digest.encode()) if digest else found[0]
+
+    files = {path.removeprefix("helm/"): workspace.read(path) or b"" for path in workspace.files("helm")}
+    values = {path: _IMAGE.sub(named, text) for path, text in files.items() if path.endswith("/values.yaml")}
+    return chart_artifact({**files, **values})
 
 
 def push_chart(chart: ChartArtifact, destination: str, registry: Registry, progress: Progress) -> Pushed:

@@ -30,12 +30,14 @@ class LockedImage(Part):
     """An image that a service manifest gave.
 
     `manifest` is the digest of that manifest; `base` the base image with its id; `image` the digest that the registry
-    gave the image, else its id. `facts` are all facts but their salt, where everything in them stands in the manifest.
+    gave the image, else its id, and `pushed` says which of the two. `facts` are all facts but their salt, where
+    everything in them stands in the manifest.
     """
 
     manifest: Hex32
     base: str
     image: str
+    pushed: bool = False
     label: ImageLabel
     facts: ImageFacts | None = None
 

@@ -32,7 +32,8 @@ def push(
 ) -> None:
     """Push the images of a mesh to their registries, and its chart to one.
 
-    The chart is that of the target directory, under its own name and version;
+    The chart is that of the target directory, under its own name and version,
+    with its images named by digest;
     `helm install NAME oci://REGISTRY/PATH/CHART` takes it from there. What is
     there already is left alone, and a version with another content is refused.
     """
@@ -49,10 +50,11 @@ def push(
         )
     _, mesh = read_mesh(options)
     wiring, console = Wiring(options.target), Console()
-    chart = chart_in(wiring.workspace)
+    chart_in(wiring.workspace, {})  # raises before anything is pushed if there is none
     images = [deployed_image(mesh, with_tag(service.image)) for service in mesh.services]
     with console.working():
         done = list(push_images(images, wiring.engine, wiring.registry, console.step, console.detail))
+        chart = chart_in(wiring.workspace, {one.reference: one.digest for one in done})
         done.append(push_chart(chart, place, wiring.registry, console.step))
     for one in done:
         result(f"{one.reference}: {'pushed' if one.changed else 'unchanged'}{f' {one.digest}' if one.digest else ''}")

@@ -15,7 +15,7 @@ from sconectl.usecases.terms import Terms
 
 if TYPE_CHECKING:
     from sconectl.apply.copies.copied_images import Copying
-    from sconectl.apply.lock.lock_file import LockedMesh
+    from sconectl.apply.lock.lock_file import Lock, LockedMesh
     from sconectl.apply.retiring.orphans import Prune
     from sconectl.cli.options.apply_options import ApplyOptions
     from sconectl.manifest.model.mesh import Cas, Mesh
@@ -130,7 +130,8 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, check: M
     from sconectl.usecases.apply_mesh import MeshWorld
 
     mesh = check.mesh
-    last = read_lock(wiring.lock.read(), wiring.lock.name).meshes.get(mesh.policy.namespace)
+    lock = read_lock(wiring.lock.read(), wiring.lock.name)
+    last = lock.meshes.get(mesh.policy.namespace)
     upload = plan.upload and not options.dry_run
     shares = plan.shares and not options.dry_run and (plan.upload or plan.installed)
     copies = plan.copies and not options.dry_run and not isinstance(wiring, Rehearsal)
@@ -148,7 +149,20 @@ def mesh_world(options: ApplyOptions, wiring: Wiring, console: Console, check: M
         chart_version=options.chart_version,
         last_chart=last.chart if last else None,
         copying=_copying(options, wiring, console, check, last) if copies else None,
+        pushed=_pushed(options, lock),
     )
+
+
+def _pushed(options: ApplyOptions, lock: Lock) -> dict[tuple[str, str], str]:
+    """Return the digests of pushed images: those that the lock knows, and those that this machine pushed last."""
+    from sconectl.apply.records import read_records
+
+    images = options.target / "images"
+    digests = {(name, one.label.measurement): one.image for name, one in lock.images.items() if one.pushed}
+    for record in read_records(images) if images.is_dir() else ():
+        if record.pushed:
+            digests[record.facts.image, record.facts.measurement] = record.pushed
+    return digests
 
 
 def _copying(

@@ -6,9 +6,10 @@ Pure data: filled by the mesh plan, turned into files by `sconectl.artefacts.cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from sconectl.plan.facts.naming import with_tag
 from sconectl.plan.network.service_ports import ServicePort as ServicePort
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 Workload = Literal["deployment", "statefulset", "job", "cronjob", "daemonset"]
+Digests = Mapping[tuple[str, str], str]
+"""The digests that registries gave images when these were pushed, by reference with tag and by measurement."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,12 @@ class ChartPlan:
 
     chart_version: str = "0.1.0"
     """The version of the umbrella chart and of the subcharts that are written here."""
+
+    def by_digest(self, digests: Digests) -> ChartPlan:
+        """Return the chart with its images named by digest, too, as far as registries gave one."""
+
+        def named(service: ChartService) -> ChartService:
+            digest = digests.get((with_tag(service.image), service.measurement))
+            return replace(service, image=f"{service.image}@{digest}") if digest else service
+
+        return replace(self, services=tuple(map(named, self.services)))

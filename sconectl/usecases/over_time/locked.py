@@ -44,7 +44,12 @@ def locked_image(check: ServiceCheck, done: ServiceResult) -> LockedImage:
     public = plan.public or (_public(check.manifest, done.facts) and not plan.native)
     facts = done.facts.model_copy(update={"salt": ""}) if public else None
     return LockedImage(
-        manifest=manifest_digest(check.manifest), base=done.base, image=done.image, label=label, facts=facts
+        manifest=manifest_digest(check.manifest),
+        base=done.base,
+        image=done.digest or done.image,
+        pushed=bool(done.digest),
+        label=label,
+        facts=facts,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,35 @@ def test_invalid_policies_are_refused_before_anything_happens(
     assert {f.position.file for f in caught.value.findings} == {"policies/web.yaml", "policies/db.yaml"}
     assert store.put_log == store.read_log == []
     assert not workspace.root.exists()
+
+
+DIGEST = f"sha256:{'d' * 64}"
+
+
+def _images(workspace: MemoryWorkspace) -> dict[str, str]:
+    """Return how the chart and the manifests name the images, by service."""
+    found = {}
+    for service in ("web", "db"):
+        [named] = re.findall(rb'^image: "(.*)"$', workspace.content[f"helm/charts/{service}/values.yaml"], re.M)
+        [same] = re.findall(rb'^ +image: "(.*)"$', workspace.content[f"manifests/{service}.yaml"], re.M)
+        assert named == same
+        found[service] = named.decode()
+    return found
+
+
+def test_an_image_that_was_pushed_is_named_by_its_digest(store: MemorySessionStore) -> None:
+    given, workspace = plan(), MemoryWorkspace()
+    web, db = (WEB.image, WEB.measurement), (DB.image, DB.measurement)
+    world = MeshWorld(store, store, FakeKeys("a"), workspace, lambda _text: None, release="r", pushed={web: DIGEST})
+    done = apply_mesh(given, world)
+    assert _images(workspace) == {"web": f"{WEB.image}@{DIGEST}", "db": DB.image}
+    head = workspace.content["helm/charts/web/Chart.yaml"]
+    assert b'appVersion: "1"' in head
+    assert apply_mesh(given, world).files_changed == 0
+    other = replace(world, pushed={(WEB.image, "00" * 32): DIGEST, db: DIGEST}, last_chart=done.chart)
+    changed = apply_mesh(given, other)
+    assert _images(workspace) == {"web": WEB.image, "db": f"{DB.image}@{DIGEST}"}
+    assert (done.chart.version, changed.chart.version) == ("0.1.0", "0.2.0")
 
 
 def test_generated_secrets_are_in_no_file(store: MemorySessionStore, workspace: DiskWorkspace) -> None:
