@@ -28,9 +28,13 @@ class Heard:
     def sizes(self) -> list[int]:
         return [len(stream) for stream in self.streams]
 
-    def not_tls(self) -> list[bytes]:
-        """Return the first bytes that are no record of TLS, of each stream that has some."""
-        return [rest[:80] for stream in self.streams if (rest := after_records(stream))]
+    def not_tls(self, *, greeting: bool = False) -> list[bytes]:
+        """Return the first bytes that are no record of TLS, of each stream that has some.
+
+        MariaDB begins with one packet in each direction that agrees on TLS, the `greeting`; three bytes are its length.
+        """
+        behind = [stream[4 + int.from_bytes(stream[:3], "little") :] if greeting else stream for stream in self.streams]
+        return [rest[:80] for stream in behind if (rest := after_records(stream))]
 
     def __contains__(self, text: str) -> bool:
         return any(text.encode() in stream for stream in self.streams)

@@ -172,8 +172,7 @@ def test_each_service_of_upstream_has_its_own_port(mesh: str, expected: dict[str
     known_callers = {service.name: service.callers for service in chart.services if service.callers}
     if mesh == "secure-documents":
         assert known_callers == {
-            "memcached": ("fastapi-scone",),
-            "nginx": ("client",),
+            "memcached": ("fastapi-scone",),  # nginx is for everybody: its CA is public
             "mariadb": ("fastapi-scone",),
             "fastapi-scone": ("nginx",),
         }
