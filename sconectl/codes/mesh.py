@@ -124,8 +124,9 @@ CODES: dict[str, Code] = {
     "SC2016": Code(
         "A chart of your own cannot be used",
         "helm_chart names the directory of a Helm chart: Chart.yaml (apiVersion v2, a name and a version), templates,"
-        " and values.yaml or values.yaml.template. {{name}} is filled in in files that end in .template only. The "
-        "chart is called like the service, whatever its own name is.",
+        " and values.yaml or values.yaml.template. {{name}} is filled in in files that end in .template only. A folder "
+        "of upstream's has values.template, in Tera, and the rest of the chart in charts/. The chart is called like "
+        "the service, whatever its own name is.",
     ),
     "SC2017": Code(
         "The sessions cannot be shipped in this mode",

@@ -71,6 +71,7 @@ SAID_BY: dict[tuple[str, str], set[str]] = {
     ("cli.cas.cas_trust_cmd", "*"): {"cas attest"},
     ("image.program.entry_point", "--command"): {"sconify-image"},  # beside the field of a manifest
     ("image.layers.root_index", "--dir"): {"sconify-image"},
+    ("cli.options.apply_options", "--helm-template"): {"plan", "apply"},
     ("cli.options.apply_options", "--toolchain"): {"plan", "apply"},  # what is converted is for sim
 }
 """Which commands say what a module names, where the others that import the module never come to say it."""

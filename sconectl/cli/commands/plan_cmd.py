@@ -37,7 +37,7 @@ def plan(
         Only(
             "files target output dry_run no_push mode base_image release chart_version policy_namespace facts set_ "
             "set_version env_file toolchain cas_config lock allow_secret_loss rolling release_version finish prune "
-            "prune_session signing_url signing_k8scontext signing_online max_size",
+            "prune_session helm_template signing_url signing_k8scontext signing_online max_size",
             target="Where `apply` puts results.",
             dry_run="Plan for `apply --dry-run`.",
             no_push="Service: plan for `apply --no-push`.",

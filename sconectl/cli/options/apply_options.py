@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -110,6 +111,9 @@ class ApplyOptions:
         typer.Option(metavar="NAME", help="Mesh: retire this session, though the lock does not say whose. Repeatable."),
     ] = None
     set_version: Annotated[str, typer.Option(metavar="V", help="Value of $VERSION, if no other option gives one.")] = ""
+    helm_template: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Mesh: templates of charts, for services without helm_chart.")
+    ] = None
     signing_url: Annotated[
         str, typer.Option(metavar="URL", help="Address of a signing service; without effect in this version.")
     ] = ""
@@ -226,4 +230,21 @@ def with_options(manifest: Manifest, options: ApplyOptions) -> Manifest:
             except ValidationError:
                 raise UsageError(message, hint=hint) from None
             manifest = replace(manifest, model=mesh.model_copy(update={"policy": policy}))
-    return manifest
+    return _with_charts(manifest, options.helm_template) if options.helm_template else manifest
+
+
+def _with_charts(manifest: Manifest, folder: Path) -> Manifest:
+    """Return a mesh whose services take their charts from a folder, unless they name one."""
+    mesh = manifest.model
+    if mesh.kind != "mesh":
+        note(f"note: --helm-template has no effect on {mesh.build.name}: charts are written when a mesh is applied")
+        return manifest
+    if not folder.is_dir():
+        raise UsageError(f"--helm-template {folder} is no directory", hint="name one with values.template and charts/")
+    chart = os.path.relpath(folder.resolve(), manifest.directory.resolve()).replace(os.sep, "/")
+    if chart.split("/")[0] == "..":
+        raise UsageError(f"--helm-template {folder} is not below {manifest.directory}", hint="put it beside the mesh")
+    services = tuple(
+        each if each.helm_chart else each.model_copy(update={"helm_chart": chart}) for each in mesh.services
+    )
+    return replace(manifest, model=mesh.model_copy(update={"services": services}))

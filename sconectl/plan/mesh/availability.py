@@ -107,7 +107,10 @@ def _of_service(model: GenService, toolchain: ToolchainTraits) -> Iterator[tuple
             f"keep data in `dirs`, or in memory, while the toolchain is {toolchain.name}",
         )
     if build.gen_policy:
-        yield ("build", "gen_policy"), "replacing the policy template", "use services[].image_policy of the mesh"
+        hint = (
+            "an image brings no session along, the mesh writes it: name the file in image_policy of the service there"
+        )
+        yield ("build", "gen_policy"), "replacing the policy template", hint
 
 
 def _of_mesh(model: Mesh) -> Iterator[tuple[Path, str, str]]:

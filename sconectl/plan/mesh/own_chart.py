@@ -1,7 +1,9 @@
 """`helm_chart`: a chart that a mesh puts in the place of the one that would be written for a service.
 
 In: the files of its directory and a lookup of names. Out: its files as they become a subchart, or findings.
-`values.yaml.template` and `Chart.yaml.template` are filled in; every other file stays as it is.
+`values.yaml.template` and `Chart.yaml.template` are filled in; every other file stays as it is. A directory with
+`values.template` is one of upstream's with templates for charts: that file and `Chart.yaml.template` are written in
+Tera, and the rest of the chart is in `charts/`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from sconectl.text.findings import Finding, Position
 from sconectl.text.yaml_tree import Document
 
 CHART_FILE, VALUES_FILE, TEMPLATE = "Chart.yaml", "values.yaml", ".template"
+_VALUES_IN_TERA, _SKELETON = "values.template", "charts/"
 _HEAD = {
     "apiVersion": ("v2", "v2"),
     "name": (r"\S+", "the name of the chart"),
@@ -44,6 +47,8 @@ def read_own_chart(
 
     Values that are None in `extra` are taken out of its values: Helm would keep some of them.
     """
+    if _VALUES_IN_TERA in files:
+        files, lookup = _from_tera(files, directory, lookup)
     kept = {path: files[path] for path in sorted(files) if path.removesuffix(TEMPLATE) not in (CHART_FILE, VALUES_FILE)}
     head = _document(files, CHART_FILE, directory, lookup)
     if head is None:
@@ -62,6 +67,18 @@ def read_own_chart(
     elif VALUES_FILE in files:
         kept[VALUES_FILE] = files[VALUES_FILE]
     return OwnChart(_checked(head), kept)
+
+
+def _from_tera(files: Mapping[str, bytes], directory: str, lookup: Lookup) -> tuple[dict[str, bytes], Lookup]:
+    """Return the chart that upstream's templates give, with templates of ours for its two files."""
+    from sconectl.text.tera import Tera  # takes as long as many a command
+
+    tera = Tera(lookup)
+    found = {path.removeprefix(_SKELETON): text for path, text in files.items() if path.startswith(_SKELETON)}
+    for source, place in ((_VALUES_IN_TERA, VALUES_FILE + TEMPLATE), (CHART_FILE + TEMPLATE, CHART_FILE + TEMPLATE)):
+        if source in files:
+            found[place] = tera.fill_in(files[source], f"{directory}/{source}")
+    return found, tera.lookup
 
 
 def _document(files: Mapping[str, bytes], name: str, directory: str, lookup: Lookup) -> Document | None:

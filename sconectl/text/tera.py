@@ -1,0 +1,176 @@
+"""Templates in the language Tera, as upstream's folders of chart templates have them.
+
+In: a template and a lookup of names. Out: YAML text in which each value stands as `{{name}}`, and a lookup that knows
+these names, too: so no value changes the structure of the text. Raises `InvalidInput`.
+
+Tera and Jinja share their syntax, so jinja2 reads them, in its sandbox; the filters and tests that differ are here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jinja2 import TemplateSyntaxError, Undefined
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
+
+from sconectl.errors import InvalidInput
+from sconectl.text.findings import Finding, Position
+
+Lookup = Callable[[str], str | None]
+"""Gives the value behind a name, or None."""
+_VALUE = "sconectl_value_"
+_HINT = "write it in the part of Tera that Jinja shares: names, if, for, set, raw, and filters"
+
+
+class _Missing(Undefined):
+    """A name without a value: false in a condition, a fault wherever its text is needed."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return str(self._fail_with_undefined_error())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._fail_with_undefined_error())
+
+
+def _default(found: Any, value: Any) -> Any:
+    return value if isinstance(found, Undefined) else found
+
+
+def _slugify(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _truncate(text: str, length: int = 255, end: str = "…") -> str:
+    return text if len(text) <= length else text[:length] + end
+
+
+def _indent(text: str, prefix: str = "    ", first: bool = False, blank: bool = False) -> str:
+    lines = text.split("\n")
+    return "\n".join(
+        prefix + line if (number or first) and (line or blank) else line for number, line in enumerate(lines)
+    )
+
+
+def _get(found: Mapping[str, Any], key: str, default: Any = None) -> Any:
+    return found.get(key, default)
+
+
+def _json_encode(value: Any, pretty: bool = False) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2 if pretty else None)
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "addslashes": lambda text: re.sub(r"([\\\"'])", r"\\\1", text),
+    "as_str": str,
+    "concat": lambda found, **more: [*found, *(more["with"] if isinstance(more["with"], list) else [more["with"]])],
+    "default": _default,
+    "get": _get,
+    "indent": _indent,
+    "join": lambda found, sep="": sep.join(map(_text, found)),
+    "json_encode": _json_encode,
+    "nth": lambda found, n: found[n],
+    "replace": lambda text, **given: text.replace(given["from"], given["to"]),
+    "slice": lambda found, start=None, end=None: found[start:end],
+    "slugify": _slugify,
+    "split": lambda text, pat: text.split(pat),
+    "trim_end": str.rstrip,
+    "trim_end_matches": lambda text, pat: _without(text, pat, at_end=True),
+    "trim_start": str.lstrip,
+    "trim_start_matches": lambda text, pat: _without(text, pat, at_end=False),
+    "truncate": _truncate,
+    "urlencode": lambda text: urllib.parse.quote(text, safe="/"),
+    "urlencode_strict": lambda text: urllib.parse.quote(text, safe=""),
+}
+_TESTS: dict[str, Callable[..., bool]] = {
+    "containing": lambda found, pat: pat in found,
+    "ending_with": lambda text, pat: text.endswith(pat),
+    "matching": lambda text, pat: re.search(pat, text) is not None,
+    "starting_with": lambda text, pat: text.startswith(pat),
+}
+
+
+def _without(text: str, pattern: str, *, at_end: bool) -> str:
+    while pattern and (text.endswith(pattern) if at_end else text.startswith(pattern)):
+        text = text[: -len(pattern)] if at_end else text[len(pattern) :]
+    return text
+
+
+def _text(value: Any) -> str:
+    """Return a value as Tera writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value) if isinstance(value, str | int | float) else _json_encode(value)
+
+
+class Tera:
+    """Fills in templates; `values` are those that stand in the texts as names."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._values: list[str] = []
+        self._environment = ImmutableSandboxedEnvironment(
+            undefined=_Missing,
+            finalize=self._kept,
+            autoescape=False,  # values are put into the YAML tree, never into its text
+            keep_trailing_newline=True,
+        )
+        self._environment.context_class = _names_of(lookup)
+        self._environment.globals.clear()
+        self._environment.filters.update(_FILTERS)
+        self._environment.tests.update(_TESTS)
+
+    def fill_in(self, raw: bytes, file: str) -> bytes:
+        """Return what a template gives, with names in the place of values."""
+        try:
+            return self._environment.from_string(raw.decode("utf-8-sig")).render().encode()
+        except TemplateSyntaxError as error:
+            raise _fault(file, error.lineno, f"this is no template: {error.message}") from error
+        except UnicodeDecodeError as error:
+            raise _fault(file, raw[: error.start].count(b"\n") + 1, "the file is not UTF-8 text") from error
+        except Exception as error:  # a template can fail in as many ways as Python
+            raise _fault(file, _line(error), f"the template fails: {error}") from error
+
+    def lookup(self, name: str) -> str | None:
+        """Return the value behind a name in such a text, or None."""
+        number = name.removeprefix(_VALUE)
+        return self._values[int(number)] if number != name and number.isdigit() else self._lookup(name)
+
+    def _kept(self, value: Any) -> str:
+        if isinstance(value, Undefined):
+            return f"{{{{{value._undefined_name}}}}}"  # reported where it stands
+        self._values.append(_text(value))
+        return f"{{{{{_VALUE}{len(self._values) - 1}}}}}"
+
+
+def _names_of(lookup: Lookup) -> type[Context]:
+    class Names(Context):
+        """The names of a template: its own, else those of the lookup."""
+
+        def resolve_or_missing(self, key: str) -> Any:
+            found = super().resolve_or_missing(key)
+            given = lookup(key) if found is missing else None
+            return found if given is None else given
+
+    return Names
+
+
+def _line(error: BaseException) -> int:
+    """Return the line of a template in which it failed."""
+    found, trace = 1, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    return found
+
+
+def _fault(file: str, line: int, message: str) -> InvalidInput:
+    return InvalidInput([Finding("error", "SC2016", Position(file, line, 1), "", message, _HINT)])
