@@ -248,14 +248,14 @@ class Containers(Protocol):
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Create a network, if there is none of this name."""
 
-    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Create a volume, if there is none of this name; say whether it was created."""
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a volume, if there is none of this name."""
 
     def networks(self, labels: Mapping[str, str | None]) -> tuple[str, ...]:
         """Return the names of the networks with these labels."""
 
-    def volumes(self, labels: Mapping[str, str | None]) -> tuple[str, ...]:
-        """Return the names of the volumes with these labels."""
+    def volumes(self, labels: Mapping[str, str | None]) -> Mapping[str, Mapping[str, str]]:
+        """Return all labels of the volumes with these labels, by name."""
 
     def remove_network(self, name: str) -> None:
         """Remove a network; nothing happens if it is gone."""

@@ -22,6 +22,7 @@ needs nginx nginx-light
 needs redis-server redis-server
 needs redis-cli redis-tools
 needs faketime faketime
+needs docker-compose docker-compose
 needs chromium-headless-shell chromium-headless-shell
 if [ "${#wanted[@]}" != 0 ]; then
     # Only the programs are wanted, not the services of their packages.

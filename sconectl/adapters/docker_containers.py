@@ -15,11 +15,11 @@ import docker
 from docker.errors import APIError, DockerException, NotFound
 
 from sconectl.adapters.docker_engine import BROKEN, REMEDY, translated
-from sconectl.errors import EngineUnreachable
+from sconectl.errors import BuildFailed, EngineUnreachable
 from sconectl.ports import ContainerState
 
 _TIMEOUT = 600
-_GONE = 409  # being removed, not running: what somebody else did meanwhile
+_CONFLICT = 409
 _LOOPBACK = "127.0.0.1"
 
 
@@ -46,12 +46,24 @@ class DockerContainers:
     def create(self, name: str, config: Mapping[str, Any]) -> str:
         """Create a container as the engine's interface describes it, and return its id."""
         with translated(f"creating the container {name}"):
-            return str(self._api.create_container_from_config(dict(config), name)["Id"])
+            try:
+                return str(self._api.create_container_from_config(dict(config), name)["Id"])
+            except APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+                hint = f"see what it is (`docker inspect {name}`) and remove it, or choose another release"
+                raise BuildFailed(f"a container {name} is there that is not of this mesh", hint=hint) from error
 
     def start(self, container: str) -> None:
         """Start a container; nothing happens if it runs."""
         with translated("starting a container"):
-            self._api.start(container)
+            try:
+                self._api.start(container)
+            except APIError as error:
+                if "port is already allocated" not in str(error) and "address already in use" not in str(error):
+                    raise
+                hint = "run this again: another port is chosen then"
+                raise BuildFailed(f"a port was taken meanwhile: {error.explanation}", hint=hint) from error
 
     def remove(self, container: str) -> None:
         """Stop a container in its own time, and remove it; nothing happens if it is gone."""
@@ -60,7 +72,7 @@ class DockerContainers:
                 self._api.stop(container)
                 self._api.remove_container(container, v=True, force=True)
             except APIError as error:
-                if error.status_code != _GONE:
+                if error.status_code != _CONFLICT:  # it is being removed by somebody else
                     raise
 
     def execute(self, container: str, command: Sequence[str]) -> int:
@@ -92,25 +104,24 @@ class DockerContainers:
             if not any(found["Name"] == name for found in self._api.networks(names=[name])):
                 self._api.create_network(name, driver="bridge", labels=dict(labels), check_duplicate=True)
 
-    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Create a volume, if there is none of this name; say whether it was created."""
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a volume, if there is none of this name."""
         with translated(f"making the volume {name}"):
             try:
                 self._api.inspect_volume(name)
             except NotFound:
                 self._api.create_volume(name, labels=dict(labels))
-                return True
-        return False
 
     def networks(self, labels: Mapping[str, str | None]) -> tuple[str, ...]:
         """Return the names of the networks with these labels."""
         with translated("looking for networks"):
             return tuple(sorted(found["Name"] for found in self._api.networks(filters=_filter(labels))))
 
-    def volumes(self, labels: Mapping[str, str | None]) -> tuple[str, ...]:
-        """Return the names of the volumes with these labels."""
+    def volumes(self, labels: Mapping[str, str | None]) -> Mapping[str, Mapping[str, str]]:
+        """Return all labels of the volumes with these labels, by name."""
         with translated("looking for volumes"):
-            return tuple(sorted(v["Name"] for v in self._api.volumes(filters=_filter(labels))["Volumes"] or ()))
+            found = self._api.volumes(filters=_filter(labels))["Volumes"] or ()
+        return {entry["Name"]: entry.get("Labels") or {} for entry in sorted(found, key=lambda entry: entry["Name"])}
 
     def remove_network(self, name: str) -> None:
         """Remove a network; nothing happens if it is gone."""

@@ -7,19 +7,19 @@ with the last mesh that needs it, and one that somebody else started is not.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sconectl.cas import daemon
 from sconectl.cas.connect import LOCAL
 from sconectl.cas.disk.directory_lock import Running
 from sconectl.cas.disk.private_files import read_private, write_private
 from sconectl.cas.keys.cas_keys import load_or_create
-from sconectl.errors import CasError, LocalFault
+from sconectl.errors import CasError
 
 PORT = 8081
 MARK = "started-by-up.json"
@@ -43,7 +43,7 @@ def find_or_start(directory: Path, cas_url: str, host: str) -> CasPlace:
     if cas_url != LOCAL:
         return _at(directory, cas_url, running, host)
     if running is None:
-        return _start(directory, host, PORT)
+        return _start_anywhere(directory, host)
     where, port = _split(running.address)
     if ipaddress.ip_address(where).is_loopback:
         raise CasError(
@@ -76,19 +76,40 @@ def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> Ca
         daemon.listen(where, port).close()
     except CasError:
         return CasPlace(shown, "")  # another machine, or somebody answers there
-    return _start(directory, where, port)
+    return _started(directory, where, port)
 
 
-def _start(directory: Path, host: str, port: int) -> CasPlace:
-    with contextlib.suppress(CasError):
-        daemon.listen(host, port).close()
+def _start_anywhere(directory: Path, host: str) -> CasPlace:
+    """Start the CAS where it was the last time, so that containers find it again; else at its port; else at any."""
+    for port in dict.fromkeys((_last_port(directory, host), PORT)):
+        try:
+            daemon.listen(host, port).close()
+        except CasError:
+            continue
         return _started(directory, host, port)
     return _started(directory, host, 0)
 
 
+def _last_port(directory: Path, host: str) -> int:
+    try:
+        before, port = _split(str(_mark(directory)["address"]))
+    except (KeyError, ValueError):
+        return PORT
+    return port if before == host else PORT
+
+
+def _mark(directory: Path) -> dict[str, Any]:
+    """Return what the file says about the process that was started here; nothing if there is none."""
+    try:
+        found = json.loads((read_private(directory / MARK) if directory.is_dir() else None) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _started(directory: Path, host: str, port: int) -> CasPlace:
     running = daemon.start_detached(directory, host, port).running
-    write_private(directory / MARK, json.dumps({"pid": running.pid, "address": running.address}).encode())
+    write_private(directory / MARK, json.dumps(asdict(running)).encode())
     return CasPlace(running.address, _key(directory), started=True)
 
 
@@ -97,21 +118,11 @@ def stop_if_started(directory: Path, users: Callable[[str], Sized]) -> bool:
 
     `users` returns who uses the CAS with a key (its hash). Raises `CasError`.
     """
-    mark = directory / MARK
-    if not directory.is_dir() or (content := read_private(mark)) is None or users(_key(directory)):
+    mark, running = _mark(directory), daemon.status(directory) if directory.is_dir() else None
+    if running is None or mark != asdict(running) or users(_key(directory)):
         return False
-    running = daemon.status(directory)
-    try:
-        ours = running is not None and json.loads(content) == {"pid": running.pid, "address": running.address}
-    except ValueError:
-        ours = False
-    if ours:
-        daemon.stop(directory)
-    try:
-        mark.unlink(missing_ok=True)
-    except OSError as error:
-        raise LocalFault(f"cannot remove {mark}: {error.strerror}", hint="fix its owner") from error
-    return ours
+    daemon.stop(directory)
+    return True
 
 
 def _key(directory: Path) -> str:

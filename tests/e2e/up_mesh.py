@@ -32,8 +32,9 @@ class Local:
         self.world = world
         self.release = f"up-{uuid.uuid4().hex[:8]}"
 
-    def up(self, *words: str | Path, release: str = "") -> Outcome:
-        return self.world.sconectl("up", "-f", "mesh.yaml", "--release", release or self.release, *words)
+    def up(self, *words: str | Path, release: str = "", seconds: int = 90) -> Outcome:
+        chosen = ("--release", release or self.release, "--wait", str(seconds))
+        return self.world.sconectl("up", "-f", "mesh.yaml", *chosen, *words)
 
     def down(self, *words: str, release: str = "") -> Outcome:
         return self.world.sconectl("down", "--release", release or self.release, *words)

@@ -31,7 +31,7 @@ def compose_files(mesh: LocalMesh, image_ids: Mapping[str, str]) -> dict[str, by
         "networks": {"default": {"name": mesh.network, "labels": mesh.labels}},
     }
     if mesh.volumes:
-        document["volumes"] = {name: {"name": name, "labels": mesh.labels} for name in mesh.volumes}
+        document["volumes"] = {name: {"name": name, "labels": labels} for name, labels in mesh.volumes.items()}
     return {
         FILE: yaml_text.dump(_literal(document), comment=_COMMENT).encode(),
         SETTINGS: f"COMPOSE_PROJECT_NAME=sconectl-{mesh.release}\n".encode(),

@@ -22,6 +22,8 @@ CONFIG_ID = f"{LABEL}config-id"
 IMAGE = f"{LABEL}image"
 CAS = f"{LABEL}cas"
 CAS_KEY = f"{LABEL}cas-key"
+SESSION = f"{LABEL}session"
+VOLUME = f"{LABEL}volume"
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ class Health:
 
 @dataclass(frozen=True)
 class Storage:
-    """A volume of the engine in a container."""
+    """A volume of the engine in a container; `owned` is its name in the session of the service, which has its key."""
 
     volume: str
     path: str
     read_only: bool = False
+    owned: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,16 @@ class LocalMesh:
         return f"sconectl-{self.release}"
 
     @property
-    def volumes(self) -> tuple[str, ...]:
-        """The volumes that it needs, sorted."""
-        return tuple(sorted({each.volume for container in self.containers for each in container.storage}))
+    def volumes(self) -> dict[str, dict[str, str]]:
+        """The labels of the volumes that it needs, by name: whose session knows the state of an encrypted one."""
+        found: dict[str, dict[str, str]] = {}
+        for container in self.containers:
+            session = container.labels[CONFIG_ID].rpartition("/")[0]
+            for each in container.storage:
+                labels = found.setdefault(each.volume, dict(self.labels))
+                if each.owned:
+                    labels |= {CAS: container.labels[CAS], SESSION: session, VOLUME: each.owned}
+        return dict(sorted(found.items()))
 
     @property
     def labels(self) -> dict[str, str]:

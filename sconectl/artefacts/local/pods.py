@@ -215,7 +215,7 @@ class _Service:
             if mount.get("subPath") or mount.get("subPathExpr") or not (claim or empty is not None):
                 self._wrong.append(f"{self._of.service.name}: {path} is a mount that only a cluster has")
             elif claim:
-                storage.append(Storage(self._volume(claim), path, bool(mount.get("readOnly"))))
+                storage.append(Storage(self._volume(claim), path, bool(mount.get("readOnly")), self._owned(name, path)))
             else:
                 size = empty.get("sizeLimit")
                 tmpfs[path] = f"{_TMPFS},size={size_of(size)}" if size else _TMPFS
@@ -229,6 +229,11 @@ class _Service:
         claim = self._volumes.claim(label)
         replicas = self._spec.get("replicas", 1) > 1
         return f"{claim}-{number}" if replicas else claim
+
+    def _owned(self, label: str, path: str) -> str:
+        """Return what the session of the service calls an encrypted volume of its own; "" for another one."""
+        block = self._volumes.blocks.get(label, {})
+        return path.removeprefix(_STORAGE) if block.get("encrypted") and "importedFrom" not in block else ""
 
     def _volume(self, claim: str) -> str:
         """Return the name of a claim's volume: that of the claim, with the release if it does not begin with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +16,11 @@ from sconectl.cli.output.console import Console, note, result
 def down(
     release: Release = "",
     volumes: Annotated[
-        bool, typer.Option("--volumes", help="Remove the volumes of the mesh, too, with all that is in them.")
+        bool, typer.Option("--volumes", help="Remove its volumes, too, and let the CAS expect empty ones.")
     ] = False,
+    cas_config: Annotated[
+        Path | None, typer.Option("--cas-config", metavar="DIR", help="Your client identity.", show_default="~/.cas")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """End a mesh on this machine: its containers and its network are removed.
@@ -26,16 +30,21 @@ def down(
     """
     from sconectl.artefacts.local.containers import CAS_KEY
     from sconectl.cas.for_containers import stop_if_started
+    from sconectl.cli.options.config import load_config
     from sconectl.cli.wiring import Wiring, cas_directory
-    from sconectl.usecases.local.down import bring_down
+    from sconectl.usecases.local.down import bring_down, forget_states
 
-    engine, console = Wiring().containers, Console(-1 if quiet else 0)
+    wiring = Wiring(cas_config=cas_config, reached=load_config(Path.cwd()).reached)
+    console = Console(-1 if quiet else 0)
+    engine = wiring.containers
     meant = chosen(release, engine)
     if meant:
         with console.working():
             done = bring_down(meant, engine, console.step, volumes=volumes)
         for name in (*(state.name for state in done.containers), *done.networks, *done.volumes):
             result(f"{name}: removed")
+        for name in forget_states(done.volumes, wiring.store):
+            result(f"volume {name}: the CAS expects an empty one")
         if done.kept:
             note(f"note: these volumes stay: {', '.join(done.kept)} (--volumes removes them)")
     else:

@@ -5,7 +5,7 @@ In: the options of the command line. Out: the meshes that were applied, and line
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from sconectl.text.findings import errors_of
 
 if TYPE_CHECKING:
     from sconectl.cli.wiring import Wiring
+    from sconectl.manifest.reading.reader import Manifest
     from sconectl.plan.mesh.mesh import MeshPlan
     from sconectl.usecases.apply_mesh import MeshResult
     from sconectl.usecases.check_mesh import MeshCheck
@@ -39,10 +40,12 @@ class AppliedMesh:
     uploaded: bool
 
 
-def apply_all(options: ApplyOptions, console: Console, ready: Ready = nothing) -> list[AppliedMesh]:
+def apply_all(
+    options: ApplyOptions, console: Console, ready: Ready = nothing, manifests: Sequence[Manifest] = ()
+) -> list[AppliedMesh]:
     """Apply the manifests, services before meshes, if nothing is wrong with any of them. Raises `SconectlError`.
 
-    `ready` is called when that is known, before anything is done.
+    `ready` is called when that is known, before anything is done. `manifests` are those that were read already.
     """
     from sconectl.apply.lock.lock_file import read_lock
     from sconectl.cli.options.manifest_files import read_all
@@ -56,7 +59,7 @@ def apply_all(options: ApplyOptions, console: Console, ready: Ready = nothing) -
 
     check_toolchain(options.toolchain)
     wiring = Wiring(options.target, options.cas_config, options.lock, options.config.reached)
-    manifests = read_all(options)
+    manifests = manifests or read_all(options)
     for manifest in manifests:
         show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
     with console.working():

@@ -6,21 +6,22 @@ found, whoever made it, `up` or Compose.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sconectl.artefacts.local.containers import RELEASE
-from sconectl.ports import Containers, ContainerState, Progress
+from sconectl.artefacts.local.containers import CAS, RELEASE, SESSION, VOLUME
+from sconectl.ports import Containers, ContainerState, Progress, SessionStore
 
 
 @dataclass(frozen=True)
 class Down:
-    """What was removed, and the volumes that stay."""
+    """What was removed, and the volumes that stay; volumes with their labels."""
 
     containers: tuple[ContainerState, ...]
     networks: tuple[str, ...]
-    volumes: tuple[str, ...]
-    kept: tuple[str, ...]
+    volumes: Mapping[str, Mapping[str, str]]
+    kept: Mapping[str, Mapping[str, str]]
 
 
 def bring_down(release: str, engine: Containers, progress: Progress, *, volumes: bool) -> Down:
@@ -39,7 +40,24 @@ def bring_down(release: str, engine: Containers, progress: Progress, *, volumes:
         engine.remove_network(network)
     for volume in storage if volumes else ():
         engine.remove_volume(volume)
-    return Down(found, networks, storage if volumes else (), () if volumes else storage)
+    return Down(found, networks, storage if volumes else {}, {} if volumes else storage)
+
+
+def forget_states(removed: Mapping[str, Mapping[str, str]], store: Callable[[str], SessionStore]) -> tuple[str, ...]:
+    """Let new volumes take the place of removed ones: a CAS that knows a state refuses an empty storage.
+
+    `store` gives the CAS that a mesh calls so. Returns the volumes, as `SESSION/VOLUME`. Raises `CasError`.
+    """
+    done = []
+    for labels in removed.values():
+        if VOLUME not in labels:
+            continue
+        cas, session = store(labels[CAS]), labels[SESSION]
+        for volume in cas.volumes(session):
+            if volume.name == labels[VOLUME] and volume.tag is not None:
+                cas.accept(session, volume.name, volume.tag, None)
+                done.append(f"{session}/{volume.name}")
+    return tuple(done)
 
 
 def releases(engine: Containers) -> tuple[str, ...]:

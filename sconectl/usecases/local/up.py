@@ -15,7 +15,6 @@ from sconectl.artefacts.local.engine_config import engine_config
 from sconectl.errors import Refused
 from sconectl.ports import Containers, ContainerState, ImageInfo, Progress
 
-RUNNING = frozenset({"running", "restarting"})
 Deed = Literal["unchanged", "started", "created", "replaced", "removed"]
 
 
@@ -53,11 +52,16 @@ def intents(mesh: LocalMesh, images: Mapping[str, ImageInfo], there: tuple[Conta
     deeds: dict[str, Deed] = {}
     for name, container in wanted.items():
         deeds[name] = _deed(container, images[container.image].id, known.get(name))
-    for container in mesh.containers:  # who waits for others does so only before it starts anew
-        for name in container.after:
-            if deeds[name] != "unchanged" and deeds[container.name] == "unchanged":
-                deeds[container.name] = "replaced"
+    for container in mesh.containers:
+        _together([container.name, *container.after], deeds)
     return (*found, *(Intent(name, deeds[name], each, known.get(name)) for name, each in wanted.items()))
+
+
+def _together(names: list[str], deeds: dict[str, Deed]) -> None:
+    """Replace a container and those that wait before it starts as one, unless all of them can stay."""
+    if any(deeds[name] in ("created", "replaced") for name in names):
+        for name in names:
+            deeds[name] = "created" if deeds[name] == "created" else "replaced"
 
 
 def _deed(container: LocalContainer, image_id: str, there: ContainerState | None) -> Deed:
@@ -65,11 +69,10 @@ def _deed(container: LocalContainer, image_id: str, there: ContainerState | None
         return "created"
     if there.labels.get(CONTAINER) != container.digest(image_id):
         return "replaced"
-    if there.status in RUNNING:
+    if there.status == "running" or (container.ends and there.status == "exited" and not there.exit_code):
         return "unchanged"
-    if container.ends and there.status == "exited":
-        return "replaced" if there.exit_code else "unchanged"
-    return "started" if there.status in ("created", "exited") else "replaced"
+    startable = there.status == "created" or (there.status == "exited" and not (container.ends or container.after))
+    return "started" if startable else "replaced"  # one that fails again and again begins anew
 
 
 def bring_up(mesh: LocalMesh, world: LocalWorld) -> tuple[Intent, ...]:
@@ -85,8 +88,8 @@ def bring_up(mesh: LocalMesh, world: LocalWorld) -> tuple[Intent, ...]:
             world.progress(f"stopping {intent.name}")
             engine.remove(intent.there.id)
     engine.ensure_network(mesh.network, mesh.labels)
-    for volume in mesh.volumes:
-        engine.ensure_volume(volume, mesh.labels)
+    for volume, labels in mesh.volumes.items():
+        engine.ensure_volume(volume, labels)
     taken = {port for intent in found if intent.there and intent.deed != "removed" for port in _published(intent.there)}
     made: list[tuple[str, LocalContainer]] = []
     for intent in found:

@@ -73,7 +73,8 @@ class Waiting:
         if found.word in ("failed", "stopped") or refused or restarts >= _RESTARTS:
             times = f" and was started again {restarts} times" if restarts > 1 else ""
             self._fail(container, state, f"ended with exit code {found.exit_code}{times}")
-        if found.word == "done" or found.word == "healthy" or (found.word == "running" and self._steady(state)):
+        steady = found.word == "running" and not container.ends and self._steady(state)
+        if found.word in ("done", "healthy") or steady:
             del self._open[container.name]
             if found.word == "done":
                 self._ended.add(container.name)
