@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import pytest
 
-from .changed_bytes import flip_file
+from .changed_bytes import flip_file, flipped, put_back, taken
 from .curated_mesh import (
     NATIVE_CLIENT,
     RELEASE,
@@ -272,6 +274,20 @@ def test_a_changed_image_is_refused(mesh: CuratedMesh, service: str) -> None:
     must(docker("start", container))
     code, log = mesh.world.finish(container)
     assert code == REFUSED and f"changed: {CHANGED[service]}" in log, log
+
+
+def test_an_index_that_fits_the_changed_file_is_refused(mesh: CuratedMesh) -> None:
+    container, path = mesh.create("memcached", read_only=False), CHANGED["memcached"]
+    ((program, content),) = taken(container, path).values()
+    ((entries, index),) = taken(container, "/scone/image/index.json").values()
+    digests = [hashlib.sha256(text).hexdigest().encode() for text in (content, flipped(content))]
+    forged = index.replace(digests[0], digests[1])
+    assert forged != index
+    put_back(container, str(PurePosixPath(path).parent), program, flipped(content))
+    put_back(container, "/scone/image", entries, forged)
+    must(docker("start", container))
+    code, log = mesh.world.finish(container)
+    assert code == REFUSED and "it is for another measurement" in log and "changed:" not in log, log
 
 
 def test_a_second_apply_builds_nothing(mesh: CuratedMesh) -> None:
