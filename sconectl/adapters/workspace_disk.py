@@ -15,7 +15,7 @@ from sconectl.regular_files import first_bytes
 MAX_BYTES = 256 << 20  # of a file that is read back
 _REMEDY = "check space and rights"
 _PRIVATE = ("images", "policies")
-_OURS = frozenset({*_PRIVATE, "helm", "manifests"})
+_OURS = frozenset({*_PRIVATE, "charts", "helm", "manifests"})
 
 
 class DiskWorkspace:

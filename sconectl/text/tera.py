@@ -25,6 +25,7 @@ from sconectl.text.findings import Finding, Position
 Lookup = Callable[[str], str | None]
 """Gives the value behind a name, or None."""
 _VALUE = "sconectl_value_"
+_NAME = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 _HINT = "write it in the part of Tera that Jinja shares: names, if, for, set, raw, and filters"
 
 
@@ -40,8 +41,16 @@ class _Missing(Undefined):
         return iter(self._fail_with_undefined_error())
 
 
+class _Later(str):
+    """The text of a default in which names stand: upstream fills it in when the mesh is compiled."""
+
+    __slots__ = ()
+
+
 def _default(found: Any, value: Any) -> Any:
-    return value if isinstance(found, Undefined) else found
+    if not isinstance(found, Undefined):
+        return found
+    return _Later(value) if isinstance(value, str) and _NAME.search(value) else value
 
 
 def _slugify(text: str) -> str:
@@ -146,6 +155,11 @@ class Tera:
     def _kept(self, value: Any) -> str:
         if isinstance(value, Undefined):
             return f"{{{{{value._undefined_name}}}}}"  # reported where it stands
+        if isinstance(value, _Later):
+            values = {name: self._lookup(name) for name in _NAME.findall(value)}
+            if lacking := next((name for name, text in values.items() if text is None), ""):
+                return f"{{{{{lacking}}}}}"  # this, too
+            value = _NAME.sub(lambda match: values[match[1]] or "", value)
         self._values.append(_text(value))
         return f"{{{{{_VALUE}{len(self._values) - 1}}}}}"
 

@@ -7,7 +7,7 @@ files that the mesh names beside its images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import sconectl
@@ -113,6 +113,7 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
         if not error.findings:
             raise
         faults.append(error)
+    files = {**files, **dict(_brought(mesh, facts, files, terms))}
     extra: tuple[tuple[int, GivenFile], ...] = ()
     try:
         extra = read_extra_policies(mesh, document, manifest.directory, terms.mode)
@@ -149,7 +150,7 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
     except (InvalidInput, PlanImpossible) as error:
         error.findings = tuple(fault for fault in error.findings if not unknown or fault.code not in _DEPENDS_ON_ALL)
         faults += [error] if error.findings else []
-    if terms.as_manifests and (foreign := list(_foreign_charts(mesh, document))):
+    if terms.as_manifests and (foreign := list(_foreign_charts(mesh, document, files))):
         faults.append(PlanImpossible("not every chart can become manifests", findings=foreign))
     limits = draft.limits if draft and not unknown else tuple(unavailable_in_mesh(mesh, document))
     remarks = draft.remarks if draft and not unknown else ()
@@ -167,11 +168,22 @@ def _unknown_flags(mesh: Mesh, document: Document, parse_flags: Callable[[str], 
             yield document.finding("error", "SC1007", path, error.message, error.hint)
 
 
-def _foreign_charts(mesh: Mesh, document: Document) -> Iterator[Finding]:
+def _brought(
+    mesh: Mesh, facts: Mapping[str, ImageFacts], files: Mapping[str, ServiceFiles], terms: Terms
+) -> Iterator[tuple[str, ServiceFiles]]:
+    """Yield for each service whose image brings a chart, and for which the mesh names none, its files with that."""
+    for service in mesh.services:
+        known = facts.get(service.name)
+        if known and not service.helm_chart and (chart := terms.chart_template(known.name)):
+            given = files.get(service.name, ServiceFiles())
+            yield service.name, replace(given, chart=chart.chart, chart_directory=chart.chart_directory)
+
+
+def _foreign_charts(mesh: Mesh, document: Document, files: Mapping[str, ServiceFiles]) -> Iterator[Finding]:
     """Yield a fault for charts that only Helm can render."""
     for number, service in enumerate(mesh.services):
-        if service.helm_chart:
-            path = ("services", number, "helm_chart")
+        if service.helm_chart or files.get(service.name, ServiceFiles()).chart is not None:
+            path = ("services", number, "helm_chart" if service.helm_chart else "image")
             hint = "leave out -o yaml, and render the chart with helm template"
             message = "-o yaml cannot render a chart that sconectl did not write"
             yield document.finding("error", "SC2020", path, message, hint)

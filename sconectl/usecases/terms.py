@@ -6,8 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sconectl.plan.facts.toolchain_traits import Toolchains
+
+if TYPE_CHECKING:
+    from sconectl.plan.mesh.mesh_input import ServiceFiles
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,5 @@ class Terms:
     private: Collection[Path] = ()
     refused: Collection[str] = ()
     as_manifests: bool = False
+    chart_template: Callable[[str], ServiceFiles | None] = lambda _build_name: None
+    """Gives the chart that an image brings, by the `build.name` of the image."""

@@ -133,3 +133,13 @@ def test_a_value_is_a_value_and_nothing_else(one: str, other: str) -> None:
     text = 'a: {{ one }}\nb: "{{ one ~ other }}"\nc: [{{ other }}, x]\n{% if one %}d: {{ one | trim }}\n{% endif %}'
     expected = {"a": one, "b": one + other, "c": [other, "x"]} | ({"d": one.strip()} if one else {})
     assert filled(text, {"one": one, "other": other}) == expected
+
+
+def test_names_in_the_text_of_a_default_are_filled_in_later() -> None:
+    assert filled('a: {{ gone | default(value="{{ port }}/{{name}}") }}') == {"a": "443/web"}
+    assert filled('a: {{ gone | default(value="{{ port }}") }}', {"port": "a: b\n- {{ x }}"}) == {
+        "a": "a: b\n- {{ x }}"
+    }
+    with pytest.raises(InvalidInput) as caught:
+        filled('a: {{ gone | default(value="{{nowhere}}") }}')
+    assert "{{nowhere}} has no value" in caught.value.findings[0].message

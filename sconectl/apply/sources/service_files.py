@@ -5,7 +5,7 @@ In: a mesh and the directory that its paths are relative to. Out: `ServiceFiles`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sconectl.errors import PlanImpossible
@@ -117,26 +117,31 @@ class _Reader:
         folder = self._directory / name
         if not self._is_inside(folder, path):
             return None
-        if not folder.is_dir():
-            self._fault(path, "this is not a directory", f"name the directory of a chart; {_HINT}")
-            return None
-        found: dict[str, bytes] = {}
-        size = 0
-        try:
-            for file in _files(folder):
-                relative = file.relative_to(folder).as_posix()
-                if file.is_symlink():
-                    self._fault(path, f"{relative} is a link", "put the file itself there")
-                    continue
-                found[relative] = _beginning(file, MAX_CHART_BYTES + 1)
-                size += len(found[relative])
-                if len(found) > MAX_CHART_FILES or size > MAX_CHART_BYTES:
-                    limits = f"{MAX_CHART_FILES} files and {MAX_CHART_BYTES} bytes"
-                    self._fault(path, f"a chart has at most {limits}", "name the directory of the chart itself")
-                    return None
-        except OSError as error:
-            self._fault(path, str(error.strerror))
-        return found
+        return chart_in(folder, lambda message, hint: self._fault(path, message, hint))
+
+
+def chart_in(folder: Path, fault: Callable[[str, str], None]) -> dict[str, bytes] | None:
+    """Return the files of a chart by their paths in its directory; `fault` is told what is wrong, with a hint."""
+    if not folder.is_dir():
+        fault("this is not a directory", f"name the directory of a chart; {_HINT}")
+        return None
+    found: dict[str, bytes] = {}
+    size = 0
+    try:
+        for file in _files(folder):
+            relative = file.relative_to(folder).as_posix()
+            if file.is_symlink():
+                fault(f"{relative} is a link", "put the file itself there")
+                continue
+            found[relative] = _beginning(file, MAX_CHART_BYTES + 1)
+            size += len(found[relative])
+            if len(found) > MAX_CHART_FILES or size > MAX_CHART_BYTES:
+                limits = f"{MAX_CHART_FILES} files and {MAX_CHART_BYTES} bytes"
+                fault(f"a chart has at most {limits}", "name the directory of the chart itself")
+                return None
+    except OSError as error:
+        fault(str(error.strerror), _HINT)
+    return found
 
 
 def _beginning(file: Path, size: int) -> bytes:

@@ -148,6 +148,7 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.cli.options.manifest_files import read_all
     from sconectl.cli.output.apply_result import namespace_notes
     from sconectl.cli.output.printable import shown
+    from sconectl.cli.runs.chart_templates import check_chart_template
     from sconectl.cli.runs.curated import needed
     from sconectl.cli.runs.worlds import Rehearsal, learner, mesh_world, pruning, terms_of, witness
     from sconectl.cli.wiring import today
@@ -162,13 +163,14 @@ def _plans(options: ApplyOptions, console: Console) -> _Plans:
     from sconectl.usecases.security_advice import advice_on
 
     manifests = read_all(options)
+    built_here = check_chart_template(options, manifests)
     wiring = Rehearsal(options.target, options.cas_config, options.lock, options.config.reached)
     plans = _Plans()
     built: dict[str, ImageFacts] = {}
     with console.working():
         curated = needed(manifests, options, wiring, console)
         every = [*curated.manifests, *manifests]
-        run = check_run(every, terms_of(options), learner(options, wiring, console))
+        run = check_run(every, terms_of(options, built=built_here), learner(options, wiring, console))
         findings = curated.without(advice_on(every, today(), mode=options.mode))
         for manifest in manifests:
             findings += [*manifest.warnings, *remarks(manifest.model, manifest.document)]

@@ -112,7 +112,8 @@ class ApplyOptions:
     ] = None
     set_version: Annotated[str, typer.Option(metavar="V", help="Value of $VERSION, if no other option gives one.")] = ""
     helm_template: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Mesh: templates of charts, for services without helm_chart.")
+        Path | None,
+        typer.Option("--helm-template", "-h", metavar="DIR", help="Templates of the charts of an image, or of a mesh."),
     ] = None
     signing_url: Annotated[
         str, typer.Option(metavar="URL", help="Address of a signing service; without effect in this version.")
@@ -237,8 +238,7 @@ def _with_charts(manifest: Manifest, folder: Path) -> Manifest:
     """Return a mesh whose services take their charts from a folder, unless they name one."""
     mesh = manifest.model
     if mesh.kind != "mesh":
-        note(f"note: --helm-template has no effect on {mesh.build.name}: charts are written when a mesh is applied")
-        return manifest
+        return manifest  # its image brings the chart to the meshes that name it
     if not folder.is_dir():
         raise UsageError(f"--helm-template {folder} is no directory", hint="name one with values.template and charts/")
     chart = os.path.relpath(folder.resolve(), manifest.directory.resolve()).replace(os.sep, "/")

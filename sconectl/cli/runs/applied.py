@@ -49,6 +49,7 @@ def apply_all(
     """
     from sconectl.apply.lock.lock_file import read_lock
     from sconectl.cli.options.manifest_files import read_all
+    from sconectl.cli.runs.chart_templates import check_chart_template
     from sconectl.cli.runs.curated import needed
     from sconectl.cli.runs.one_service import apply_one
     from sconectl.cli.runs.worlds import learner, terms_of
@@ -60,6 +61,7 @@ def apply_all(
     check_toolchain(options.toolchain)
     wiring = Wiring(options.target, options.cas_config, options.lock, options.config.reached)
     manifests = manifests or read_all(options)
+    built_here = check_chart_template(options, manifests)
     for manifest in manifests:
         show_findings([*manifest.warnings, *remarks(manifest.model, manifest.document)])
     with console.working():
@@ -78,7 +80,8 @@ def apply_all(
     refused = ("genservice",) if options.dry_run else ("genservice", "mesh")
     read_lock(wiring.lock.read(), wiring.lock.name)  # raises before anything is done
     with console.working():
-        run = check_run(manifests, terms_of(options, refused=refused), learner(options, wiring, console))
+        terms = terms_of(options, refused=refused, built=built_here)
+        run = check_run(manifests, terms, learner(options, wiring, console))
         ready(run)
         for mesh in run.meshes if run.services else ():
             _foresee(mesh, run.mesh_plan(mesh, {}), options, wiring, console)

@@ -29,6 +29,7 @@ def apply_one(
 ) -> tuple[str, ImageFacts]:
     """Apply a service, and return its image with the facts of it. What a curated one converts is built before."""
     from sconectl.cli.output.apply_result import lock_line, service_lines
+    from sconectl.cli.runs.chart_templates import keep_chart_template
     from sconectl.cli.runs.curated import build_native
     from sconectl.cli.runs.worlds import facts_store, service_world
     from sconectl.usecases.apply_service import apply_service
@@ -41,6 +42,8 @@ def apply_one(
         world = service_world(options, wiring, console, store)
         native = build_native(curated, options, world) if curated else None
         done = apply_service(plan, sources, world, native=native)
+        if curated is None:
+            keep_chart_template(options, done.facts.name, wiring.workspace)
     for line in service_lines(done, store.address if store else "", options.target):
         result(line)
     if not options.dry_run:

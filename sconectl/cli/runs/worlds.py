@@ -49,9 +49,13 @@ class Rehearsal(Wiring):
         return self.stores[cas_url]
 
 
-def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
-    """Return the terms of a run; manifests of the `refused` kinds may not ask for what this version does not do."""
+def terms_of(options: ApplyOptions, *, refused: Collection[str] = (), built: Collection[str] = ()) -> Terms:
+    """Return the terms of a run; manifests of the `refused` kinds may not ask for what this version does not do.
+
+    `built` are the names of the images that the run builds (`build.name`) from manifests that were given.
+    """
     from sconectl.cli.options.manifest_files import private_paths
+    from sconectl.cli.runs.chart_templates import chart_templates
 
     return Terms(
         mode=options.mode,
@@ -63,6 +67,7 @@ def terms_of(options: ApplyOptions, *, refused: Collection[str] = ()) -> Terms:
         private=private_paths(options),
         refused=refused,
         as_manifests=options.output == "yaml",
+        chart_template=chart_templates(options, built),
     )
 
 

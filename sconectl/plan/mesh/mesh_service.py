@@ -209,10 +209,16 @@ class BoundService:
         from sconectl.plan.mesh.own_chart import read_own_chart
 
         try:
-            return read_own_chart(self.files.chart, self.files.chart_directory, self._names.text, self._extra)
+            return read_own_chart(
+                self.files.chart, self.files.chart_directory, self._names.text, self._extra, own=self._local
+            )
         except InvalidInput as error:
             self._take(error)
             return None
+
+    def _local(self, name: str) -> str | None:
+        known = any(variable.name == name for variable in self.facts.environment.local)
+        return self.environment[name] if known else None
 
     def _secrets(self) -> ServiceSecrets:
         imported = [self._bind(name, "an imported secret") for name in self.facts.secrets.import_]

@@ -24,6 +24,7 @@ from sconectl.text.yaml_tree import Document
 
 CHART_FILE, VALUES_FILE, TEMPLATE = "Chart.yaml", "values.yaml", ".template"
 _VALUES_IN_TERA, _SKELETON = "values.template", "charts/"
+_TOP_LEVEL = re.compile(r"^(?=[A-Za-z][\w-]*:)", re.MULTILINE)
 _HEAD = {
     "apiVersion": ("v2", "v2"),
     "name": (r"\S+", "the name of the chart"),
@@ -41,14 +42,20 @@ class OwnChart:
 
 
 def read_own_chart(
-    files: Mapping[str, bytes], directory: str, lookup: Lookup, extra: Mapping[str, Any] = MappingProxyType({})
+    files: Mapping[str, bytes],
+    directory: str,
+    lookup: Lookup,
+    extra: Mapping[str, Any] = MappingProxyType({}),
+    own: Lookup = lambda _name: None,
 ) -> OwnChart:
     """Return the chart in `files`, of which messages say that they are in `directory`. Raises `InvalidInput`.
 
-    Values that are None in `extra` are taken out of its values: Helm would keep some of them.
+    Values that are None in `extra` are taken out of its values: Helm would keep some of them. Templates in Tera know
+    the local variables of the image before other names; `own` gives them.
     """
     if _VALUES_IN_TERA in files:
-        files, lookup = _from_tera(files, directory, lookup)
+        of_mesh = lookup
+        files, lookup = _from_tera(files, directory, lambda name: of_mesh(name) if own(name) is None else own(name))
     kept = {path: files[path] for path in sorted(files) if path.removesuffix(TEMPLATE) not in (CHART_FILE, VALUES_FILE)}
     head = _document(files, CHART_FILE, directory, lookup)
     if head is None:
@@ -78,7 +85,19 @@ def _from_tera(files: Mapping[str, bytes], directory: str, lookup: Lookup) -> tu
     for source, place in ((_VALUES_IN_TERA, VALUES_FILE + TEMPLATE), (CHART_FILE + TEMPLATE, CHART_FILE + TEMPLATE)):
         if source in files:
             found[place] = tera.fill_in(files[source], f"{directory}/{source}")
+    if (head := CHART_FILE + TEMPLATE) in found:
+        found[head] = _last_ones(found[head].decode()).encode()
     return found, tera.lookup
+
+
+def _last_ones(text: str) -> str:
+    """Return YAML without the parts of the top level whose key comes again, each line where it was."""
+    parts = _TOP_LEVEL.split(text)
+    last = {part.partition(":")[0]: number for number, part in enumerate(parts)}
+    return "".join(
+        part if number in (0, last[part.partition(":")[0]]) else "\n" * part.count("\n")
+        for number, part in enumerate(parts)
+    )
 
 
 def _document(files: Mapping[str, bytes], name: str, directory: str, lookup: Lookup) -> Document | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import helm_python as helm
 import pytest
-from fakes.builders import facts, mesh_text, record, service_text
+from fakes.builders import facts, mesh_text, record
 
 from .conftest import Run
 
@@ -63,12 +63,3 @@ def test_folders_that_cannot_be_used(run: Run, tmp_path: Path) -> None:
     Path("templates-genservice/values.template").write_text("a: {{ WHO")
     done = run(*APPLY, "--helm-template", "templates-genservice")
     assert done.code == 4 and "templates-genservice/values.template:1:1: error SC2016" in done.err
-
-
-def test_a_service_manifest_says_that_it_has_no_chart(run: Run) -> None:
-    Path("main.py").write_text("print(1)")
-    Path("service.yaml").write_text(service_text())
-    words = ("apply", "-f", "service.yaml", "--base-image", "python=base:1", "-n", "--helm-template", "gone")
-    done = run(*words)
-    assert done.code == 0, done.err
-    assert "--helm-template has no effect on" in done.err

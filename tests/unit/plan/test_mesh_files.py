@@ -262,3 +262,54 @@ def test_charts_that_cannot_be_used(changes: dict[str, bytes | None], code: str,
     given = {path: content for path, content in {**CHART, **changes}.items() if content is not None}
     found = refused(own(given))
     assert {(f.code, f.position.file) for f in found} == {(code, file)}
+
+
+# --- templates that an image brings ---------------------------------------------------------------------------------
+
+TEMPLATES = {
+    "Chart.yaml.template": b"""apiVersion: v1
+name: {{chartname}}
+version: 0.1.0
+apiVersion: v2
+appVersion: 1
+appVersion: 1.6.7
+""",
+    "values.template": b"""image: {% raw %}{{image_name}}{% endraw %}
+session: "{% raw %}{{session}}/{{cas_service_name}}{% endraw %}"
+log: {{SCONE_LOG | default(value="error")}}
+port: {{PYTHON_SERVICE_PORT | default(value="{{PORT}}")}}
+wait: {enabled: {{INIT_CONTAINER2_ENABLE | default(value="false")}}, host: "{{INIT_CONTAINER2 | default(value="")}}"}
+hostile: {{HOSTILE}}
+""",
+    "charts/templates/x.yaml": b"{{ .Values.port }}",
+    "charts/.helmignore": b".git\n",
+    "charts/values.yaml": b"stale: 1\n",
+}
+
+
+def with_locals(**values: str) -> ImageFacts:
+    return facts(environment={"local": [{"name": name, "value": value} for name, value in values.items()]})
+
+
+def test_a_folder_of_templates_as_upstream_has_it_is_a_chart() -> None:
+    image = with_locals(SCONE_LOG="debug", HOSTILE="a: b\n- &x !!y {z}")
+    (service,) = plan(own(TEMPLATES), image).chart.services
+    chart = service.own_chart
+    assert chart is not None
+    assert (chart.head["apiVersion"], chart.head["appVersion"], chart.head["name"]) == ("v2", "1.6.7", "web")
+    assert sorted(chart.files) == [".helmignore", "templates/x.yaml", "values.yaml"]
+    assert parse(chart.files["values.yaml"].decode(), "values.yaml").value == {
+        "image": "registry.example.org/web:1",
+        "session": "shop/web/python3",
+        "log": "debug",
+        "port": "8080",
+        "wait": {"enabled": "false", "host": ""},
+        "hostile": "a: b\n- &x !!y {z}",
+    }
+
+
+def test_equal_keys_of_a_template_are_an_error_elsewhere() -> None:
+    [found] = refused(own({**TEMPLATES, "values.template": b"a: 1\na: 2"}))
+    assert (found.code, found.position.line) == ("SC1001", 2)
+    [found] = refused(own({**TEMPLATES, "values.template": b"a: 1", "Chart.yaml.template": b"name: x\nname: {{gone}}"}))
+    assert found.position.line == 2
