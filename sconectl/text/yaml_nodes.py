@@ -16,6 +16,7 @@ from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.tag import Tag
 
 from sconectl.errors import InvalidInput
 from sconectl.text.findings import Finding, Position
@@ -28,6 +29,7 @@ MAX_NODES = 200_000  # of 1 MiB; aliases count every time they are used, so a bi
 MAX_CHARACTERS = 4 << 20  # of 1 MiB
 MAX_DOCUMENTS = 10_000
 
+_NO_TYPE = Tag(suffix="")
 _CLOSED = re.compile(r"\{\{[ \w.-]*\}\}|[\[{][\w ,:./+=$-]*[\]}]", re.ASCII)
 LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
@@ -88,10 +90,10 @@ def _place(text: str, index: int, file: str) -> Position:
 
 
 class _Parser(CParser):  # type: ignore[misc]
-    """The C parser without the resolver of implicit types: scalars stay text anyway."""
+    """The C parser without the resolver of implicit types: scalars stay text anyway, and share the tag of no type."""
 
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        return ""
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Tag:
+        return _NO_TYPE
 
     def descend_resolver(self, parent: Any, index: Any) -> None:
         pass

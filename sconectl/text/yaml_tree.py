@@ -216,6 +216,7 @@ class _Reader:
     def read(self, node: Node) -> Value:
         if len(self.path) > MAX_DEPTH:
             raise refusal(node_position(self.file, node), f"nested deeper than {MAX_DEPTH} levels")
+        node.end_mark = None  # nobody asks for it, and a large file has a million
         if node.ctag.suffix:  # looked at first because the whole tag takes time to put together
             self._tag(node, str(node.tag))
         if isinstance(node, ScalarNode):
@@ -260,6 +261,8 @@ class _Reader:
             key: str = key_node.value
             if not key.isascii() and _SURROGATE.search(key):
                 key = self._paired(key_node, key)
+            key = key_node.value = sys.intern(key)  # most keys are there many times
+            key_node.end_mark = None
             if key == "<<" and not key_node.style:
                 hint = "write the fields out"
                 self.fault(key_node, tuple(self.path), "merge keys (<<) are not supported", hint)
