@@ -208,7 +208,7 @@ class _Service:
                 claim = f"{name}-{self._of.workload_name}-{number}"
             elif "persistentVolumeClaim" in source:
                 claim = str(source["persistentVolumeClaim"]["claimName"])
-            elif empty is not None and path.startswith(_STORAGE):
+            elif empty is not None and name in self._volumes.blocks:
                 claim = self._kept(name, number)
             else:
                 claim = ""
