@@ -65,17 +65,21 @@ def walk(world: World, example: str, changed: Mapping[str, str] | None = None) -
     host = gateway()
     world.address = f"{host}:{free_port(host)}"
     others = {ADDRESS: world.address, "sconectl-demo/": f"sconectl-test/{world.name}-walk/", **(changed or {})}
-    folder = world.root / f"walk-{example}"
+    folder = world.root / "examples" / example
     shutil.copytree(REPOSITORY / "examples" / example, folder)
+    (world.root / "scripts").symlink_to(REPOSITORY / "scripts")
     shutil.copy(world.root / "sconectl.toml", folder)
-    for file in folder.glob("*.yaml"):
+    for file in (file for file in folder.iterdir() if file.suffix in (".yaml", ".yml", ".sh")):
         file.write_text(replaced(file.read_text(), others))
     found = blocks((folder / "README.md").read_text())
     assert len(found) > 2
-    script = "exec 2>&1\n"
+    commands = [replaced(block.commands, others) for block in found]
+    script = f"exec 2>&1\nclean_up() {{\n{commands[-1]}\n}}\n"
     for number, block in enumerate(found):
-        script += f"echo '@@ {number}'\n{replaced(block.commands, others)}\necho \"@@ code $?\"\n"
-    variables = {**world.environment, "PATH": f"{SCONECTL.parent}:{os.environ['PATH']}"}
+        script += f"echo '@@ {number}'\n{commands[number]}\ncode=$?\necho \"@@ code $code\"\n"
+        script += "" if block.promised else "[ $code = 0 ] || { clean_up; exit; }\n"
+    places = {"BASE_IMAGE": world.base_image, "COMPOSE_PROJECT_NAME": f"walk-{world.name}"}
+    variables = {**world.environment, **places, "PATH": f"{SCONECTL.parent}:{os.environ['PATH']}"}
     with alone():
         done = run(["bash", "-c", script], env=variables, cwd=folder)
     outputs = {}
@@ -84,8 +88,8 @@ def walk(world: World, example: str, changed: Mapping[str, str] | None = None) -
         code = rest.partition("\n")[0]
         outputs[block.commands] = output
         lacking = missing(block.promised, output)
-        assert not lacking, f"{block.commands}\nprints\n{output}\nand not, from here on:\n{lacking}\n\n{done.out}"
-        assert block.promised or code == "0", f"{block.commands}\nends with {code or 'nothing'}:\n{output}\n{done.out}"
+        assert not lacking, f"{block.commands}\nprints\n{output}\nand not, from here on:\n{lacking}"
+        assert block.promised or code == "0", f"{block.commands}\nends with {code or 'nothing'}:\n{output}"
     return outputs
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from .world import SCONECTL, Outcome, World, docker, inspected, logs, must, run, saved_bytes
+from .world import REPOSITORY, SCONECTL, Outcome, World, docker, inspected, logs, must, run, saved_bytes
 
-SOURCES = Path(__file__).with_name("images") / "flask"
+EXAMPLE = REPOSITORY / "examples" / "flask-sconify"
+SOURCES = EXAMPLE / "native"
 NAMESPACE = "my_namespace-4711"
 PORT = 4996
 MEMORY = ("--tmpfs", "/dev/shm:exec,size=256m")
@@ -60,36 +61,6 @@ export SESSION=$(./sconify_image --namespace=$NAMESPACE --name=flask --from=$NAT
 echo "SESSION=$SESSION"
 """
 
-TEMPLATE = """
-name: $NAMESPACE/$SESSION
-version: "0.3"
-access_policy:
-  read:
-   - CREATOR
-  update:
-   - CREATOR
-services:
-   - name: service
-     image_name: service_image
-     mrenclaves: [$MRENCLAVE]
-     command: $CMD
-     environment:
-        SCONE_MODE: hw
-        SCONE_LOG: "7"
-$ENVVARS
-     fspf_path: /fspf/fs.fspf
-     fspf_key: $SCONE_FSPF_KEY
-     fspf_tag: $SCONE_FSPF_TAG
-images:
-   - name: service_image
-     $INJECTED_FILES
-$SECRETS
-security:
-  attestation:
-    tolerate: [debug-mode, hyperthreading, insecure-igpu, outdated-tcb, software-hardening-needed]
-    ignore_advisories: "*"
-"""
-
 
 @dataclass
 class Seed:
@@ -128,13 +99,11 @@ class Seed:
 
 
 @pytest.fixture(scope="module")
-def seed(module_world: World, tmp_path_factory: pytest.TempPathFactory) -> Seed:
+def seed(module_world: World) -> Seed:
     world = module_world
-    context = tmp_path_factory.mktemp("native")
-    shutil.copytree(SOURCES, context, dirs_exist_ok=True)
-    shutil.copy(world.ca_bundle or "/etc/ssl/certs/ca-certificates.crt", context / "ca.pem")
     native = world.image("flask-native")
-    must(docker("build", "-q", "-t", native, "--build-arg", f"BASE={world.base_image}", context))
+    variables = {**world.environment, "NATIVE_IMAGE": native, "BASE_IMAGE": world.base_image}
+    assert must(run([EXAMPLE / "create_native_image.sh"], env=variables)).out.endswith("OK\n")
     (world.root / "sconify_image").symlink_to(SCONECTL.with_name("sconify_image"))
     return Seed(world, native)
 
@@ -195,9 +164,9 @@ def test_the_tutorial(seed: Seed, tmp_path: Path) -> None:
 def _nothing_readable(seed: Seed, folder: Path) -> None:
     content = saved_bytes(seed.image, folder)
     source = (SOURCES / "rest_api.py").read_bytes()
-    for text in (b"A small REST API over HTTPS", b"preexistingconditions", b"class Patient", source[-200:]):
+    for text in (b"A small REST API over HTTPS", b"preexistingconditions", b"def new_patient", source[-200:]):
         assert text in source and text not in content
-    assert b"class RequestParser" not in content and b"def formatwarning" not in content  # flask_restful, python3.11
+    assert b"class FlaskGroup" not in content and b"def formatwarning" not in content  # Flask, python3.11
     assert list(inspected(seed.image)["Config"]["ExposedPorts"]) == [f"{PORT}/tcp"]
 
 
@@ -207,22 +176,23 @@ def _serves_patients(api: Api) -> None:
     assert list(posted) == sorted(posted) and len(posted) == 15 and 0 <= posted["score"] < 1
     assert api.answer("/patient/patient_3") == (200, posted)
     assert api.answer("/score/patient_3") == (200, {"id": "patient_3", "score": posted["score"]})
-    assert api.answer("/patient/patient_3", "-d", PATIENT) == (403, "error")
-    assert api.answer("/patient/nobody") == (404, "error")
+    assert api.answer("/patient/patient_3", "-d", PATIENT) == (403, {"message": "there is a patient with this id"})
+    assert api.answer("/patient/nobody") == (404, {"message": "there is no patient with this id"})
     status, message = api.answer("/patient/patient_4", "-d", "fname=Jane")
     assert status == 400 and "could not understand" in message["message"]
     assert api.answer("/patient/patient_3", "-X", "DELETE")[0] == 405
+    assert "<html" in api.answer("/elsewhere")[1] and api.answer("/elsewhere")[0] == 404
     assert api.curl(f"https://api:{PORT}/score/x").code == 60  # other CAs do not vouch for it
     assert api.curl("--cacert", api.ca, f"https://other:{PORT}/", host="other").code == 60
 
 
 def test_a_session_template(seed: Seed, tmp_path: Path) -> None:
-    (seed.world.root / "session-template.yml").write_text(TEMPLATE)
+    shutil.copy(EXAMPLE / "session-template.yml", seed.world.root)
     done = seed.convert("--create-namespace --template=session-template.yml --session=session.yml")
     assert done.out == f"SESSION={NAMESPACE}/flask\n", done.err
-    assert "debug-mode" in (seed.world.root / "session.yml").read_text()
+    assert "software-hardening-needed" in (seed.world.root / "session.yml").read_text()
     api = started(seed, tmp_path)
-    assert api.answer("/patient/nobody") == (404, "error")
+    assert api.answer("/patient/nobody") == (404, {"message": "there is no patient with this id"})
 
 
 def test_a_changed_byte_is_refused(seed: Seed) -> None:

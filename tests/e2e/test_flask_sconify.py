@@ -1,0 +1,16 @@
+"""examples/flask-sconify: an image that exists, converted by the seed's commands; more is in test_sconify_seed.py."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from .readme_walk import walk
+from .world import World
+
+
+def test_the_readme(walker: World) -> None:
+    if not shutil.which("docker-compose"):
+        pytest.skip("there is no docker-compose; `make test` installs it where Debian packages can be had")
+    walk(walker, "flask-sconify", {"native_flask_restapi_image": f"sconectl-test/{walker.name}-native"})
