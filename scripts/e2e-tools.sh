@@ -14,6 +14,7 @@ needs musl-gcc musl-tools
 needs gcc gcc libc6-dev
 needs curl curl
 needs openssl openssl
+needs envsubst gettext-base
 needs jq jq
 needs gpg gpg gpg-agent
 needs sqlite3 sqlite3
