@@ -27,23 +27,26 @@ MARK = "started-by-up.json"
 
 @dataclass(frozen=True)
 class CasPlace:
-    """Where containers find a CAS. `key` is the hash of its key, "" for one that is not ours."""
+    """Where containers find a CAS. `key` is the hash of its key, "" for one that is not ours, or was never started.
+
+    `runs` says whether somebody answers there; otherwise the embedded CAS is to be started there.
+    """
 
     address: str
     key: str
-    started: bool = False
+    runs: bool = True
 
 
-def find_or_start(directory: Path, cas_url: str, host: str) -> CasPlace:
+def find(directory: Path, cas_url: str, host: str) -> CasPlace:
     """Return where the CAS is that a mesh calls `cas_url`; `host` is the address of this machine for containers.
 
-    Raises `CasError` if containers cannot reach it.
+    Nothing is started or written. Raises `CasError` if containers cannot reach it.
     """
     running = daemon.status(directory)
     if cas_url != LOCAL:
         return _at(directory, cas_url, running, host)
     if running is None:
-        return _start_anywhere(directory, host)
+        return CasPlace(daemon.show_address(host, _last_port(directory, host)), _key(directory), runs=False)
     where, port = _split(running.address)
     if ipaddress.ip_address(where).is_loopback:
         raise CasError(
@@ -55,7 +58,7 @@ def find_or_start(directory: Path, cas_url: str, host: str) -> CasPlace:
 
 
 def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> CasPlace:
-    """Return a CAS that the mesh names by its address; it is started if that is one of this machine, and free."""
+    """Return a CAS that the mesh names by its address; it is to be started if that is of this machine, and free."""
     address = cas_url.removeprefix("https://").rstrip("/")
     try:
         where, port = _split(address)
@@ -72,22 +75,30 @@ def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> Ca
         own_host, own_port = _split(running.address)
         everywhere = ipaddress.ip_address(own_host).is_unspecified and own_port == port and where == host
         return CasPlace(shown, _key(directory) if running.address == shown or everywhere else "")
+    if _is_free(where, port):
+        return CasPlace(shown, _key(directory), runs=False)
+    return CasPlace(shown, "")  # another machine, or somebody answers there
+
+
+def start(directory: Path, place: CasPlace, *, anywhere: bool) -> CasPlace:
+    """Start the embedded CAS in a place, or if that is taken `anywhere` on the same host; return where it runs.
+
+    A place that it had the last time comes first, so that containers find it again. Raises `CasError`.
+    """
+    host, wanted = _split(place.address)
+    free = (port for port in (wanted, PORT) if not anywhere or _is_free(host, port))
+    running = daemon.start_detached(directory, host, next(free, 0)).running
+    write_private(directory / MARK, json.dumps(asdict(running)).encode())
+    return CasPlace(running.address, _key(directory))
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Say whether an address is one of this machine on which nobody listens."""
     try:
-        daemon.listen(where, port).close()
+        daemon.listen(host, port).close()
     except CasError:
-        return CasPlace(shown, "")  # another machine, or somebody answers there
-    return _started(directory, where, port)
-
-
-def _start_anywhere(directory: Path, host: str) -> CasPlace:
-    """Start the CAS where it was the last time, so that containers find it again; else at its port; else at any."""
-    for port in dict.fromkeys((_last_port(directory, host), PORT)):
-        try:
-            daemon.listen(host, port).close()
-        except CasError:
-            continue
-        return _started(directory, host, port)
-    return _started(directory, host, 0)
+        return False
+    return True
 
 
 def _last_port(directory: Path, host: str) -> int:
@@ -107,12 +118,6 @@ def _mark(directory: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _started(directory: Path, host: str, port: int) -> CasPlace:
-    running = daemon.start_detached(directory, host, port).running
-    write_private(directory / MARK, json.dumps(asdict(running)).encode())
-    return CasPlace(running.address, _key(directory), started=True)
-
-
 def stop_if_started(directory: Path, users: Callable[[str], Sized]) -> bool:
     """End the server of a directory if it was started here, and nobody uses it any more; say whether it was ended.
 
@@ -126,7 +131,7 @@ def stop_if_started(directory: Path, users: Callable[[str], Sized]) -> bool:
 
 
 def _key(directory: Path) -> str:
-    return load_or_create(directory).cas_key_hash
+    return load_or_create(directory).cas_key_hash if directory.is_dir() else ""
 
 
 def _split(address: str) -> tuple[str, int]:

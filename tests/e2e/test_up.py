@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .up_mesh import Local, local_meshes, write_manifests, write_mesh
-from .world import World, docker, must
+from .world import World, docker, must, snapshot
 
 LONGEST = 20
 STRANGER = """
@@ -89,6 +89,31 @@ def test_only_what_the_pod_annotation_would_restart_is_restarted(local: Local) -
     after = {name: local.container(name)["Id"] for name in ("server", "client")}
     assert after["server"] == before["server"] and after["client"] != before["client"]
     wait_for(local, "client", "another answer: hello the client")
+
+
+def test_a_rehearsal_says_what_would_be_done_and_does_nothing(local: Local) -> None:
+    must(local.down())
+    first = must(local.up("--dry-run"))
+    assert "embedded CAS: would be started at" in first.out
+    assert [f"{local.release}-{name}: would be created" in first.out for name in ("server", "client")] == [True] * 2
+    assert local.objects() == [] and local.world.sconectl("cas", "status").code == 6
+    must(local.up())
+    there = snapshot(local.world.root)
+    objects = local.objects()
+    assert must(local.up("--dry-run")).out.split("\n")[:-1] == [
+        f"{local.release}-{name}: would stay" for name in ("server", "client")
+    ]
+    program = local.world.root / "server.py"
+    text = program.read_text()
+    program.write_text(text + "\n")
+    changed = must(local.up("--dry-run")).out
+    program.write_text(text)
+    assert f"image {local.world.image('server')}: would be built" in changed
+    assert "server: would be replaced" in changed and "client: would stay" in changed
+    now = snapshot(local.world.root)
+    touched = {name for name in {*there, *now} if there.get(name) != now.get(name)}
+    assert not {name for name in touched if not name.startswith(("data/sconectl/cas/", "server.py"))}, touched
+    assert local.objects() == objects
 
 
 def test_logs_name_the_service_of_each_line(local: Local) -> None:

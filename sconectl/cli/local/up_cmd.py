@@ -26,6 +26,7 @@ def up_command(
         str,
         typer.Option("--output", "-o", metavar="FORM", help="compose: write target/compose.yaml, and start nothing."),
     ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-d", help="Show what would be done, and do nothing.")] = False,
     wait: Annotated[
         int | None,
         typer.Option(
@@ -45,4 +46,10 @@ def up_command(
         raise UsageError(f"{output} is not a form of output", hint="give -o compose, or leave it out to start the mesh")
     from sconectl.cli.local.up_run import UpRun
 
-    UpRun(options, Console(-1 if quiet else verbose)).up(compose=bool(output), seconds=wait)
+    run = UpRun(options, Console(-1 if quiet else verbose))
+    if dry_run:
+        from sconectl.cli.local.rehearsed import rehearse
+
+        rehearse(run.options, run.manifests, Console(-1))
+    else:
+        run.up(compose=bool(output), seconds=wait)

@@ -74,15 +74,16 @@ class UpRun:
 
     def _ready(self, run: RunCheck) -> None:
         """Refuse what cannot run here before anything is built, and see to the CAS."""
-        from sconectl.cas.for_containers import find_or_start
+        from sconectl.cas.for_containers import find, start
 
         [check] = run.meshes
         plan = run.mesh_plan(check, {})
         require_upload(plan.upload, plan.mode)
         local_mesh(plan.chart, self.options.release, LocalCas(plan.cas.cas_url, "", ""), {})
         self._console.step("looking for the CAS")
-        place = find_or_start(cas_directory(), plan.cas.cas_url, self._wiring.containers.host_address())
-        if place.started:
+        place = find(cas_directory(), plan.cas.cas_url, self._wiring.containers.host_address())
+        if not place.runs:
+            place = start(cas_directory(), place, anywhere=plan.cas.cas_url == "local")
             note(f"note: the embedded CAS was started at {place.address}; `sconectl down` ends it with the last mesh")
         self._cas = LocalCas(plan.cas.cas_url, place.address, place.key)
 
