@@ -113,7 +113,7 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
         if not error.findings:
             raise
         faults.append(error)
-    files = {**files, **dict(_brought(mesh, facts, files, terms))}
+    charted = {**files, **dict(_brought(mesh, facts, files, terms))}
     extra: tuple[tuple[int, GivenFile], ...] = ()
     try:
         extra = read_extra_policies(mesh, document, manifest.directory, terms.mode)
@@ -140,7 +140,7 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
         {},
         terms.release,
         sconectl.__version__,
-        files=files,
+        files=charted,
         extra=extra,
         toolchains=known,
     )
@@ -150,7 +150,7 @@ def check_mesh(manifest: Manifest, learn: LearnFacts, terms: Terms) -> MeshCheck
     except (InvalidInput, PlanImpossible) as error:
         error.findings = tuple(fault for fault in error.findings if not unknown or fault.code not in _DEPENDS_ON_ALL)
         faults += [error] if error.findings else []
-    if terms.as_manifests and (foreign := list(_foreign_charts(mesh, document, files))):
+    if terms.as_manifests and (foreign := list(_foreign_charts(mesh, document, charted))):
         faults.append(PlanImpossible("not every chart can become manifests", findings=foreign))
     limits = draft.limits if draft and not unknown else tuple(unavailable_in_mesh(mesh, document))
     remarks = draft.remarks if draft and not unknown else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -231,20 +230,4 @@ def with_options(manifest: Manifest, options: ApplyOptions) -> Manifest:
             except ValidationError:
                 raise UsageError(message, hint=hint) from None
             manifest = replace(manifest, model=mesh.model_copy(update={"policy": policy}))
-    return _with_charts(manifest, options.helm_template) if options.helm_template else manifest
-
-
-def _with_charts(manifest: Manifest, folder: Path) -> Manifest:
-    """Return a mesh whose services take their charts from a folder, unless they name one."""
-    mesh = manifest.model
-    if mesh.kind != "mesh":
-        return manifest  # its image brings the chart to the meshes that name it
-    if not folder.is_dir():
-        raise UsageError(f"--helm-template {folder} is no directory", hint="name one with values.template and charts/")
-    chart = os.path.relpath(folder.resolve(), manifest.directory.resolve()).replace(os.sep, "/")
-    if chart.split("/")[0] == "..":
-        raise UsageError(f"--helm-template {folder} is not below {manifest.directory}", hint="put it beside the mesh")
-    services = tuple(
-        each if each.helm_chart else each.model_copy(update={"helm_chart": chart}) for each in mesh.services
-    )
-    return replace(manifest, model=mesh.model_copy(update={"services": services}))
+    return manifest

@@ -6,6 +6,7 @@ In: the options of a run. Out: the chart of an image by its `build.name`, or fil
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,17 @@ FOLDER = "charts"
 
 
 def chart_templates(options: ApplyOptions, built: Collection[str] = ()) -> Callable[[str], ServiceFiles | None]:
-    """Return what gives the chart of an image: for those that are `built` now what is given, else what was kept."""
+    """Return what gives the chart of an image: the one that is given, else what was kept unless it is `built` now."""
+
+    read = cache(_read)
 
     def chart(build_name: str) -> ServiceFiles | None:
+        if options.helm_template:
+            return read(options.helm_template)
         if build_name in built:
-            return _read(options.helm_template) if options.helm_template else None
+            return None
         kept = options.target / FOLDER / build_name
-        return _read(kept) if kept.is_dir() else None
+        return read(kept) if kept.is_dir() else None
 
     return chart
 
@@ -42,11 +47,10 @@ def keep_chart_template(options: ApplyOptions, build_name: str, workspace: Works
 
 
 def check_chart_template(options: ApplyOptions, manifests: Iterable[Manifest]) -> list[str]:
-    """Return the names of the images that are built. Raises `UsageError` if their chart cannot be read."""
-    built = [each.model.build.name for each in manifests if each.model.kind == "genservice"]
-    if options.helm_template is not None and built:
+    """Return the names of the images that are built. Raises `UsageError` if the chart that is given cannot be read."""
+    if options.helm_template is not None:
         _read(options.helm_template)
-    return built
+    return [each.model.build.name for each in manifests if each.model.kind == "genservice"]
 
 
 def _read(folder: Path) -> ServiceFiles:

@@ -46,6 +46,7 @@ def test_a_service_and_later_its_mesh(run: Run, folder: Path) -> None:
     assert "0.2.0" in (CHART / "Chart.yaml").read_text()
     assert run("plan", *MESH, "--detailed-exitcode").code == 0  # nothing would change
     assert run("apply", *MESH, "-o", "yaml").code == 4
+    assert run("lock", "--check", *SERVICE, *MESH[:2]).code == 0
 
     assert run(*APPLY, *SERVICE).code == 0
     assert "configId: shop/web" in values(run, *MESH) and not Path("target/charts/web").exists()
@@ -55,6 +56,8 @@ def test_both_in_one_run(run: Run, folder: Path) -> None:
     both = (*SERVICE, *MESH, "--helm-template", "templates-genservice")
     assert "target" in run("plan", *both, "--base-image", "python=base:1").out and not Path("target").exists()
     assert values(run, *both) == "session: shop/web\nlog: error\n"
+    assert values(run, *MESH, "-h", folder) == "session: shop/web\nlog: error\n"
+    assert run("lock", "--check", *SERVICE, *MESH[:2]).code == 0
     assert "configId: shop/web" in values(run, *SERVICE, *MESH)
 
 

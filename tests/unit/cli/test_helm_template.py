@@ -54,12 +54,10 @@ def test_every_service_takes_its_chart_from_the_folder(run: Run) -> None:
     )
 
 
-def test_folders_that_cannot_be_used(run: Run, tmp_path: Path) -> None:
-    outside = tmp_path.parent / f"{tmp_path.name}-outside"
-    outside.mkdir()
-    for given, says in ((str(outside), "is not below"), ("gone", "is no directory"), ("mesh.yaml", "is no directory")):
+def test_folders_that_cannot_be_used(run: Run) -> None:
+    for given in ("gone", "mesh.yaml"):
         done = run(*APPLY, "--helm-template", given)
-        assert (done.code, says in done.err) == (2, True), done.err
+        assert (done.code, f"{given}: this is not a directory" in done.err) == (2, True), done.err
     Path("templates-genservice/values.template").write_text("a: {{ WHO")
     done = run(*APPLY, "--helm-template", "templates-genservice")
     assert done.code == 4 and "templates-genservice/values.template:1:1: error SC2016" in done.err
