@@ -24,7 +24,6 @@ FOLDER = "charts"
 
 def chart_templates(options: ApplyOptions, built: Collection[str] = ()) -> Callable[[str], ServiceFiles | None]:
     """Return what gives the chart of an image: the one that is given, else what was kept unless it is `built` now."""
-
     read = cache(_read)
 
     def chart(build_name: str) -> ServiceFiles | None:
