@@ -22,6 +22,8 @@ _OPTION = r"(-[BEIOPSWXdiqsuvx]*[cm]?)(?![\w.-])"
 _START = re.compile(rf"""["']?(?<!\w){_INTERPRETER}["']?,?\s+["']?{_OPTION}""")
 """Python and its first option, in a shell, in JSON, or in YAML."""
 ELSEWHERE = {
+    "examples/flask-sconify/README.md": "a question to the user's own image",
+    "examples/flask-sconify/native/Dockerfile": "the program of the user's own image",
     "examples/hello-user/service.yaml": "a step in the build of the user's own image",
     "sconectl/manifest/model/genservice.py": "an example of such a step",
 }
