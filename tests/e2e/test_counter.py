@@ -66,6 +66,7 @@ def volume() -> Iterator[str]:
     docker("volume", "rm", "-f", name)
 
 
+@pytest.mark.shows("001.native")
 def test_the_native_image_counts_and_believes_everything(native: Native, volume: str) -> None:
     def once(*arguments: str) -> Outcome:
         words = ("python3", "/code/app.py", *arguments) if arguments else ()
@@ -187,6 +188,7 @@ def counter(native: Native) -> Counter:
     return Counter(native, image, done.out.strip(), policy, world.root / "charts" / "python-service")
 
 
+@pytest.mark.shows("001.policy")
 def test_the_policy_is_that_of_upstream(counter: Counter) -> None:
     policy = counter.policy
     assert policy["name"] == counter.session
@@ -201,6 +203,7 @@ def test_the_policy_is_that_of_upstream(counter: Counter) -> None:
     assert policy["access_policy"] == {"read": ["CREATOR"], "update": ["CREATOR"]}
 
 
+@pytest.mark.shows("001.chart")
 def test_the_chart_has_the_names_and_values_of_upstream(counter: Counter) -> None:
     report = helm.lint(str(counter.chart), strict=True)
     assert (report["messages"], report["errors"]) == ([], [])
@@ -274,6 +277,7 @@ def three_times(ran: Counted) -> Counted:
     return ran
 
 
+@pytest.mark.shows("001.ciphertext", "001.chart")
 def test_the_storage_shows_the_name_of_the_file_and_not_what_is_in_it(three_times: Counted) -> None:
     names = three_times.storage("cd /s && find . -type f | sort").split()
     assert {"./num", "./volume.fspf"} <= set(names)
@@ -296,6 +300,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.shows("001.old")
 def test_an_attack_on_the_storage_is_noticed(three_times: Counted, attack: str) -> None:
     """Among them what upstream describes: the content of `num` is copied, and put back after the next run."""
     script, named = ATTACKS[attack]
@@ -305,16 +310,19 @@ def test_an_attack_on_the_storage_is_noticed(three_times: Counted, attack: str) 
     three_times.goes_on()
 
 
+@pytest.mark.shows("001.new_volume")
 def test_another_new_volume_is_no_way_to_begin_again(three_times: Counted, volume: str) -> None:
     assert "V1" in three_times.counter.refusal(volume)
     three_times.goes_on()
 
 
+@pytest.mark.shows("001.program")
 def test_a_changed_program_is_noticed(three_times: Counted) -> None:
     three_times.refusal(flip_encrypted)
     three_times.goes_on()
 
 
+@pytest.mark.shows("001.engine")
 def test_a_changed_interpreter_is_noticed(three_times: Counted) -> None:
     interpreter = three_times.counter.native.interpreter
     log = three_times.refusal(lambda container: flip_file(container, interpreter))
@@ -323,6 +331,7 @@ def test_a_changed_interpreter_is_noticed(three_times: Counted) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("-v", "/tmp/num"), ("python3", "/code/app.py", "-v", "/tmp/num")])
+@pytest.mark.shows("001.argument")
 def test_another_argument_changes_nothing(three_times: Counted, arguments: tuple[str, ...]) -> None:
     three_times.goes_on(*arguments)
 

@@ -133,6 +133,7 @@ def test_a_namespace_of_somebody_else(hello: World, project: Path, tmp_path: Pat
     assert snapshot(hello.target) == before
 
 
+@pytest.mark.shows("002.undefined")
 def test_a_variable_without_value(hello: World, project: Path) -> None:
     before = snapshot(hello.target)
     file = change(project / "mesh.yaml", "      - name: API_USER\n        value: myself\n", "")

@@ -59,6 +59,7 @@ def form(**values: str) -> list[str]:
     return [word for name, value in values.items() for word in ("--data-urlencode", f"{name}={value}")]
 
 
+@pytest.mark.shows("003.rest", "003.errors")
 def test_clients(app: Application, ca: Path) -> None:
     assert answer(app, ca, "/keys") == (200, {"keys": []})
     status, entry = answer(app, ca, "/client/jane", *form(**JANE))
@@ -83,6 +84,7 @@ def test_clients(app: Application, ca: Path) -> None:
     assert answer(app, ca, "/client/jane", "-X", "DELETE")[0] == 405
 
 
+@pytest.mark.shows("003.log", "003.memory")
 def test_what_the_log_says(app: Application, ca: Path) -> None:
     log = logs(app.running["flask"])
     expected = [
@@ -99,12 +101,14 @@ def test_what_the_log_says(app: Application, ca: Path) -> None:
     assert not any(value in logs(app.running["flask"]) for value in JANE.values())
 
 
+@pytest.mark.shows("003.server")
 def test_the_server_is_verified(app: Application, ca: Path) -> None:
     assert app.curl("flask", PORT, "api", f"https://api:{PORT}/keys").code == 60  # no CA of the machine vouches for it
     assert app.curl("flask", PORT, "other", "--cacert", ca, f"https://other:{PORT}/keys").code == 60
     assert app.curl("flask", PORT, "api", f"http://api:{PORT}/keys").code != 0
 
 
+@pytest.mark.shows("003.client_certificate")
 def test_redis_lets_nobody_in(app: Application, ca: Path) -> None:
     """A container of the same network that has no policy, whatever it brings along."""
     folder = app.world.root / "foreign"
@@ -126,6 +130,7 @@ def test_redis_lets_nobody_in(app: Application, ca: Path) -> None:
     assert answer(app, ca, "/keys")[0] == 200
 
 
+@pytest.mark.shows("003.fake")
 def test_a_fake_redis_gets_nothing(app: Application, tmp_path: Path) -> None:
     """In another network, where somebody else has the name of redis, and certificates of its own."""
     tmp_path.chmod(0o755)
@@ -155,6 +160,7 @@ def test_a_fake_redis_gets_nothing(app: Application, tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.shows("003.wire")
 def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
     flask, redis = app.running["flask"], app.running["redis"]
     with listening(redis, REDIS_PORT, tmp_path) as inside, listening(flask, PORT, tmp_path) as outside:
@@ -166,6 +172,7 @@ def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
         assert not any(text in heard for text in (*JANE.values(), "fname", "client:"))
 
 
+@pytest.mark.shows("003.operator")
 def test_what_an_operator_sees(app: Application, tmp_path: Path) -> None:
     for service in ("flask", "redis"):
         seen = app.seen_by_operator(service)
@@ -177,6 +184,7 @@ def test_what_an_operator_sees(app: Application, tmp_path: Path) -> None:
     assert app.plain_anywhere(CLAIM, "Richmond", "Jane", "client:") == []
 
 
+@pytest.mark.shows("003.command")
 def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     """The policy says what is executed, and with which variables: whoever starts the container does not."""
     before = answer(app, ca, "/keys")
@@ -191,11 +199,13 @@ def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     assert "Connecting to DB  demo-redis 6379" in log and "pwned" not in log and "Debugger" not in log
 
 
+@pytest.mark.shows("003.changed")
 def test_a_changed_image(app: Application) -> None:
     app.refused_when_changed("flask", "/python/api.py")
     app.refused_when_changed("redis", "/usr/bin/redis-check-rdb")
 
 
+@pytest.mark.shows("003.changed")
 def test_another_image(app: Application) -> None:
     """A program that the policy does not know, but asks under this name: it gets no certificate."""
     world = app.world
@@ -209,6 +219,7 @@ def test_another_image(app: Application) -> None:
     assert code == REFUSED and "The program enclave is not trustworthy" in log and "PRIVATE KEY" not in log, log
 
 
+@pytest.mark.shows("003.restart", "003.errors")
 def test_restarts_in_any_order(app: Application, ca: Path) -> None:
     before = answer(app, ca, "/client/jane")
     assert before[0] == 200
@@ -232,6 +243,7 @@ def test_restarts_in_any_order(app: Application, ca: Path) -> None:
     assert answer(app, ca, "/client/jane") == before
 
 
+@pytest.mark.shows("003.volume")
 def test_old_and_changed_data(app: Application, ca: Path) -> None:
     """The last test of this module: redis does not start on what is not its newest data."""
     old = app.storage("old")

@@ -33,6 +33,7 @@ def example(world: World, folder: str = "hello-java") -> Path:
     return project
 
 
+@pytest.mark.shows("002.java")
 def test_apply_mesh_and_run(world: World, tmp_path: Path) -> None:
     project = example(world)
     base = ("--base-image", f"java17={JDK}")

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from .world import CHECKSUM, GREETING, World, docker, inspected, logs, must, saved_bytes, snapshot, stored_rows
 
 
+@pytest.mark.shows("002.output")
 def test_the_program_gets_its_configuration(hello: World) -> None:
     log = hello.log_with(hello.start(hello.image()), "Stop ME by executing")
     assert GREETING + " and xpassword=#NOPEE!!" in log
@@ -44,6 +45,7 @@ def _kept(world: World) -> list[str]:
     return rows
 
 
+@pytest.mark.shows("002.exported")
 def test_arguments_and_environment_of_the_operator_are_ignored(hello: World) -> None:
     container = hello.start(
         hello.image(), "sh", "-c", "echo pwned", API_USER="evil", API_PASSWORD="known", PATH="/tmp", PYTHONPATH="/tmp"
@@ -76,6 +78,7 @@ for pid in os.listdir('/proc'):
 """
 
 
+@pytest.mark.shows("002.nowhere")
 def test_the_generated_password_is_nowhere(hello: World, tmp_path: Path) -> None:
     container = hello.start(hello.image(), SCONE_LOG="TRACE")
     log = hello.log_with(container, "Stop ME by executing")
@@ -102,6 +105,7 @@ def test_the_generated_password_is_nowhere(hello: World, tmp_path: Path) -> None
 VALUES = ["myself", "#NOPEE!!", "!#what!$#", "This program shows a checksum", "192M", "$$SCONE::password$$"]
 
 
+@pytest.mark.shows("002.nowhere")
 def test_whoever_pulls_or_administers_learns_no_value(hello: World, tmp_path: Path) -> None:
     image = saved_bytes(hello.image(), tmp_path)
     chart = b"".join(content for content, _ in snapshot(hello.target / "helm").values())

@@ -148,6 +148,7 @@ def started(seed: Seed, folder: Path) -> Api:
     return Api(container, network["IPAddress"], ca)
 
 
+@pytest.mark.shows("000.rest", "000.errors", "000.converted", "000.blocks", "000.encrypted", "000.verified")
 def test_the_tutorial(seed: Seed, tmp_path: Path) -> None:
     refused = seed.convert("")
     assert refused.out == "SESSION=\n" and "add --create-namespace" in refused.err
@@ -186,6 +187,7 @@ def _serves_patients(api: Api) -> None:
     assert api.curl("--cacert", api.ca, f"https://other:{PORT}/", host="other").code == 60
 
 
+@pytest.mark.shows("000.template")
 def test_a_session_template(seed: Seed, tmp_path: Path) -> None:
     shutil.copy(EXAMPLE / "session-template.yml", seed.world.root)
     done = seed.convert("--create-namespace --template=session-template.yml --session=session.yml")
@@ -195,6 +197,7 @@ def test_a_session_template(seed: Seed, tmp_path: Path) -> None:
     assert api.answer("/patient/nobody") == (404, {"message": "there is no patient with this id"})
 
 
+@pytest.mark.shows("000.changed")
 def test_a_changed_byte_is_refused(seed: Seed) -> None:
     seed.convert("--create-namespace")
     container = seed.world.create(seed.image, config_id=f"{NAMESPACE}/flask/service", options=MEMORY)
@@ -211,6 +214,7 @@ def test_a_changed_byte_is_refused(seed: Seed) -> None:
     assert code == 125 and "Running on" not in log, log
 
 
+@pytest.mark.shows("000.trace")
 def test_a_trace_proposes_the_directories(seed: Seed, tmp_path: Path) -> None:
     """The log that the tutorial makes, and a run under observation, agree on what to encrypt."""
     log = tmp_path / "strace.log"

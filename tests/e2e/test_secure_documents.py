@@ -87,6 +87,7 @@ def back(app: Application, ca: Path, path: str, seconds: float = 60) -> tuple[in
         time.sleep(0.5)
 
 
+@pytest.mark.shows("004.accounts")
 def test_accounts(app: Application, ca: Path) -> None:
     assert ask(app, ca, "/users/me") == (401, WRONG)
     assert ask(app, ca, "/users/create_account") == (201, {"username": BOB})
@@ -101,6 +102,7 @@ def test_accounts(app: Application, ca: Path) -> None:
     assert ask(app, ca, "/openapi.json", user="")[0] == 200 and ask(app, ca, "/docs", user="")[0] == 200
 
 
+@pytest.mark.shows("004.documents")
 def test_documents(app: Application, ca: Path) -> None:
     new = "/documents/create_document"
     assert ask(app, ca, new, *document("31", BIRDS)) == (200, {"record_id": 31, "content": BIRDS})
@@ -126,6 +128,7 @@ def test_documents(app: Application, ca: Path) -> None:
     assert ask(app, ca, "/documents/35")[1]["content"] == text
 
 
+@pytest.mark.shows("004.limit")
 def test_ten_requests_a_minute(app: Application, ca: Path) -> None:
     forget_requests(app)
     assert once(app, ca, "/users/me", user=f"{BOB}:wrong")[0] == 401  # neither counted
@@ -137,11 +140,13 @@ def test_ten_requests_a_minute(app: Application, ca: Path) -> None:
     assert once(app, ca, "/users/me")[0] == 200
 
 
+@pytest.mark.shows("004.client")
 def test_the_client(app: Application) -> None:
     log = app.world.log_with(app.running["client"], "document 1: status_code=200")
     assert 'Getting env var "NGINX_ADDR"' in log and re.search(r"New user: [A-Za-z]{15}\nCreating documents\n", log)
 
 
+@pytest.mark.shows("004.direct")
 def test_nobody_else_comes_in(app: Application, ca: Path) -> None:
     """A container of the same network that has no policy; some of its certificates have the right names."""
     folder = app.world.root / "foreign"
@@ -174,6 +179,7 @@ def test_nobody_else_comes_in(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
 
 
+@pytest.mark.shows("004.wire")
 def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
     forget_requests(app)
     with ExitStack() as stack:
@@ -189,6 +195,7 @@ def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
         assert not any(text in each for text in ("birds", BOB, "record_id", "SELECT", "requests:")), service
 
 
+@pytest.mark.shows("004.operator")
 def test_what_an_operator_sees(app: Application) -> None:
     for service in SERVICES:
         seen = app.seen_by_operator(service)
@@ -200,6 +207,7 @@ def test_what_an_operator_sees(app: Application) -> None:
     assert app.plain_anywhere(CLAIM, "birds", BOB, "document_db", "username") == []
 
 
+@pytest.mark.shows("004.command")
 def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     """Each service is started with variables and arguments of somebody else; nothing of it arrives."""
     evil = {"DB_HOST": "evil", "MC_HOST": "evil", "NGINX_ADDR": "evil", "sqlInitScript": "DROP DATABASE document_db"}
@@ -214,6 +222,7 @@ def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1] == {"record_id": 31, "content": BIRDS, "owner": BOB}
 
 
+@pytest.mark.shows("004.changed")
 def test_changed_images(app: Application) -> None:
     app.refused_when_changed("fastapi", "/python/documents/rest_api.py")
     app.refused_when_changed("client", "/python/client/client.py")
@@ -222,6 +231,7 @@ def test_changed_images(app: Application) -> None:
     app.refused_when_changed("mariadb", "/usr/local/bin/start-mariadb")
 
 
+@pytest.mark.shows("004.restart")
 def test_loss_and_restart_of_each(app: Application, ca: Path) -> None:
     """Whatever is lost, and comes back a little later: the application is there again within a minute."""
     for service in ("mariadb", "fastapi", "nginx"):
@@ -246,6 +256,7 @@ def test_loss_and_restart_of_each(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
 
 
+@pytest.mark.shows("004.volume")
 def test_old_data(app: Application, ca: Path) -> None:
     """The last test of this module: MariaDB does not start on data that are not its newest."""
     old = app.storage("old")
@@ -262,6 +273,7 @@ def test_old_data(app: Application, ca: Path) -> None:
     app.not_started("mariadb")
 
 
+@pytest.mark.shows("004.curl")
 def test_the_readme(walker: World) -> None:
     require_images(walker)
     walk(walker, "secure-documents")

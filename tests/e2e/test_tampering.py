@@ -95,6 +95,7 @@ def test_added_files_never_take_effect(hello: World, tampered: Callable[[str], s
     assert "preload" not in log  # not even looked at by the launcher's own loader
 
 
+@pytest.mark.shows("002.rebuilt")
 def test_another_image_under_the_same_tag_is_refused(world: World) -> None:
     project = world.hello()
     must(world.apply_service(project / "service.yaml"))

@@ -14,6 +14,7 @@ CORPUS = REPOSITORY.parent / "shared" / "corpus" / "hello"
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="upstream's manifests are not beside this checkout")
 @pytest.mark.parametrize("mode", ["Upload", ""])
+@pytest.mark.shows("002.upstream", "002.overridden")
 def test_hello(world: World, tmp_path: Path, mode: str) -> None:
     folder = world.root / "upstream"
     shutil.copytree(CORPUS, folder)
@@ -40,6 +41,7 @@ def test_hello(world: World, tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="upstream's manifests are not beside this checkout")
+@pytest.mark.shows("003.upstream")
 def test_a_mesh_with_redis(world: World) -> None:
     """Nobody has upstream's image of redis: the mesh that names it gets the curated service, and changes in nothing."""
     folder = world.root / "upstream"
