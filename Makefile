@@ -63,6 +63,7 @@ nightly: venv checkov ## run the long campaigns: fuzzing, kill -9 under load, ho
 bench: venv ## measure speed as ratios, all of them even if one misses its goal (see bench/README.md)
 	-$(BIN)/python bench/start.py
 	-$(BIN)/python bench/compile.py
+	-$(BIN)/python bench/chart.py
 	-$(BIN)/python bench/certificates.py
 	-$(BIN)/python bench/rest.py
 	-$(BIN)/python bench/sources.py

@@ -1,14 +1,20 @@
 {{/* What the volumes of the service mean for its pods. */}}
 
-{{/* The volumes of the service as JSON, each with the name of its values as label, sorted by that. */}}
+{{/*
+The volumes of the service as JSON, each with the name of its values as label, sorted by that. They are looked for once:
+most services have none, and many templates ask.
+*/}}
 {{- define "sconectl.service.volumes" -}}
+{{- if not (hasKey . "sconectlVolumes") -}}
 {{- $found := list -}}
 {{- range $label, $volume := .Values -}}
 {{- if and (hasPrefix "volume" $label) $volume -}}
 {{- $found = append $found (set (deepCopy $volume) "label" $label) -}}
 {{- end -}}
 {{- end -}}
-{{- dict "volumes" $found | toJson -}}
+{{- $_ := set . "sconectlVolumes" (dict "volumes" $found | toJson) -}}
+{{- end -}}
+{{- .sconectlVolumes -}}
 {{- end -}}
 
 {{/* The claim of a volume; what is imported from a service of this release is on the claim of that service. */}}
