@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +17,7 @@ import pytest
 
 from .test_up import STRANGER
 from .up_mesh import Local, local_meshes, write_manifests, write_mesh
-from .world import World, docker, free_port, gateway, must, run
+from .world import SCONECTL, World, docker, free_port, gateway, must, run
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +153,44 @@ def test_a_container_of_somebody_else_is_left_alone(local: Local) -> None:
     finally:
         docker("rm", name)
         local.down()
+
+
+def test_a_cas_that_died_is_started_where_it_was_and_nothing_else_is_touched(local: Local) -> None:
+    must(local.up())
+    before = {name: local.container(name)["Id"] for name in ("server", "client")}
+    status = must(local.world.sconectl("cas", "status")).out
+    process = re.search(r"process (\d+)", status)
+    assert process
+    os.kill(int(process[1]), signal.SIGKILL)
+    again = must(local.up())
+    assert "the embedded CAS was started at" in again.err
+    assert {name: local.container(name)["Id"] for name in before} == before
+    assert must(local.world.sconectl("cas", "status")).out.split("(")[0] == status.split("(")[0]  # the same address
+    must(local.down())
+    assert local.world.sconectl("cas", "status").code == 6
+
+
+def test_an_interrupted_run_is_finished_by_the_next_and_undone_by_down(local: Local) -> None:
+    write_mesh(local.world, port=8444)  # nobody listens there
+    words = [str(SCONECTL), "up", "-f", "mesh.yaml", "--release", local.release]
+    try:
+        with subprocess.Popen(
+            words, env=local.world.environment, cwd=local.world.root, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as running:
+            deadline = time.monotonic() + 120
+            while "starting" not in {each["state"] for each in local.ps().values()}:
+                assert time.monotonic() < deadline and running.poll() is None
+                time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+            assert running.returncode == 130 and b"run it again to finish" in said and b"Traceback" not in said
+        assert local.objects()
+    finally:
+        write_mesh(local.world)
+    done = must(local.up())
+    assert "server: replaced, healthy" in done.out
+    must(local.down())
+    assert local.objects() == []
 
 
 def test_what_cannot_run_here_is_refused_before_anything_is_built(local: Local) -> None:

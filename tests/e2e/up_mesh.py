@@ -65,14 +65,16 @@ def write_manifests(world: World) -> None:
     write_mesh(world)
 
 
-def write_mesh(world: World, *, cas_url: str = "local", host: str = "{{release}}-server", **values: Any) -> None:
+def write_mesh(
+    world: World, *, cas_url: str = "local", host: str = "{{release}}-server", port: int = 8443, **values: Any
+) -> None:
     document = {
         "apiVersion": "scone/5.8",
         "kind": "mesh",
         "cas": [{"name": "cas", "alias": ["image"], "cas_url": cas_url}],
         "policy": {"namespace": "tls-mesh"},
         "services": [
-            {"name": "server", "image": world.image("server"), "ports": [8443]},
+            {"name": "server", "image": world.image("server"), "ports": [port]},
             {"name": "client", "image": world.image("client")},
         ],
         "env": [{"service": "global", "env": [{"name": "SERVER_HOST", "value": host}]}],

@@ -8,7 +8,7 @@ import typer
 
 from sconectl.cli.options.apply_options import ApplyOptions
 from sconectl.cli.options.groups import Only, grouped
-from sconectl.cli.output.console import Console
+from sconectl.cli.output.console import Console, note
 from sconectl.errors import UsageError
 
 _OPTIONS = Only(
@@ -51,5 +51,9 @@ def up_command(
         from sconectl.cli.local.rehearsed import rehearse
 
         rehearse(run.options, run.manifests, Console(-1))
-    else:
+        return
+    try:
         run.up(compose=bool(output), seconds=wait)
+    except KeyboardInterrupt:
+        note(f"interrupted; run it again to finish, or sconectl down --release {run.options.release}")
+        raise
