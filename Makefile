@@ -13,8 +13,8 @@ LONG := tests/e2e/test_cas_openapi.py tests/e2e/test_bad_input_images.py::test_a
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## set everything up and show an attested service that got its password from a CAS
-	@scripts/demo.sh
+demo: ## set everything up and show an attested service that got its password from a CAS; APP=flask-redis: another example
+	@$(if $(APP),scripts/demo-app.sh '$(subst ','\'',$(APP))',scripts/demo.sh)
 
 test: lint unit e2e ## set everything up and run every check and test
 

@@ -16,6 +16,11 @@ if [ -d .demo/cas ]; then
     fi
 fi
 
+if [ -d .demo/data ]; then
+    scripts/venv.sh
+    XDG_DATA_HOME=$root/.demo/data .venv/bin/sconectl down --release demo --volumes --cas-config "$root/.demo/cas-config" >/dev/null 2>&1 || true
+fi
+
 if docker info >/dev/null 2>&1; then
     docker images --format '{{.Repository}}:{{.Tag}}' --filter reference='sconectl-demo/*' \
         --filter reference='sconectl-native/python-hello-user' --filter reference='sconectl-launcher' \
