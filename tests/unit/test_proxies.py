@@ -61,7 +61,7 @@ def test_where_it_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value
         ("10.0.0.0/99", "10.1.2.3", False),
         ("10.0.0.0/8", "ten.example.org", False),
         ("", "10.1.2.3", False),
-        ("", "192.168.0.1", False),
+        ("", "192.168.255.254", False),
         ("", "127.0.0.1", True),
         ("", "127.9.9.9", True),
         ("", "::1", True),
