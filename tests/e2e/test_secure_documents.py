@@ -17,6 +17,7 @@ from .capture import listening
 from .confidential import await_end
 from .curated_mesh import certificate, require_images
 from .readme_walk import walk
+from .restart_order import drawn_order
 from .world import World, docker, logs, must
 
 PORTS = {"nginx": 443, "fastapi": 8000, "mariadb": 3306, "memcached": 11211}
@@ -234,7 +235,8 @@ def test_changed_images(app: Application) -> None:
 @pytest.mark.shows("004.restart")
 def test_loss_and_restart_of_each(app: Application, ca: Path) -> None:
     """Whatever is lost, and comes back a little later: the application is there again within a minute."""
-    for service in ("mariadb", "fastapi", "nginx"):
+    drawn = drawn_order()
+    for service in drawn.sample(["mariadb", "fastapi", "nginx"], 3):
         must(docker("kill", app.running[service]))
         await_end(app.running[service])
         must(docker("start", app.running[service]))
@@ -248,9 +250,9 @@ def test_loss_and_restart_of_each(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS  # nobody needs the CAS for what runs
     words = ("cas", "serve", "--dir", app.world.cas_directory, "--listen", app.world.address, "--detach")
     must(app.world.sconectl(*words))
-    for service in ("client", "nginx", "fastapi", "memcached", "mariadb"):
+    for service in SERVICES:
         must(docker("kill", app.running[service]))
-    for service in ("client", "nginx", "fastapi", "memcached", "mariadb"):
+    for service in drawn.sample(SERVICES, len(SERVICES)):
         await_end(app.running[service])
         must(docker("start", app.running[service]))
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
