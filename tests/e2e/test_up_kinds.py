@@ -135,6 +135,10 @@ def test_data_stay_until_they_are_given_up_and_then_a_new_volume_is_taken(local:
     assert "these volumes stay" in down.err
     must(local.up())
     assert started(local)[0] == before + 1
+    there = local.objects()
+    stranger = local.down("--volumes", "--cas-config", str(local.world.root / "stranger"))
+    assert stranger.code == 6 and local.objects() == there, stranger.text  # the CAS is asked first
+    assert "keeper: unchanged" in must(local.up()).out
     gone = must(local.down("--volumes"))
     assert "volume kinds/keeper/data: the CAS expects an empty one" in gone.out
     assert local.objects() == []

@@ -32,7 +32,7 @@ def down(
     from sconectl.cas.for_containers import stop_if_started
     from sconectl.cli.options.config import load_config
     from sconectl.cli.wiring import Wiring, cas_directory
-    from sconectl.usecases.local.down import bring_down, forget_states
+    from sconectl.usecases.local.down import ask_for_states, bring_down, remove_volumes
 
     wiring = Wiring(cas_config=cas_config, reached=load_config(Path.cwd()).reached)
     console = Console(-1 if quiet else 0)
@@ -40,12 +40,14 @@ def down(
     meant = chosen(release, engine)
     if meant:
         with console.working():
-            done = bring_down(meant, engine, console.step, volumes=volumes)
-        for name in (*(state.name for state in done.containers), *done.networks, *done.volumes):
+            if volumes:
+                ask_for_states(meant, engine, wiring.store)
+            done = bring_down(meant, engine, console.step)
+        for name in (*(state.name for state in done.containers), *done.networks):
             result(f"{name}: removed")
-        for name in forget_states(done.volumes, wiring.store):
-            result(f"volume {name}: the CAS expects an empty one")
-        if done.kept:
+        if volumes:
+            remove_volumes(done.kept, engine, wiring.store, result)
+        elif done.kept:
             note(f"note: these volumes stay: {', '.join(done.kept)} (--volumes removes them)")
     else:
         note("note: no mesh runs on this machine")

@@ -1,7 +1,7 @@
 """Ends a mesh on this machine.
 
-In: the release, an engine. Out: a `Down` that says what was removed. Whatever carries the labels of the release is
-found, whoever made it, `up` or Compose.
+In: the release, an engine, and for volumes the CAS that knows their states. Out: a `Down` that says what was removed.
+Whatever carries the labels of the release is found, whoever made it, `up` or Compose.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from dataclasses import dataclass
 from sconectl.artefacts.local.containers import CAS, RELEASE, SESSION, VOLUME
 from sconectl.ports import Containers, ContainerState, Progress, SessionStore
 
+Volumes = Mapping[str, Mapping[str, str]]
+"""Volumes with their labels."""
+
 
 @dataclass(frozen=True)
 class Down:
-    """What was removed, and the volumes that stay; volumes with their labels."""
+    """What was removed, and the volumes that stay."""
 
     containers: tuple[ContainerState, ...]
     networks: tuple[str, ...]
-    volumes: Mapping[str, Mapping[str, str]]
-    kept: Mapping[str, Mapping[str, str]]
+    kept: Volumes
 
 
-def bring_down(release: str, engine: Containers, progress: Progress, *, volumes: bool) -> Down:
-    """Remove containers and networks of a release, and volumes with their content if that is asked for.
+def bring_down(release: str, engine: Containers, progress: Progress) -> Down:
+    """Remove containers and networks of a release.
 
     All are stopped at the same time: each has its own time for that. Raises `BuildFailed`.
     """
@@ -35,29 +37,39 @@ def bring_down(release: str, engine: Containers, progress: Progress, *, volumes:
         progress(f"stopping {', '.join(state.name for state in found)}")
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(engine.remove, (state.id for state in found)))
-    networks, storage = engine.networks(labels), engine.volumes(labels)
+    networks = engine.networks(labels)
     for network in networks:
         engine.remove_network(network)
-    for volume in storage if volumes else ():
-        engine.remove_volume(volume)
-    return Down(found, networks, storage if volumes else {}, {} if volumes else storage)
+    return Down(found, networks, engine.volumes(labels))
 
 
-def forget_states(removed: Mapping[str, Mapping[str, str]], store: Callable[[str], SessionStore]) -> tuple[str, ...]:
-    """Let new volumes take the place of removed ones: a CAS that knows a state refuses an empty storage.
+def ask_for_states(release: str, engine: Containers, store: Callable[[str], SessionStore]) -> None:
+    """Ask each CAS for the states of the volumes of a release, which runs yet: who may not know them removes nothing.
 
-    `store` gives the CAS that a mesh calls so. Returns the volumes, as `SESSION/VOLUME`. Raises `CasError`.
+    `store` gives the CAS that a mesh calls so. Raises `CasError`.
     """
-    done = []
-    for labels in removed.values():
-        if VOLUME not in labels:
-            continue
-        cas, session = store(labels[CAS]), labels[SESSION]
-        for volume in cas.volumes(session):
-            if volume.name == labels[VOLUME] and volume.tag is not None:
-                cas.accept(session, volume.name, volume.tag, None)
-                done.append(f"{session}/{volume.name}")
-    return tuple(done)
+    for labels in engine.volumes({RELEASE: release}).values():
+        if VOLUME in labels:
+            store(labels[CAS]).volumes(labels[SESSION])
+
+
+def remove_volumes(
+    found: Volumes, engine: Containers, store: Callable[[str], SessionStore], told: Callable[[str], None]
+) -> None:
+    """Remove volumes with their content; `told` hears what was done.
+
+    Before that new ones take their place: a CAS that knows a state refuses an empty storage, and one that refuses to
+    forget it would refuse the next start, too. Raises `CasError`, with the volume still there, and `BuildFailed`.
+    """
+    for name, labels in found.items():
+        if VOLUME in labels:
+            cas, session = store(labels[CAS]), labels[SESSION]
+            for volume in cas.volumes(session):
+                if volume.name == labels[VOLUME] and volume.tag is not None:
+                    cas.accept(session, volume.name, volume.tag, None)
+                    told(f"volume {session}/{volume.name}: the CAS expects an empty one")
+        engine.remove_volume(name)
+        told(f"{name}: removed")
 
 
 def releases(engine: Containers) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from sconectl.artefacts.local.containers import Health, LocalContainer, LocalMesh, Storage
 from sconectl.artefacts.local.engine_config import all_labels
-from sconectl.errors import BuildFailed, Refused
+from sconectl.errors import BuildFailed, CasRefused, Refused
 from sconectl.ports import ContainerState, ImageInfo, VolumeState
-from sconectl.usecases.local.down import bring_down, forget_states, releases
+from sconectl.usecases.local.down import ask_for_states, bring_down, releases, remove_volumes
 from sconectl.usecases.local.health import Condition, condition
 from sconectl.usecases.local.log_lines import followed, printed
 from sconectl.usecases.local.up import Intent, LocalWorld, bring_up, intents
@@ -151,7 +151,7 @@ def test_two_releases_live_side_by_side_and_get_other_ports(engine: FakeContaine
     engine.listening |= {443}
     assert len(releases(engine)) == 2
     assert state_of(engine, second.name).ports[80] == "127.0.0.1:10080"
-    bring_down("demo", engine, lambda _: None, volumes=True)
+    bring_down("demo", engine, lambda _: None)
     assert releases(engine) == ("second",)
 
 
@@ -196,39 +196,72 @@ def test_one_that_never_serves_is_told_when_the_time_is_over_with_all_others() -
         wait(mesh, engine, 9)
 
 
-def test_down_leaves_nothing_but_volumes_and_those_on_demand(engine: FakeContainers) -> None:
-    up(MESH, engine)
-    kept = bring_down("demo", engine, lambda _: None, volumes=False)
-    assert set(kept.kept) == {"demo-db-data"} and not kept.volumes
-    assert not engine.states and not engine.made_networks and engine.made_volumes
-    gone = bring_down("demo", engine, lambda _: None, volumes=True)
-    assert set(gone.volumes) == {"demo-db-data"} and not engine.made_volumes
-    assert not bring_down("demo", engine, lambda _: None, volumes=True).volumes
-
-
 class _Store:
     """A CAS that knows the states of the volumes of one session."""
 
     def __init__(self, *volumes: VolumeState) -> None:
         self.states = {volume.name: volume for volume in volumes}
+        self.readable = self.writable = True
 
     def volumes(self, session: str) -> tuple[VolumeState, ...]:
         assert session == "ns/db"
+        if not self.readable:
+            raise CasRefused("you may not read it", status=403)
         return tuple(self.states.values())
 
     def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
+        if not self.writable:
+            raise CasRefused("you may not update it", status=403)
         assert self.states[volume].tag == old
         self.states[volume] = replace(self.states[volume], tag=new)
 
 
-def test_a_cas_forgets_the_states_of_removed_volumes_only(engine: FakeContainers) -> None:
+@pytest.fixture
+def store() -> _Store:
+    return _Store(VolumeState("data", "ab" * 16), VolumeState("other", "cd" * 16))
+
+
+def down(engine: FakeContainers, store: _Store | None = None) -> list[str]:
+    """Do what the command does, with volumes if there is a CAS to ask."""
+    give: Callable[[str], _Store] = {"local": store}.__getitem__  # type: ignore[assignment]
+    told: list[str] = []
+    if store:
+        ask_for_states("demo", engine, give)  # type: ignore[arg-type]
+    kept = bring_down("demo", engine, lambda _: None).kept
+    if store:
+        remove_volumes(kept, engine, give, told.append)  # type: ignore[arg-type]
+    return told or list(kept)
+
+
+def test_down_leaves_nothing_but_volumes_and_those_on_demand(engine: FakeContainers, store: _Store) -> None:
     up(MESH, engine)
-    store = _Store(VolumeState("data", "ab" * 16), VolumeState("other", "cd" * 16))
-    done = bring_down("demo", engine, lambda _: None, volumes=True)
-    give: Callable[[str], _Store] = {"local": store}.__getitem__
-    assert forget_states(done.volumes, give) == ("ns/db/data",)  # type: ignore[arg-type]
+    assert down(engine) == ["demo-db-data"]
+    assert not engine.states and not engine.made_networks and engine.made_volumes
+    assert down(engine, store) == ["volume ns/db/data: the CAS expects an empty one", "demo-db-data: removed"]
+    assert not engine.made_volumes
     assert {name: volume.tag for name, volume in store.states.items()} == {"data": None, "other": "cd" * 16}
-    assert forget_states(done.volumes, give) == ()  # type: ignore[arg-type]
+    assert down(engine, store) == []
+
+
+def test_who_may_not_ask_the_cas_ends_nothing(engine: FakeContainers, store: _Store) -> None:
+    up(MESH, engine)
+    before = dict(engine.states)
+    store.readable = False
+    with pytest.raises(CasRefused):
+        down(engine, store)
+    assert engine.states == before and engine.made_volumes
+
+
+def test_a_volume_stays_until_the_cas_has_forgotten_its_state(engine: FakeContainers, store: _Store) -> None:
+    up(MESH, engine)
+    store.writable = False
+    with pytest.raises(CasRefused):
+        down(engine, store)
+    assert engine.made_volumes and store.states["data"].tag
+    up(MESH, engine)  # it goes on with its data
+    store.writable = True
+    down(engine, store)
+    assert not engine.made_volumes and store.states["data"].tag is None
 
 
 STATES = st.builds(
