@@ -20,7 +20,8 @@ from sconectl import assets
 from sconectl.artefacts.chart_readme import mesh_readme, service_line
 from sconectl.artefacts.chart_values import each_values, merged, workload_kind
 from sconectl.artefacts.chart_version import CONTENT, content_digest, next_version, written_version
-from sconectl.artefacts.installed import image_tag
+from sconectl.artefacts.installed import Installed, image_tag
+from sconectl.artefacts.workload import check_workload
 from sconectl.errors import PlanImpossible, Refused
 from sconectl.plan.mesh.chart_plan import ChartPlan, ChartService
 from sconectl.plan.mesh.own_chart import CHART_FILE, OwnChart
@@ -96,7 +97,7 @@ def chart_content(plan: ChartPlan, more: Mapping[str, bytes] = MappingProxyType(
     texts, lines, wrong = dict[str, bytes](), dict[str, dict[str, str]](), list[str]()
     for service, values in each_values(plan):
         _check_toolchain(service, values.get("scone"))
-        wrong += _wrong(service, values, known)
+        wrong += _wrong(Installed(plan, service, plan.release, values), known)
         if not wrong:
             texts[service.name] = _yaml(values, _SERVICE_COMMENT)
             lines[service.name] = service_line(service, values)
@@ -255,10 +256,15 @@ def _check_toolchain(service: ChartService, scone: Any) -> None:
         )
 
 
-def _wrong(service: ChartService, values: Mapping[str, Any], known: ChartSchema) -> Iterator[str]:
+def _wrong(of: Installed, known: ChartSchema) -> Iterator[str]:
     """Yield what is wrong with the values of a chart to which others were added."""
-    if not service.extra_values:
+    if not of.service.extra_values:
         return
-    found = [(fault.path, fault.message) for fault in known.faults(values, whole=True)]
-    for path, message in found or faults_of_all(values):
-        yield f"{show_path((service.name, *path))}: {message}"
+    found = [(fault.path, fault.message) for fault in known.faults(of.values, whole=True)]
+    for path, message in found or faults_of_all(of.values):
+        yield f"{show_path((of.service.name, *path))}: {message}"
+    try:
+        if not found:
+            check_workload(of)
+    except PlanImpossible as error:
+        yield error.message

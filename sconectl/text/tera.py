@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import TemplateSyntaxError, Undefined
+from jinja2 import TemplateRuntimeError, TemplateSyntaxError, Undefined, nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
@@ -25,6 +25,8 @@ from sconectl.text.findings import Finding, Position
 Lookup = Callable[[str], str | None]
 """Gives the value behind a name, or None."""
 _VALUE = "sconectl_value_"
+_PLACE = re.compile(rf"\{{\{{{_VALUE}[0-9]+\}}\}}")
+_NO_VALUE = "(set, filter, macro) cannot be a value, or be changed: values are filled in later"
 _NAME = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 _HINT = "write it in the part of Tera that Jinja shares: names, if, for, set, raw, and filters"
 
@@ -33,6 +35,12 @@ class _Missing(Undefined):
     """A name without a value: false in a condition, a fault wherever its text is needed."""
 
     __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_hint or self._undefined_obj is missing:
+            return super()._undefined_message
+        return "a mapping or list has not what is asked for"  # which can be a value
 
     def __str__(self) -> str:
         return str(self._fail_with_undefined_error())
@@ -124,7 +132,7 @@ class Tera:
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._values: list[str] = []
+        self._values: dict[str, str] = {}
         self._environment = ImmutableSandboxedEnvironment(
             undefined=_Missing,
             finalize=self._kept,
@@ -139,7 +147,12 @@ class Tera:
     def fill_in(self, raw: bytes, file: str) -> bytes:
         """Return what a template gives, with names in the place of values."""
         try:
-            return self._environment.from_string(raw.decode("utf-8-sig")).render().encode()
+            template = self._environment.parse(raw.decode("utf-8-sig"))
+            if (block := template.find(nodes.FilterBlock)) is not None:
+                raise _fault(file, block.lineno, f"the text of a block {_NO_VALUE}")
+            return self._environment.from_string(template).render().encode()
+        except InvalidInput:
+            raise
         except TemplateSyntaxError as error:
             raise _fault(file, error.lineno, f"this is no template: {error.message}") from error
         except UnicodeDecodeError as error:
@@ -149,19 +162,23 @@ class Tera:
 
     def lookup(self, name: str) -> str | None:
         """Return the value behind a name in such a text, or None."""
-        number = name.removeprefix(_VALUE)
-        return self._values[int(number)] if number != name and number.isdigit() else self._lookup(name)
+        return self._values[name] if name in self._values else self._lookup(name)
 
     def _kept(self, value: Any) -> str:
         if isinstance(value, Undefined):
+            if value._undefined_obj is not missing or value._undefined_name is None:
+                return str(value)  # which fails: not a name is lacking, but perhaps a key that is a value
             return f"{{{{{value._undefined_name}}}}}"  # reported where it stands
         if isinstance(value, _Later):
             values = {name: self._lookup(name) for name in _NAME.findall(value)}
             if lacking := next((name for name, text in values.items() if text is None), ""):
                 return f"{{{{{lacking}}}}}"  # this, too
             value = _NAME.sub(lambda match: values[match[1]] or "", value)
-        self._values.append(_text(value))
-        return f"{{{{{_VALUE}{len(self._values) - 1}}}}}"
+        if _PLACE.search(text := _text(value)):
+            raise TemplateRuntimeError(f"the text of a block {_NO_VALUE}")
+        name = f"{_VALUE}{len(self._values)}"
+        self._values[name] = text
+        return f"{{{{{name}}}}}"
 
 
 def _names_of(lookup: Lookup) -> type[Context]:

@@ -48,7 +48,7 @@ def refused(text: bytes) -> tuple[str, int, str]:
     with pytest.raises(InvalidInput) as caught:
         read_own_chart({**FOLDER, "values.template": text}, "mine", NAMES.get)
     [found] = caught.value.findings
-    assert found.position.file.startswith("mine/values")
+    assert found.position.file == "mine/values.template"
     return found.code, found.position.line, found.message
 
 
@@ -102,8 +102,16 @@ def test_filters_and_tests_are_those_of_tera(expression: str, expected: str) -> 
         (b"a: {{ name.__class__.__mro__ }}", "SC2016", 1, "unsafe"),
         (b"a: {{ name | replace(from=1, to=2) }}", "SC2016", 1, "must be str"),
         (b"a: {{ 1 / 0 }}", "SC2016", 1, "zero"),
+        (b"a: 1\nb: {{ {}[name] }}", "SC2016", 2, "has not what is asked for"),
+        (b"a: 1\nb: {{ {}[name] | upper }}", "SC2016", 2, "has not what is asked for"),
+        (b"a: {{ [] | first }}", "SC2016", 1, "sequence was empty"),
+        (b"{% set x %}{{ name }}{% endset %}\na: {{ x }}", "SC2016", 2, "the text of a block"),
+        (b"{% macro x() %}{{ name }}{% endmacro %}a: {{ x() }}", "SC2016", 1, "the text of a block"),
+        (b"a: 1\n{% filter slugify %}{{ name }}{% endfilter %}", "SC2016", 2, "the text of a block"),
+        (b"{% raw %}a: {{sconectl_value_9}}{% endraw %}", "SC2006", 1, "{{sconectl_value_9}} has no value"),
         (b"a: 1\n\xff", "SC2016", 2, "UTF-8"),
         (b"{{ name }}: 1", "SC1001", 1, "a key must be plain text"),
+        (b"- {{ name }}", "SC2016", 1, "expected a mapping"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(text: bytes, code: str, line: int, says: str) -> None:
@@ -133,6 +141,12 @@ def test_a_value_is_a_value_and_nothing_else(one: str, other: str) -> None:
     text = 'a: {{ one }}\nb: "{{ one ~ other }}"\nc: [{{ other }}, x]\n{% if one %}d: {{ one | trim }}\n{% endif %}'
     expected = {"a": one, "b": one + other, "c": [other, "x"]} | ({"d": one.strip()} if one else {})
     assert filled(text, {"one": one, "other": other}) == expected
+
+
+def test_a_key_that_a_mapping_lacks_never_becomes_text_nor_is_it_said() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        filled("a: {{ {}[key] }}", {"key": "x}}\nevil: 1 #{{x", "x": "1"})
+    assert "evil" not in caught.value.findings[0].message
 
 
 def test_names_in_the_text_of_a_default_are_filled_in_later() -> None:

@@ -5,6 +5,7 @@ In: a mesh and the directory that its paths are relative to. Out: `ServiceFiles`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import MAX_BYTES, Document
 from sconectl.text.yaml_tree import Path as FieldPath
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_CHART_FILES = 1000
 MAX_CHART_BYTES = 4 << 20
 _HINT = "the path is relative to the manifest's directory"
@@ -132,6 +134,9 @@ def chart_in(folder: Path, fault: Callable[[str, str], None]) -> dict[str, bytes
             relative = file.relative_to(folder).as_posix()
             if file.is_symlink():
                 fault(f"{relative} is a link", "put the file itself there")
+                continue
+            if _SURROGATE.search(relative):
+                fault(f"{relative!a} is no name in UTF-8", "rename the file")
                 continue
             found[relative] = _beginning(file, MAX_CHART_BYTES + 1)
             size += len(found[relative])

@@ -5,12 +5,14 @@ In: the options of a run. Out: the chart of an image by its `build.name`, or fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sconectl.errors import UsageError
+from sconectl.manifest.model.fields import NAME
 
 if TYPE_CHECKING:
     from sconectl.cli.options.apply_options import ApplyOptions
@@ -29,7 +31,8 @@ def chart_templates(options: ApplyOptions, built: Collection[str] = ()) -> Calla
     def chart(build_name: str) -> ServiceFiles | None:
         if options.helm_template:
             return read(options.helm_template)
-        if build_name in built:
+        # The facts of an image come with it from anywhere, and so does its name: it must not lead elsewhere.
+        if build_name in built or not re.fullmatch(NAME, build_name):
             return None
         kept = options.target / FOLDER / build_name
         return read(kept) if kept.is_dir() else None

@@ -53,8 +53,9 @@ def read_own_chart(
     Values that are None in `extra` are taken out of its values: Helm would keep some of them. Templates in Tera know
     the local variables of the image before other names; `own` gives them.
     """
+    values_file = VALUES_FILE + TEMPLATE
     if _VALUES_IN_TERA in files:
-        of_mesh = lookup
+        of_mesh, values_file = lookup, _VALUES_IN_TERA
         files, lookup = _from_tera(files, directory, lambda name: of_mesh(name) if own(name) is None else own(name))
     kept = {path: files[path] for path in sorted(files) if path.removesuffix(TEMPLATE) not in (CHART_FILE, VALUES_FILE)}
     head = _document(files, CHART_FILE, directory, lookup)
@@ -66,8 +67,10 @@ def read_own_chart(
         )
     removing = has_removals(extra)
     if VALUES_FILE + TEMPLATE in files or (removing and VALUES_FILE in files):
-        values = _document(files, VALUES_FILE, directory, lookup)
+        values = _document(files, VALUES_FILE, directory, lookup, values_file)
         typed = typed_values(values.value, values.is_plain) if values else None
+        if values and not isinstance(typed, Mapping | None):
+            raise InvalidInput([values.finding("error", "SC2016", (), "expected a mapping of values")])
         if removing and isinstance(typed, Mapping):
             typed = removed_from(typed, extra)
         kept[VALUES_FILE] = yaml_text.dump(typed or {}).encode()
@@ -100,10 +103,15 @@ def _last_ones(text: str) -> str:
     )
 
 
-def _document(files: Mapping[str, bytes], name: str, directory: str, lookup: Lookup) -> Document | None:
-    """Return one of the two files that are read, filled in if it is a template, or None if there is none."""
+def _document(
+    files: Mapping[str, bytes], name: str, directory: str, lookup: Lookup, written: str = ""
+) -> Document | None:
+    """Return one of the two files that are read, filled in if it is a template, or None if there is none.
+
+    `written` is what the user calls the template, if that is another name.
+    """
     if (template := name + TEMPLATE) in files:
-        return bind_yaml(files[template], f"{directory}/{template}", lookup)
+        return bind_yaml(files[template], f"{directory}/{written or template}", lookup)
     return bind_yaml(files[name], f"{directory}/{name}", lambda _name: None) if name in files else None
 
 

@@ -20,7 +20,7 @@ from sconectl.text.yaml_tree import Path
 Schema = Mapping[str, Any]
 _KUBERNETES = "kubernetes:"
 """What references to the schemas of Kubernetes begin with."""
-_QUANTITY = re.compile(r"[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?\Z", re.ASCII)
+_QUANTITY = re.compile(r"[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?\Z", re.ASCII)
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -83,6 +83,8 @@ class ChartSchema:
             yield from _lacking(value, schema, path, whole)
             if whole and "if" in schema and not any(self._faults(value, schema["if"], path, whole)):
                 yield from self._faults(value, schema["then"], path, whole)
+            ways = [list(self._faults(value, way, path, whole)) for way in schema.get("anyOf", ())]
+            yield from ways[0] if ways and all(ways) else ()
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 yield from self._faults(item, schema.get("items", {}), (*path, number), whole)

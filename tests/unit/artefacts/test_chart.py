@@ -565,6 +565,24 @@ IMPOSSIBLE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"service": {"ports": []}}, "web.service: port is missing"),
+        ({"service": {"ports": None}}, "web.service: port is missing"),
+        ({"workload": {"kind": "cronjob"}}, "web: a CronJob needs workload.schedule"),
+        ({"workload": {"kind": "job"}, "autoscaling": {"enabled": True}}, "web: autoscaling is for"),
+    ],
+)
+def test_values_that_the_templates_would_refuse_are_refused_before(
+    tmp_path: Path, extra: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PlanImpossible, match=f"extra Helm values are not possible: {message}"):
+        render_chart(plan(replace(WEB, extra_values=extra)))
+    with pytest.raises(helm.HelmError):
+        render(write(tmp_path, plan(WEB)), {"web": extra})
+
+
 @pytest.mark.parametrize(("name", "value"), IMPOSSIBLE.items(), ids=list(IMPOSSIBLE))
 def test_values_that_helm_or_kubernetes_would_refuse_are_refused_before(name: str, value: Any) -> None:
     with pytest.raises(PlanImpossible, match=f"extra Helm values are not possible: web(: |.){name}"):

@@ -226,13 +226,15 @@ def objects(text: str) -> dict[tuple[str, str], Any]:
     return {(item["kind"], item["metadata"]["name"]): item for item in found}
 
 
-def by_helm(folder: Path, plan: ChartPlan, release: str) -> dict[tuple[str, str], Any]:
+def by_helm(
+    folder: Path, plan: ChartPlan, release: str, given: dict[str, Any] | None = None
+) -> dict[tuple[str, str], Any]:
     for name, content in render_chart(plan).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     with helm.Chart.load(str(folder)) as chart:
-        rendered = chart.render(None, name=release, namespace="prod")
+        rendered = chart.render(given, name=release, namespace="prod")
     texts = [text for path, text in rendered.items() if path.endswith(".yaml")]
     found = {key: item for text in texts for key, item in objects(text).items() if not _is_test(item)}
     for item in found.values():
@@ -310,8 +312,8 @@ def test_each_service_has_a_file_and_its_policy_comes_first() -> None:
 )
 def test_both_refuse_the_same(tmp_path: Path, extra: dict[str, Any], reason: str) -> None:
     values = {**IMPORTED, "volumetheirs": {**IMPORTED["volumetheirs"], "importedFrom": {}}}
-    plan = ChartPlan("shop", "0.1.0", (replace(WEB, volume_values=values, extra_values=extra),))
+    service = replace(WEB, volume_values=values)
     with pytest.raises(PlanImpossible, match=reason):
-        manifest_files(plan, "demo", {})
+        manifest_files(ChartPlan("shop", "0.1.0", (replace(service, extra_values=extra),)), "demo", {})
     with pytest.raises(helm.HelmError, match=reason):
-        by_helm(tmp_path, plan, "demo")
+        by_helm(tmp_path, ChartPlan("shop", "0.1.0", (service,)), "demo", {service.name: extra})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from fakes.builders import mesh_text, service_text
+from fakes.builders import facts, mesh_text, record, service_text
 
 from .conftest import Run
 
@@ -75,11 +76,14 @@ def test_the_chart_that_a_mesh_names_wins(run: Run, folder: Path) -> None:
     [
         ((*SERVICE, "-h", "nowhere"), "nowhere: this is not a directory"),
         ((*SERVICE, "-h", "linked"), "linked: values.template is a link"),
+        ((*SERVICE, "-h", "named"), "named: 'x-\\udcff.yaml' is no name in UTF-8"),
     ],
 )
 def test_what_is_refused_before_anything_is_done(run: Run, folder: Path, words: tuple[str, ...], message: str) -> None:
     (folder.parent / "linked").mkdir()
     (folder.parent / "linked" / "values.template").symlink_to(folder / "values.template")
+    (folder.parent / "named").mkdir()
+    (folder.parent / "named" / os.fsdecode(b"x-\xff.yaml")).write_text("")
     done = run(*APPLY, *words)
     assert (done.code, message in done.err) == (2, True), done.err
     assert not Path("target").exists()
@@ -90,3 +94,15 @@ def test_faults_of_the_templates_are_found_before_the_build(run: Run, folder: Pa
     done = run(*APPLY, *SERVICE, *MESH, "-h", "templates-genservice")
     assert done.code == 4 and "{{nowhere}} has no value" in done.err
     assert "templates-genservice/values" in done.err and not Path("target").exists()
+
+
+@pytest.mark.parametrize("name", ["../../private", "{project}/private", "..", "."])
+def test_the_name_of_an_image_leads_to_no_other_chart(run: Run, folder: Path, name: str) -> None:
+    (private := folder.parent / "private").mkdir()
+    (private / "Chart.yaml").write_text("apiVersion: v2\nname: private\nversion: 1.0.0\n")
+    (folder.parent / "target" / "charts").mkdir(parents=True)
+    foreign = facts().model_copy(update={"name": name.format(project=folder.parent)})
+    (folder.parent / "facts").mkdir()
+    (folder.parent / "facts" / "web.json").write_text(record(foreign).to_text())
+    done = run(*APPLY, *MESH, "--facts", "facts")
+    assert done.code == 0 and "configId: shop/web" in (CHART / "values.yaml").read_text(), done.err

@@ -20,7 +20,7 @@ FITTING = r"""
 livenessProbe: {exec: {command: [a, b]}, tcpSocket: null, periodSeconds: 5}
 readinessProbe: {grpc: {port: 9}}
 startupProbe: {failureThreshold: 100}
-resources: {limits: {memory: 512Mi, cpu: 0.5, nvidia.com/gpu: 1}, requests: {cpu: 250m, memory: 1e9}}
+resources: {limits: {memory: 512Mi, cpu: .5, nvidia.com/gpu: 1}, requests: {cpu: 250m, memory: 1e9, a.b/c: 0.5}}
 securityContext: {seccompProfile: {type: Localhost, localhostProfile: a}, capabilities: {add: [NET_BIND_SERVICE]}}
 podSecurityContext: {fsGroup: 7, sysctls: [{name: a, value: "1"}]}
 affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}]}}}
