@@ -24,6 +24,8 @@ CAS = f"{LABEL}cas"
 CAS_KEY = f"{LABEL}cas-key"
 SESSION = f"{LABEL}session"
 VOLUME = f"{LABEL}volume"
+NOT_GIVEN = frozenset((PART, ENDS, CAS_KEY))
+"""Labels that not every container has, and that nobody else may give it."""
 
 
 @dataclass(frozen=True)

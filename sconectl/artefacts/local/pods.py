@@ -159,6 +159,8 @@ class _Service:
         """Return labels and annotations of the pod; a change of them replaces it."""
         metadata = self._spec["template"]["metadata"]
         given = {**metadata["labels"], **metadata["annotations"]}
+        for name in words.NOT_GIVEN & given.keys():
+            del given[name]
         own = {
             words.RELEASE: self._of.release,
             words.MESH: self._of.plan.name,

@@ -80,7 +80,7 @@ def files_beside(options: ApplyOptions, mesh: Manifest) -> list[Path]:
     if name == _STDIN:
         return []
     found = []
-    for path in _listed(Path(name).parent):
+    for path in _visible(Path(name).parent):
         if os.path.realpath(path) in given or not _KIND.search(_bytes(path, MAX_BYTES)):
             continue
         try:
@@ -170,15 +170,20 @@ def _expanded(path: Path) -> list[_Given]:
 
 
 def _listed(directory: Path) -> list[Path]:
+    """Return the files of a directory that may be manifests. Raises `UsageError` if there is none."""
+    if found := _visible(directory):
+        return found
+    hint = f"manifests end in {', '.join(_ENDINGS)}; directories in it are not searched"
+    raise UsageError(f"{directory}: no manifest in this directory", hint=hint)
+
+
+def _visible(directory: Path) -> list[Path]:
     """Return the files of a directory that may be manifests; not a template beside the file that is made from it."""
     try:
         files = sorted(path for path in directory.iterdir() if path.name.endswith(_ENDINGS) and path.is_file())
     except OSError as error:
         raise UsageError(f"{directory}: {error.strerror}", hint="give the manifests with -f FILE") from error
     visible = [path for path in files if not path.name.startswith(".")]
-    if not visible:
-        hint = f"manifests end in {', '.join(_ENDINGS)}; directories in it are not searched"
-        raise UsageError(f"{directory}: no manifest in this directory", hint=hint)
     made = {path.with_suffix("") for path in visible if path.suffix == ".template"} & set(visible)
     for path in sorted(made):
         note(f"note: {shown(path.name)}.template: left out, because {shown(path.name)} is there")

@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sconectl.artefacts.local.containers import CAS, RELEASE, SESSION, VOLUME
-from sconectl.ports import Containers, ContainerState, Progress, SessionStore
+from sconectl.errors import CasRefused
+from sconectl.ports import Containers, ContainerState, Progress, SessionStore, VolumeState
 
 Volumes = Mapping[str, Mapping[str, str]]
 """Volumes with their labels."""
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def ask_for_states(release: str, engine: Containers, store: Callable[[str], Sess
     `store` gives the CAS that a mesh calls so. Raises `CasError`.
     """
     for labels in engine.volumes({RELEASE: release}).values():
-        if VOLUME in labels:
-            store(labels[CAS]).volumes(labels[SESSION])
+        _known(labels, store)
 
 
 def remove_volumes(
@@ -62,14 +63,24 @@ def remove_volumes(
     forget it would refuse the next start, too. Raises `CasError`, with the volume still there, and `BuildFailed`.
     """
     for name, labels in found.items():
-        if VOLUME in labels:
-            cas, session = store(labels[CAS]), labels[SESSION]
-            for volume in cas.volumes(session):
-                if volume.name == labels[VOLUME] and volume.tag is not None:
-                    cas.accept(session, volume.name, volume.tag, None)
-                    told(f"volume {session}/{volume.name}: the CAS expects an empty one")
+        for volume in _known(labels, store):
+            if volume.name == labels[VOLUME] and volume.tag is not None:
+                store(labels[CAS]).accept(labels[SESSION], volume.name, volume.tag, None)
+                told(f"volume {labels[SESSION]}/{volume.name}: the CAS expects an empty one")
         engine.remove_volume(name)
         told(f"{name}: removed")
+
+
+def _known(labels: Mapping[str, str], store: Callable[[str], SessionStore]) -> tuple[VolumeState, ...]:
+    """Return what the CAS knows of the session whose volume has these labels; nothing of one that it has no more."""
+    if not {CAS, SESSION, VOLUME} <= labels.keys():
+        return ()
+    try:
+        return store(labels[CAS]).volumes(labels[SESSION])
+    except CasRefused as refusal:
+        if refusal.status != _NOT_FOUND:
+            raise
+        return ()
 
 
 def releases(engine: Containers) -> tuple[str, ...]:

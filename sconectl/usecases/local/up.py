@@ -7,10 +7,10 @@ finished by the next one, and undone by `down`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sconectl.artefacts.local.containers import CONTAINER, MESH, PART, RELEASE, LocalContainer, LocalMesh
+from sconectl.artefacts.local.containers import CAS_KEY, CONTAINER, MESH, PART, RELEASE, LocalContainer, LocalMesh
 from sconectl.artefacts.local.engine_config import engine_config
 from sconectl.errors import Refused
 from sconectl.ports import Containers, ContainerState, ImageInfo, Progress
@@ -44,6 +44,12 @@ def intents(mesh: LocalMesh, images: Mapping[str, ImageInfo], there: tuple[Conta
         raise Refused(
             f"the release {mesh.release} is that of another mesh on this machine: {', '.join(sorted(others))}",
             hint=f"give another one with --release, or end it: sconectl down --release {mesh.release}",
+        )
+    keys = {container.labels[CAS_KEY] for container in mesh.containers if CAS_KEY in container.labels}
+    if keys and {state.labels[CAS_KEY] for state in there if CAS_KEY in state.labels} - keys:
+        raise Refused(
+            f"the release {mesh.release} runs on this machine already, with the embedded CAS of another user",
+            hint=f"give another one with --release, or if it is yours, end it: sconectl down --release {mesh.release}",
         )
     known = {state.name: state for state in there}
     names = {container.name for container in mesh.containers}
@@ -82,7 +88,7 @@ def bring_up(mesh: LocalMesh, world: LocalWorld) -> tuple[Intent, ...]:
     """
     engine = world.engine
     there = engine.find({RELEASE: mesh.release})
-    found = intents(mesh, world.images, there)
+    found = tuple(_with_free_ports(intent, engine) for intent in intents(mesh, world.images, there))
     for intent in found:
         if intent.there is not None and intent.deed in ("removed", "replaced"):
             world.progress(f"stopping {intent.name}")
@@ -109,6 +115,15 @@ def bring_up(mesh: LocalMesh, world: LocalWorld) -> tuple[Intent, ...]:
             world.progress(f"starting {container.name}")
             engine.start(identity)
     return found
+
+
+def _with_free_ports(intent: Intent, engine: Containers) -> Intent:
+    """Return what is to be done with a container that does not run if somebody else has one of its ports by now."""
+    there = intent.there
+    if intent.deed != "started" or there is None:
+        return intent
+    lost = any(engine.free_port(port, ()) != port for port in _published(there) if port)
+    return replace(intent, deed="replaced") if lost else intent
 
 
 def _published(state: ContainerState) -> set[int]:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from sconectl.artefacts.chart import render_chart
 from sconectl.artefacts.local.compose import FILE, SETTINGS, compose_files
 from sconectl.artefacts.local.containers import LocalContainer, LocalMesh
-from sconectl.artefacts.local.engine_config import engine_config
+from sconectl.artefacts.local.engine_config import all_labels, engine_config
 from sconectl.artefacts.local.pods import LocalCas, local_mesh
 from sconectl.artefacts.pod_volumes import size_of
 from sconectl.errors import PlanImpossible
@@ -171,6 +171,15 @@ def test_what_replaces_a_pod_replaces_its_container() -> None:
     digests = {base.digest(IMAGE_ID), base.digest("sha256:" + "cd" * 32), *(only(o).digest(IMAGE_ID) for o in others)}
     assert len(digests) == len(others) + 2
     assert only(WEB).digest(IMAGE_ID) == base.digest(IMAGE_ID)
+
+
+def test_labels_that_say_what_a_container_is_come_from_no_manifest() -> None:
+    given = {f"sconectl.io/{name}": "evil" for name in ("part", "ends", "cas-key", "release", "mesh", "cas", "image")}
+    here = replace(CAS, key="")
+    plan = ChartPlan("shop", "0.1.0", (replace(WEB, extra_values={"podAnnotations": {**given, "mine": "2"}}),))
+    container = local_mesh(plan, "demo", here, {}).containers[0]
+    labels = all_labels(container, "digest")
+    assert labels["mine"] == "2" and "evil" not in labels.values()
 
 
 def test_every_part_of_a_container_counts_in_its_digest() -> None:

@@ -13,6 +13,9 @@ import pytest
 from fakes.builders import mesh_text, service_text
 from fakes.engine import FakeEngine
 
+from sconectl.cli.options.apply_options import ApplyOptions
+from sconectl.cli.options.manifest_files import files_beside, read_all
+
 from .conftest import Run
 
 BASE = ("--base-image", "python=base:1")
@@ -243,3 +246,12 @@ def test_a_file_of_variables_without_end_is_refused(run: Run, folder: Path) -> N
     done = run("validate", "-f", folder / "web.yaml", "--env-file", "/dev/zero")
     assert done.code == 2
     assert "/dev/zero: larger than 1048576 bytes" in done.err
+
+
+def test_a_mesh_with_nothing_beside_it_may_be_called_as_it_likes(folder: Path) -> None:
+    """`up` looks for service manifests beside the mesh; that there is none is no fault."""
+    (folder / "lonely").mkdir()
+    mesh = folder / "lonely" / "mesh.conf"
+    mesh.write_text(MESH)
+    options = ApplyOptions(files=[mesh])
+    assert files_beside(options, read_all(options)[0]) == []

@@ -11,7 +11,7 @@ from fakes.containers import Behaviour, FakeContainers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sconectl.artefacts.local.containers import Health, LocalContainer, LocalMesh, Storage
+from sconectl.artefacts.local.containers import CAS_KEY, RELEASE, VOLUME, Health, LocalContainer, LocalMesh, Storage
 from sconectl.artefacts.local.engine_config import all_labels
 from sconectl.errors import BuildFailed, CasRefused, Refused
 from sconectl.ports import ContainerState, ImageInfo, VolumeState
@@ -164,6 +164,26 @@ def test_a_container_that_is_replaced_keeps_its_port(engine: FakeContainers) -> 
     assert state_of(engine, WEB.name).ports == {443: "127.0.0.1:10443"}
 
 
+def test_a_port_that_somebody_else_has_taken_meanwhile_is_given_up(engine: FakeContainers) -> None:
+    up(mesh_of(WEB, DB), engine)
+    for state in engine.find({}):
+        engine.states[state.id] = replace(state, status="exited")
+    engine.listening.add(443)
+    assert up(mesh_of(WEB, DB), engine) == {WEB.name: "replaced", DB.name: "started"}
+    assert state_of(engine, WEB.name).ports == {443: "127.0.0.1:10443"}
+
+
+def test_a_mesh_of_another_user_is_left_alone(engine: FakeContainers) -> None:
+    """Both run the same example, each with an embedded CAS of his own."""
+    mine, theirs = (mesh_of(replace(DB, labels={**DB.labels, CAS_KEY: key})) for key in ("mine", "theirs"))
+    up(theirs, engine)
+    before = list(engine.calls)
+    with pytest.raises(Refused, match="with the embedded CAS of another user"):
+        up(mine, engine)
+    assert engine.calls == before
+    assert up(mesh_of(DB), engine) == {DB.name: "replaced"}  # with another CAS than the embedded one
+
+
 def _restarting(code: int) -> Behaviour:
     return lambda state: replace(state, status="restarting", exit_code=code, restarts=state.restarts + 1)
 
@@ -202,11 +222,12 @@ class _Store:
     def __init__(self, *volumes: VolumeState) -> None:
         self.states = {volume.name: volume for volume in volumes}
         self.readable = self.writable = True
+        self.status = 403
 
     def volumes(self, session: str) -> tuple[VolumeState, ...]:
         assert session == "ns/db"
         if not self.readable:
-            raise CasRefused("you may not read it", status=403)
+            raise CasRefused("you may not read it", status=self.status)
         return tuple(self.states.values())
 
     def accept(self, session: str, volume: str, old: str | None, new: str | None) -> None:
@@ -262,6 +283,13 @@ def test_a_volume_stays_until_the_cas_has_forgotten_its_state(engine: FakeContai
     store.writable = True
     down(engine, store)
     assert not engine.made_volumes and store.states["data"].tag is None
+
+
+def test_volumes_of_which_no_cas_knows_anything_go_all_the_same(engine: FakeContainers, store: _Store) -> None:
+    up(MESH, engine)
+    engine.ensure_volume("foreign", {RELEASE: "demo", VOLUME: "data"})  # not made by `up`: nobody said which session
+    store.readable, store.status = False, 404
+    assert down(engine, store) == ["demo-db-data: removed", "foreign: removed"]
 
 
 STATES = st.builds(
