@@ -11,22 +11,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sconectl.apply.copies.published_chart import ChartArtifact, chart_artifact
-from sconectl.errors import BuildFailed, Refused
+from sconectl.errors import BuildFailed, PlanImpossible, Refused
 from sconectl.plan.facts.declaration import DECLARATION, MEDIA_TYPE
+from sconectl.plan.facts.image_label import ImageLabel
 from sconectl.plan.facts.naming import with_tag
+from sconectl.plan.mesh.chart_plan import Digests
 from sconectl.ports import ImageEngine, Progress, Registry, Workspace
 
 _IMAGE = re.compile(rb'^image: "?([^"\s]+)"?$', re.MULTILINE)
 """The image of a service, as its values.yaml has it."""
+_MEASUREMENT = re.compile(rb'^  measurement: "?([0-9a-f]{64})"?$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was pushed, or was there already: an image or a chart, and its digest if it is known."""
+    """What was pushed, or was there already: an image or a chart, and its digest if it is known.
+
+    `measurement` is that which an image says it has.
+    """
 
     reference: str
     digest: str
     changed: bool
+    measurement: str = ""
 
 
 def push_images(
@@ -35,28 +42,43 @@ def push_images(
     """Push the images that this machine has and their registries have not; the others have to be there."""
     for image in dict.fromkeys(images):
         here, there = engine.inspect(image), registry.inspect(image)
-        if here is None and there is None:
+        meant = here or there
+        if meant is None:
             raise BuildFailed(f"neither this machine nor its registry has {image}", hint="apply its service manifest")
+        measurement = _measurement(image, meant.labels)
         if here is None or (there is not None and there.layers == here.layers and there.labels == here.labels):
-            yield Pushed(image, registry.artifact_digest(image) or "", changed=False)
+            yield Pushed(image, registry.artifact_digest(image) or "", False, measurement)
             continue
         progress(f"pushing {image}")
         digest = engine.push(here.id, image, detail)
         if DECLARATION in here.labels:
             registry.attach(image, digest, here.labels[DECLARATION].encode(), MEDIA_TYPE)
-        yield Pushed(image, digest, changed=True)
+        yield Pushed(image, digest, True, measurement)
 
 
-def chart_in(workspace: Workspace, digests: Mapping[str, str]) -> ChartArtifact:
-    """Return the chart of the target directory, with its images named by digest. Raises `PlanImpossible`."""
+def _measurement(image: str, labels: Mapping[str, str]) -> str:
+    try:
+        return ImageLabel.read(image, labels).measurement
+    except PlanImpossible:
+        return ""
 
-    def named(found: re.Match[bytes]) -> bytes:
-        digest = digests.get(with_tag(found[1].decode()))
-        return b'image: "%s@%s"' % (found[1], digest.encode()) if digest else found[0]
 
+def chart_in(workspace: Workspace, digests: Digests) -> ChartArtifact:
+    """Return the chart of the target directory, with its images named by digest. Raises `PlanImpossible`.
+
+    A service that expects another measurement keeps the tag: the image may still be pushed.
+    """
     files = {path.removeprefix("helm/"): workspace.read(path) or b"" for path in workspace.files("helm")}
-    values = {path: _IMAGE.sub(named, text) for path, text in files.items() if path.endswith("/values.yaml")}
+    values = {path: _by_digest(text, digests) for path, text in files.items() if path.endswith("/values.yaml")}
     return chart_artifact({**files, **values})
+
+
+def _by_digest(values: bytes, digests: Digests) -> bytes:
+    image, measurement = _IMAGE.search(values), _MEASUREMENT.search(values)
+    if image is None or measurement is None:
+        return values
+    digest = digests.get((with_tag(image[1].decode()), measurement[1].decode()))
+    return _IMAGE.sub(b'image: "%s@%s"' % (image[1], digest.encode()), values, count=1) if digest else values
 
 
 def push_chart(chart: ChartArtifact, destination: str, registry: Registry, progress: Progress) -> Pushed:

@@ -54,7 +54,7 @@ def push(
     images = [deployed_image(mesh, with_tag(service.image)) for service in mesh.services]
     with console.working():
         done = list(push_images(images, wiring.engine, wiring.registry, console.step, console.detail))
-        chart = chart_in(wiring.workspace, {one.reference: one.digest for one in done})
+        chart = chart_in(wiring.workspace, {(one.reference, one.measurement): one.digest for one in done})
         done.append(push_chart(chart, place, wiring.registry, console.step))
     for one in done:
         result(f"{one.reference}: {'pushed' if one.changed else 'unchanged'}{f' {one.digest}' if one.digest else ''}")
