@@ -43,6 +43,9 @@ class _NoWatch:
     def add(self, path: str) -> None:
         """Watch nothing."""
 
+    def drain(self, hints: Hints) -> None:
+        """Add nothing."""
+
 
 def verify(directory: Path, key: bytes, tag: bytes | None) -> Found:
     """Open everything on a storage and write nothing; its state must be `tag`, or extend it. None: any state."""

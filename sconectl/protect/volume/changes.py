@@ -102,6 +102,9 @@ class Watch(Protocol):
     def add(self, path: str) -> None:
         """Watch a directory, before it is read."""
 
+    def drain(self, hints: Hints) -> None:
+        """Add everything that changed until now."""
+
 
 class Live:
     """The live files below `root`."""

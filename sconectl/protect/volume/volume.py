@@ -92,8 +92,10 @@ class Volume:
             except BaseException as error:
                 while undo:
                     undo.pop()()
-                if isinstance(error, FileNotFoundError) and tries_left:
-                    continue  # a file was moved or removed at the same time
+                if isinstance(error, FileNotFoundError) and tries_left:  # it was moved or removed at the same time
+                    self.watch.drain(hints)  # without its new name it would be taken for removed
+                    hints.explained.clear()  # they were not explained for what was seen just now
+                    continue
                 raise
             finally:
                 self._tree.undo = None

@@ -17,6 +17,8 @@ from sconectl.runtime.volumes.interfaces import Mount
 
 TICK = 1.0
 """Seconds after which changes that nobody syncs are committed."""
+_RENAMES = 100
+"""So many commits may not find a file that is renamed again and again; then its sync fails."""
 Answer = Callable[[int], None]
 """Answers a sync: 0, or the number of an error."""
 
@@ -40,6 +42,10 @@ class Sync:
             self._answer(self._error)
 
 
+_Waiting = tuple[Sync, int | None, bool]
+"""A sync, the inode of its file (None: all of them), and whether it is not about times."""
+
+
 class Keeper:
     """What belongs to one volume while its program runs."""
 
@@ -52,7 +58,9 @@ class Keeper:
         """Its files may change in ways that nobody sees: they are compared at every commit."""
         self.due: float | None = None
         """When there is something to do at the latest."""
-        self._waiting: list[tuple[Sync, int | None, bool]] = []
+        self._waiting: list[_Waiting] = []
+        self._moved = 0
+        """How many commits one after the other have not found a file that a sync waits for."""
         self._held: list[tuple[int, Sync]] = []
         """Syncs that wait for the CAS to have the state with this number, or a later one."""
         self._behind: dict[bytes, tuple[int, float]] = {}
@@ -105,7 +113,24 @@ class Keeper:
             self._told(state, now)
         if self.everything or not self.hints.is_empty or self.mount.watch.fileno() < 0:
             self._at(now + TICK if due is None else due)  # syncs of other files do not put it off
-        self._answer([sync for sync, _, _ in waiting], now)
+        self._answer([sync for sync, _, _ in self._kept(waiting, now)], now)
+
+    def _kept(self, waiting: list[_Waiting], now: float) -> list[_Waiting]:
+        """Return those whose files were committed; the others wait for the next commit, which is due now.
+
+        A file that was renamed after the watch was asked is not found by its old name, and left in the hints.
+        """
+        left = self.hints.modified
+        moved = [one for one in waiting if (left if one[1] is None else one[1] in left)]
+        self._moved = self._moved + 1 if moved else 0
+        if self._moved > _RENAMES:
+            self._moved = 0
+            for sync, _, _ in moved:
+                sync.settle(errno.EIO)
+        elif moved:
+            self._waiting = moved + self._waiting
+            self._at(now)
+        return [one for one in waiting if one not in moved]
 
     def tick(self, now: float) -> None:
         """Do what is due."""

@@ -27,6 +27,9 @@ class NoWatch:
     def add(self, path: str) -> None:
         """Do nothing."""
 
+    def drain(self, hints: Hints) -> None:
+        """Do nothing."""
+
 
 def look_everywhere() -> Hints:
     """Return hints that say nothing, but that everything has to be looked at."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from sconectl.protect.volume.hints import Hints
@@ -70,3 +71,27 @@ def test_syncs_of_other_files_do_not_put_off_what_is_left(tmp_path: Path) -> Non
         assert one.next() == 11.0
     one.tick(11.0)
     assert one.next() == 12.0
+
+
+def test_a_sync_waits_until_its_file_is_found_or_fails(tmp_path: Path) -> None:
+    """A file that was just renamed is left for the next commit: nothing of it is durable yet."""
+    volume = Volume(tmp_path, 5)
+    one = Keeper(Mount(volume, Watch(), None, None))
+    answers: dict[str, int] = {}
+    one.ask(Sync(lambda error: answers.update(other=error), 1), 4)
+    one.ask(Sync(lambda error: answers.update(own=error), 1), 5)
+    one.ask(Sync(lambda error: answers.update(all=error), 1), None)
+    one.commit(10.0)
+    assert answers == {"other": 0} and one.next() == 10.0
+    volume.left = ()
+    one.hints.clear()
+    one.tick(10.0)
+    assert answers == {"other": 0, "own": 0, "all": 0} and one.next() is None
+
+    volume.left = (5,)
+    one.ask(Sync(lambda error: answers.update(own=error), 1), 5)
+    for _ in range(1000):
+        one.commit(11.0)
+        if answers["own"]:
+            break
+    assert answers["own"] == errno.EIO

@@ -16,9 +16,13 @@ from pathlib import Path
 import pytest
 from protect.volume.worlds import open_volume, picture
 
+from sconectl.protect.volume.changes import Live
+from sconectl.protect.volume.hints import Hints
+from sconectl.protect.volume.model import Node
 from sconectl.protect.volume.volume import Volume
 from sconectl.runtime.volumes import explained
-from sconectl.runtime.volumes.interfaces import Progress
+from sconectl.runtime.volumes.interfaces import Mount, Progress
+from sconectl.runtime.volumes.keeper import Keeper, Sync
 from sconectl.runtime.volumes.watch import Watcher
 
 from .mirror import Ledger
@@ -49,10 +53,80 @@ class RealWorld(World):
         return self.folder / "again"
 
 
+class Rotating:
+    """A watch that lets something happen whenever it was asked."""
+
+    def __init__(self, watcher: Watcher, drain: Callable[[Hints], None]) -> None:
+        self.linked, self.fileno, self.drain = watcher.linked, watcher.fileno, drain
+
+
 @pytest.fixture
 def world() -> Iterator[RealWorld]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         yield RealWorld(Path(folder))
+
+
+def test_a_sync_is_answered_when_a_file_that_is_renamed_at_that_moment_is_kept(
+    world: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, storage = world.folder / "live", world.folder / "storage"
+    live.mkdir()
+    storage.mkdir()
+    watcher = Watcher(str(live))
+    volume = open_volume(storage, live, None, watch=watcher)
+    keeper = Keeper(Mount(volume, watcher, None, None))
+    log = live / "log"
+    log.write_text("old")
+    keeper.commit(1.0)
+    log.write_text("new")
+    answers: list[int] = []
+    keeper.ask(Sync(answers.append, 1), log.stat().st_ino)
+
+    def rotated(hints: Hints) -> None:
+        watcher.drain(hints)
+        log.rename(live / "log.1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "mount", Mount(volume, Rotating(watcher, rotated), None, None))
+        keeper.commit(2.0)
+    if not answers:
+        keeper.tick(2.0)
+    assert answers == [0]
+    state = volume.state
+    volume.close()
+    open_volume(storage, world.folder / "again", state).close()
+    assert (world.folder / "again" / "log.1").read_text() == "new"
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_file_that_is_renamed_while_it_is_written_down_is_not_lost(
+    world: RealWorld, monkeypatch: pytest.MonkeyPatch, final: bool
+) -> None:
+    """Of many changed files each is opened when its turn comes, and a checkpoint opens all of them."""
+    live, storage = world.folder / "live", world.folder / "storage"
+    live.mkdir()
+    storage.mkdir()
+    watcher = Watcher(str(live))
+    volume = open_volume(storage, live, None, watch=watcher)
+    for number in range(100):
+        (live / f"{number:03}").write_text(f"content {number}")
+    hints = Hints()
+    watcher.drain(hints)
+    opened, status = Live.open, (live / "090").stat()
+
+    def renaming(files: Live, node: Node, seen: Hints) -> int:
+        if node.mtime == status.st_mtime_ns and (live / "090").exists():
+            (live / "090").rename(live / "new")
+        return opened(files, node, seen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Live, "open", renaming)
+        volume.commit(hints, final=final)
+    assert not (live / "090").exists()
+    state = volume.state
+    volume.close()
+    open_volume(storage, world.folder / "again", state).close()
+    assert (world.folder / "again" / "new").read_text() == "content 90"
 
 
 @pytest.mark.parametrize("states", [4, 31, 77])
