@@ -40,13 +40,29 @@ class _Missing(Undefined):
     def _undefined_message(self) -> str:
         if self._undefined_hint or self._undefined_obj is missing:
             return super()._undefined_message
-        return "a mapping or list has not what is asked for"  # which can be a value
+        return "the value has no such key or attribute"  # which can be a value itself
 
     def __str__(self) -> str:
         return str(self._fail_with_undefined_error())
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._fail_with_undefined_error())
+
+
+def _missing_in(lookup: Lookup) -> type[_Missing]:
+    class Missing(_Missing):
+        """A name without a value, which may be the beginning of one with dots."""
+
+        __slots__ = ()
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or self._undefined_obj is not missing or self._undefined_name is None:
+                return super().__getattr__(name)
+            whole = f"{self._undefined_name}.{name}"
+            found = lookup(whole)
+            return Missing(name=whole) if found is None else found
+
+    return Missing
 
 
 class _Later(str):
@@ -134,7 +150,7 @@ class Tera:
         self._lookup = lookup
         self._values: dict[str, str] = {}
         self._environment = ImmutableSandboxedEnvironment(
-            undefined=_Missing,
+            undefined=_missing_in(lookup),
             finalize=self._kept,
             autoescape=False,  # values are put into the YAML tree, never into its text
             keep_trailing_newline=True,

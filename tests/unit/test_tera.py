@@ -102,8 +102,8 @@ def test_filters_and_tests_are_those_of_tera(expression: str, expected: str) -> 
         (b"a: {{ name.__class__.__mro__ }}", "SC2016", 1, "unsafe"),
         (b"a: {{ name | replace(from=1, to=2) }}", "SC2016", 1, "must be str"),
         (b"a: {{ 1 / 0 }}", "SC2016", 1, "zero"),
-        (b"a: 1\nb: {{ {}[name] }}", "SC2016", 2, "has not what is asked for"),
-        (b"a: 1\nb: {{ {}[name] | upper }}", "SC2016", 2, "has not what is asked for"),
+        (b"a: 1\nb: {{ {}[name] }}", "SC2016", 2, "no such key or attribute"),
+        (b"a: 1\nb: {{ {}[name] | upper }}", "SC2016", 2, "no such key or attribute"),
         (b"a: {{ [] | first }}", "SC2016", 1, "sequence was empty"),
         (b"{% set x %}{{ name }}{% endset %}\na: {{ x }}", "SC2016", 2, "the text of a block"),
         (b"{% macro x() %}{{ name }}{% endmacro %}a: {{ x() }}", "SC2016", 1, "the text of a block"),
@@ -141,6 +141,20 @@ def test_a_value_is_a_value_and_nothing_else(one: str, other: str) -> None:
     text = 'a: {{ one }}\nb: "{{ one ~ other }}"\nc: [{{ other }}, x]\n{% if one %}d: {{ one | trim }}\n{% endif %}'
     expected = {"a": one, "b": one + other, "c": [other, "x"]} | ({"d": one.strip()} if one else {})
     assert filled(text, {"one": one, "other": other}) == expected
+
+
+def test_names_may_have_dots() -> None:
+    names = {"cas.main.cas_url": "cas:8081"}
+    assert filled("a: {{ cas.main.cas_url }}\nb: {{ cas.main.cas_url | upper }}", names) == {
+        "a": "cas:8081",
+        "b": "CAS:8081",
+    }
+    assert filled("a: {{ cas.other | default(value=1) }}\nb: {% if cas.x.y %}1{% endif %}", names) == {
+        "a": "1",
+        "b": None,
+    }
+    for text in ("a: {{ cas.other.cas_url }}", "a: {{ cas.other.cas_url | upper }}"):
+        assert "cas.other.cas_url" in refused(text.encode())[2]
 
 
 def test_a_key_that_a_mapping_lacks_never_becomes_text_nor_is_it_said() -> None:

@@ -98,10 +98,15 @@ def _directories(file: Path, value: Any) -> tuple[Path, ...]:
 
 
 def _addresses(file: Path, table: dict[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     try:
-        return {_address(given): _address(place) for given, place in table.items()}
+        for given, place in table.items():
+            known = found.setdefault(_address(given), _address(place))
+            if known != _address(place):
+                raise UsageError(f"{given} is there already, with another place", hint="keep one of them")
     except UsageError as error:
         raise UsageError(f"{file}: [cas_addresses]: {error.message}", hint=error.hint) from None
+    return found
 
 
 def _address(cas_url: str) -> str:

@@ -59,9 +59,11 @@ def waiting_values(environment: Mapping[str, str], toolchain: ToolchainTraits) -
     for number in (1, 2):
         name = f"INIT_CONTAINER{number}"
         switch, host, port = (environment.get(f"{name}{end}", "").strip() for end in ("_ENABLE", "", "_PORT"))
+        if "{{" in switch + host + port:  # which is said where the value is missing
+            continue
         if switch.lower() not in ("true", "false", ""):
             faults[f"{name}_ENABLE"] = "expected true or false"
-        if switch.lower() != "true" or "{{" in host + port:  # which is said where the value is missing
+        if switch.lower() != "true":
             continue
         if not _HOST.fullmatch(host):
             faults[name] = "expected the host that is waited for"

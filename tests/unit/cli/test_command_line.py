@@ -374,6 +374,7 @@ def test_image_secrets_know_every_name_that_the_service_knows(run: Run, project:
         ("[cas_addresses]\ncas = {image = 'x'}", "cas_addresses.cas is text"),
         ("[cas_addresses]\n'cas.scone system' = 'x'", "'cas.scone system' is no address"),
         ("[cas_addresses]\n'cas.x' = 'http://x'", "'http://x' is no address"),
+        ("[cas_addresses]\n'cas.x' = 'a'\n'https://cas.x:8081' = 'b'", "https://cas.x:8081 is there already"),
     ],
 )
 def test_faults_of_the_configuration(run: Run, service: Path, text: str, message: str) -> None:

@@ -356,6 +356,7 @@ def test_for_whom_nobody_can_wait(given_values: tuple[str, str, str], wrong: tup
 
 
 def test_a_peer_without_a_value_is_said_once() -> None:
-    with pytest.raises(PlanImpossible) as caught:
-        waiting("true", "{{nowhere}}")
-    assert [each.code for each in caught.value.findings] == ["SC2006"]
+    for switch, host in (("true", "{{nowhere}}"), ("{{nowhere}}", "db")):
+        with pytest.raises(PlanImpossible) as caught:
+            waiting(switch, host)
+        assert [each.code for each in caught.value.findings] == ["SC2006"]
