@@ -21,14 +21,14 @@ test: lint unit e2e ## set everything up and run every check and test
 unit: venv ## run the tests that need no container engine
 	$(BIN)/pytest -x -q -n auto --dist loadfile tests --ignore=tests/e2e
 
-# A file's tests share images and a CAS, so one worker runs them.
+# A file's tests share images and a CAS, so one worker runs them; tests/e2e/conftest.py says which files start first.
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
 	@scripts/e2e-tools.sh
 	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
-	$(BIN)/pytest -x -n auto --dist loadfile tests/e2e $(LONG:%=--deselect=%)
+	$(BIN)/pytest -x -n auto --dist loadfile --no-loadscope-reorder tests/e2e $(LONG:%=--deselect=%)
 
 e2e-%: venv ## run the end-to-end tests of one example, like e2e-flask-redis
 	@scripts/engine.sh

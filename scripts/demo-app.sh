@@ -9,7 +9,12 @@ cd "$(dirname "$0")/.."
 app=${1:-}
 example=$PWD/examples/$app
 if [[ ! "$app" =~ ^[a-z0-9-]+$ ]] || [ ! -f "$example/mesh.yaml" ]; then
-    echo "no such demo: '$app'. There are: $(for mesh in examples/*/mesh.yaml; do basename "$(dirname "$mesh")"; done | xargs)" >&2
+    if [[ "$app" =~ ^[a-z0-9-]+$ ]] && [ -f "$example/README.md" ]; then
+        echo "$app has no mesh to start: it converts an image that exists. examples/$app/README.md has its commands." >&2
+    else
+        echo "no such demo: '$app'." >&2
+    fi
+    echo "There are: $(for mesh in examples/*/mesh.yaml; do basename "$(dirname "$mesh")"; done | xargs)" >&2
     exit 2
 fi
 

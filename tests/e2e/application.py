@@ -32,7 +32,7 @@ class Application(CuratedMesh):
 
     @property
     def prefix(self) -> str:
-        return f"sconectl-test/{self.world.name}-{self.example}"
+        return self.world.prefix(self.example)
 
     def copy(self) -> None:
         shutil.copytree(REPOSITORY / "examples" / self.example, self.folder)
@@ -108,8 +108,9 @@ class Application(CuratedMesh):
 
 @contextmanager
 def an_application(world: World, example: str, release: str = "demo") -> Iterator[Application]:
-    """Copy and apply an example; take away what was started of it."""
+    """Copy and apply an example; take away what was started of it. Images that its README has built are taken."""
     require_images(world)
+    world.start_cas()
     with a_network() as network:
         app = Application(world, network, release, example=example)
         app.copy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,26 @@ from sconectl.toolchains.sim.launcher_bundle import find_launcher, obtain_launch
 
 from .bad_inputs import bench, bench_machine  # noqa: F401 (fixtures)
 from .world import World, docker, must, running_world
+
+LONGEST = (
+    *("test_secure_documents", "test_run_steps", "test_up_kinds", "test_curated", "test_up_ways"),
+    *("test_volume_databases", "test_flask_redis", "test_changes_story", "test_up", "test_hello_user"),
+    *("test_public_images", "test_flask_sconify", "test_native_and_converted", "test_volume_life"),
+    *("test_volume_faults", "test_hello_java"),
+)
+"""The files that take longest start first, so that no worker has one of them at the end, when others have none.
+Those that walk a README are apart: only one of them can at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files: the longest, then those with many tests. A worker gets one after the other."""
+    counts = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name = item.path.stem
+        return (LONGEST.index(name) if name in LONGEST else len(LONGEST), -counts[item.path])
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -102,10 +123,10 @@ def world(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> Itera
         yield fresh
 
 
-@pytest.fixture
-def walker(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> Iterator[World]:
-    """A machine without a CAS, on which somebody types what a README says."""
-    machine = World(tmp_path, base_image, ca_bundle, cache=cache)
+@pytest.fixture(scope="module")
+def walker(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: str, cache: Path) -> Iterator[World]:
+    """A machine without a CAS, on which somebody types what a README says; its images stay for other tests."""
+    machine = World(tmp_path_factory.mktemp("walk"), base_image, ca_bundle, cache=cache)
     machine.configure()
     try:
         yield machine

@@ -60,11 +60,12 @@ def missing(promised: tuple[str, ...], output: str) -> list[str]:
 def walk(world: World, example: str, changed: Mapping[str, str] | None = None) -> dict[str, str]:
     """Type all that a README says in one shell, on a machine without a CAS; return what each block printed.
 
-    Some texts are `changed`. A block that promises no line has to succeed.
+    Some texts are `changed`. A block that promises no line has to succeed. The images stay, with the records that later
+    runs of `apply` in `world` go by, and so does what the CAS keeps.
     """
     host = gateway()
     world.address = f"{host}:{free_port(host)}"
-    others = {ADDRESS: world.address, "sconectl-demo/": f"sconectl-test/{world.name}-walk/", **(changed or {})}
+    others = {ADDRESS: world.address, "sconectl-demo/": f"{world.prefix(example)}/", **(changed or {})}
     folder = world.root / "examples" / example
     shutil.copytree(REPOSITORY / "examples" / example, folder)
     (world.root / "scripts").symlink_to(REPOSITORY / "scripts")
@@ -82,6 +83,8 @@ def walk(world: World, example: str, changed: Mapping[str, str] | None = None) -
     variables = {**world.environment, **places, "PATH": f"{SCONECTL.parent}:{os.environ['PATH']}"}
     with alone():
         done = run(["bash", "-c", script], env=variables, cwd=folder)
+    if (records := folder / "target" / "images").is_dir():
+        shutil.copytree(records, world.target / "images")
     outputs = {}
     for number, block in enumerate(found):
         output, _, rest = done.out.partition(f"@@ {number}\n")[2].partition("@@ code ")

@@ -25,10 +25,16 @@ JANE = {
 }
 
 
+def test_the_readme(walker: World) -> None:
+    """The first test of this module: the others take the images that it leaves."""
+    require_images(walker)
+    walk(walker, "flask-redis")
+
+
 @pytest.fixture(scope="module")
-def app(module_world: World) -> Iterator[Application]:
+def app(walker: World) -> Iterator[Application]:
     """The application; flask comes first, and waits for redis."""
-    with an_application(module_world, "flask-redis") as app:
+    with an_application(walker, "flask-redis") as app:
         flask = app.create("flask")
         must(docker("start", flask))
         app.running["flask"] = flask
@@ -269,8 +275,3 @@ def test_old_and_changed_data(app: Application, ca: Path) -> None:
     app.storage_shell(CLAIM, "find /s -mindepth 1 -delete; cp -a /o/. /s", newest)
     app.start("redis")
     assert answer(app, ca, "/client/late")[0] == 200
-
-
-def test_the_readme(walker: World) -> None:
-    require_images(walker)
-    walk(walker, "flask-redis")

@@ -28,10 +28,17 @@ BIRDS = "Ever make mistakes in life? Lets make them birds. Yeah, theyre birds no
 WRONG = {"detail": "Incorrect username or password"}
 
 
+@pytest.mark.shows("004.curl")
+def test_the_readme(walker: World) -> None:
+    """The first test of this module: the others take the images that it leaves."""
+    require_images(walker)
+    walk(walker, "secure-documents")
+
+
 @pytest.fixture(scope="module")
-def app(module_world: World) -> Iterator[Application]:
+def app(walker: World) -> Iterator[Application]:
     """All services, started in the order in which nobody finds anybody."""
-    with an_application(module_world, "secure-documents") as app:
+    with an_application(walker, "secure-documents") as app:
         for service in SERVICES:
             app.running[service] = app.create(service)
             must(docker("start", app.running[service]))
@@ -273,9 +280,3 @@ def test_old_data(app: Application, ca: Path) -> None:
     assert "rolled back" in app.not_started("mariadb")
     app.storage_shell(CLAIM, "find /s -mindepth 1 -delete")
     app.not_started("mariadb")
-
-
-@pytest.mark.shows("004.curl")
-def test_the_readme(walker: World) -> None:
-    require_images(walker)
-    walk(walker, "secure-documents")

@@ -110,6 +110,10 @@ class World:
     def image(self, name: str = "hello") -> str:
         return f"sconectl-test/{self.name}-{name}:1"
 
+    def prefix(self, example: str) -> str:
+        """What the images of an example are called, in the place of `sconectl-demo`."""
+        return f"sconectl-test/{self.name}-{example}"
+
     def sconectl(self, *words: str | Path, cwd: Path | None = None, **variables: str) -> Outcome:
         return run([SCONECTL, *words], env={**self.environment, **variables}, cwd=cwd or self.root)
 
