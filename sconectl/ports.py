@@ -237,7 +237,7 @@ class Containers(Protocol):
         """Stop a container in its own time, and remove it; nothing happens if it is gone."""
 
     def execute(self, container: str, command: Sequence[str]) -> int:
-        """Run a command in a container that runs, and return its exit code; 1 if that is not possible."""
+        """Run a command in a container that runs; return its exit code, 1 if that is not possible or takes long."""
 
     def log(self, container: str, *, since: str = "", last: int | None = None, follow: bool = False) -> Iterator[str]:
         """Yield the lines of a log, each behind its time (RFC 3339) and a space.

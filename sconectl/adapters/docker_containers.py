@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,8 @@ from sconectl.errors import BuildFailed, EngineUnreachable
 from sconectl.ports import ContainerState
 
 _TIMEOUT = 600
+_ASKED_FOR, _PAUSE = 10.0, 0.02
+"""Seconds that a command in a container may take, and between two looks whether it has ended."""
 _CONFLICT = 409
 _LOOPBACK = "127.0.0.1"
 
@@ -76,13 +79,17 @@ class DockerContainers:
                     raise
 
     def execute(self, container: str, command: Sequence[str]) -> int:
-        """Run a command in a container that runs, and return its exit code; 1 if that is not possible."""
-        try:
+        """Run a command in a container that runs; return its exit code, 1 if that is not possible or takes long."""
+        deadline = time.monotonic() + _ASKED_FOR
+        with suppress(DockerException, *BROKEN):
             made = self._api.exec_create(container, list(command))["Id"]
-            self._api.exec_start(made)
-            return int(self._api.exec_inspect(made)["ExitCode"] or 0)
-        except (DockerException, *BROKEN):
-            return 1
+            self._api.exec_start(made, detach=True)  # whoever reads what it prints waits for its end
+            while time.monotonic() < deadline:
+                found = self._api.exec_inspect(made)
+                if not found["Running"]:
+                    return 1 if found["ExitCode"] is None else int(found["ExitCode"])
+                time.sleep(_PAUSE)
+        return 1
 
     def log(self, container: str, *, since: str = "", last: int | None = None, follow: bool = False) -> Iterator[str]:
         """Yield the lines of a log, each behind its time (RFC 3339) and a space."""

@@ -126,6 +126,19 @@ def test_the_end_of_a_container_and_its_log_are_told(machine: Machine) -> None:
         assert machine.engine.execute(identity, ("true",)) == 1  # it does not run any more
 
 
+def test_a_command_that_does_not_end_is_not_waited_for(machine: Machine) -> None:
+    if isinstance(machine.engine, FakeContainers):
+        pytest.skip("the commands of the fake always end")
+    identity = machine.create("a", "sleep", "100")
+    machine.engine.start(identity)
+    assert machine.engine.execute(identity, ("sh", "-c", "echo x; exit 7")) == 7
+    assert machine.engine.execute(identity, ("no such program",)) != 0
+    assert machine.engine.execute(identity, ("true",)) == 0
+    began = time.monotonic()
+    assert machine.engine.execute(identity, ("sleep", "90")) == 1
+    assert time.monotonic() - began < 30
+
+
 def test_networks_and_volumes_are_made_once_and_found_by_their_labels(machine: Machine) -> None:
     engine = machine.engine
     for _ in range(2):

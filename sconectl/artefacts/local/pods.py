@@ -25,6 +25,7 @@ _STORAGE = "/scone/volumes/"
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777"
 _NANO = 10**9
 _WAITING_STOPS = 1
+_LONGEST_HOSTNAME = 63
 _EMBEDDED = "local"
 
 
@@ -88,7 +89,8 @@ class _Service:
         [container, *_] = self._pod["containers"]
         of = self._of
         per_pod = of.kind == "statefulset"
-        hostname = f"{of.workload_name}-{number}" if per_pod else name
+        own = name if len(name) <= _LONGEST_HOSTNAME else of.name
+        hostname = f"{of.workload_name}-{number}" if per_pod else own
         aliases = [of.name, hostname, *([f"{hostname}.{of.pods_name}"] if per_pod else [])]
         public = list(services(of))
         tmpfs, storage = self._mounted(container, number)
@@ -114,7 +116,7 @@ class _Service:
             **self._shared(container),
             part=str(container["name"]),
             name=name,
-            hostname=name[:63].rstrip("-"),
+            hostname=name[:_LONGEST_HOSTNAME].rstrip("-"),
             environment={},
             entrypoint=tuple(container["command"]),
             stop_seconds=_WAITING_STOPS,

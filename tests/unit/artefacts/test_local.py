@@ -173,6 +173,13 @@ def test_what_replaces_a_pod_replaces_its_container() -> None:
     assert only(WEB).digest(IMAGE_ID) == base.digest(IMAGE_ID)
 
 
+def test_the_longest_name_leaves_room_for_the_number_of_a_replica() -> None:
+    service = replace(WEB, name="w" * 58, extra_values={"replicaCount": 2})
+    found = mesh_of(service).containers
+    assert [each.name for each in found] == [f"demo-{'w' * 58}-0", f"demo-{'w' * 58}-1"]
+    assert {each.hostname for each in found} == {f"demo-{'w' * 58}"}  # no engine takes more than 63 letters
+
+
 def test_labels_that_say_what_a_container_is_come_from_no_manifest() -> None:
     given = {f"sconectl.io/{name}": "evil" for name in ("part", "ends", "cas-key", "release", "mesh", "cas", "image")}
     here = replace(CAS, key="")
