@@ -18,7 +18,7 @@ from sconectl.cas import daemon
 from sconectl.cas.connect import LOCAL
 from sconectl.cas.disk.directory_lock import Running
 from sconectl.cas.disk.private_files import read_private, write_private
-from sconectl.cas.keys.cas_keys import load_or_create
+from sconectl.cas.keys.cas_keys import FILE, load_or_create
 from sconectl.errors import CasError
 
 PORT = 8081
@@ -131,7 +131,7 @@ def stop_if_started(directory: Path, users: Callable[[str], Sized]) -> bool:
 
 
 def _key(directory: Path) -> str:
-    return load_or_create(directory).cas_key_hash if directory.is_dir() else ""
+    return load_or_create(directory).cas_key_hash if (directory / FILE).exists() else ""
 
 
 def _split(address: str) -> tuple[str, int]:

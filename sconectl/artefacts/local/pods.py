@@ -24,6 +24,8 @@ from sconectl.plan.mesh.chart_plan import ChartPlan
 _STORAGE = "/scone/volumes/"
 _TMPFS = "rw,exec,nosuid,nodev,mode=1777"
 _NANO = 10**9
+_LEAST_CPUS = _NANO // 100
+"""What a kubelet gives to a pod that asks for less: the kernel divides processors no further."""
 _WAITING_STOPS = 1
 _LONGEST_HOSTNAME = 63
 _EMBEDDED = "local"
@@ -248,6 +250,7 @@ class _Service:
 def _nano_cpus(amount: Any) -> int:
     text = str(amount)
     try:
-        return int(float(text[:-1]) * _NANO / 1000) if text.endswith("m") else int(float(text) * _NANO)
+        given = int(float(text[:-1]) * _NANO / 1000) if text.endswith("m") else int(float(text) * _NANO)
+        return max(given, _LEAST_CPUS)
     except ValueError:
         raise PlanImpossible(f"{text!a} is no number of processors", hint="write it like 0.5 or 500m") from None

@@ -180,6 +180,11 @@ def test_the_longest_name_leaves_room_for_the_number_of_a_replica() -> None:
     assert {each.hostname for each in found} == {f"demo-{'w' * 58}"}  # no engine takes more than 63 letters
 
 
+@pytest.mark.parametrize(("cpu", "nano"), [("1m", 10**7), (0.001, 10**7), ("250m", 25 * 10**7), (2, 2 * 10**9)])
+def test_processors_are_divided_no_further_than_a_kubelet_does(cpu: object, nano: int) -> None:
+    assert only(replace(WEB, extra_values={"resources": {"limits": {"cpu": cpu}}})).nano_cpus == nano
+
+
 def test_labels_that_say_what_a_container_is_come_from_no_manifest() -> None:
     given = {f"sconectl.io/{name}": "evil" for name in ("part", "ends", "cas-key", "release", "mesh", "cas", "image")}
     here = replace(CAS, key="")
