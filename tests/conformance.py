@@ -21,6 +21,8 @@ The examples are applications that others have described for SCONE. Each line is
 and the test that shows it with real servers, a container engine and the embedded CAS. `scripts/write_conformance.py`
 writes this page from `tests/statements.toml` and the marks at the tests; `make e2e-NAME` runs those of an example.
 """
+ATTACKS = "attacks"
+"""The table with a column for each application."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def applications(content: str) -> dict[str, list[Statement]]:
     found: dict[str, list[Statement]] = {}
     tables: Mapping[str, Mapping[str, Any]] = tomllib.loads(content)
     for application, table in tables.items():
+        if application == ATTACKS:
+            continue
         entries = [(name, entry) for name, entry in table.items() if name != "title"]
         found[f"{application}: {table['title']}"] = [
             Statement(f"{application}.{name}", entry["text"], entry.get("note", ""), entry.get("not_here", ""))
@@ -59,6 +63,25 @@ def marks(folder: Path) -> Iterator[tuple[str, str, str]]:
                         yield ast.literal_eval(argument), path.relative_to(folder).as_posix(), node.name
 
 
+def attacks(content: str, shown: dict[str, list[str]], faults: list[str]) -> str:
+    """Return the table of attacks; take the tests that show them out of `shown`, and add what is wrong to `faults`."""
+    table = dict(tomllib.loads(content).get(ATTACKS, {}))
+    if not table:
+        return ""
+    title, columns = table.pop("title"), table.pop("applications")
+    text = f"\n## {title}\n\n| attack | {' | '.join(columns.values())} |\n| --- |{' --- |' * len(columns)}\n"
+    for attack, entry in table.items():
+        cells = []
+        for application in columns:
+            name = f"attack.{attack}.{application}"
+            tests, reason = shown.pop(name, []), entry.get("not_here", {}).get(application, "")
+            if bool(tests) == bool(reason):
+                faults.append(f"{name} needs either a test or a reason")
+            cells.append("<br>".join(sorted(tests)) or f"({reason})")
+        text += f"| {entry['text']} | {' | '.join(cells)} |\n"
+    return text
+
+
 def page(content: str, folder: Path) -> str:
     """Return the page; every statement has a test or a reason, not both, and every mark a statement."""
     shown: dict[str, list[str]] = {}
@@ -75,6 +98,7 @@ def page(content: str, folder: Path) -> str:
             note = f" ({each.note})" if each.note else ""
             by = ", ".join(sorted(tests)) or f"no test: {each.reason}"
             text += f"| {each.name} | {each.text}{note} | {by} |\n"
+    text += attacks(content, shown, faults)
     faults += [f"{name} is no statement; it stands at {tests[0]}" for name, tests in shown.items()]
     if faults:
         raise ValueError("; ".join(faults))

@@ -255,4 +255,16 @@ CODES: dict[str, Code] = {
         "repo: {destination: example.org/shop}\nservices:\n  - {name: a, image: one/web:1}\n"
         "  - {name: b, image: two/web:2}",
     ),
+    "SC2033": Code(
+        "A certificate may end while programs use it",
+        "The CAS makes a certificate anew when a third of its `valid_for` is left. A program gets its files when it "
+        "starts, and keeps them: it never sees the new certificate before it is started again. So services that use "
+        "the certificate, and those that verify with a CA of short life, have to be started again at least every "
+        "third of `valid_for`, for example by `kubectl rollout restart` in a CronJob; with two replicas no request "
+        "fails. It is a warning for less than 30 days.\n\n"
+        "Leave valid_for out, and the certificate lasts practically for ever; or give it so long that updates, which "
+        "start services again, come in time.",
+        "secrets:\n  global:\n    - {name: web, kind: x509, private_key: web_key, valid_for: 1 day}",
+        "secrets:\n  global:\n    - {name: web, kind: x509, private_key: web_key, valid_for: 90 days}",
+    ),
 }

@@ -22,6 +22,7 @@ class Heard:
     """The bytes of each direction of each TCP connection with one port, in their order."""
 
     port: int
+    listener: str = ""
     streams: list[bytes] = field(default_factory=list)
 
     @property
@@ -85,9 +86,22 @@ def streams(capture: bytes) -> list[bytes]:
 
 @contextmanager
 def listening(container: str, port: int, folder: Path) -> Iterator[Heard]:
-    """Listen in the network of a running container; what was heard is there when the block has ended."""
-    name, heard = f"sconectl-test-{uuid.uuid4().hex[:10]}", Heard(port)
-    words = ["--network", f"container:{container}", "--user", "0", "--cap-add", "NET_RAW", "--cap-add", "NET_ADMIN"]
+    """Listen in the network of a running container; what was heard is there when the block has ended.
+
+    Without a container it is a network of its own, which others start in: `--network container:LISTENER`.
+    """
+    name = f"sconectl-test-{uuid.uuid4().hex[:10]}"
+    heard = Heard(port, name)
+    words = [
+        "--network",
+        f"container:{container}" if container else "bridge",
+        "--user",
+        "0",
+        "--cap-add",
+        "NET_RAW",
+        "--cap-add",
+        "NET_ADMIN",
+    ]
     command = [
         "tcpdump",
         "-i",

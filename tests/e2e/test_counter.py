@@ -15,7 +15,10 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
+from .capture import listening
 from .changed_bytes import flip_encrypted, flip_file
+from .curated_mesh import require_images
+from .operator_attacks import NOT_TRUSTED, another_under_the_tag, learns_nothing
 from .world import REPOSITORY, SCONECTL, Outcome, World, docker, must, run
 
 EXAMPLE = REPOSITORY / "examples" / "counter"
@@ -300,7 +303,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.shows("001.old")
+@pytest.mark.shows("001.old", "attack.changed_volume.001", "attack.old_volume.001")
 def test_an_attack_on_the_storage_is_noticed(three_times: Counted, attack: str) -> None:
     """Among them what upstream describes: the content of `num` is copied, and put back after the next run."""
     script, named = ATTACKS[attack]
@@ -316,7 +319,7 @@ def test_another_new_volume_is_no_way_to_begin_again(three_times: Counted, volum
     three_times.goes_on()
 
 
-@pytest.mark.shows("001.program")
+@pytest.mark.shows("001.program", "attack.image.001")
 def test_a_changed_program_is_noticed(three_times: Counted) -> None:
     three_times.refusal(flip_encrypted)
     three_times.goes_on()
@@ -331,9 +334,33 @@ def test_a_changed_interpreter_is_noticed(three_times: Counted) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("-v", "/tmp/num"), ("python3", "/code/app.py", "-v", "/tmp/num")])
-@pytest.mark.shows("001.argument")
+@pytest.mark.shows("001.argument", "attack.arguments.001")
 def test_another_argument_changes_nothing(three_times: Counted, arguments: tuple[str, ...]) -> None:
     three_times.goes_on(*arguments)
+
+
+@pytest.mark.shows("attack.environment.001", "attack.wire.001", "attack.stranger.001")
+def test_around_the_job(three_times: Counted, tmp_path: Path) -> None:
+    """Started with variables of somebody else, overheard; and somebody without a policy asks the CAS as this one."""
+    counter = three_times.counter
+    world = counter.native.world
+    require_images(world)
+    learns_nothing(world, f"{counter.session}/python-service")
+    image, words = counter.options(three_times.volume, counter.job("python-service-0"))
+    evil = ["-e", "PYTHONPATH=/tmp", "-e", "PYTHONINSPECT=1", "-e", "PYTHONHOME=/tmp", "-e", "HOME=/tmp"]
+    with listening("", int(world.address.rpartition(":")[2]), tmp_path) as heard:
+        code, log = counter.end_of(image, [*words, *evil, "--network", f"container:{heard.listener}"])
+    three_times.number += 1
+    assert code == 0 and counted(log) == [three_times.number], log
+    assert len(heard.sizes) >= 2 and max(heard.sizes) > 1000 and heard.not_tls() == []
+    assert not any(text in heard for text in (counter.session, "/code/app.py"))
+
+
+@pytest.mark.shows("attack.tag.001")
+def test_another_image_under_the_tag(three_times: Counted) -> None:
+    with another_under_the_tag(three_times.counter.image):
+        assert NOT_TRUSTED in three_times.refusal()
+    three_times.goes_on()
 
 
 @pytest.mark.parametrize("missing", ["/scone/memory", "/scone/volumes/V1"])

@@ -15,6 +15,7 @@ from .application import REFUSED, Application, an_application
 from .capture import listening
 from .confidential import address_of, await_end
 from .curated_mesh import a_network, certificate, require_images
+from .operator_attacks import NOT_TRUSTED, another_under_the_tag
 from .readme_walk import walk
 from .world import World, docker, logs, must
 
@@ -114,7 +115,7 @@ def test_the_server_is_verified(app: Application, ca: Path) -> None:
     assert app.curl("flask", PORT, "api", f"http://api:{PORT}/keys").code != 0
 
 
-@pytest.mark.shows("003.client_certificate")
+@pytest.mark.shows("003.client_certificate", "attack.stranger.003")
 def test_redis_lets_nobody_in(app: Application, ca: Path) -> None:
     """A container of the same network that has no policy, whatever it brings along."""
     folder = app.world.root / "foreign"
@@ -166,7 +167,7 @@ def test_a_fake_redis_gets_nothing(app: Application, tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-@pytest.mark.shows("003.wire")
+@pytest.mark.shows("003.wire", "attack.wire.003")
 def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
     flask, redis = app.running["flask"], app.running["redis"]
     with listening(redis, REDIS_PORT, tmp_path) as inside, listening(flask, PORT, tmp_path) as outside:
@@ -178,7 +179,7 @@ def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
         assert not any(text in heard for text in (*JANE.values(), "fname", "client:"))
 
 
-@pytest.mark.shows("003.operator")
+@pytest.mark.shows("003.operator", "attack.exec.003")
 def test_what_an_operator_sees(app: Application, tmp_path: Path) -> None:
     for service in ("flask", "redis"):
         seen = app.seen_by_operator(service)
@@ -190,7 +191,7 @@ def test_what_an_operator_sees(app: Application, tmp_path: Path) -> None:
     assert app.plain_anywhere(CLAIM, "Richmond", "Jane", "client:") == []
 
 
-@pytest.mark.shows("003.command")
+@pytest.mark.shows("003.command", "attack.environment.003", "attack.arguments.003")
 def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     """The policy says what is executed, and with which variables: whoever starts the container does not."""
     before = answer(app, ca, "/keys")
@@ -205,7 +206,7 @@ def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     assert "Connecting to DB  demo-redis 6379" in log and "pwned" not in log and "Debugger" not in log
 
 
-@pytest.mark.shows("003.changed")
+@pytest.mark.shows("003.changed", "attack.image.003")
 def test_a_changed_image(app: Application) -> None:
     app.refused_when_changed("flask", "/python/api.py")
     app.refused_when_changed("redis", "/usr/bin/redis-check-rdb")
@@ -223,6 +224,12 @@ def test_another_image(app: Application) -> None:
     must(world.sconectl("apply", "-f", folder / "service.yaml", "-n", "-t", "evil", "--cas", world.address))
     code, log = world.finish(world.start(f"{app.prefix}/evil:1", config_id=app.config_id("flask")))
     assert code == REFUSED and "The program enclave is not trustworthy" in log and "PRIVATE KEY" not in log, log
+
+
+@pytest.mark.shows("attack.tag.003")
+def test_another_image_under_the_tag(app: Application) -> None:
+    with another_under_the_tag(app.image("flask-redis")):
+        assert NOT_TRUSTED in app.not_started("flask")
 
 
 @pytest.mark.shows("003.restart", "003.errors")
@@ -249,7 +256,7 @@ def test_restarts_in_any_order(app: Application, ca: Path) -> None:
     assert answer(app, ca, "/client/jane") == before
 
 
-@pytest.mark.shows("003.volume")
+@pytest.mark.shows("003.volume", "attack.changed_volume.003", "attack.old_volume.003")
 def test_old_and_changed_data(app: Application, ca: Path) -> None:
     """The last test of this module: redis does not start on what is not its newest data."""
     old = app.storage("old")

@@ -10,7 +10,7 @@ from .readme_walk import walk
 from .world import World
 
 
-@pytest.mark.shows("000.native", "000.compose", "000.other_command")
+@pytest.mark.shows("000.native", "000.compose", "000.other_command", "attack.environment.000", "attack.arguments.000")
 def test_the_readme(walker: World) -> None:
     if not shutil.which("docker-compose"):
         pytest.skip("there is no docker-compose; `make test` installs it where Debian packages can be had")

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from .capture import listening
+from .curated_mesh import require_images
+from .operator_attacks import learns_nothing
 from .readme_walk import walk
-from .world import GREETING, Outcome, World, docker, must
+from .world import CONFIG_ID, GREETING, Outcome, World, docker, must
 
 ORIGINAL = re.compile(r"The checksum of the original API_PASSWORD is '([0-9a-f]{32})'")
 NOW = "The checksum of the current password is '"
@@ -88,7 +91,7 @@ def test_the_password_is_drawn_anew_when_its_size_changes(versions: Versions) ->
     assert versions.checksum(versions.pod(1), 1) != password
 
 
-@pytest.mark.shows("002.retagged")
+@pytest.mark.shows("002.retagged", "attack.tag.002")
 def test_an_old_version_under_a_new_tag(versions: Versions) -> None:
     """Consistency: whoever has the registry may call version 1 version 2, and gets nothing by it."""
     versions.write(1, 1)
@@ -110,7 +113,7 @@ def test_an_old_version_under_a_new_tag(versions: Versions) -> None:
     assert versions.checksum(versions.pod(3), 3) == password
 
 
-@pytest.mark.shows("002.shell", "002.exported", "002.edited")
+@pytest.mark.shows("002.shell", "002.exported", "002.edited", "attack.exec.002")
 def test_in_the_pod_of_an_operator(hello: World) -> None:
     """Confidentiality and integrity, with a shell in the running container."""
     world = hello
@@ -147,3 +150,15 @@ def test_in_the_pod_of_an_operator(hello: World) -> None:
     must(docker("restart", "-t", "2", pod))
     code, log = world.finish(pod)
     assert code == 125 and "changed: /python/print_env.py" in log
+
+
+@pytest.mark.shows("attack.wire.002", "attack.stranger.002")
+def test_around_the_pod(hello: World, tmp_path: Path) -> None:
+    """It talks to the CAS only; neither who listens nor who asks the CAS without a policy learns anything."""
+    require_images(hello)
+    learns_nothing(hello, CONFIG_ID, "password")
+    with listening("", int(hello.address.rpartition(":")[2]), tmp_path) as heard:
+        pod = hello.start(hello.image(), options=["--network", f"container:{heard.listener}"])
+        hello.log_with(pod, NOW)
+    assert len(heard.sizes) >= 2 and max(heard.sizes) > 1000 and heard.not_tls() == []
+    assert not any(text in heard for text in ("myself", "#NOPEE!!", CONFIG_ID))

@@ -45,7 +45,7 @@ def _kept(world: World) -> list[str]:
     return rows
 
 
-@pytest.mark.shows("002.exported")
+@pytest.mark.shows("002.exported", "attack.environment.002", "attack.arguments.002")
 def test_arguments_and_environment_of_the_operator_are_ignored(hello: World) -> None:
     container = hello.start(
         hello.image(), "sh", "-c", "echo pwned", API_USER="evil", API_PASSWORD="known", PATH="/tmp", PYTHONPATH="/tmp"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import ssl
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
-from .confidential import await_end, process_of_cas
+from .confidential import address_of, await_end, process_of_cas
 from .curated_mesh import NATIVE_CLIENT, require_images
 from .restart_order import drawn_order
 from .test_flask_redis import JANE, form
@@ -22,6 +26,7 @@ from .up_mesh import Local, local_meshes
 from .world import REPOSITORY, World, docker, inspected, logs, must, run
 
 BACK = 60
+VALID_FOR = 42
 SERVICES = ("flask", "redis")
 
 
@@ -127,3 +132,86 @@ def test_all_at_once(app: Running) -> None:
     must(docker("kill", *[app.container(service) for service in SERVICES]))
     app.up()
     assert app.ask("/client/jane") == before and time.monotonic() - began < BACK
+
+
+class Balance:
+    """Requests one after the other, each to another one of the containers that are in the balance at this moment."""
+
+    def __init__(self, ca: Path, *containers: str) -> None:
+        self._ca = ca
+        self._targets = list(containers)
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._ask)
+        self.answers: list[str] = []
+
+    def __enter__(self) -> Balance:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @contextlib.contextmanager
+    def without(self, container: str) -> Iterator[None]:
+        """Take a container out, as a Service does before it is ended, and in again when it serves."""
+        with self._lock:
+            self._targets.remove(container)
+        yield
+        with self._lock:
+            self._targets.append(container)
+
+    def once(self, container: str) -> str:
+        """Return what an answer begins with, or why there is none."""
+        to = ["--resolve", f"api:4996:{address_of(container)}", "--cacert", str(self._ca)]
+        done = run(["curl", "-sS", "--max-time", "10", *to, "https://api:4996/score/jane"])
+        return done.out[:13] if done.code == 0 else f"curl: {done.code}"
+
+    def _ask(self) -> None:
+        while not self._ended.wait(0.05):
+            with self._lock:
+                self._targets.append(self._targets.pop(0))
+                self.answers.append(self.once(self._targets[-1]))
+
+
+def end_of_certificate(container: str) -> float:
+    """Return when the certificate of a running service ends; wait until it serves."""
+    deadline = time.monotonic() + BACK
+    while True:
+        try:
+            pem = ssl.get_server_certificate((address_of(container), 4996), timeout=5)
+        except OSError:
+            assert time.monotonic() < deadline, logs(container)
+            time.sleep(0.2)
+        else:
+            return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp()
+
+
+@pytest.mark.shows("003.renewed")
+def test_certificates_are_renewed_while_it_runs(app: Running) -> None:
+    """Two replicas are started again one after the other, as a rollout does: what they serve outlives its certificate.
+
+    A program has what it was started with: the one that is not started again ends with its certificate.
+    """
+    service, mesh = app.folder / "service.yaml", app.folder / "mesh.yaml"
+    service.write_text(service.read_text().replace("dns: [api]\n", f"dns: [api]\n      valid_for: {VALID_FOR} s\n"))
+    mesh.write_text(mesh.read_text() + "  flask:\n    replicaCount: 2\n")
+    app.up()
+    first, second = app.container("flask-0"), app.container("flask-1")
+    end = end_of_certificate(first)
+    assert end_of_certificate(second) == end and end - time.time() <= VALID_FOR
+    answer = '{"id":"jane",'
+    with Balance(app.ca, first, second) as balance:
+        time.sleep(max(0.0, end - VALID_FOR / 3 + 1 - time.time()))  # the CAS has another one when a third is left
+        with balance.without(first):
+            must(docker("restart", "-t", "5", first))
+            assert end_of_certificate(first) > end
+        with balance.without(second):
+            time.sleep(max(0.0, end + 1 - time.time()))
+            assert balance.once(second) == "curl: 60"
+            must(docker("restart", "-t", "5", second))
+            assert end_of_certificate(second) > end
+        time.sleep(1)
+    assert set(balance.answers) == {answer} and len(balance.answers) > 50, balance.answers
+    assert balance.once(second) == answer

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from .capture import listening
+from .curated_mesh import require_images
+from .operator_attacks import NOT_TRUSTED, another_under_the_tag, learns_nothing
 from .world import REPOSITORY, SCONECTL, Outcome, World, docker, inspected, logs, must, run, saved_bytes
 
 EXAMPLE = REPOSITORY / "examples" / "flask-sconify"
@@ -197,7 +200,7 @@ def test_a_session_template(seed: Seed, tmp_path: Path) -> None:
     assert api.answer("/patient/nobody") == (404, {"message": "there is no patient with this id"})
 
 
-@pytest.mark.shows("000.changed")
+@pytest.mark.shows("000.changed", "attack.image.000")
 def test_a_changed_byte_is_refused(seed: Seed) -> None:
     seed.convert("--create-namespace")
     container = seed.world.create(seed.image, config_id=f"{NAMESPACE}/flask/service", options=MEMORY)
@@ -212,6 +215,32 @@ def test_a_changed_byte_is_refused(seed: Seed) -> None:
     must(docker("start", container))
     code, log = seed.world.finish(container)
     assert code == 125 and "Running on" not in log, log
+
+
+@pytest.mark.shows("attack.exec.000", "attack.wire.000", "attack.stranger.000", "attack.tag.000")
+def test_an_operator_and_the_running_service(seed: Seed, tmp_path: Path) -> None:
+    require_images(seed.world)
+    must(seed.convert("--create-namespace"))
+    config_id = f"{NAMESPACE}/flask/service"
+    api = started(seed, tmp_path)
+    learns_nothing(seed.world, config_id, "flask_key")
+    api.answer("/patient/nobody")
+    with listening(api.container, PORT, tmp_path) as heard:
+        assert api.answer("/patient/patient_9", "-d", PATIENT)[0] == 200
+    assert len(heard.sizes) >= 2 and max(heard.sizes) > 500 and heard.not_tls() == []
+    assert not any(text in heard for text in ("Jane", "patient_9", "Richmond"))
+
+    seen = must(docker("exec", api.container, "env")).out + json.dumps(inspected(api.container)) + logs(api.container)
+    assert not any(text in seen for text in ("PRIVATE KEY", "Jane", "Richmond", "preexistingconditions"))
+    must(docker("exec", "-u", "0", api.container, "sh", "-c", "echo changed >>/etc/debian_version"))
+    assert api.answer("/patient/patient_9")[1]["fname"] == "Jane"
+    must(docker("restart", "-t", "2", api.container))
+    code, log = seed.world.finish(api.container)
+    assert code == 125 and "changed: /etc/debian_version" in log, log
+
+    with another_under_the_tag(seed.image):
+        code, log = seed.world.finish(seed.world.start(seed.image, config_id=config_id, options=MEMORY))
+    assert code == 125 and NOT_TRUSTED in log, log
 
 
 @pytest.mark.shows("000.trace")

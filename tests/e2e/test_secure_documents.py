@@ -16,6 +16,7 @@ from .application import Application, an_application
 from .capture import listening
 from .confidential import await_end
 from .curated_mesh import certificate, require_images
+from .operator_attacks import NOT_TRUSTED, another_under_the_tag
 from .readme_walk import walk
 from .restart_order import drawn_order
 from .world import World, docker, logs, must
@@ -154,7 +155,7 @@ def test_the_client(app: Application) -> None:
     assert 'Getting env var "NGINX_ADDR"' in log and re.search(r"New user: [A-Za-z]{15}\nCreating documents\n", log)
 
 
-@pytest.mark.shows("004.direct")
+@pytest.mark.shows("004.direct", "attack.stranger.004")
 def test_nobody_else_comes_in(app: Application, ca: Path) -> None:
     """A container of the same network that has no policy; some of its certificates have the right names."""
     folder = app.world.root / "foreign"
@@ -187,7 +188,7 @@ def test_nobody_else_comes_in(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
 
 
-@pytest.mark.shows("004.wire")
+@pytest.mark.shows("004.wire", "attack.wire.004")
 def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
     forget_requests(app)
     with ExitStack() as stack:
@@ -203,7 +204,7 @@ def test_on_the_wire(app: Application, ca: Path, tmp_path: Path) -> None:
         assert not any(text in each for text in ("birds", BOB, "record_id", "SELECT", "requests:")), service
 
 
-@pytest.mark.shows("004.operator")
+@pytest.mark.shows("004.operator", "attack.exec.004")
 def test_what_an_operator_sees(app: Application) -> None:
     for service in SERVICES:
         seen = app.seen_by_operator(service)
@@ -215,7 +216,7 @@ def test_what_an_operator_sees(app: Application) -> None:
     assert app.plain_anywhere(CLAIM, "birds", BOB, "document_db", "username") == []
 
 
-@pytest.mark.shows("004.command")
+@pytest.mark.shows("004.command", "attack.environment.004", "attack.arguments.004")
 def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     """Each service is started with variables and arguments of somebody else; nothing of it arrives."""
     evil = {"DB_HOST": "evil", "MC_HOST": "evil", "NGINX_ADDR": "evil", "sqlInitScript": "DROP DATABASE document_db"}
@@ -230,13 +231,20 @@ def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1] == {"record_id": 31, "content": BIRDS, "owner": BOB}
 
 
-@pytest.mark.shows("004.changed")
+@pytest.mark.shows("004.changed", "attack.image.004")
 def test_changed_images(app: Application) -> None:
     app.refused_when_changed("fastapi", "/python/documents/rest_api.py")
     app.refused_when_changed("client", "/python/client/client.py")
     app.refused_when_changed("nginx", "/usr/sbin/nginx")
     app.refused_when_changed("memcached", "/usr/bin/memcached")
     app.refused_when_changed("mariadb", "/usr/local/bin/start-mariadb")
+
+
+@pytest.mark.shows("attack.tag.004")
+def test_another_image_under_the_tag(app: Application) -> None:
+    [container] = app.pods["fastapi"]["containers"]
+    with another_under_the_tag(container["image"]):
+        assert NOT_TRUSTED in app.not_started("fastapi")
 
 
 @pytest.mark.shows("004.restart")
@@ -265,8 +273,8 @@ def test_loss_and_restart_of_each(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
 
 
-@pytest.mark.shows("004.volume")
-def test_old_data(app: Application, ca: Path) -> None:
+@pytest.mark.shows("004.volume", "attack.changed_volume.004", "attack.old_volume.004")
+def test_old_and_changed_data(app: Application, ca: Path) -> None:
     """The last test of this module: MariaDB does not start on data that are not its newest."""
     old = app.storage("old")
     must(docker("volume", "create", old))
@@ -276,7 +284,16 @@ def test_old_data(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[0] == 200
     assert ask(app, ca, "/documents/create_document", *document(78, "late"))[0] == 200
     app.stop("mariadb")
+    newest = app.storage("newest")
+    must(docker("volume", "create", newest))
+    app.storage_shell(CLAIM, "cp -a /s/. /o", newest)
     app.storage_shell(CLAIM, "find /s -mindepth 1 -delete; cp -a /o/. /s", old)
     assert "rolled back" in app.not_started("mariadb")
+    flip = "for f in $(find /s -name '*ibdata*'); do printf XXXX | dd of=$f bs=1 seek=70000 conv=notrunc; done"
+    app.storage_shell(CLAIM, f"find /s -mindepth 1 -delete; cp -a /o/. /s; {flip}", newest)
+    container = app.create("mariadb")
+    must(docker("start", container))
+    code, log = app.world.finish(container)
+    assert code != 0 and "ready for connections" not in log, log
     app.storage_shell(CLAIM, "find /s -mindepth 1 -delete")
     app.not_started("mariadb")

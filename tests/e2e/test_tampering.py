@@ -56,6 +56,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.shows("attack.image.002")
 def test_a_changed_file_is_refused(hello: World, tampered: Callable[[str], str], name: str) -> None:
     script, named = CHANGES[name]
     log = refusal(hello, tampered(script))

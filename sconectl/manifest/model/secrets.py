@@ -218,7 +218,8 @@ class Secret(Sparse):
     )
     valid_for: Maybe[Duration] = Field(
         None,
-        description="How long a certificate is valid; a new one is made in time. Without it practically for ever.",
+        description="How long a certificate is valid; a new one is made in time, which programs get when they start "
+        "again. Without it practically for ever.",
         examples=["90 days", "1 year"],
     )
     export_public: Maybe[LateFlag] = Field(

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sconectl.errors import PlanImpossible
+from sconectl.manifest.model.fields import is_late
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, main_cas
 from sconectl.plan.values.parameters import unusual_sizes
+from sconectl.policy.forms.durations import duration
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Document, Path
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
     from sconectl.manifest.model.mesh import Mesh
     from sconectl.plan.facts.toolchain_traits import ToolchainTraits
+
+_SHORT_LIVED = timedelta(days=30)
+"""The CAS renews a certificate when a third of its time is left: a program starts with that at least."""
 
 
 def unavailable_in_service(model: GenService, document: Document, toolchain: ToolchainTraits) -> list[Finding]:
@@ -51,6 +57,7 @@ def remarks(model: GenService | Mesh, document: Document) -> list[Finding]:
     if model.kind == "genservice":
         found += [("SC2010", path, f"has no effect: {why}") for path, why in _unused_in_service(model)]
         found += [("SC1010", path, why) for path, why in _unusual(model)]
+        found += [("SC2033", path, why) for path, why in _short_lived(model)]
     else:
         found += [("SC2010", path, f"has no effect: {why}") for path, why in _unused_in_mesh(model)]
         found += _revealed(model)
@@ -63,6 +70,14 @@ def _unusual(model: GenService) -> Iterator[tuple[Path, str]]:
     for number, variable in enumerate(local):
         if variable.name in remarks:
             yield ("environment", "local", number, "value"), remarks[variable.name]
+
+
+def _short_lived(model: GenService) -> Iterator[tuple[Path, str]]:
+    for number, secret in enumerate(model.secrets.global_):
+        valid_for = secret.valid_for
+        if valid_for is not None and not is_late(valid_for) and duration(valid_for) < _SHORT_LIVED:
+            message = f"a program keeps the {secret.name} of its start, which may end after a third of this time"
+            yield ("secrets", "global", number, "valid_for"), message
 
 
 def _unused_in_service(model: GenService) -> Iterator[tuple[Path, str]]:

@@ -153,3 +153,15 @@ def test_remarks_have_positions() -> None:
 def test_a_signed_image_has_no_remark() -> None:
     manifest = read_manifest(service_text(signature={"key": "key.pem"}, stable="web:0"), "service.yaml", {})
     assert remarks(manifest.model, manifest.document) == []
+
+
+@pytest.mark.parametrize(
+    ("valid_for", "warned"),
+    [("1 day", True), ("29 days 23 h", True), ("30 days", False), ("1 year", False), (None, False)],
+)
+def test_a_certificate_that_ends_while_it_is_used(valid_for: str | None, warned: bool) -> None:
+    certificate = {"name": "web_crt", "kind": "x509", "private_key": "web_key"}
+    own = [{"name": "web_key", "kind": "private-key"}, certificate | ({"valid_for": valid_for} if valid_for else {})]
+    manifest = read_manifest(service_text(secrets={"global": own}), "service.yaml", {})
+    found = remarks(manifest.model, manifest.document)
+    assert [(each.code, each.path) for each in found] == [("SC2033", "secrets.global[1].valid_for")] * warned
