@@ -143,13 +143,24 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value) if isinstance(value, str | int | float) else _json_encode(value)
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Knows the operators of Tera only: others make a few characters a text that no memory holds."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise TemplateRuntimeError("there is * for numbers, and no **")
+        return super().call_binop(context, operator, left, right)
+
+
 class Tera:
     """Fills in templates; `values` are those that stand in the texts as names."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._values: dict[str, str] = {}
-        self._environment = ImmutableSandboxedEnvironment(
+        self._environment = _Sandbox(
             undefined=_missing_in(lookup),
             finalize=self._kept,
             autoescape=False,  # values are put into the YAML tree, never into its text
@@ -172,7 +183,9 @@ class Tera:
         except TemplateSyntaxError as error:
             raise _fault(file, error.lineno, f"this is no template: {error.message}") from error
         except UnicodeDecodeError as error:
-            raise _fault(file, raw[: error.start].count(b"\n") + 1, "the file is not UTF-8 text") from error
+            raise _fault(
+                file, raw[: error.start].count(b"\n") + 1, "the file is not UTF-8 text", "save it as UTF-8"
+            ) from error
         except Exception as error:  # a template can fail in as many ways as Python
             raise _fault(file, _line(error), f"the template fails: {error}") from error
 
@@ -219,5 +232,5 @@ def _line(error: BaseException) -> int:
     return found
 
 
-def _fault(file: str, line: int, message: str) -> InvalidInput:
-    return InvalidInput([Finding("error", "SC2016", Position(file, line, 1), "", message, _HINT)])
+def _fault(file: str, line: int, message: str, hint: str = _HINT) -> InvalidInput:
+    return InvalidInput([Finding("error", "SC2016", Position(file, line, 1), "", message, hint)])

@@ -82,7 +82,7 @@ def test_a_folder_of_templates_becomes_a_chart() -> None:
         ('WHO is ending_with("me")', "false"),
         ("gone is undefined", "true"),
         ('name ~ "-" ~ port', "web-443"),
-        ("1 + 2", "3"),
+        ("1 + 2 * 3", "7"),
     ],
 )
 def test_filters_and_tests_are_those_of_tera(expression: str, expected: str) -> None:
@@ -102,6 +102,8 @@ def test_filters_and_tests_are_those_of_tera(expression: str, expected: str) -> 
         (b"a: {{ name.__class__.__mro__ }}", "SC2016", 1, "unsafe"),
         (b"a: {{ name | replace(from=1, to=2) }}", "SC2016", 1, "must be str"),
         (b"a: {{ 1 / 0 }}", "SC2016", 1, "zero"),
+        (b"a: 1\nb: {{ 10 ** 10 ** 10 }}", "SC2016", 2, "no **"),
+        (b"a: {{ name * 1000000000000 }}", "SC2016", 1, "* for numbers"),
         (b"a: 1\nb: {{ {}[name] }}", "SC2016", 2, "no such key or attribute"),
         (b"a: 1\nb: {{ {}[name] | upper }}", "SC2016", 2, "no such key or attribute"),
         (b"a: {{ [] | first }}", "SC2016", 1, "sequence was empty"),
