@@ -19,6 +19,7 @@ from .capture import listening
 from .changed_bytes import flip_encrypted, flip_file
 from .curated_mesh import require_images
 from .operator_attacks import NOT_TRUSTED, another_under_the_tag, learns_nothing
+from .readme_walk import walk
 from .world import REPOSITORY, SCONECTL, Outcome, World, docker, must, run
 
 EXAMPLE = REPOSITORY / "examples" / "counter"
@@ -385,3 +386,9 @@ def test_plain_storage_at_the_old_place_is_refused_and_not_touched(counter: Coun
     assert code == REFUSED and "something is mounted at /scone/memory/volumes/V1" in log, log
     assert "/scone/volumes/NAME" in log
     assert counter.native.shell(volume, "cat /s/num") == "precious\n"
+
+
+def test_the_readme(walker: World) -> None:
+    image = f"{walker.prefix('counter')}/native"
+    build = f"docker build -t {image} --build-arg base_image={walker.base_image} native"
+    walk(walker, "counter", {"docker build -t native-python native": build, "native-python": image})
