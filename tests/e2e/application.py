@@ -105,6 +105,15 @@ class Application(CuratedMesh):
         container = self.running[service]
         return json.dumps(inspected(container)) + logs(container) + must(docker("exec", container, "env")).text
 
+    def edited_by_a_shell(self, service: str) -> None:
+        """Change a protected file in a running container, as its root: it does not start again; start another."""
+        container = self.running.pop(service)
+        must(docker("exec", "-u", "0", container, "sh", "-c", "echo changed >>/etc/debian_version"))
+        must(docker("restart", "-t", "5", container))
+        code, log = self.world.finish(container)
+        assert code == REFUSED and "changed: /etc/debian_version" in log, log
+        self.start(service)
+
 
 @contextmanager
 def an_application(world: World, example: str, release: str = "demo") -> Iterator[Application]:

@@ -189,6 +189,7 @@ def test_what_an_operator_sees(app: Application, tmp_path: Path) -> None:
     held = "\n".join(path.read_text() for path in sorted(app.world.target.rglob("*.*")) if path.is_file())
     assert "redis_client_cert" in held and "PRIVATE KEY" not in held
     assert app.plain_anywhere(CLAIM, "Richmond", "Jane", "client:") == []
+    app.edited_by_a_shell("flask")
 
 
 @pytest.mark.shows("003.command", "attack.environment.003", "attack.arguments.003")

@@ -214,6 +214,7 @@ def test_what_an_operator_sees(app: Application) -> None:
     held = "\n".join(path.read_text() for path in sorted(app.world.target.rglob("*.*")) if path.is_file())
     assert "FASTAPI_CLIENT_CERT" in held and "PRIVATE KEY" not in held
     assert app.plain_anywhere(CLAIM, "birds", BOB, "document_db", "username") == []
+    app.edited_by_a_shell("fastapi")
 
 
 @pytest.mark.shows("004.command", "attack.environment.004", "attack.arguments.004")
