@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from .up_mesh import Local, local_meshes, write_manifests, write_mesh
+from .up_mesh import PORT, Local, local_meshes, write_manifests, write_mesh
 from .world import World, docker, must, snapshot
 
 LONGEST = 20
-STRANGER = """
+STRANGER = f"""
 import socket, ssl, sys
 context = ssl._create_unverified_context()
-with context.wrap_socket(socket.create_connection((sys.argv[1], 8443), 5)) as stream:
+with context.wrap_socket(socket.create_connection((sys.argv[1], {PORT}), 5)) as stream:
     print("got", stream.recv(100))
 """
 
@@ -73,7 +73,7 @@ def test_containers_have_what_the_chart_gives_and_nothing_more(local: Local) -> 
     host = found["HostConfig"]
     assert host["CapDrop"] == ["ALL"] and not host["Privileged"] and host["SecurityOpt"] == ["no-new-privileges"]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
-    assert {entry["HostIp"] for entry in host["PortBindings"]["8443/tcp"]} == {"127.0.0.1"}
+    assert {entry["HostIp"] for entry in host["PortBindings"][f"{PORT}/tcp"]} == {"127.0.0.1"}
     given = dict(entry.split("=", 1) for entry in found["Config"]["Env"])
     assert given["SCONE_CAS_KEY"], "the containers know the CAS by its key"
     assert not [name for name in given if not name.startswith("SCONE_")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .up_mesh import Local, local_meshes, write_manifests
+from .up_mesh import PORT, Local, local_meshes, write_manifests
 from .world import World, docker, must
 
 KEEPER = """
@@ -54,7 +54,7 @@ def manifest(world: World, name: str) -> dict[str, object]:
 
 def write(local: Local, *, how: str = "0") -> None:
     world, release = local.world, local.release
-    waits = {"container1": {"enabled": True, "host": f"{release}-server", "port": 8443}}
+    waits = {"container1": {"enabled": True, "host": f"{release}-server", "port": PORT}}
     values = {
         "client": {"replicaCount": 2, "initContainers": waits},
         "once": {
@@ -68,7 +68,7 @@ def write(local: Local, *, how: str = "0") -> None:
         {"name": "keeper", "image": world.image("keeper"), "ports": [9000], "workload": "statefulset"},
         {"name": "once", "image": world.image("once"), "workload": "job"},
         {"name": "nightly", "image": world.image("once"), "workload": "cronjob", "schedule": "0 3 * * *"},
-        {"name": "server", "image": world.image("server"), "ports": [8443]},
+        {"name": "server", "image": world.image("server"), "ports": [PORT]},
         {"name": "client", "image": world.image("client")},
     ]
     shared = {"SERVER_HOST": f"{release}-server", "KEEPER_HOST": f"{release}-keeper", "HOW": how}
@@ -117,7 +117,7 @@ def test_every_kind_of_workload_runs_as_in_a_cluster(local: Local) -> None:
     assert "keeper: 1" in once
     for number in range(2):
         waiting = local.world.log_with(f"{release}-client-{number}-wait-container1", "answers; it speaks TLS")
-        assert f"{release}-server:8443" in waiting
+        assert f"{release}-server:{PORT}" in waiting
         local.world.log_with(f"{release}-client-{number}", "answer: hello the client")
     assert local.ps()["once"]["state"] == "done"
     mounts = {mount["Name"] for mount in local.container("keeper")["Mounts"] if mount["Type"] == "volume"}

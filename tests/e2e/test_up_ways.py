@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .test_up import STRANGER
-from .up_mesh import Local, local_meshes, write_manifests, write_mesh
+from .up_mesh import PORT, Local, local_meshes, write_manifests, write_mesh
 from .world import SCONECTL, World, docker, free_port, gateway, must, run
 
 
@@ -121,15 +121,16 @@ def test_a_cas_with_an_address_of_this_machine_is_started_there(local: Local) ->
 def test_two_releases_live_side_by_side_on_ports_of_their_own(local: Local) -> None:
     other = f"{local.release}-b"
     with socket.socket() as taken:
-        free = taken.connect_ex(("127.0.0.1", 8443)) != 0
+        free = taken.connect_ex(("127.0.0.1", PORT)) != 0
     try:
-        with closing(socket.create_server(("127.0.0.1", 8443))) if free else closing(socket.socket()):
+        with closing(socket.create_server(("127.0.0.1", PORT))) if free else closing(socket.socket()):
             must(local.up())
             must(local.up(release=other))
         ports = {
-            release: must(docker("port", f"{release}-server", "8443")).out.strip() for release in (local.release, other)
+            release: must(docker("port", f"{release}-server", str(PORT))).out.strip()
+            for release in (local.release, other)
         }
-        assert len(set(ports.values())) == 2 and "127.0.0.1:8443" not in ports.values()
+        assert len(set(ports.values())) == 2 and f"127.0.0.1:{PORT}" not in ports.values()
         assert all(place.startswith("127.0.0.1:") for place in ports.values())
         ambiguous = local.world.sconectl("down")
         assert ambiguous.code == 2 and local.release in ambiguous.err and "--release" in ambiguous.err
@@ -171,7 +172,7 @@ def test_a_cas_that_died_is_started_where_it_was_and_nothing_else_is_touched(loc
 
 
 def test_an_interrupted_run_is_finished_by_the_next_and_undone_by_down(local: Local) -> None:
-    write_mesh(local.world, port=8444)  # nobody listens there
+    write_mesh(local.world, port=PORT + 1)  # nobody listens there
     words = [str(SCONECTL), "up", "-f", "mesh.yaml", "--release", local.release]
     try:
         with subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any
 from .test_mesh_tls import SERVER, SERVICES, manifest
 from .world import Outcome, World, docker, must
 
-CLIENT = """
+PORT = 20000 + os.getpid() % 10000
+"""Where the server listens, another one in each process of tests: Compose does not look for a port that is free."""
+CLIENT = f"""
 import os, socket, ssl, time
 context = ssl.create_default_context(cafile="/tls/ca.crt")
 context.verify_flags |= ssl.VERIFY_X509_STRICT
 context.load_cert_chain("/tls/client.crt", "/tls/client.key")
 while True:
-    raw = socket.create_connection((os.environ["SERVER_HOST"], 8443), 5)
+    raw = socket.create_connection((os.environ["SERVER_HOST"], {PORT}), 5)
     with context.wrap_socket(raw, server_hostname=os.environ["SERVER_HOST"]) as stream:
         print("answer:", stream.recv(100).decode(), flush=True)
     time.sleep(1)
@@ -59,14 +62,14 @@ class Local:
 
 def write_manifests(world: World) -> None:
     """Write two services with mutual TLS, and their mesh beside them."""
-    for name, program in (("server", SERVER), ("client", CLIENT)):
+    for name, program in (("server", SERVER.replace("8443", str(PORT))), ("client", CLIENT)):
         (world.root / f"{name}.py").write_text(program)
         (world.root / f"{name}.yaml").write_text(manifest(world.image(name), name, SERVICES[name]))
     write_mesh(world)
 
 
 def write_mesh(
-    world: World, *, cas_url: str = "local", host: str = "{{release}}-server", port: int = 8443, **values: Any
+    world: World, *, cas_url: str = "local", host: str = "{{release}}-server", port: int = PORT, **values: Any
 ) -> None:
     document = {
         "apiVersion": "scone/5.8",
