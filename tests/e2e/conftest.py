@@ -23,8 +23,8 @@ from .bad_inputs import bench, bench_machine  # noqa: F401 (fixtures)
 from .world import World, docker, must, running_world
 
 LONGEST = (
-    *("test_secure_documents", "test_run_steps", "test_up_kinds", "test_curated", "test_up_ways"),
-    *("test_volume_databases", "test_flask_redis", "test_changes_story", "test_up", "test_hello_user"),
+    *("test_secure_documents", "test_run_steps", "test_up_kinds", "test_restarts", "test_curated"),
+    *("test_up_ways", "test_volume_databases", "test_flask_redis", "test_changes_story", "test_up", "test_hello_user"),
     *("test_public_images", "test_flask_sconify", "test_native_and_converted", "test_volume_life"),
     *("test_volume_faults", "test_hello_java"),
 )
