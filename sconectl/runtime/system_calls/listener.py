@@ -114,9 +114,13 @@ def keep_open(listener: Listener) -> None:
 
     If the supervisor is killed, stopped calls fail as soon as nobody has the descriptor, and the kernel kills their
     callers a little later. A program that takes no notice of a failed sync would promise in between what is not kept.
-    So the callers wait for their own end.
+    So the callers wait for their own end. When this returns, that process has nothing else open: no lock of a storage.
     """
+    reading, writing = os.pipe()
     if os.fork() != 0:
+        os.close(writing)
+        os.read(reading, 1)  # until it has closed its end, with all others
+        os.close(reading)
         return
     try:
         os.closerange(0, listener.descriptor)
