@@ -26,7 +26,8 @@ from .up_mesh import Local, local_meshes
 from .world import REPOSITORY, World, docker, inspected, logs, must, run
 
 BACK = 60
-VALID_FOR = 42
+VALID_FOR = 90
+"""Seconds: both replicas are to be started within two thirds of it, and again within the last one."""
 SERVICES = ("flask", "redis")
 
 
