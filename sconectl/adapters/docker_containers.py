@@ -12,14 +12,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import docker
 from docker.errors import APIError, DockerException, NotFound
 
-from sconectl.adapters.docker_engine import BROKEN, REMEDY, translated
+from sconectl.adapters.docker_engine import BROKEN, connected, translated
 from sconectl.errors import BuildFailed, EngineUnreachable
 from sconectl.ports import ContainerState
 
-_TIMEOUT = 600
 _ASKED_FOR, _PAUSE = 10.0, 0.02
 """Seconds that a command in a container may take, and between two looks whether it has ended."""
 _CONFLICT = 409
@@ -30,12 +28,7 @@ class DockerContainers:
     """Implements `ports.Containers`."""
 
     def __init__(self) -> None:
-        try:
-            self._client = docker.from_env(timeout=_TIMEOUT)
-            self._client.ping()
-        except (DockerException, *BROKEN) as error:
-            raise EngineUnreachable("no container engine can be reached", hint=REMEDY) from error
-        self._api: Any = self._client.api  # parts of the SDK are not typed
+        self._api: Any = connected().api  # parts of the SDK are not typed
 
     def find(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
         """Return the containers with these labels, sorted by name; None stands for any value."""

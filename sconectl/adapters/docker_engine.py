@@ -87,15 +87,21 @@ def _reader(ask: Callable[[], Iterator[bytes]], doing: str) -> BinaryIO:
         return cast(BinaryIO, io.BufferedReader(_Stream(iter(ask()), doing), _CHUNK))
 
 
+def connected() -> docker.DockerClient:
+    """Return a connection to the engine that the environment names. Raises `EngineUnreachable`."""
+    try:
+        client = docker.from_env(timeout=_TIMEOUT)
+        client.ping()
+    except (DockerException, *BROKEN) as error:
+        raise EngineUnreachable("no container engine can be reached", hint=REMEDY) from error
+    return client
+
+
 class DockerEngine:
     """Implements `ports.ImageEngine` for Docker (and podman's Docker API)."""
 
     def __init__(self) -> None:
-        try:
-            self._client = docker.from_env(timeout=_TIMEOUT)
-            self._client.ping()
-        except (DockerException, *BROKEN) as error:
-            raise EngineUnreachable("no container engine can be reached", hint=REMEDY) from error
+        self._client = connected()
         self._api: Any = self._client.api  # parts of the SDK are not typed
 
     def inspect(self, reference: str) -> ImageInfo | None:

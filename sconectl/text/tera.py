@@ -14,7 +14,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import TemplateRuntimeError, TemplateSyntaxError, Undefined, nodes
+from jinja2 import TemplateRuntimeError, TemplateSyntaxError, Undefined, UndefinedError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
@@ -63,6 +64,10 @@ def _missing_in(lookup: Lookup) -> type[_Missing]:
             return Missing(name=whole) if found is None else found
 
     return Missing
+
+
+class _Refused(TemplateRuntimeError):
+    """What a template of ours may not do. Its text has no value in it."""
 
 
 class _Later(str):
@@ -150,7 +155,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" or not (isinstance(left, int | float) and isinstance(right, int | float)):
-            raise TemplateRuntimeError("there is * for numbers, and no **")
+            raise _Refused("there is * for numbers, and no **")
         return super().call_binop(context, operator, left, right)
 
 
@@ -187,7 +192,7 @@ class Tera:
                 file, raw[: error.start].count(b"\n") + 1, "the file is not UTF-8 text", "save it as UTF-8"
             ) from error
         except Exception as error:  # a template can fail in as many ways as Python
-            raise _fault(file, _line(error), f"the template fails: {error}") from error
+            raise _fault(file, _line(error), f"the template fails: {_said(error)}") from None
 
     def lookup(self, name: str) -> str | None:
         """Return the value behind a name in such a text, or None."""
@@ -204,7 +209,7 @@ class Tera:
                 return f"{{{{{lacking}}}}}"  # this, too
             value = _NAME.sub(lambda match: values[match[1]] or "", value)
         if _PLACE.search(text := _text(value)):
-            raise TemplateRuntimeError(f"the text of a block {_NO_VALUE}")
+            raise _Refused(f"the text of a block {_NO_VALUE}")
         name = f"{_VALUE}{len(self._values)}"
         self._values[name] = text
         return f"{{{{{name}}}}}"
@@ -220,6 +225,15 @@ def _names_of(lookup: Lookup) -> type[Context]:
             return found if given is None else given
 
     return Names
+
+
+def _said(error: Exception) -> str:
+    """Return what is wrong, without the text of errors that may have a value in it."""
+    if isinstance(error, SecurityError):
+        return "it is unsafe to read that attribute"
+    if isinstance(error, _Refused | UndefinedError | TypeError | AttributeError | ArithmeticError):
+        return str(error)
+    return type(error).__name__
 
 
 def _line(error: BaseException) -> int:

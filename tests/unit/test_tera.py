@@ -173,3 +173,24 @@ def test_names_in_the_text_of_a_default_are_filled_in_later() -> None:
     with pytest.raises(InvalidInput) as caught:
         filled('a: {{ gone | default(value="{{nowhere}}") }}')
     assert "{{nowhere}} has no value" in caught.value.findings[0].message
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ secret | filesizeformat }}",
+        "{{ [1] | map(secret) | list }}",
+        "{{ [1] | select(secret) | list }}",
+        '{{ {"a": 1}[secret] }}',
+        '{{ "%d" | format(secret) }}',
+        "{{ secret.x }}",
+        "{{ [] | attr(secret) }}",
+        "{{ secret | int + secret }}",
+    ],
+)
+def test_no_message_says_a_value(template: str) -> None:
+    """Python and jinja2 put into their messages what they could not use."""
+    with pytest.raises(InvalidInput) as caught:
+        Tera({"secret": "__a-canary"}.get).fill_in(template.encode(), "values.template")
+    [finding] = caught.value.findings
+    assert "the template fails" in finding.message and "canary" not in finding.message
