@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Sized
+import socket
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,13 @@ def find(directory: Path, cas_url: str, host: str) -> CasPlace:
     if running is None:
         return CasPlace(daemon.show_address(host, _last_port(directory, host)), _key(directory), runs=False)
     where, port = _split(running.address)
-    if ipaddress.ip_address(where).is_loopback:
+    ip = _ip(where)
+    if ip.is_loopback:
         raise CasError(
             f"the embedded CAS listens on {running.address}, where containers do not reach it",
             hint="stop it with `sconectl cas stop`; then this command starts it where they do",
         )
-    reached = host if ipaddress.ip_address(where).is_unspecified else where
+    reached = host if ip.is_unspecified else str(ip)
     return CasPlace(daemon.show_address(reached, port), _key(directory))
 
 
@@ -62,7 +64,7 @@ def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> Ca
     address = cas_url.removeprefix("https://").rstrip("/")
     try:
         where, port = _split(address)
-        ip = ipaddress.ip_address(where)
+        ip = ipaddress.ip_address("127.0.0.1" if where == "localhost" else where)
     except ValueError:
         return CasPlace(address, "")  # a name, which is not ours to give
     if ip.is_loopback or ip.is_unspecified:
@@ -73,8 +75,9 @@ def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> Ca
     shown = daemon.show_address(where, port)
     if running is not None:
         own_host, own_port = _split(running.address)
-        everywhere = ipaddress.ip_address(own_host).is_unspecified and own_port == port and where == host
-        return CasPlace(shown, _key(directory) if running.address == shown or everywhere else "")
+        own = _ip(own_host)
+        same = own_port == port and (own == ip or (own.is_unspecified and where == host))
+        return CasPlace(shown, _key(directory) if same else "")
     if _is_free(where, port):
         return CasPlace(shown, _key(directory), runs=False)
     return CasPlace(shown, "")  # another machine, or somebody answers there
@@ -86,10 +89,21 @@ def start(directory: Path, place: CasPlace, *, anywhere: bool) -> CasPlace:
     A place that it had the last time comes first, so that containers find it again. Raises `CasError`.
     """
     host, wanted = _split(place.address)
-    free = (port for port in (wanted, PORT) if not anywhere or _is_free(host, port))
-    running = daemon.start_detached(directory, host, next(free, 0)).running
+    running = _start_at(directory, host, dict.fromkeys((wanted, PORT, 0)) if anywhere else [wanted])
     write_private(directory / MARK, json.dumps(asdict(running)).encode())
     return CasPlace(running.address, _key(directory))
+
+
+def _start_at(directory: Path, host: str, ports: Iterable[int]) -> Running:
+    """Start the embedded CAS at the first of some ports that nobody has; the last one is tried in any case."""
+    first, *others = ports
+    if not others or _is_free(host, first):
+        try:
+            return daemon.start_detached(directory, host, first).running
+        except CasError:
+            if not others or _is_free(host, first):
+                raise  # else somebody else has just taken the port
+    return _start_at(directory, host, others)
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -128,6 +142,17 @@ def stop_if_started(directory: Path, users: Callable[[str], Sized]) -> bool:
         return False
     daemon.stop(directory)
     return True
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IP address on which a server listens that was given this host. Raises `CasError`."""
+    try:
+        return ipaddress.ip_address(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise CasError(
+            f"the embedded CAS listens on {host}, which has no IP address any more: {error.strerror}",
+            hint="stop it with `sconectl cas stop`; then this command starts it where containers reach it",
+        ) from error
 
 
 def _key(directory: Path) -> str:

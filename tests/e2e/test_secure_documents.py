@@ -42,9 +42,11 @@ def app(walker: World) -> Iterator[Application]:
     with an_application(walker, "secure-documents") as app:
         for service in SERVICES:
             app.running[service] = app.create(service)
-            must(docker("start", app.running[service]))
-        for service in PORTS:
-            app.await_health(app.running[service])
+        with app.kept_up():
+            for service in SERVICES:
+                must(docker("start", app.running[service]))
+            for service in PORTS:
+                app.await_health(app.running[service])
         yield app
 
 
@@ -266,12 +268,13 @@ def test_loss_and_restart_of_each(app: Application, ca: Path) -> None:
     assert back(app, ca, "/documents/31")[1]["content"] == BIRDS  # nobody needs the CAS for what runs
     words = ("cas", "serve", "--dir", app.world.cas_directory, "--listen", app.world.address, "--detach")
     must(app.world.sconectl(*words))
-    for service in SERVICES:
-        must(docker("kill", app.running[service]))
-    for service in drawn.sample(SERVICES, len(SERVICES)):
-        await_end(app.running[service])
-        must(docker("start", app.running[service]))
-    assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
+    with app.kept_up():
+        for service in SERVICES:
+            must(docker("kill", app.running[service]))
+        for service in drawn.sample(SERVICES, len(SERVICES)):
+            await_end(app.running[service])
+            must(docker("start", app.running[service]))
+        assert back(app, ca, "/documents/31")[1]["content"] == BIRDS
 
 
 @pytest.mark.shows("004.volume", "attack.changed_volume.004", "attack.old_volume.004")
