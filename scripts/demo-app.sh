@@ -10,7 +10,7 @@ app=${1:-}
 example=$PWD/examples/$app
 if [[ ! "$app" =~ ^[a-z0-9-]+$ ]] || [ ! -f "$example/mesh.yaml" ]; then
     if [[ "$app" =~ ^[a-z0-9-]+$ ]] && [ -f "$example/README.md" ]; then
-        echo "$app has no mesh to start: it converts an image that exists. examples/$app/README.md has its commands." >&2
+        echo "$app has no mesh.yaml that \`up\` could start; examples/$app/README.md has its commands." >&2
     else
         echo "no such demo: '$app'." >&2
     fi
