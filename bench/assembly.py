@@ -89,7 +89,7 @@ class Images:
             toolchain = SimToolchain()
             launcher = toolchain.launcher(base, Workshop(engine, environment, work, launchers, silent))
             assembly = Assembly(base.layers, KEY, launcher, BuildTime.of(base.created, None), work, cache)
-            with open_native(engine, "the native image", native, work, cache) as image:
+            with open_native(engine, "the native image", native, work, cache, secret=sealed) as image:
                 done = toolchain.protect(image, Protection(sealed, (), (), {"mode": "production"}), assembly)
                 config = image_config({}, layers=[layer.digest for layer in done.layers], epoch=assembly.time.epoch)
                 there = 0

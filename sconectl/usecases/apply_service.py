@@ -25,7 +25,9 @@ from sconectl.apply.work_directory import work_directory
 from sconectl.errors import BuildFailed, EngineUnreachable
 from sconectl.image.build.native_build import BuildEnvironment
 from sconectl.image.layers.image_archive import image_archive, image_config
+from sconectl.image.layers.layer_cache import LayerCache
 from sconectl.image.layers.layer_rewrite import BuildTime, common_layers
+from sconectl.image.layers.loaded_layers import LoadedLayers
 from sconectl.image.layers.saved_image import NativeImage, no_space_explained, open_native, require_supported
 from sconectl.image.program.program_check import check_program
 from sconectl.image.settings.carried import carried
@@ -261,7 +263,7 @@ class _Build:
             native = self._base if plan.native else self._built()
             world.progress("protecting and measuring the image")
             assembly = Assembly(self._base.layers, self.key, launcher, self._time, work, world.cache, self._signing_key)
-            with open_native(world.engine, self._reference, native, work, world.cache) as image:
+            with open_native(world.engine, self._reference, native, work, world.cache, secret=plan.sealed) as image:
                 require_room(self._reference, len(image.layers))
                 others = mounted_volumes(image.tree, self._base.config, plan.volumes)
                 outside = real_paths(image.tree, {*plan.outside, *others})
@@ -343,8 +345,11 @@ class _Build:
         self._world.progress(f"loading {plan.image}")
         digests = [layer.digest for layer in protected.layers]
         blob = image_config(self._labelled(configuration, facts), layers=digests, epoch=self._time.epoch)
-        previous = engine.inspect(plan.image)  # whichever that is: the engine knows layers by their digests
-        there = max(common_layers(digests, info.layers) for info in (self._base, native, previous) if info)
+        loaded_layers = LoadedLayers(LayerCache(self._world.cache / "layers"))
+        base = common_layers(digests, self._base.layers)
+        # Whichever images these are: the engine knows layers by their digests.
+        others = [engine.inspect(image) for image in (plan.image, *loaded_layers.images(digests, base))]
+        there = max(common_layers(digests, info.layers) for info in (self._base, native, *others) if info)
         try:
             loaded = engine.load(image_archive(blob, protected.layers, left_out=there))
         except EngineUnreachable:
@@ -356,6 +361,7 @@ class _Build:
         found = engine.inspect(loaded)
         if found is None or found.layers != tuple(f"sha256:{digest}" for digest in digests):
             raise BuildFailed(f"the engine took {plan.image} but shows another image", hint="apply again")
+        loaded_layers.keep(digests, base, loaded)
         return loaded
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:

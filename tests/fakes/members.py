@@ -33,7 +33,7 @@ def special(path: str, kind: str) -> Member:
 
 def tree(*members: Member) -> RootTree:
     """Return the files of an image of one layer; they can be read, and are all empty then."""
-    return merge([members], [Path(os.devnull)])
+    return merge([members], [lambda: Path(os.devnull)])
 
 
 def readable_tree(folder: Path, contents: dict[str, bytes], *others: Member, modes: dict[str, int]) -> RootTree:
@@ -44,4 +44,4 @@ def readable_tree(folder: Path, contents: dict[str, bytes], *others: Member, mod
         data += content
     layer = folder / "layer"
     layer.write_bytes(data)
-    return merge([[*members, *others]], [layer])
+    return merge([[*members, *others]], [lambda: layer])

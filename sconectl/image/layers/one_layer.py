@@ -21,7 +21,7 @@ def one_layer(image: NativeImage, file: Path) -> Layer:
     try:
         for member in _members(tree):
             if member.kind == "f" and member.size:
-                writer.add_copy(member, tree.files[tree.layer_of[member.path]])
+                writer.add_copy(member, tree.file(member.path))
             else:
                 writer.add(member)
     finally:

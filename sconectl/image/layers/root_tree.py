@@ -7,12 +7,13 @@ layers that engines would unpack differently.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from sconectl.errors import BuildFailed
+from sconectl.image.layers.known_contents import KnownContents
 from sconectl.image.layers.layer_index import Member
 
 _MAX_LINKS = 40
@@ -40,14 +41,16 @@ class RootTree:
     """Implements `RootFiles` over layers.
 
     In `members`, a hard link is a file (kind f) with the content of its target, and `target` names that. `layer_of`
-    is the number of the layer that an entry comes from; `removed_in` that of the layer that removed a path. `implied`
+    is the number of the layer that an entry comes from; `removed_in` that of the layer that removed a path. `files`
+    give the tars of the layers; what `contents` knows is not read from them. `implied`
     are directories that a layer needs but does not have, with the number of the lowest such layer: engines make them
     as they like.
     """
 
     members: Mapping[str, Member]
     layer_of: Mapping[str, int]
-    files: Sequence[Path] = ()
+    files: Sequence[Callable[[], Path]] = ()
+    contents: KnownContents | None = None
     removed_in: Mapping[str, int] = field(default_factory=dict)
     implied: Mapping[str, int] = field(default_factory=dict)
     children: Mapping[str, Mapping[str, None]] = field(default_factory=dict)
@@ -90,13 +93,26 @@ class RootTree:
         if found is None or found.kind != "f":
             raise BuildFailed(f"{path} is not a file of the image")
         left = max(found.size - offset, 0)
-        with self.files[self.layer_of[path]].open("rb") as layer:
-            layer.seek(found.offset + offset)
-            return layer.read(left if size < 0 else min(size, left))
+        size = left if size < 0 else min(size, left)
+
+        def read() -> bytes:
+            with self.file(path).open("rb") as layer:
+                layer.seek(found.offset + offset)
+                return layer.read(size)
+
+        return self.contents.part(found, offset, size, read) if self.contents else read()
+
+    def file(self, path: str) -> Path:
+        """Return the tar of the layer that the entry at `path` comes from; it may have to be fetched."""
+        return self.files[self.layer_of[path]]()
 
 
-def merge(layers: Sequence[Sequence[Member]], files: Sequence[Path] = ()) -> RootTree:
-    """Lay the layers over each other; `files` are their tars, for `RootTree.read`. Raises `BuildFailed`."""
+def merge(
+    layers: Sequence[Sequence[Member]],
+    files: Sequence[Callable[[], Path]] = (),
+    contents: KnownContents | None = None,
+) -> RootTree:
+    """Lay the layers over each other; `files` give their tars, for `RootTree.read`. Raises `BuildFailed`."""
     merging = _Merging()
     for number, members in enumerate(layers):
         merging.add(number, members)
@@ -104,6 +120,7 @@ def merge(layers: Sequence[Sequence[Member]], files: Sequence[Path] = ()) -> Roo
         members=merging.members,
         layer_of=merging.layer_of,
         files=tuple(files),
+        contents=contents,
         removed_in=merging.removed_in,
         implied=merging.implied,
         children=merging.children,

@@ -2,6 +2,9 @@
 
 In: an engine, what it says about an image, a directory for the layers. Out: a `NativeImage`. Raises `BuildFailed` for
 what is damaged, not the image that was asked for, or too large for the disk.
+
+Engines give out whole images only, which takes most of the time of a conversion. So an image whose layers are all known
+from earlier runs can be opened before it is fetched; then that is done when content is needed that is not remembered.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ import json
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache as once
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol, cast
 
 from sconectl.errors import BuildFailed
+from sconectl.image.layers.known_contents import KnownContents
 from sconectl.image.layers.layer_cache import LayerCache
 from sconectl.image.layers.layer_index import Member, index_layer
 from sconectl.image.layers.layer_writer import HoleWriter
@@ -42,11 +48,16 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class NativeLayer:
-    """A layer: its digest (64 hex digits), its uncompressed tar, and its members."""
+    """A layer: its digest (64 hex digits), a function that gives its uncompressed tar, and its members."""
 
     digest: str
-    file: Path
+    fetched: Callable[[], Path] = field(compare=False, repr=False)
     members: Sequence[Member]
+
+    @property
+    def file(self) -> Path:
+        """Its uncompressed tar, which may have to be fetched. Raises as `open_native`."""
+        return self.fetched()
 
 
 @dataclass(frozen=True)
@@ -68,28 +79,49 @@ def require_supported(reference: str, info: ImageInfo) -> None:
 
 
 @contextmanager
-def open_native(engine: ImageSource, reference: str, info: ImageInfo, work: Path, cache: Path) -> Iterator[NativeImage]:
-    """Fetch the image that `info` describes into `work`, where its layers are until the end of the `with` block.
+def open_native(
+    engine: ImageSource,
+    reference: str,
+    info: ImageInfo,
+    work: Path,
+    cache: Path,
+    *,
+    secret: Sequence[str] | None = None,
+) -> Iterator[NativeImage]:
+    """Give the image that `info` describes; what is fetched is in `work` until the end of the `with` block.
 
-    `reference` is its name in messages. `cache` is the directory in which facts about layers are kept. Raises
-    `BuildFailed` and `EngineUnreachable`.
+    `reference` is its name in messages. `cache` is the directory in which facts about layers are kept. With the paths
+    that are `secret`, of which no content is remembered, nothing is fetched before it is needed; without them (None)
+    the image is fetched and checked in any case. Raises `BuildFailed` and `EngineUnreachable`.
     """
     require_supported(reference, info)
     folder = work / f"native-{info.id.rpartition(':')[2]}"
     known = LayerCache(cache / "layers")
+    fetch = once(partial(fetch_layers, engine, reference, info, folder))
     try:
-        layers = [_indexed(digest, file, known) for digest, file in fetch_layers(engine, reference, info, folder)]
-        yield NativeImage(info, layers, merge([layer.members for layer in layers], [layer.file for layer in layers]))
+        layers = None if secret is None else _remembered(info, fetch, known)
+        contents = None if secret is None else KnownContents(info.layers, known, secret)
+        if layers is None:
+            layers = [_indexed(number, digest, fetch, known) for number, (digest, _) in enumerate(fetch())]
+        members, files = [layer.members for layer in layers], [layer.fetched for layer in layers]
+        yield NativeImage(info, layers, merge(members, files, contents))
+        if contents is not None:
+            contents.keep()
     finally:
-        if folder.is_dir():
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def fetch_layers(engine: ImageSource, reference: str, info: ImageInfo, folder: Path) -> list[tuple[str, Path]]:
     """Write the layers of an image to files in `folder`, which is made; return them with their digests, checked."""
     with no_space_explained(folder):
+        _remove(folder)  # of an attempt that failed
         folder.mkdir()
         with engine.save(info.id) as stream:
             return _read(stream, reference, info, folder)
@@ -108,12 +140,30 @@ def no_space_explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _indexed(digest: str, file: Path, known: LayerCache) -> NativeLayer:
+_Fetch = Callable[[], Sequence[tuple[str, Path]]]
+
+
+def _remembered(info: ImageInfo, fetch: _Fetch, known: LayerCache) -> list[NativeLayer] | None:
+    """Return the layers of an image if the members of all of them are known; nothing is fetched."""
+    found = []
+    for number, digest in enumerate(digest.removeprefix("sha256:") for digest in info.layers):
+        members = known.members(digest)
+        if members is None:
+            return None
+        found.append(NativeLayer(digest, partial(_file, fetch, number), members))
+    return found or None
+
+
+def _indexed(number: int, digest: str, fetch: _Fetch, known: LayerCache) -> NativeLayer:
     members = known.members(digest)
     if members is None:
-        members = index_layer(file)
+        members = index_layer(_file(fetch, number))
         known.keep_members(digest, members)
-    return NativeLayer(digest, file, members)
+    return NativeLayer(digest, partial(_file, fetch, number), members)
+
+
+def _file(fetch: _Fetch, number: int) -> Path:
+    return fetch()[number][1]
 
 
 def _read(stream: BinaryIO, reference: str, info: ImageInfo, folder: Path) -> list[tuple[str, Path]]:

@@ -119,7 +119,7 @@ def _enclave_layer(
             if path in files:
                 writer.add_bytes(dated, files[path])
             elif path in root.originals:
-                writer.add_copy(dated, tree.files[tree.layer_of[root.originals[path]]])
+                writer.add_copy(dated, tree.file(root.originals[path]))
             else:
                 writer.add(dated)
     finally:

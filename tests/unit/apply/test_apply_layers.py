@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes.builders import service_plan, service_text
-from fakes.engine import PYTHON, image, of_layers
+from fakes.engine import PYTHON, FakeEngine, image, of_layers
 from fakes.roots import elf_file
+from fakes.stores import MemorySessionStore
 
+from sconectl.adapters.workspace_disk import DiskWorkspace
 from sconectl.errors import BuildFailed
 from sconectl.plan.facts.image_label import LABEL, ImageLabel
+from sconectl.plan.service.service import ServicePlan
 
 from .one_project import IMAGE, SECRETS, Bench
 
@@ -106,3 +111,75 @@ def test_nothing_is_left_in_the_directory_for_temporary_files(bench: Bench, tmp_
         with pytest.raises(BuildFailed):
             bench.apply()
     assert not list(folder.iterdir())
+
+
+def everything_else_is_known(bench: Bench) -> None:
+    """Convert an image, so that later runs know its layers, and what checks read in its files."""
+    bench.engine.images["native:1"] = image({"/app/main": b"#!/bin/app hunter-script\n", "/bin/app": elf_file()})
+    bench.apply(converted("first"))
+    bench.quiet()
+    bench.engine.archives.clear()
+
+
+def converted(name: str, **changes: object) -> ServicePlan:
+    text = service_text(name, kind="sconify_image", from_="native:1", command="/app/main", **changes)
+    return service_plan(text)
+
+
+def made_anew(folder: Path, plan: ServicePlan) -> str:
+    """Return the id of an image that is made where nothing is known."""
+    folder.mkdir()
+    bench = Bench(
+        FakeEngine(images={"base:1": PYTHON}),
+        MemorySessionStore(folder),
+        DiskWorkspace(folder / "target"),
+        folder,
+    )
+    bench.engine.images["native:1"] = image({"/app/main": b"#!/bin/app hunter-script\n", "/bin/app": elf_file()})
+    return bench.apply(plan).image
+
+
+def test_an_image_of_known_layers_is_not_fetched(bench: Bench, tmp_path: Path) -> None:
+    everything_else_is_known(bench)
+    done = bench.apply(converted("second"))
+    assert bench.engine.count("save") == 0
+    assert [layers_in(archive) for archive in bench.engine.archives] == [0]
+    assert done.image == made_anew(tmp_path / "anew", converted("second"))
+    bench.apply(converted("third", dirs=["/app"]))  # another layer than any that is known
+    assert bench.engine.count("save") > 0
+    assert not any(b"hunter" in layer for layer in bench.engine.images["registry.example.org/third:1"].layers)
+
+
+def test_an_image_of_known_layers_is_fetched_where_the_engine_lost_them(bench: Bench, tmp_path: Path) -> None:
+    everything_else_is_known(bench)
+    bench.engine.remove(bench.engine.images["registry.example.org/first:1"].info.id)
+    done = bench.apply(converted("second"))
+    assert (bench.engine.count("save"), layers_in(bench.engine.archives[-1])) == (1, 2)
+    assert done.image == made_anew(tmp_path / "anew", converted("second"))
+
+
+def test_an_engine_that_loses_layers_at_the_last_moment_gets_all_of_them(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything_else_is_known(bench)
+    load = bench.engine.load
+
+    def lose_and_load(archive: Iterator[bytes]) -> str:
+        monkeypatch.setattr(bench.engine, "load", load)
+        bench.engine.remove(bench.engine.images["registry.example.org/first:1"].info.id)
+        return load(archive)
+
+    monkeypatch.setattr(bench.engine, "load", lose_and_load)
+    done = bench.apply(converted("second"))
+    assert [layers_in(archive) for archive in bench.engine.archives] == [0, 3]
+    assert done.image == made_anew(tmp_path / "anew", converted("second"))
+
+
+def test_nothing_that_gets_encrypted_is_remembered(bench: Bench) -> None:
+    line = base64.b64encode(b"#!/bin/app hunter-script\n")
+    kept = bench.root / "cache" / "layers"
+    bench.engine.images["native:1"] = image({"/app/main": b"#!/bin/app hunter-script\n", "/bin/app": elf_file()})
+    bench.apply(converted("first", dirs=["/app"]))
+    assert not [file for file in kept.iterdir() if line in file.read_bytes() or b"hunter" in file.read_bytes()]
+    bench.apply(converted("second"))
+    assert [file for file in kept.iterdir() if line in file.read_bytes()]

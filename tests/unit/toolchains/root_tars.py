@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,9 @@ def native_image(work: Path, layers: Sequence[Iterable[Entry]]) -> NativeImage:
     for number, members in enumerate(layers):
         file = work / f"native-{number}.tar"
         file.write_bytes(tar_of(members).getvalue())
-        found.append(NativeLayer(hashlib.sha256(file.read_bytes()).hexdigest(), file, index_layer(file)))
+        found.append(NativeLayer(hashlib.sha256(file.read_bytes()).hexdigest(), partial(Path, file), index_layer(file)))
     info = ImageInfo("sha256:" + "ab" * 32, "amd64", {}, tuple(f"sha256:{layer.digest}" for layer in found))
-    return NativeImage(info, found, merge([layer.members for layer in found], [layer.file for layer in found]))
+    return NativeImage(info, found, merge([layer.members for layer in found], [layer.fetched for layer in found]))
 
 
 def protection(**changes: Any) -> Protection:

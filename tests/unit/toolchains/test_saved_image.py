@@ -20,7 +20,9 @@ from fakes.engine import FakeEngine, Image, of_layers
 
 from sconectl.errors import BuildFailed, EngineUnreachable
 from sconectl.image.layers import layer_writer
+from sconectl.image.layers.known_contents import KnownContents
 from sconectl.image.layers.layer_cache import LayerCache
+from sconectl.image.layers.layer_index import Member
 from sconectl.image.layers.saved_image import NativeImage, open_native
 from sconectl.ports import ImageEngine
 
@@ -235,6 +237,52 @@ def test_indexes_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert opened(tmp_path, legacy()).layers == first.layers
     kept = list((tmp_path / "cache/layers").iterdir())
     assert len(kept) == 2 and all(path.stat().st_mode & 0o777 == 0o600 for path in kept)
+
+
+def test_an_image_whose_layers_are_known_is_fetched_when_content_is_needed(tmp_path: Path) -> None:
+    opened(tmp_path, legacy())
+    engine = Engine(legacy())
+
+    def read(path: str, size: int = -1, secret: Sequence[str] = ("/b",)) -> bytes:
+        """Read in an image that is opened for it alone."""
+        given = cast(ImageEngine, engine)
+        with open_native(given, "x:1", IMAGE.info, tmp_path, tmp_path / "cache", secret=secret) as native:
+            return native.tree.read(path, 0, size) if path else b""
+
+    assert (read(""), engine.count("save")) == (b"", 0)
+    assert (read("/a/f"), engine.count("save")) == (b"2", 1)
+    assert (read("/a/f"), engine.count("save")) == (b"2", 1)
+    assert (read("/empty"), engine.count("save")) == (b"", 2)
+    for times in (3, 4):
+        assert (read("/a/f", 0, ("/a",)), engine.count("save")) == (b"", times)  # what is secret is not remembered
+    engine.data = legacy(changes={"00ab/layer.tar": UPPER})
+    assert read("/a/f") == b"2"
+    with pytest.raises(BuildFailed, match="not what the image says"):
+        read("/a/f", 0)
+    assert not list(tmp_path.glob("native-*"))
+
+
+def test_what_was_read_of_a_file_is_not_kept_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sconectl.image.layers.known_contents._MOST", 3)
+    known, member = LayerCache(tmp_path), Member("/f", "f", 0o644, size=9, digest="ab" * 32)
+    for _ in range(2):
+        contents = KnownContents(["sha256:1"], known, ())
+        for size in (2, 2, 1):
+            assert contents.part(member, size, size, lambda n=size: bytes(n)) == bytes(size)  # type: ignore[misc]
+        contents.keep()
+    [file] = tmp_path.iterdir()
+    assert json.loads(file.read_bytes().partition(b"\n")[2]) == {
+        f"{member.digest}:2:2": "AAA=",
+        f"{member.digest}:1:1": "AA==",
+    }
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, {"a": "=="}, {"a": "é"}, "text", None])
+def test_parts_of_files_that_are_none_are_read_again(tmp_path: Path, value: Any) -> None:
+    known = LayerCache(tmp_path)
+    KnownContents(["sha256:1"], known, ()).part(Member("/f", "f", 0o644, digest="d"), 0, 1, lambda: b"1")
+    known.keep(hashlib.sha256(b"contents\nsha256:1").hexdigest(), value)
+    assert KnownContents(["sha256:1"], known, ()).part(Member("/f", "f", 0, digest="d"), 0, 1, lambda: b"2") == b"2"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 10_000, b'{"format": "layer-1"}', b"\xff"])
