@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from .world import REPOSITORY, World, docker, must, run, saved_bytes
+from .readme_walk import walk
+from .world import REPOSITORY, World, docker, free_port, must, saved_bytes
 
 JDK = "sconectl-base/jdk:bookworm"
 EXAMPLE = REPOSITORY / "examples" / "hello-java"
-CONFIG_ID = "hello-java/javaservice/java"
+IMAGE = "sconectl-demo/java_hello_user:1"
 SERVING = "Serving on port 8080."
+GREETED = re.compile(r"Hello, 'myself', from Java!\nThe checksum of the API_PASSWORD is '([0-9a-f]{16})'\.")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,43 +24,41 @@ def jdk() -> None:
         pytest.skip(f"{JDK} is not there; scripts/test-images.sh makes it")
 
 
-def example(world: World, folder: str = "hello-java") -> Path:
+def example(world: World, image: str = "") -> Path:
     """Copy the example into the workspace, with an image name of its own."""
-    project = world.root / folder
+    project = world.root / "hello-java"
     shutil.copytree(EXAMPLE, project)
     for file in ("service.yaml", "mesh.yaml"):
         text = (project / file).read_text()
-        (project / file).write_text(text.replace("sconectl-demo/java_hello_user:1", world.image("java")))
+        (project / file).write_text(text.replace(IMAGE, image or world.image("java")))
     return project
 
 
+@pytest.fixture(scope="module")
+def said(walker: World) -> str:
+    """All that is printed to somebody who follows the README; the image stays."""
+    config = walker.root / "sconectl.toml"
+    config.write_text(config.read_text().replace("[base_images]\n", f'[base_images]\njava17 = "{JDK}"\n'))
+    place = f"127.0.0.1:{free_port('127.0.0.1')}"
+    return "".join(walk(walker, "hello-java", {"127.0.0.1:8080": place}).values())
+
+
 @pytest.mark.shows("002.java")
-def test_apply_mesh_and_run(world: World, tmp_path: Path) -> None:
-    project = example(world)
-    base = ("--base-image", f"java17={JDK}")
-    first = must(world.apply_service(project / "service.yaml", *base))
-    must(world.apply_mesh(project / "mesh.yaml"))
-    container = world.start(world.image("java"), "evil", config_id=CONFIG_ID, API_USER="evil")
-    log = world.log_with(container, SERVING)
-    greeted = re.search(r"Hello, 'myself', from Java!\nThe checksum of the API_PASSWORD is '([0-9a-f]{16})'\.", log)
-    assert greeted and "evil" not in log
-    address = json.loads(must(docker("inspect", container)).out)[0]["NetworkSettings"]["IPAddress"]
-    page = must(run(["curl", "-sS", "--max-time", "20", f"http://{address}:8080/"])).out
-    assert greeted[1] in page
+def test_the_readme(said: str) -> None:
+    first, page, again = GREETED.findall(said)
+    assert first == page == again, said
+    assert SERVING in said and "Goodbye" not in said
 
-    world.remove_containers()
-    assert "unchanged" in must(world.apply_service(project / "service.yaml", *base)).out
 
-    files = must(docker("run", "--rm", "--entrypoint", "find", world.image("java"), "/java", "-type", "f")).out.split()
-    assert sorted(files) == [
-        "/java/HelloServer.class",
-        "/java/greeting/Checksum.class",
-        "/java/greeting/greeting.txt",
-    ]
-    assert b"Returns the first eight bytes" not in saved_bytes(world.image("java"), tmp_path)
-
+def test_what_is_in_the_image(walker: World, said: str, tmp_path: Path) -> None:
+    image = IMAGE.replace("sconectl-demo", walker.prefix("hello-java"))
+    assert said and b"Returns the first eight bytes" not in saved_bytes(image, tmp_path)
+    project = example(walker, image)
+    walker.start_cas()
+    first = must(walker.apply_service(project / "service.yaml"))
+    assert "unchanged" in first.out
     (project / "greeting/greeting.txt").write_text("Bye, '%s' (%s)\n")
-    changed = must(world.apply_service(project / "service.yaml", *base))
+    changed = must(walker.apply_service(project / "service.yaml"))
     assert first.out.split("measurement ")[1][:64] != changed.out.split("measurement ")[1][:64]
 
 
