@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -125,7 +127,15 @@ def connect() -> redis.Redis:
             return stored
 
 
+def renewed_context(certificate: str, key: str) -> ssl.SSLContext:
+    """Return our side of TLS. At SIGHUP it reads its certificate again: from then on, new connections get that."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    signal.signal(signal.SIGHUP, lambda *_: context.load_cert_chain(certificate, key))
+    return context
+
+
 if __name__ == "__main__":
     app.config["DATABASE"] = connect()
     print("Starting Flask...", flush=True)
-    app.run(host="0.0.0.0", port=4996, ssl_context=("/tls/flask.crt", "/tls/flask.key"))
+    app.run(host="0.0.0.0", port=4996, ssl_context=renewed_context("/tls/flask.crt", "/tls/flask.key"))

@@ -257,14 +257,15 @@ CODES: dict[str, Code] = {
     ),
     "SC2033": Code(
         "A certificate may end while programs use it",
-        "The CAS makes a certificate anew when a third of its `valid_for` is left. A program gets its files when it "
-        "starts, and keeps them: it never sees the new certificate before it is started again. So services that use "
-        "the certificate, and those that verify with a CA of short life, have to be started again at least every "
-        "third of `valid_for`, for example by `kubectl rollout restart` in a CronJob; with two replicas no request "
-        "fails. It is a warning for less than 30 days.\n\n"
-        "Leave valid_for out, and the certificate lasts practically for ever; or give it so long that updates, which "
-        "start services again, come in time.",
+        "The CAS makes a certificate anew when a third of its `valid_for` is left, and the launcher then writes the "
+        "files with it again. Most programs read them only when they start: `build.reload` says how the program is "
+        "told, by a signal or a command, or that it sees new files by itself (`{}`). Without it, and where a variable "
+        "or an argument holds the certificate, the program has to be started again at least every third of "
+        "`valid_for`. It is a warning for less than 30 days.\n\n"
+        "Give `build.reload`, and certificates in `injection_files`, also for services that import them. Or leave "
+        "valid_for out: then the certificate lasts practically for ever.",
         "secrets:\n  global:\n    - {name: web, kind: x509, private_key: web_key, valid_for: 1 day}",
-        "secrets:\n  global:\n    - {name: web, kind: x509, private_key: web_key, valid_for: 90 days}",
+        "build:\n  reload: {signal: SIGHUP}\nsecrets:\n  global:\n"
+        "    - {name: web, kind: x509, private_key: web_key, valid_for: 1 day}",
     ),
 }

@@ -11,11 +11,12 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from sconectl.runtime import log
-from sconectl.runtime.configuration import Configuration, Host, read_configuration
-from sconectl.runtime.link import CasLink, CasNotReady, Channel
+from sconectl.runtime.configuration import Configuration, Host, read_configuration, renewal_of
+from sconectl.runtime.link import CasLink, CasNotReady, Channel, open_channel
 from sconectl.runtime.log import LaunchRefused
 
 _OLD_IDENTITY = ("measurement", "debug")
@@ -29,6 +30,19 @@ class AttestationRefused(LaunchRefused):
     def __init__(self, status: int, causes: tuple[str, ...]) -> None:
         super().__init__("attestation failed", causes=causes)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Attester:
+    """All that this launcher attests with: where the CAS is and which one, and what the enclave is."""
+
+    cas_address: str
+    cas_key: str
+    las_address: str
+    config_id: str
+    identity: Mapping[str, Any]
+    access_token: str = field(repr=False)
+    host: Host = field(repr=False)
 
 
 def fetch_configuration(
@@ -86,17 +100,44 @@ def attest_once(
     return json_object(content)
 
 
-def fill_file(cas: CasLink, path: str, content: bytes, *, patience: float) -> bytes:
-    """Return a file of the image with secrets in the places of their placeholders; raises `LaunchRefused`."""
+def attest_again(known: Attester, seconds: float) -> tuple[CasLink, dict[str, Any]]:
+    """Attest over a channel with a new key; return the connection, and the answer. Each call takes at most `seconds`.
+
+    Raises as `attest_once` does.
+    """
+    channel = open_channel()
+    link = CasLink(known.cas_address, known.cas_key, channel, timeout=seconds)
+    las = link
+    if known.las_address:
+        las = CasLink(known.las_address, "", channel, timeout=seconds, who="LAS (quoting)")
+    try:
+        return link, attest_once(
+            link, las, channel, config_id=known.config_id, identity=known.identity,
+            access_token=known.access_token, deadline=time.monotonic() + seconds,
+        )  # fmt: skip
+    except BaseException:
+        link.close()
+        raise
+    finally:
+        if las is not link:
+            las.close()
+
+
+def fill_file(cas: CasLink, path: str, content: bytes, *, patience: float) -> tuple[bytes, int | None]:
+    """Return a file of the image with secrets in the places of their placeholders; raises `LaunchRefused`.
+
+    Besides, return after how many seconds it will be another one, because certificates in it are renewed.
+    """
     request = {"files": [{"path": path, "content": base64.b64encode(content).decode()}]}
     status, answer = _patiently(lambda deadline: cas.call("POST", "/v1/sim/fill", request, deadline=deadline), patience)
     if status != 200:
         raise LaunchRefused(f"the file {path} could not be filled in", causes=reasons(status, answer))
     try:
-        (file,) = json_object(answer)["files"]
+        document = json_object(answer)
+        (file,) = document["files"]
         if file["path"] != path:
             raise ValueError("another file")
-        return base64.b64decode(file["content"], validate=True)
+        return base64.b64decode(file["content"], validate=True), renewal_of(document)
     except (KeyError, TypeError, ValueError) as error:
         raise LaunchRefused("the CAS sent files that this launcher does not understand") from error
 

@@ -71,6 +71,10 @@ class Configuration:
     fspf: FileSystemKey | None
     fs_files: tuple[tuple[str, int], ...] = ()
     volumes: tuple[VolumeKey, ...] = ()
+    version: str = ""
+    """Another one for each version of the session."""
+    renew_in: int | None = None
+    """Seconds until the CAS has renewed a certificate in a file; None: there is none that it renews."""
 
 
 def read_configuration(document: dict[str, Any], host: Host) -> Configuration:
@@ -90,9 +94,19 @@ def read_configuration(document: dict[str, Any], host: Host) -> Configuration:
             fspf=_file_system_key(config["fspf"]),
             fs_files=tuple((_absolute(file["path"]), _permission(file)) for file in _list(config, "fs_files")),
             volumes=_volumes(_list(config, "volumes")),
+            version=_text(document.get("version", "")),
+            renew_in=renewal_of(document),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LaunchRefused("the CAS sent a configuration that this launcher does not understand") from error
+
+
+def renewal_of(document: dict[str, Any]) -> int | None:
+    """Return after how many seconds the files of an answer are others; raises `ValueError`."""
+    seconds = document.get("renew_in")
+    if seconds is not None and (type(seconds) is not int or seconds < 0):
+        raise ValueError("not a time")
+    return seconds
 
 
 def _refuse_unknown(config: dict[str, Any]) -> None:

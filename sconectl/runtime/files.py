@@ -12,7 +12,8 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,6 +70,48 @@ def original_of(path: str) -> str:
 
 Fill = Callable[[str, bytes], bytes]
 """From path and content of a file to its content with secrets in it."""
+
+
+@dataclass
+class Given:
+    """What the CAS gave for the files of a program: to be asked for again when certificates among it are renewed."""
+
+    config: Configuration
+    contents: dict[str, bytes] = field(init=False, repr=False)
+    """By path, as they were written the last time."""
+    originals: dict[str, bytes] = field(init=False, repr=False)
+    """Files of the image as they were before secrets were filled in."""
+    renew_in: int | None = field(init=False)
+    """Seconds until one of them is another, from when the CAS was asked; None: that is not foreseen."""
+
+    def __post_init__(self) -> None:
+        self.contents = {path: content for path, _, content in self.config.files}
+        self.originals = {}
+        self.renew_in = self.config.renew_in
+
+    def filled(self, path: str, original: bytes, content: bytes, renew_in: int | None) -> bytes:
+        """Note a file of the image that the CAS has filled in; return its content."""
+        self.originals[path], self.contents[path] = original, content
+        self.renew_in = min((time for time in (self.renew_in, renew_in) if time is not None), default=None)
+        return content
+
+
+def replace_files(files: Iterable[tuple[str, int, bytes]], index: Index) -> None:
+    """Write files again that were brought in before, with other contents: each is the old one or the new one.
+
+    Raises `OSError`, and `LaunchRefused` if a link leads elsewhere now.
+    """
+    for path, permission, content in files:
+        if path in IN_PLACE:
+            _overwrite(path, content)
+            continue
+        target = Path(sealed_target(path) if is_below(path, index.sealed) else injected_target(path))
+        _make_folder_above(target)
+        fresh = target.with_name(f".{target.name}.renewed")
+        fresh.unlink(missing_ok=True)
+        with _create(fresh, permission) as file:
+            file.write(content)
+        fresh.replace(target)
 
 
 def bring_in(config: Configuration, index: Index, fill: Fill) -> None:

@@ -6,22 +6,21 @@ environment of the container are ignored, but for those that the policy names. E
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from sconectl.runtime import log
-from sconectl.runtime.attest import fetch_configuration, fill_file
+from sconectl.runtime.attest import Attester, fetch_configuration, fill_file
 from sconectl.runtime.configuration import Configuration, Host
 from sconectl.runtime.enclave import Enclave, measure
-from sconectl.runtime.files import bring_in
+from sconectl.runtime.files import Given, bring_in
 from sconectl.runtime.health import health_command
-from sconectl.runtime.link import CasLink, open_channel
+from sconectl.runtime.link import CasLink, at_most, open_channel
 from sconectl.runtime.log import EXIT_REFUSED, LaunchRefused
 from sconectl.runtime.settings import Settings, seconds_of
 from sconectl.runtime.start import Supervise, execute, find_program, start
@@ -32,17 +31,25 @@ _CALL_TIMEOUT = 20.0
 _SHOWN_CHANGES = 20
 
 
-OpenVolumes = Callable[[Settings, Enclave, Configuration, CasLink], Supervise | None]
-"""Opens the volumes of a program, and returns what supervises it; None if nothing of them is kept."""
+@dataclass(frozen=True)
+class Extras:
+    """What few programs need: it is loaded only for them.
+
+    `open_volumes` opens the volumes of a program, and returns what supervises it; None if nothing of them is kept.
+    `renew` starts what renews the files with these contents while the program runs, and returns what lets it begin.
+    """
+
+    open_volumes: Callable[[Settings, Enclave, Configuration, CasLink], Supervise | None]
+    renew: Callable[[Attester, Enclave, Configuration, Given], Callable[[], None] | None]
 
 
-def main(settings: Settings, open_volumes: OpenVolumes) -> NoReturn:
+def main(settings: Settings, extras: Extras) -> NoReturn:
     """Attest, then run the program; never returns."""
     log.configure(settings.log_level)
     log.always("SIMULATION: this enclave is not protected by hardware; see docs/simulation.md of sconectl")
     try:
         _prepare_process()
-        _run(settings, open_volumes)
+        _run(settings, extras)
     except LaunchRefused as error:
         log.refused(error)
     except Exception as error:
@@ -59,7 +66,7 @@ def _prepare_process() -> None:
     os.umask(0o022)
 
 
-def _run(settings: Settings, open_volumes: OpenVolumes) -> NoReturn:
+def _run(settings: Settings, extras: Extras) -> NoReturn:
     _check(settings)
     patience = seconds_of("SCONE_ATTEST_TIMEOUT", settings.timeout, DEFAULT_PATIENCE)
     enclave = measure()
@@ -72,7 +79,7 @@ def _run(settings: Settings, open_volumes: OpenVolumes) -> NoReturn:
     if settings.las_address:
         las = CasLink(settings.las_address, "", channel, timeout=_CALL_TIMEOUT, who="LAS (quoting)")
     log.write("INFO", f"Connecting to CAS at {address} using service ID {settings.config_id}")
-    with _at_most(patience + _CALL_TIMEOUT):
+    with at_most(patience + _CALL_TIMEOUT):
         config = fetch_configuration(
             cas,
             las,
@@ -84,19 +91,35 @@ def _run(settings: Settings, open_volumes: OpenVolumes) -> NoReturn:
             patience=patience,
         )
 
+    given = Given(config)
+
     def fill(path: str, content: bytes) -> bytes:
-        with _at_most(patience + _CALL_TIMEOUT):
-            return fill_file(cas, path, content, patience=patience)
+        with at_most(patience + _CALL_TIMEOUT):
+            return given.filled(path, content, *fill_file(cas, path, content, patience=patience))
 
     bring_in(config, enclave.index, fill)
     las.close()
     program = find_program(config, enclave.index)
     log.write("INFO", f"attested as service {config.service} of session {config.session}")
     health = _health(enclave, config)
-    if config.volumes:
-        start(config, program, health, open_volumes(settings, enclave, config, cas))
-    cas.close()
-    start(config, program, health)
+    begin = None if given.renew_in is None else extras.renew(attester(settings, enclave), enclave, config, given)
+    supervise = extras.open_volumes(settings, enclave, config, cas) if config.volumes else None
+    if supervise is None:
+        cas.close()
+    start(config, program, health, supervise, begin)
+
+
+def attester(settings: Settings, enclave: Enclave) -> Attester:
+    """Return what this launcher attests with, again if need be."""
+    return Attester(
+        cas_address=settings.cas_address or DEFAULT_CAS,
+        cas_key=settings.cas_key,
+        las_address=settings.las_address,
+        config_id=settings.config_id,
+        identity=enclave.identity(),
+        access_token=settings.access_token,
+        host=Host(settings.arguments, settings.environment),
+    )
 
 
 def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] | None:
@@ -117,21 +140,6 @@ def _health(enclave: Enclave, config: Configuration) -> Callable[[], NoReturn] |
 
         return refuse
     return lambda: execute(command, program)
-
-
-@contextlib.contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Limit the time for all of a CAS's answer: one that sends single bytes passes the timeouts of reads."""
-
-    def expired(_number: int, _frame: object) -> NoReturn:
-        raise LaunchRefused(f"the CAS did not finish its answer within {seconds:g} seconds")
-
-    signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _check(settings: Settings) -> None:

@@ -5,16 +5,19 @@ In: address, the key hash that the CAS must have, requests. Out: status and body
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import http.client
 import json
 import os
+import signal
 import ssl
 import time
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -37,6 +40,24 @@ class CasNotReady(Exception):
     def __init__(self, who: str, reason: str) -> None:
         super().__init__(reason)
         self.who = who
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Limit the time for all of a CAS's answer: one that sends single bytes passes the timeouts of reads.
+
+    Raises `LaunchRefused`. It is for the main thread.
+    """
+
+    def expired(_number: int, _frame: object) -> NoReturn:
+        raise LaunchRefused(f"the CAS did not finish its answer within {seconds:g} seconds")
+
+    signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @dataclass(frozen=True)

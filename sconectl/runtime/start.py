@@ -117,20 +117,28 @@ def start(
     program: str,
     health: Callable[[], NoReturn] | None = None,
     supervise: Supervise | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> NoReturn:
     """Run the program and never return: replaced by it, or, as PID 1, as its init that passes signals on.
 
     `health` becomes the health command of the image, if it has one; the launcher stays behind to run it. So it does
-    for whoever has to `supervise` the program.
+    for whoever has to `supervise` the program, and for what begins its work beside it: `begin` is called when signals
+    that this process gets are passed on.
     """
     try:
         os.chdir(config.pwd)
     except OSError as error:
         reason = error.strerror or "not accessible"
         raise LaunchRefused(f"the working directory {config.pwd} of the policy: {reason}") from error
-    if os.getpid() != 1 and health is None and supervise is None:
+    if os.getpid() != 1 and health is None and supervise is None and begin is None:
         execute(config, program)
-    (supervise or _supervise)(lambda: execute(config, program), health)
+
+    def become() -> NoReturn:
+        if begin:
+            begin()
+        execute(config, program)
+
+    (supervise or _supervise)(become, health)
 
 
 def execute(config: Configuration, program: str) -> NoReturn:

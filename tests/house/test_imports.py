@@ -45,7 +45,7 @@ ROOMS = {
     "artefacts": ("", "local"),
     "usecases": ("", "over_time", "local"),
     "protect": ("", "volume"),
-    "runtime": ("", "system_calls", "volumes"),
+    "runtime": ("", "renewal", "system_calls", "volumes"),
     "toolchains": ("", "sim"),
     "cas": (
         "bounds",

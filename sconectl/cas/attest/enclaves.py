@@ -98,6 +98,7 @@ class Enclaves:
         self._channels = Channels()
         self._guessing = Guessing()
         self._scope_key = derived_key(keys.sealing, "sconectl one-time password scopes v1")
+        self._version_key = derived_key(keys.sealing, "sconectl versions of sessions v1")
 
     def nonce(self) -> dict[str, str]:
         """Return a number that makes one report fresh."""
@@ -125,7 +126,7 @@ class Enclaves:
             request = _Request(**wanted.groupdict(), quote=checked, channel=channel_der,
                                access_token=access_token, fresh=fresh)  # fmt: skip
             try:
-                return {"config": self._values.retrying(lambda: self._attest(request))}
+                return self._values.retrying(lambda: self._attest(request))
             except Busy:
                 raise
             except CasRefusal as refusal:
@@ -272,14 +273,20 @@ class Enclaves:
     def _configuration(
         self, transaction: Transaction, request: _Request, accepted: _Accepted
     ) -> dict[str, Any] | CasRefusal:
-        """Return the configuration, or the refusal: only a program with a valid one-time password is told of it."""
+        """Return the answer, or the refusal: only a program with a valid one-time password is told of it."""
         measurement, most = request.quote.report.measurement, self._limits.filled_bytes
         try:
-            return configuration(
+            config, renew = configuration(
                 transaction, self._values, accepted.session, accepted.hash, accepted.service, measurement, most=most
             )
         except CasRefusal as refusal:
             return refusal
+        # It tells versions of the session apart, and nobody learns the session's hash from it (LANG §4).
+        version = hmac.digest(self._version_key, accepted.hash.encode(), "sha256").hex()
+        return {"config": config, "version": version, **self._renewal(renew)}
+
+    def _renewal(self, time: int | None) -> dict[str, int]:
+        return {} if time is None else {"renew_in": max(0, time - int(self._now()))}
 
     def _check_code(self, transaction: Transaction, code_secret: str | None, code: str | None) -> None:
         if code_secret is None:
@@ -295,8 +302,10 @@ class Enclaves:
         with self._store.reading() as transaction:
             attested, session, service = self._behind(transaction, channel_der)
             most = self._limits.filled_bytes
-            found = filled_files(transaction, self._values, session, service, attested.measurement, files, most=most)
-        return {"files": found}
+            found, renew = filled_files(
+                transaction, self._values, session, service, attested.measurement, files, most=most
+            )
+        return {"files": found, **self._renewal(renew)}
 
     def _behind(self, transaction: Transaction, channel_der: bytes) -> tuple[Attested, Session, Service]:
         """Return the program behind a channel, its session and service; raises `CasRefusal` 403 if they changed."""

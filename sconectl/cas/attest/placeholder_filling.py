@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from sconectl.cas.bounds.limits import DEFAULT
 from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.secrets.placeholder_formats import write
+from sconectl.cas.secrets.secret_value import earliest
 from sconectl.policy.forms.placeholders import PlaceholderError, check, find, substitute, substitute_text, target_of
 from sconectl.policy.reading import Session
 from sconectl.policy.resolved_sections import Resolve
@@ -63,7 +64,8 @@ class Filler:
     """Replaces the placeholders in texts of one session, for a program with the measurement `software_identity`.
 
     `only` restricts the secrets that may be used (LANG §15, provide_secrets); `most` is how many bytes all texts
-    together may have in the end.
+    together may have in the end. `renew` is the unix time from which on one of the contents has another
+    certificate.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Filler:
         self._values: dict[str, Value] = {}
         self._written: dict[tuple[str, str], bytes] = {}
         self._most = self._left = most
+        self.renew: int | None = None
 
     def text(self, template: str, place: str) -> str:
         """Return `template` with its placeholders replaced, as text."""
@@ -114,6 +117,8 @@ class Filler:
         if self._only is not None and name not in self._only:
             raise PlaceholderError("P1", f"the secret {name} is not among the provide_secrets of the image")
         value = self._value(name)
+        if not text_only:
+            self.renew = earliest(self.renew, value.renew)
         # Only now the kind of an import that does not state one is known, so formats are checked again.
         target = check(placeholder, self._kinds | {name: value.kind}, text_only=text_only)
         key = (name, target.format)

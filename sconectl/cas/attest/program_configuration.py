@@ -35,10 +35,11 @@ def configuration(
     measurement: str,
     *,
     most: int = DEFAULT.filled_bytes,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int | None]:
     """Return the whole configuration of `service` for the program with this measurement (64 hex digits).
 
-    Texts and files have at most `most` bytes together.
+    Besides, return the unix time from which on the files hold other certificates, if that will come. Texts and files
+    have at most `most` bytes together.
 
     Values that the container may choose are named, not filled in: `{"host": N}` stands for the N-th argument of the
     container, and `host_environment` lists variables to take over (LANG §18). `fs_files` are files that the program's
@@ -49,7 +50,7 @@ def configuration(
     image = _image(session, service)
     own = {key: value for key, value in service.environment.items() if not key.startswith(_HOST_VARIABLE)}
     host = (key.removeprefix(_HOST_VARIABLE) for key in service.environment if key.startswith(_HOST_VARIABLE))
-    return {
+    config = {
         "session": session.name,
         "service": service.name,
         **({"session_hash": session_hash} if transaction.is_salted(session.name) else {}),  # else it is confidential
@@ -66,6 +67,7 @@ def configuration(
         "fspf": _fspf(transaction, values, session, service),
         "volumes": [volume.to_dict() for volume in opened_volumes(transaction, values, session, session_hash, service)],
     }
+    return config, filler.renew
 
 
 def fspf_subject(session: Session, service: Service) -> Subject | None:
@@ -85,8 +87,8 @@ def filled_files(
     files: Any,
     *,
     most: int = DEFAULT.filled_bytes,
-) -> list[dict[str, str]]:
-    """Return the files that a launcher has read, with placeholders replaced (LANG §9, §15).
+) -> tuple[list[dict[str, str]], int | None]:
+    """Return the files that a launcher has read, with placeholders replaced (LANG §9, §15), and when they are others.
 
     `files` are `{"path", "content": base64}`, only of paths that the session lists without content. Raises
     `CasRefusal`: 400 for another form, 403 for other paths and for secrets beyond `provide_secrets`.
@@ -100,7 +102,7 @@ def filled_files(
             raise CasRefusal(403, f"The session does not inject {path} from the file system")
         filled = _fill_in(filler, content, path)
         result.append({"path": path, "content": base64.b64encode(filled).decode()})
-    return result
+    return result, filler.renew
 
 
 def _image(session: Session, service: Service) -> Image | None:

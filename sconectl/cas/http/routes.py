@@ -37,6 +37,9 @@ def record(required: Mapping[str, Any], optional: Mapping[str, Any] | None = Non
     return schema | ({"additionalProperties": False} if closed else {})
 
 
+RENEWAL = {
+    "renew_in": {"type": "integer", "description": "Seconds until the files hold renewed certificates, if they do."}
+}
 SCHEMAS: Mapping[str, Any] = {
     "Problem": record(
         {
@@ -86,8 +89,14 @@ SCHEMAS: Mapping[str, Any] = {
     "Health": record({"status": {"const": "ok"}, "simulation": {"const": True}}),
     "Nonce": record({"nonce": {"type": "string", "pattern": "^([0-9a-f]{2})+$"}}),
     "Quote": record({"quote": {"type": "object"}}),
-    "Configuration": record({"config": {"type": "object"}}),
-    "Files": record({"files": {"type": "array", "items": {"type": "object"}}}),
+    "Configuration": record(
+        {
+            "config": {"type": "object"},
+            "version": {"type": "string", "description": "Another one for each version of the session."},
+        },
+        RENEWAL,
+    ),
+    "Files": record({"files": {"type": "array", "items": {"type": "object"}}}, RENEWAL),
     "Volumes": record(
         {
             "volumes": {

@@ -223,7 +223,8 @@ class Reading:
         row = self._row(name)
         if row.kind not in x509_secrets.KINDS:
             return Value(row.kind, row.content)
-        return Value(row.kind, row.content, self._keys.chain(secret, row), self._private_key(secret, row))
+        key, renew = self._private_key(secret, row), self._keys.renewal(secret, row)
+        return Value(row.kind, row.content, self._keys.chain(secret, row), key, renew)
 
     def _row(self, name: str) -> Stored:
         if name not in self._stored:

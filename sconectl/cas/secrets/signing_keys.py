@@ -17,7 +17,7 @@ from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.certificates import Authority, SigningKey
 from sconectl.cas.secrets import x509_secrets
 from sconectl.cas.secrets.generate import load_private_key
-from sconectl.cas.secrets.secret_value import EXPLICIT, Chain, ImportedValue, Row, Stored, Value, written
+from sconectl.cas.secrets.secret_value import EXPLICIT, Chain, ImportedValue, Row, Stored, Value, earliest, written
 from sconectl.policy.reading import Secret, Session
 
 
@@ -98,6 +98,14 @@ class SigningKeys:
         if secret.issuer is None or x509_secrets.is_self_signed(x509.load_pem_x509_certificate(top.encode())):
             return own
         return (*own, *self._issuing(secret.issuer))
+
+    def renewal(self, secret: Secret, row: Stored) -> int | None:
+        """Return when an own certificate is made anew, as it is if the time of one of its issuers has come."""
+        if secret.issuer is None:
+            return row.renew
+        issuer = self.secret(secret.issuer)
+        above = self.imported(issuer).renew if issuer.imported else self.renewal(issuer, self._row(issuer.name))
+        return earliest(row.renew, above)
 
     def _issuing(self, name: str) -> Chain:
         """Return the certificate of the x509-ca secret called `name`, own or imported, and its issuers."""

@@ -24,6 +24,7 @@ from sconectl.manifest.model.fields import (
 )
 from sconectl.manifest.model.ports import Ports, port_misfits
 from sconectl.manifest.model.program_input import Environment, InjectionFile, Secrets
+from sconectl.manifest.model.reload import Reload
 from sconectl.manifest.model.volumes import Volume
 from sconectl.text.marks import MAY_NAME_SECRETS, SHOWN
 
@@ -144,6 +145,12 @@ class Build(Part):
         (),
         description="Protected file systems that the program mounts.",
         examples=[[{"name": "database", "path": "/media/database"}]],
+    )
+    reload: Reload | None = Field(
+        None,
+        description="How the program reads its files again when certificates in `injection_files` were renewed: by a "
+        "signal, or a command; `{}` if it sees that by itself. Without this field it is to be started again.",
+        examples=[{"signal": "SIGHUP"}],
     )
     ports: Ports = Field(
         (),

@@ -16,6 +16,7 @@ from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, main_cas
 from sconectl.plan.values.parameters import unusual_sizes
 from sconectl.policy.forms.durations import duration
 from sconectl.text.findings import Finding
+from sconectl.text.secret_placeholders import placeholders
 from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
@@ -75,9 +76,23 @@ def _unusual(model: GenService) -> Iterator[tuple[Path, str]]:
 def _short_lived(model: GenService) -> Iterator[tuple[Path, str]]:
     for number, secret in enumerate(model.secrets.global_):
         valid_for = secret.valid_for
-        if valid_for is not None and not is_late(valid_for) and duration(valid_for) < _SHORT_LIVED:
+        if valid_for is None or is_late(valid_for) or duration(valid_for) >= _SHORT_LIVED:
+            continue
+        if model.build.reload is None:
             message = f"a program keeps the {secret.name} of its start, which may end after a third of this time"
             yield ("secrets", "global", number, "valid_for"), message
+        for path, text in _started_with(model):
+            if any(found is not None and found.name == secret.name for found in placeholders(text)):
+                yield path, f"a program keeps the {secret.name} of its start here; only files are renewed"
+
+
+def _started_with(model: GenService) -> Iterator[tuple[Path, str]]:
+    """Yield what a program gets at its start, and never again."""
+    yield ("build", "command"), model.build.command
+    for number, own in enumerate(model.environment.local):
+        yield ("environment", "local", number, "value"), own.value
+    for number, given in enumerate(model.environment.global_):
+        yield ("environment", "global", number, "value"), given.value or ""
 
 
 def _unused_in_service(model: GenService) -> Iterator[tuple[Path, str]]:

@@ -21,7 +21,7 @@ from sconectl.plan.facts.naming import image_session_name, volume_label, with_ta
 from sconectl.plan.facts.toolchain_traits import ToolchainTraits
 from sconectl.plan.service.base_images import base_image, is_java
 from sconectl.plan.service.class_path import main_class
-from sconectl.plan.values.parameters import enclave_parameters, volume_parameters
+from sconectl.plan.values.parameters import enclave_parameters, reload_parameters, volume_parameters
 from sconectl.text.findings import Finding
 from sconectl.text.yaml_tree import Document
 
@@ -113,7 +113,11 @@ def plan_service(model: GenService, *, bases: Mapping[str, str], mode: str, tool
         toolchain=toolchain,
         base="" if build.kind == "sconify_image" else build.base or base_image(build.kind, bases),
         command=build.command,
-        parameters={**enclave_parameters(model.environment.local, mode=mode)[0], **volume_parameters(build.volumes)},
+        parameters={
+            **enclave_parameters(model.environment.local, mode=mode)[0],
+            **volume_parameters(build.volumes),
+            **reload_parameters(build.reload),
+        },
     )
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from sconectl.manifest.model.fields import NamedValue
+from sconectl.manifest.model.reload import Reload
 from sconectl.manifest.model.volumes import Volume
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -62,6 +63,16 @@ def volume_parameters(volumes: Iterable[Volume]) -> dict[str, str]:
     """Return the parameter `volumes`: what the launcher has to know of them that is not the default, as JSON."""
     given = {volume.name: {"tags": volume.tags} for volume in volumes if volume.tags not in (None, "strict")}
     return {"volumes": json.dumps(given, separators=(",", ":"), sort_keys=True)} if given else {}
+
+
+def reload_parameters(reload: Reload | None) -> dict[str, str]:
+    """Return the parameter `reload`: how the launcher tells the program that its files were renewed, as JSON."""
+    given: dict[str, str | list[str]] = {}
+    if reload and reload.signal:
+        given["signal"] = reload.signal
+    if reload and reload.command:
+        given["command"] = list(reload.command.words)
+    return {"reload": json.dumps(given, separators=(",", ":"))} if given else {}
 
 
 def unusual_sizes(local: Iterable[NamedValue]) -> dict[str, str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sconectl.runtime import log
-from sconectl.runtime.attest import AttestationRefused, attest_once, reasons
-from sconectl.runtime.configuration import Host, VolumeKey, read_configuration
-from sconectl.runtime.link import CasLink, CasNotReady, open_channel
+from sconectl.runtime.attest import AttestationRefused, Attester, attest_again, reasons
+from sconectl.runtime.configuration import VolumeKey, read_configuration
+from sconectl.runtime.link import CasLink, CasNotReady
 from sconectl.runtime.log import LaunchRefused
 
 CALL_SECONDS = 10.0
@@ -33,19 +33,6 @@ class VolumeLost(Exception):
         super().__init__(": ".join((message, *causes)))
         self.message = message
         self.causes = causes
-
-
-@dataclass(frozen=True)
-class Attester:
-    """All that this launcher attests with: where the CAS is and which one, and what the enclave is."""
-
-    cas_address: str
-    cas_key: str
-    las_address: str
-    config_id: str
-    identity: Mapping[str, Any]
-    access_token: str = field(repr=False)
-    host: Host = field(repr=False)
 
 
 class AttestedCas:
@@ -88,26 +75,17 @@ class AttestedCas:
         return self._link.call("POST", path, body, deadline=time.monotonic() + CALL_SECONDS)
 
     def _attest_again(self) -> None:
-        known = self._attester
-        channel = open_channel()
-        link = CasLink(known.cas_address, known.cas_key, channel, timeout=CALL_SECONDS)
-        las = link
-        if known.las_address:
-            las = CasLink(known.las_address, "", channel, timeout=CALL_SECONDS, who="LAS (quoting)")
         try:
-            answer = attest_once(
-                link, las, channel, config_id=known.config_id, identity=known.identity,
-                access_token=known.access_token, deadline=time.monotonic() + CALL_SECONDS,
-            )  # fmt: skip
+            link, answer = attest_again(self._attester, CALL_SECONDS)
+        except AttestationRefused as error:
+            if error.status == 429:
+                raise
+            raise VolumeLost("the CAS does not accept this program any more", causes=error.causes) from error
+        try:
             self._check(answer)
-        except BaseException as error:
+        except BaseException:
             link.close()
-            if isinstance(error, AttestationRefused) and error.status != 429:
-                raise VolumeLost("the CAS does not accept this program any more", causes=error.causes) from error
             raise
-        finally:
-            if las is not link:
-                las.close()
         self._link.close()
         self._link = link
 

@@ -207,7 +207,7 @@ class Oracle:
         with world.store.reading() as transaction:
             session = parse_session(yaml_text.dump(sessions[-1]))
             service = next(each for each in session.services if each.name == name)
-            found = configuration(
+            found, _ = configuration(
                 transaction, world.sharing, session, session_hash(session), service, MEASUREMENT
             )  # fmt: skip
             found.pop("session_hash", None)  # names the version, and is no part of the configuration
@@ -215,7 +215,7 @@ class Oracle:
                 content = base64.b64encode(f"$$SCONE::{name}{':hex' * (name == 'raw')}$$".encode()).decode()
                 file = {"path": "/etc/more", "content": content}
                 try:
-                    filled = filled_files(transaction, world.sharing, session, service, MEASUREMENT, [file])
+                    filled, _ = filled_files(transaction, world.sharing, session, service, MEASUREMENT, [file])
                 except CasRefusal as refusal:
                     found[name] = refusal.causes
                 else:

@@ -51,7 +51,8 @@ class FakeEnclaves:
         return self._cas.seen("quote", report) or {"quote": {"report": report}}
 
     def attest(self, config_id: str, quote: Any, channel_der: bytes, access_token: str | None) -> dict[str, Any]:
-        return self._cas.seen("attest", config_id, quote, channel_der, access_token) or {"config": {"argv": []}}
+        answer = {"config": {"argv": []}, "version": ""}
+        return self._cas.seen("attest", config_id, quote, channel_der, access_token) or answer
 
     def fill(self, channel_der: bytes, files: Any) -> dict[str, Any]:
         return self._cas.seen("fill", channel_der, files) or {"files": [{"path": "/a", "content": ""}]}

@@ -65,12 +65,15 @@ def document(name: str, secrets: list[dict[str, Any]]) -> str:
 
 
 def attested(cas: EmbeddedCas, name: str, identity: ClientIdentity) -> tuple[x509.Certificate, bytes]:
+    leaf, key = (base64.b64decode(file["content"]) for file in answer(cas, name, identity)["config"]["files"])
+    return x509.load_pem_x509_certificate(leaf), key
+
+
+def answer(cas: EmbeddedCas, name: str, identity: ClientIdentity) -> dict[str, Any]:
     der = identity.certificate_der
     report = {"toolchain": "sim", "measurement": "00" * 32, "debug": False}
     report["report_data"] = hashlib.sha512(der).hexdigest()
-    config = cas.enclaves.attest(f"{name}/s", cas.enclaves.quote(report)["quote"], der)["config"]
-    leaf, key = (base64.b64decode(file["content"]) for file in config["files"])
-    return x509.load_pem_x509_certificate(leaf), key
+    return cas.enclaves.attest(f"{name}/s", cas.enclaves.quote(report)["quote"], der)
 
 
 @pytest.mark.parametrize("name", ["own", "importing"])
@@ -154,3 +157,89 @@ def test_what_was_issued_in_the_future_is_issued_anew(
         assert certificate.not_valid_before_utc <= clock.now < certificate.not_valid_after_utc
     found.verify_directly_issued_by(ca)
     assert cas.renew() == 0
+
+
+def with_secrets(*secrets: dict[str, Any], environment: str = "", fs_file: bool = False) -> str:
+    """Return a session whose program gets `leaf` in a file, in a file of its own, or in a variable."""
+    session = json.loads(document("another", [*secrets]))
+    session["images"][0]["injection_files"] = [{"path": "/leaf", "content": "$$SCONE::leaf:crt$$"}]
+    if fs_file:
+        session["images"][0]["injection_files"] = ["/leaf"]
+    if environment:
+        session["images"][0]["injection_files"] = [{"path": "/a", "content": "a"}]
+        session["services"][0]["environment"] = {"LEAF": environment}
+    return json.dumps(session)
+
+
+KEYS = [{"name": "key", "kind": "private-key"}, {"name": "ca-key", "kind": "private-key"}]
+HOUR = {"valid_for": "1 h"}
+AUTHORITY = {"name": "ca", "kind": "x509-ca", "private_key": "ca-key"}
+LEAF = {"name": "leaf", "kind": "x509", "private_key": "key"}
+TWO_THIRDS = 2400
+
+
+@pytest.mark.parametrize(
+    ("session", "renew_in"),
+    [
+        (with_secrets(*KEYS, LEAF), None),
+        (with_secrets(*KEYS, LEAF | HOUR), TWO_THIRDS),
+        (with_secrets(*KEYS, AUTHORITY, LEAF | HOUR | {"issuer": "ca"}), TWO_THIRDS),
+        (with_secrets(*KEYS, AUTHORITY | HOUR, LEAF | {"issuer": "ca"}), TWO_THIRDS),
+        (with_secrets(*KEYS, AUTHORITY | HOUR, LEAF | {"valid_for": "1 d", "issuer": "ca"}), TWO_THIRDS),
+        (with_secrets(*KEYS, AUTHORITY | {"valid_for": "1 d"}, LEAF | HOUR | {"issuer": "ca"}), TWO_THIRDS),
+        (with_secrets({"name": "leaf", "import": {"session": "own", "secret": "leaf"}}), TWO_THIRDS),
+        (with_secrets(*KEYS, LEAF | HOUR, environment="$$SCONE::leaf:crt$$"), None),
+    ],
+    ids=[
+        "for ever",
+        "an hour",
+        "ca for ever",
+        "ca for an hour",
+        "ca shorter",
+        "ca longer",
+        "imported",
+        "in a variable",
+    ],
+)
+def test_programs_learn_when_to_ask_again(
+    cas: EmbeddedCas, clock: Clock, alice: Principal, identities: Callable[[str], ClientIdentity],
+    session: str, renew_in: int | None,
+) -> None:  # fmt: skip
+    cas.put(
+        session.replace('"another"', '"importing"')[:-1] + f', "predecessor": "{cas.hash_of("importing", alice)}"}}',
+        alice,
+    )
+    first = answer(cas, "importing", identities("program"))
+    assert first.get("renew_in") == renew_in
+    clock.now += timedelta(minutes=30)
+    later = answer(cas, "importing", identities("program"))
+    assert later.get("renew_in") == (None if renew_in is None else renew_in - 1800)
+    assert later["version"] == first["version"]
+    if renew_in is not None:
+        clock.now += timedelta(seconds=renew_in - 1800)
+        again = answer(cas, "importing", identities("program"))
+        assert again["renew_in"] == TWO_THIRDS, "this time is enough: it is not asked too early"
+        assert again["config"] != first["config"]
+
+
+def test_a_file_of_the_image_says_it_when_it_is_filled_in(
+    cas: EmbeddedCas, clock: Clock, alice: Principal, identities: Callable[[str], ClientIdentity]
+) -> None:
+    cas.put(with_secrets(*KEYS, LEAF | HOUR, fs_file=True), alice)
+    identity = identities("program")
+    assert "renew_in" not in answer(cas, "another", identity)
+    for text, renew_in in (("$$SCONE::leaf:crt$$", TWO_THIRDS), ("nothing", None)):
+        file = {"path": "/leaf", "content": base64.b64encode(text.encode()).decode()}
+        assert cas.enclaves.fill(identity.certificate_der, [file]).get("renew_in") == renew_in
+
+
+def test_each_version_of_a_session_is_told_apart_without_its_hash(
+    cas: EmbeddedCas, alice: Principal, identities: Callable[[str], ClientIdentity]
+) -> None:
+    identity = identities("program")
+    first = answer(cas, "own", identity)
+    hash_ = cas.hash_of("own", alice)
+    assert hash_ not in json.dumps(first)
+    changed = [SECRETS[0], SECRETS[1] | {"valid_for": "2 h"}]
+    cas.put(json.dumps(json.loads(document("own", changed)) | {"predecessor": hash_}), alice)
+    assert answer(cas, "own", identity)["version"] != first["version"]

@@ -165,3 +165,19 @@ def test_a_certificate_that_ends_while_it_is_used(valid_for: str | None, warned:
     manifest = read_manifest(service_text(secrets={"global": own}), "service.yaml", {})
     found = remarks(manifest.model, manifest.document)
     assert [(each.code, each.path) for each in found] == [("SC2033", "secrets.global[1].valid_for")] * warned
+
+
+@pytest.mark.parametrize("reload", [{}, {"signal": "SIGHUP"}, {"command": "reload it"}])
+def test_a_program_that_reads_its_files_again_keeps_only_what_is_no_file(reload: dict[str, str]) -> None:
+    certificate = {"name": "web_crt", "kind": "x509", "private_key": "web_key", "valid_for": "1 day"}
+    own = [{"name": "web_key", "kind": "private-key"}, certificate]
+    plain = service_text(secrets={"global": own}, reload=reload)
+    manifest = read_manifest(plain, "service.yaml", {})
+    assert remarks(manifest.model, manifest.document) == []
+    given = {"local": [{"name": "A", "value": "a"}, {"name": "B", "value": "x $$SCONE::web_crt:crt$$"}]}
+    text = service_text(
+        secrets={"global": own}, reload=reload, environment=given, command="web --crt $$SCONE::web_crt:crt$$"
+    )
+    manifest = read_manifest(text, "service.yaml", {})
+    found = [(each.code, each.path) for each in remarks(manifest.model, manifest.document)]
+    assert found == [("SC2033", "build.command"), ("SC2033", "environment.local[1].value")]

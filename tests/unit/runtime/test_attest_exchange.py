@@ -90,6 +90,7 @@ def test_the_whole_exchange(served: Served, session: str, pinned: bool) -> None:
         pwd="/work/dir",
         files=(("/etc/app.conf", 0o640, "pässword".encode()),),
         fspf=FileSystemKey("/scone/image/fs.fspf", bytes.fromhex("cd" * 32), ("ef" * 16,)),
+        version=config.version,
     )
     assert "pässword" not in repr(config)
 
@@ -173,7 +174,7 @@ def test_everything_that_a_policy_may_demand(served: Served, special: str) -> No
         assert config.argv == ("app", "second", "first")
         assert config.environment == {"REGION": "north", "OWN": "x"}
         assert config.fs_files == (("/etc/app.ini", 0o700),)
-        assert fill_file(cas, "/etc/app.ini", b"p=$$SCONE::password$$", patience=0) == "p=pässword".encode()
+        assert fill_file(cas, "/etc/app.ini", b"p=$$SCONE::password$$", patience=0) == ("p=pässword".encode(), None)
         with pytest.raises(LaunchRefused, match=r"/etc/other could not be filled in"):
             fill_file(cas, "/etc/other", b"x", patience=0)
     with linked(served.address, served.key) as stranger, pytest.raises(LaunchRefused) as caught:
@@ -247,14 +248,16 @@ def test_after_a_failure_the_whole_exchange_begins_anew(pretender: Callable[[Ans
 @pytest.mark.parametrize(
     "answer",
     [b"{}", b'{"files": []}', b'{"files": [{}]}', b'{"files": [{"path": "/g", "content": ""}]}', b'{"files": 7}',
-     b'{"files": [{"path": "/f", "content": "***"}]}', b'{"files": [{"path": "/f", "content": null}]}'],
+     b'{"files": [{"path": "/f", "content": "***"}]}', b'{"files": [{"path": "/f", "content": null}]}',
+     b'{"files": [{"path": "/f", "content": ""}], "renew_in": -1}',
+     b'{"files": [{"path": "/f", "content": ""}], "renew_in": "1"}'],
 )  # fmt: skip
 def test_filled_files_of_the_wrong_form(pretender: Callable[[Answer], str], answer: bytes) -> None:
     with linked(pretender(lambda _: http(answer))) as cas, pytest.raises(LaunchRefused, match="does not understand"):
         fill_file(cas, "/f", b"x", patience=0)
     good = json.dumps({"files": [{"path": "/f", "content": base64.b64encode(b"y").decode()}]})
     with linked(pretender(lambda _: http(good.encode()))) as cas:
-        assert fill_file(cas, "/f", b"x", patience=0) == b"y"
+        assert fill_file(cas, "/f", b"x", patience=0) == (b"y", None)
 
 
 # Which CAS it is.

@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 import pytest
 
 from sconectl.protect.index import Difference, Index
-from sconectl.runtime import launcher, log
+from sconectl.runtime import launcher, link, log
+from sconectl.runtime.attest import Attester
 from sconectl.runtime.configuration import Configuration, VolumeKey
 from sconectl.runtime.enclave import Enclave
+from sconectl.runtime.files import Given
 from sconectl.runtime.link import CasLink
 from sconectl.runtime.log import LaunchRefused
 from sconectl.runtime.settings import Settings, take_settings
@@ -37,8 +39,15 @@ def no_volumes(_settings: Settings, _enclave: Enclave, config: Configuration, _c
     raise LaunchRefused(f"no storage for {', '.join(volume.name for volume in config.volumes)}")
 
 
+def no_renewal(_known: Attester, _enclave: Enclave, _config: Configuration, given: Given) -> NoReturn:
+    raise LaunchRefused(f"nobody renews files in {given.renew_in} seconds")
+
+
+EXTRAS = launcher.Extras(no_volumes, no_renewal)
+
+
 def outcome(tmp_path: Path, given: Settings) -> str:
-    code, text = run(lambda: launcher.main(given, no_volumes), tmp_path / "out")
+    code, text = run(lambda: launcher.main(given, EXTRAS), tmp_path / "out")
     assert code == 125, text
     assert "SIMULATION" in text.splitlines()[0]
     return text
@@ -90,6 +99,17 @@ def test_volumes_are_opened_before_the_program_starts(tmp_path: Path, monkeypatc
     assert "[SCONE|FATAL] The program is not started: no storage for db, log\n" in text
 
 
+def test_what_renews_files_is_there_before_volumes_bring_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = (VolumeKey("db", "/db", bytes(32), None, "encrypted", "rollback_protected"),)
+    monkeypatch.setattr(launcher, "measure", lambda: Enclave("aa", "aa", {}, Index((), (), {}), ()))
+    config = configuration(volumes=mounted, renew_in=5)
+    monkeypatch.setattr(launcher, "fetch_configuration", lambda *_, **__: config)
+    monkeypatch.setattr(launcher, "find_program", lambda *_: "/bin/true")
+    assert "The program is not started: nobody renews files in 5 seconds\n" in outcome(tmp_path, settings())
+
+
 def test_settings_in_the_arguments_are_explained(tmp_path: Path) -> None:
     """As in a docker-compose.yml that exports them in a shell, which here is never run."""
     export = ("sh", "-c", "export SCONE_CONFIG_ID=acme/app && python3 /app/main.py")
@@ -117,7 +137,7 @@ def test_the_launcher_ends_when_it_is_told_to(tmp_path: Path, monkeypatch: pytes
             time.sleep(5)
 
         monkeypatch.setattr(launcher, "_check", told)
-        code, text = run(lambda: launcher.main(settings(), no_volumes), tmp_path / str(number))
+        code, text = run(lambda: launcher.main(settings(), EXTRAS), tmp_path / str(number))
         assert code == 128 + number
         assert "Traceback" not in text
 
@@ -134,9 +154,9 @@ def test_a_slow_answer_is_bounded() -> None:
     started = time.monotonic()
     old = signal.getsignal(signal.SIGALRM)
     try:
-        with pytest.raises(LaunchRefused, match="did not finish"), launcher._at_most(0.05):
+        with pytest.raises(LaunchRefused, match="did not finish"), link.at_most(0.05):
             time.sleep(5)
-        with launcher._at_most(0.05):
+        with link.at_most(0.05):
             pass
         time.sleep(0.1)
     finally:

@@ -21,10 +21,10 @@ from sconectl.cas.keys.cas_keys import load_or_create
 from sconectl.cas.sessions.access import Principal
 from sconectl.cas.sessions.embedded import EmbeddedCas
 from sconectl.key_hash import key_hash
-from sconectl.runtime.attest import fetch_configuration
+from sconectl.runtime.attest import Attester, fetch_configuration
 from sconectl.runtime.configuration import Host
 from sconectl.runtime.link import CasLink, open_channel
-from sconectl.runtime.volumes.attested_cas import AttestedCas, Attester
+from sconectl.runtime.volumes.attested_cas import AttestedCas
 from sconectl.runtime.volumes.lease import Holder, Lease
 
 ONE, TWO = Holder("11" * 16, "pod-1"), Holder("22" * 16, "pod-2")
