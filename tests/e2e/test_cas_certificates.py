@@ -114,6 +114,7 @@ def test_names_are_verified(pki: Path) -> None:
     run([*command, "-verify_hostname", "elsewhere.test", pki / "server.crt"], code=2)
 
 
+@pytest.mark.shows("004.chain")
 def test_chains_are_ordered_as_documented(pki: Path) -> None:
     def subjects(file: str) -> list[str]:
         found = run(["openssl", "storeutl", "-noout", "-text", "-certs", pki / file]).decode()
@@ -148,6 +149,7 @@ http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp
         yield port
 
 
+@pytest.mark.shows("004.strict")
 def test_nginx_with_mutual_tls(pki: Path, nginx: int) -> None:
     url = [f"https://server.test:{nginx}/", "--connect-to", f"server.test:{nginx}:127.0.0.1:{nginx}", "-sS"]
     trusted = ["curl", *url, "--cacert", pki / "root.pem"]

@@ -113,7 +113,7 @@ def test_an_old_version_under_a_new_tag(versions: Versions) -> None:
     assert versions.checksum(versions.pod(3), 3) == password
 
 
-@pytest.mark.shows("002.shell", "002.exported", "002.edited", "attack.exec.002")
+@pytest.mark.shows("002.shell", "002.exported", "002.edited", "002.unset", "002.violation", "attack.exec.002")
 def test_in_the_pod_of_an_operator(hello: World) -> None:
     """Confidentiality and integrity, with a shell in the running container."""
     world = hello
@@ -136,8 +136,15 @@ def test_in_the_pod_of_an_operator(hello: World) -> None:
     assert "/python/print_env.py" in must(shell("grep -rl 'thanks for passing along' /python")).out
     # Variables in a shell of the pod are those of the shell.
     attempt = shell("API_USER=evil API_PASSWORD=x EXCLAIM=y XPASSWORD=z timeout 3 python3 /python/print_env.py")
-    assert found[1] not in attempt.text
-    assert shell("python3 /python/print_env.py").out == "Not all required environment variables are defined.\n"
+    assert found[1] not in attempt.text and "Hello, 'evil' - thanks" in attempt.out
+    assert attempt.out.count("..:WRN:") == 2 and "..:INF:'release' is unknown." in attempt.out
+    for given in ("", "API_USER=x API_PASSWORD=x EXCLAIM=x"):
+        unset = shell(f"{given} python3 /python/print_env.py")
+        assert (unset.code, unset.out) == (1, "Not all required environment variables are defined.\n")
+    # Nobody can change the variables of the running program; a program that changes its own is caught by itself.
+    look = "import os, print_env; os.environ.update(API_USER='new', API_PASSWORD='b'); print(print_env.violation({}))"
+    for given, said in (("'me', 'b'", "API_USER changed from 'me' to 'new'!"), ("'new', 'a'", "API_PASSWORD changed")):
+        assert said in must(shell(f'cd /python && python3 -B -c "{look.format(given)}"')).out
     # A program that is changed while it runs goes on as what it was, and is found out at the next start.
     must(shell("sed -i 's/Hello/Goodbye/' /python/print_env.py"))
     before = world.log_with(pod, NOW).count(NOW)

@@ -218,6 +218,7 @@ def asked_of_the_cluster(application: Application, *release: str) -> list[str]:
     ]
 
 
+@pytest.mark.shows("002.script", "003.script", "004.script")
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_the_steps_of_an_application(machine: Machine, runs: dict[str, Future[Outcome]], name: str) -> None:
     application = APPLICATIONS[name]
@@ -313,6 +314,7 @@ def test_the_steps_again_without_what_they_made(machine: Machine, runs: dict[str
     assert "Hello everybody" in machine.world.log_with(machine.start(greeter, "greeter"), "Hello")
 
 
+@pytest.mark.shows("002.script")
 def test_a_software_update(machine: Machine) -> None:
     """`--release-version` counts up: pods of the version before start until the next one, each with its own program."""
     updates = replace(APPLICATIONS["greeter"], release="updates")

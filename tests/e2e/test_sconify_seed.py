@@ -151,14 +151,27 @@ def started(seed: Seed, folder: Path) -> Api:
     return Api(container, network["IPAddress"], ca)
 
 
-@pytest.mark.shows("000.rest", "000.errors", "000.converted", "000.blocks", "000.encrypted", "000.verified")
+@pytest.mark.shows("000.image")
+def test_the_native_image(seed: Seed) -> None:
+    config = inspected(seed.native)["Config"]
+    assert "LANG=C.UTF-8" in config["Env"] and config["Cmd"][-1] == "python3 -B /app/rest_api.py"
+    listed = must(docker("run", "--rm", "--entrypoint", "sh", seed.native, "-c", "ls /app /tls && cat /tls/flask.crt"))
+    for name in ("rest_api.py", "requirements.txt", "flask.key", "flask.crt"):
+        assert f"{name}\n" in listed.out
+    subject = must(
+        run(["openssl", "x509", "-noout", "-subject", "-issuer"], stdin=listed.out.partition("flask.key\n")[2])
+    )
+    assert subject.out.replace(" ", "") == "subject=CN=api\nissuer=CN=api\n"
+
+
+@pytest.mark.shows("000.rest", "000.errors", "000.converted", "000.blocks", "000.encrypted", "000.verified", "000.log")
 def test_the_tutorial(seed: Seed, tmp_path: Path) -> None:
     refused = seed.convert("")
     assert refused.out == "SESSION=\n" and "add --create-namespace" in refused.err
     done = seed.convert("--create-namespace")
     assert done.out == f"SESSION={NAMESPACE}/flask\n", done.err
     policy = (seed.world.target / "policies/flask.yaml").read_text()
-    assert "fspf_tag" in policy and "mrenclave" in policy and "/tls/flask.key" in policy
+    assert "fspf_tag" in policy and "fspf_path" in policy and "mrenclave" in policy and "/tls/flask.key" in policy
     _nothing_readable(seed, tmp_path)
     _serves_patients(started(seed, tmp_path))
     again = seed.convert("")  # now that the namespace exists
@@ -188,6 +201,7 @@ def _serves_patients(api: Api) -> None:
     assert "<html" in api.answer("/elsewhere")[1] and api.answer("/elsewhere")[0] == 404
     assert api.curl(f"https://api:{PORT}/score/x").code == 60  # other CAs do not vouch for it
     assert api.curl("--cacert", api.ca, f"https://other:{PORT}/", host="other").code == 60
+    assert f"Running on https://127.0.0.1:{PORT}" in logs(api.container)
 
 
 @pytest.mark.shows("000.template")
@@ -217,7 +231,7 @@ def test_a_changed_byte_is_refused(seed: Seed) -> None:
     assert code == 125 and "Running on" not in log, log
 
 
-@pytest.mark.shows("attack.exec.000", "attack.wire.000", "attack.stranger.000", "attack.tag.000")
+@pytest.mark.shows("attack.exec.000", "attack.wire.000", "attack.stranger.000", "attack.tag.000", "000.settings")
 def test_an_operator_and_the_running_service(seed: Seed, tmp_path: Path) -> None:
     require_images(seed.world)
     must(seed.convert("--create-namespace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -111,6 +112,17 @@ def test_accounts(app: Application, ca: Path) -> None:
     assert ask(app, ca, "/users/create_account", "-X", "POST")[0] == 405
     assert ask(app, ca, "/users/create_account", user=f"{'x' * 129}:p")[0] == 422
     assert ask(app, ca, "/openapi.json", user="")[0] == 200 and ask(app, ca, "/docs", user="")[0] == 200
+
+
+@pytest.mark.shows("004.passwords")
+def test_what_is_kept_of_a_password(app: Application) -> None:
+    """Asked of the program itself, in its container; the database has nothing else."""
+    look = "import rest_api as api; print(api.derived('password123', b'salt' * 8).hex())"
+    path = "/python/documents"
+    done = must(docker("exec", "-w", path, app.running["fastapi"], "python3", "-B", "-c", look))
+    assert bytes.fromhex(done.out) == hashlib.pbkdf2_hmac("sha256", b"password123", b"salt" * 8, 100_000, 128)
+    source = must(docker("exec", app.running["fastapi"], "cat", f"{path}/rest_api.py")).out
+    assert "salt = secrets.token_bytes(32)" in source and "hmac.compare_digest(derived(" in source
 
 
 @pytest.mark.shows("004.documents")

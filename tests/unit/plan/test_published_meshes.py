@@ -71,6 +71,7 @@ def known_images(folder: Path) -> dict[str, ImageFacts]:
     return found
 
 
+@pytest.mark.shows("003.upstream", "004.upstream", "004.claims")
 @pytest.mark.parametrize("file", MESHES, ids=lambda file: file.parent.name)
 def test_a_mesh_with_variables_compiles(file: Path, tmp_path: Path) -> None:
     manifest = read_manifest(file.read_bytes(), file.name, VARIABLES)
