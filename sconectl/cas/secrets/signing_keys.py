@@ -17,7 +17,7 @@ from sconectl.cas.bounds.refusal import CasRefusal
 from sconectl.cas.keys.certificates import Authority, SigningKey
 from sconectl.cas.secrets import x509_secrets
 from sconectl.cas.secrets.generate import load_private_key
-from sconectl.cas.secrets.secret_value import EXPLICIT, Chain, ImportedValue, Row, Stored, Value, earliest, written
+from sconectl.cas.secrets.secret_value import EXPLICIT, Chain, ImportedValue, Row, Stored, Value, written
 from sconectl.policy.reading import Secret, Session
 
 
@@ -92,20 +92,30 @@ class SigningKeys:
         """
         if row.parameters != EXPLICIT:
             return tuple(json.loads(row.parameters)["chain"])
+        own, above = self._stated(secret, row)
+        return own if above is None else (*own, *self._issuing(above))
+
+    def renewal(self, secret: Secret, row: Stored) -> int | None:
+        """Return when an own certificate, or one that stands behind it, is made anew.
+
+        A generated one does not outlive its issuer, so its own time is enough. Issuers are asked for the chain of an
+        explicit one only: an import that is gone keeps nobody from using what was issued before.
+        """
+        if row.parameters != EXPLICIT:
+            return row.renew
+        _, above = self._stated(secret, row)
+        if above is None:
+            return None
+        issuer = self.secret(above)
+        return self.imported(issuer).renew if issuer.imported else self.renewal(issuer, self._row(above))
+
+    def _stated(self, secret: Secret, row: Stored) -> tuple[Chain, str | None]:
+        """Return the issuers that an explicit certificate brings along, and the secret that goes on behind them."""
         pem = row.content.decode()
         own = x509_secrets.issuers_within(pem)
         top = own[-1] if own else x509_secrets.split(pem)[0]
-        if secret.issuer is None or x509_secrets.is_self_signed(x509.load_pem_x509_certificate(top.encode())):
-            return own
-        return (*own, *self._issuing(secret.issuer))
-
-    def renewal(self, secret: Secret, row: Stored) -> int | None:
-        """Return when an own certificate is made anew, as it is if the time of one of its issuers has come."""
-        if secret.issuer is None:
-            return row.renew
-        issuer = self.secret(secret.issuer)
-        above = self.imported(issuer).renew if issuer.imported else self.renewal(issuer, self._row(issuer.name))
-        return earliest(row.renew, above)
+        ends = secret.issuer is None or x509_secrets.is_self_signed(x509.load_pem_x509_certificate(top.encode()))
+        return own, None if ends else secret.issuer
 
     def _issuing(self, name: str) -> Chain:
         """Return the certificate of the x509-ca secret called `name`, own or imported, and its issuers."""

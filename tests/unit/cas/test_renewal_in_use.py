@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sconectl.cas.client.identity import ClientIdentity
 from sconectl.cas.sessions.access import Principal
@@ -243,3 +244,36 @@ def test_each_version_of_a_session_is_told_apart_without_its_hash(
     changed = [SECRETS[0], SECRETS[1] | {"valid_for": "2 h"}]
     cas.put(json.dumps(json.loads(document("own", changed)) | {"predecessor": hash_}), alice)
     assert answer(cas, "own", identity)["version"] != first["version"]
+
+
+@pytest.mark.parametrize("valid_for", [HOUR, {}], ids=["an hour", "for ever"])
+def test_an_imported_issuer_that_is_gone_keeps_nobody_from_starting(
+    cas: EmbeddedCas, clock: Clock, alice: Principal, identities: Callable[[str], ClientIdentity],
+    valid_for: dict[str, str],
+) -> None:  # fmt: skip
+    export = {"export": {"session": "web"}}
+    keys = [KEYS[1] | {"migrate": True} | export, AUTHORITY | {"valid_for": "1 d"} | export]
+    cas.put(document("authority", keys).replace("leaf", "ca"), alice)
+    imported = {"name": "ca", "kind": "x509-ca", "import": {"session": "authority", "secret": "ca"}}
+    cas.put(document("web", [KEYS[0], imported, LEAF | valid_for | {"issuer": "ca"}]), alice)
+    identity = identities("program")
+    before = answer(cas, "web", identity)
+    assert before["renew_in"] == (TWO_THIRDS if valid_for else 16 * 3600), "it never outlives its issuer"
+    predecessor = cas.hash_of("authority", alice)
+    without = [{name: value for name, value in secret.items() if name != "export"} for secret in keys]
+    revoked = json.loads(document("authority", without).replace("leaf", "ca"))
+    cas.put(json.dumps(revoked | {"predecessor": predecessor}), alice)
+    assert answer(cas, "web", identity) == before
+
+
+def test_an_own_certificate_with_issuers_that_are_renewed(
+    cas: EmbeddedCas, alice: Principal, identities: Callable[[str], ClientIdentity]
+) -> None:
+    """Its chain changes with them, though it is the session that states the certificate itself."""
+    cas.put(document("own2", [*KEYS, AUTHORITY | HOUR, LEAF | {"issuer": "ca"}]), alice)
+    leaf, _ = attested(cas, "own2", identities("program"))
+    value = leaf.public_bytes(Encoding.PEM).decode()
+    stated = {"name": "leaf", "kind": "x509", "value": value, "issuer": "ca"}
+    text = with_secrets(KEYS[1], AUTHORITY | HOUR, stated).replace("leaf:crt", "leaf:chain")
+    cas.put(text, alice)
+    assert answer(cas, "another", identities("program"))["renew_in"] == TWO_THIRDS
