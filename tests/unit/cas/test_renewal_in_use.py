@@ -251,8 +251,8 @@ def test_an_imported_issuer_that_is_gone_keeps_nobody_from_starting(
     cas: EmbeddedCas, clock: Clock, alice: Principal, identities: Callable[[str], ClientIdentity],
     valid_for: dict[str, str],
 ) -> None:  # fmt: skip
-    export = {"export": {"session": "web"}}
-    keys = [KEYS[1] | {"migrate": True} | export, AUTHORITY | {"valid_for": "1 d"} | export]
+    export: dict[str, Any] = {"export": {"session": "web"}}
+    keys: list[dict[str, Any]] = [KEYS[1] | {"migrate": True} | export, AUTHORITY | {"valid_for": "1 d"} | export]
     cas.put(document("authority", keys).replace("leaf", "ca"), alice)
     imported = {"name": "ca", "kind": "x509-ca", "import": {"session": "authority", "secret": "ca"}}
     cas.put(document("web", [KEYS[0], imported, LEAF | valid_for | {"issuer": "ca"}]), alice)
