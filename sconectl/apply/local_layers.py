@@ -47,14 +47,17 @@ def local_layers(engine: ImageEngine, reference: str, info: ImageInfo, cache: Pa
 
 @contextmanager
 def local_files(
-    engine: ImageEngine, reference: str, info: ImageInfo, cache: Path, *, contents: bool
+    engine: ImageEngine, reference: str, info: ImageInfo, cache: Path, *, contents: bool, secret: Sequence[str]
 ) -> Iterator[RootTree]:
-    """Give the files of a local image; without `contents` they cannot be read, and may need no engine."""
+    """Give the files of a local image; without `contents` they cannot be read, and may need no engine.
+
+    What is read in them is remembered, and nothing of what is below `secret` paths.
+    """
     if not contents:
         yield merge([members for _, members in local_layers(engine, reference, info, cache)])
         return
     with (
         work_directory() as work,
-        open_native(engine, reference, info, work, cache) as native,
+        open_native(engine, reference, info, work, cache, secret=secret) as native,
     ):
         yield native.tree

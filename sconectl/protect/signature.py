@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -74,6 +75,7 @@ class SignedEnclave(Signer):
     date: str
 
 
+@cache
 def load_key(pem: bytes) -> rsa.RSAPrivateKey:
     """Return a signing key. Raises `BadKey` unless it is an unencrypted RSA key of 3072 bits with exponent 3."""
     try:

@@ -345,11 +345,11 @@ class _Build:
         self._world.progress(f"loading {plan.image}")
         digests = [layer.digest for layer in protected.layers]
         blob = image_config(self._labelled(configuration, facts), layers=digests, epoch=self._time.epoch)
-        loaded_layers = LoadedLayers(LayerCache(self._world.cache / "layers"))
-        base = common_layers(digests, self._base.layers)
-        # Whichever images these are: the engine knows layers by their digests.
-        others = [engine.inspect(image) for image in (plan.image, *loaded_layers.images(digests, base))]
-        there = max(common_layers(digests, info.layers) for info in (self._base, native, *others) if info)
+        before = LoadedLayers(LayerCache(self._world.cache / "layers"), engine.inspect)
+        known = before.images(digests, common_layers(digests, self._base.layers))
+        previous = engine.inspect(plan.image)  # whichever that is: the engine knows layers by their digests
+        others = (self._base, native, previous, *known.values())
+        there = max(common_layers(digests, info.layers) for info in others if info)
         try:
             loaded = engine.load(image_archive(blob, protected.layers, left_out=there))
         except EngineUnreachable:
@@ -361,7 +361,7 @@ class _Build:
         found = engine.inspect(loaded)
         if found is None or found.layers != tuple(f"sha256:{digest}" for digest in digests):
             raise BuildFailed(f"the engine took {plan.image} but shows another image", hint="apply again")
-        loaded_layers.keep(digests, base, loaded)
+        before.keep(known, loaded)
         return loaded
 
     def _labelled(self, configuration: Mapping[str, Any], facts: ImageFacts) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _service(
         engine=service.engine,
         registry=lambda: wiring.registry,
         files=lambda name, info: local_files(
-            service.engine, name, info, service.cache, contents=needs_contents(plan, info)
+            service.engine, name, info, service.cache, contents=needs_contents(plan, info), secret=plan.sealed
         ),
         earlier=earlier_runs(plan, sources, service),
         push=service.push,

@@ -150,6 +150,20 @@ def test_an_image_of_known_layers_is_not_fetched(bench: Bench, tmp_path: Path) -
     assert not any(b"hunter" in layer for layer in bench.engine.images["registry.example.org/third:1"].layers)
 
 
+def test_the_oldest_image_with_known_layers_is_the_one_that_is_asked_for(bench: Bench) -> None:
+    everything_else_is_known(bench)
+    for name in ("second", "third"):
+        bench.apply(converted(name))
+        bench.engine.remove(bench.engine.images[f"registry.example.org/{name}:1"].info.id)
+    assert bench.engine.count("save") == 0
+    bench.engine.remove(bench.engine.images["registry.example.org/first:1"].info.id)
+    bench.apply(converted("fourth"))
+    assert bench.engine.count("save") > 0
+    bench.quiet()
+    bench.apply(converted("fifth"))
+    assert bench.engine.count("save") == 0
+
+
 def test_an_image_of_known_layers_is_fetched_where_the_engine_lost_them(bench: Bench, tmp_path: Path) -> None:
     everything_else_is_known(bench)
     bench.engine.remove(bench.engine.images["registry.example.org/first:1"].info.id)

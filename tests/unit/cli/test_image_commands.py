@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fakes.builders import facts, mesh_text, record, service_text
 from fakes.engine import FakeEngine, Image, image, of_layers, tar_of
+from fakes.roots import elf_file
 
 from sconectl.plan.facts.image_label import LABEL, ImageLabel
 
@@ -106,6 +107,25 @@ def test_an_image_to_convert(run: Run, project: Path, engine: FakeEngine) -> Non
     assert done.code == 3
     assert "build.command" in done.err
     assert re.search(r"^/ +binary-fs +1 ", done.out, re.MULTILINE)
+
+
+def test_an_image_is_given_out_for_its_first_plan_only(run: Run, project: Path, engine: FakeEngine) -> None:
+    engine.images["native:1"] = image({"/srv/run": b"#!/srv/sh hunter-script\n", "/srv/sh": elf_file(), "/opt/a": b""})
+    file = project / "service.yaml"
+    plan = service_text(kind="sconify_image", from_="native:1", command="/srv/run")
+    file.write_text(plan)
+    first = run("plan", "-f", file)
+    assert (first.code, engine.count("save")) == (0, 1), first.err
+    assert run("plan", "-f", file) == first
+    assert run("apply", "-f", file, "-n", *BASE).code == 0
+    engine.calls.clear()
+    file.write_text(plan.replace("/srv/run", "/srv/run x"))
+    assert (run("plan", "-f", file).code, engine.count("save")) == (0, 0)
+    file.write_text(service_text(kind="sconify_image", from_="native:1", command="/srv/run", dirs=["/opt"]))
+    assert (run("plan", "-f", file).code, engine.count("save")) == (0, 0)
+    engine.images["native:1"] = image({"/srv/run": b"#!/srv/gone\n"})
+    other = run("plan", "-f", file)
+    assert (other.code, engine.count("save")) == (3, 1) and "/srv/gone" in other.err
 
 
 @pytest.mark.parametrize(
