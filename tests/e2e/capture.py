@@ -118,7 +118,7 @@ def listening(container: str, port: int, folder: Path) -> Iterator[Heard]:
     ]
     must(docker("run", "-d", "--name", name, *words, LISTENER, *command))
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while "listening on eth0" not in docker("logs", name).err:
             assert time.monotonic() < deadline, docker("logs", name)
             time.sleep(0.1)

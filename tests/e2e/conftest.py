@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from sconectl.toolchains.interface import Workshop
 from sconectl.toolchains.sim.launcher_bundle import find_launcher, obtain_launcher
 
 from .bad_inputs import bench, bench_machine  # noqa: F401 (fixtures)
-from .world import World, docker, must, running_world
+from .registry import running_registry
+from .world import World, docker, must, remove_kept, running_world
 
 LONGEST = (
     *("test_secure_documents", "test_run_steps", "test_up_kinds", "test_restarts", "test_curated"),
@@ -30,6 +32,12 @@ LONGEST = (
 )
 """The files that take longest start first, so that no worker has one of them at the end, when others have none.
 Those that walk a README are apart: only one of them can at a time."""
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear interrupts, where these tests run in the background of a shell, which ignores them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +67,7 @@ def ca_bundle() -> str:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str, base_image: str, ca_bundle: str) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str, base_image: str, ca_bundle: str) -> Iterator[Path]:
     """Where the worlds of all workers keep their downloads and layer indexes, as one user's projects do.
 
     The launcher is there: the worker that comes first makes it.
@@ -75,7 +83,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str, base_image: 
         base = engine.inspect(base_image)
         assert base is not None
         obtain_launcher(base, Workshop(engine, environment, Path(work), kept, print))
-    return folder
+    yield folder
+    remove_kept()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry of several files: an engine compresses a layer anew for each one that it does not know yet."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.address
 
 
 @pytest.fixture(scope="session")

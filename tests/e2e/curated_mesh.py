@@ -141,7 +141,7 @@ class CuratedMesh:
 
     def ask(self, command: str, *, stdin: str = "") -> Outcome:
         """Run a shell command where the client has its certificates; wait at most some seconds."""
-        words = ["docker", "exec", "-i", self.running["client"], "timeout", "20", "sh", "-c", command]
+        words = ["docker", "exec", "-i", self.running["client"], "timeout", "60", "sh", "-c", command]
         return run(words, stdin=stdin)
 
     def ask_all(self, commands: Sequence[str]) -> dict[str, Outcome]:

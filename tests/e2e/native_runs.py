@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .native_images import Native
-from .world import SCONECTL, Outcome, World, docker, logs, must, run
+from .world import SCONECTL, Outcome, World, docker, inspected, is_running, log_until, logs, must, run
 
 CONVERT = SCONECTL.with_name("sconify_image")
 HOST = ("--hostname", "the-host")
+KILLED = 128 + 9
 _BY_DESIGN = ("Max core file size",)
 """Core dumps would hold secrets: the launcher switches them off."""
 
@@ -90,21 +91,20 @@ def observe(native: Native, image: str, name: str, options: Sequence[str] = ()) 
 
 
 def _stopped(native: Native, name: str) -> Observed:
-    _until(lambda: "ready" in logs(name), name)
+    log_until(name, "ready", lambda log: "ready" in log)
     health = ()
     if "Healthcheck" in native.config:
         health = _until(lambda: _health(name), name)
     landed = docker("exec", name, "/bin/busybox", "pwd").out
-    started = time.monotonic()
-    must(docker("stop", "-t", "20", name))
-    assert time.monotonic() - started < 15, "docker stop had to kill the container"
-    code = int(must(docker("inspect", "-f", "{{.State.ExitCode}}", name)).out)
+    must(docker("stop", "-t", "60", name))
+    code = inspected(name)["State"]["ExitCode"]
+    assert code != KILLED, "docker stop had to kill the container"
     return Observed(code, _lines(docker("logs", name).out), health, landed)
 
 
 def _health(name: str) -> tuple[str, ...]:
     """Return what the first health check said that reached the program; nothing if there was none yet."""
-    found: dict[str, Any] = json.loads(must(docker("inspect", "-f", "{{json .State.Health}}", name)).out)
+    found: dict[str, Any] = inspected(name)["State"]["Health"]
     for entry in found.get("Log") or ():
         if entry["Output"].startswith("health"):
             return (str(entry["ExitCode"]), entry["Output"], "healthy" if entry["ExitCode"] == 0 else "unhealthy")
@@ -112,10 +112,9 @@ def _health(name: str) -> tuple[str, ...]:
 
 
 def _until(happened: Any, name: str) -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (found := happened()):
-        state = must(docker("inspect", "-f", "{{.State.Running}}", name)).out.strip()
-        assert state == "true" and time.monotonic() < deadline, f"{name}:\n{logs(name)}"
+        assert is_running(name) and time.monotonic() < deadline, f"{name}:\n{logs(name)}"
         time.sleep(0.2)
     return found
 

@@ -60,7 +60,7 @@ def running_registry(folder: Path, options: str = "") -> Iterator[Registry]:
 
 
 def _wait_for(address: str) -> None:
-    for _ in range(100):
+    for _ in range(600):
         try:
             httpx.get(f"http://{address}/v2/")
             return

@@ -64,7 +64,7 @@ class Engine:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": _PATH}
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while self.docker("version").code != 0:
             ended = self.process.poll() is not None
             assert not ended and time.monotonic() < deadline, self.log.read_text()[-3000:]

@@ -71,7 +71,7 @@ def test_an_engine_that_dies_in_the_middle_of_a_build(broken: Bench, buildkit: s
     file = python_service(broken, "echo sleeping; sleep 300")
     with ThreadPoolExecutor() as pool:
         outcome = pool.submit(broken.apply, file, "-n", DOCKER_BUILDKIT=buildkit)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while "sleep 300" not in broken.engine.processes().values():
             assert time.monotonic() < deadline and not outcome.done(), outcome.result()
             time.sleep(0.1)

@@ -206,7 +206,7 @@ def free_port() -> int:
 def server(command: list[object], port: int) -> Iterator[None]:
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while True:
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline, "it does not listen"

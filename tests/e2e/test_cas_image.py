@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from . import hostile_folder
-from .world import REPOSITORY, docker, free_port, logs, must, run
+from .world import REPOSITORY, docker, free_port, inspected, logs, must, run
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "sconectl", "charts_templates", "curated", "schemas", "packaging")
 SESSION = "name: team\nversion: '0.3.11'\nsecrets: [{name: note, kind: ascii, value: '42', export_public: true}]\n"
@@ -74,11 +74,10 @@ def start(image: str, name: str, port: int) -> None:
     must(docker("run", *options, "--name", name, image))
 
 
-def healthy(name: str, seconds: float = 60) -> None:
+def healthy(name: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
-    while must(docker("inspect", "-f", "{{.State.Health.Status}}", name)).out.strip() != "healthy":
-        state = must(docker("inspect", "-f", "{{.State.Running}}", name)).out.strip()
-        assert state == "true" and time.monotonic() < deadline, logs(name)
+    while (state := inspected(name)["State"])["Health"]["Status"] != "healthy":
+        assert state["Running"] and time.monotonic() < deadline, logs(name)
         time.sleep(0.3)
 
 

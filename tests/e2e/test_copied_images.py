@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from .registry import running_registry
 from .world import GREETING, World, docker, must
 
 SIGNER = """#!/bin/sh
@@ -17,12 +12,6 @@ SIGNER = """#!/bin/sh
 printf '%s\\n' "$*" >> "$(dirname "$0")/signed"
 if [ -e "$(dirname "$0")/refuse" ]; then echo 'wrong password' >&2; exit 1; fi
 """
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    with running_registry(tmp_path) as running:
-        yield running.address
 
 
 def test_copied_squashed_and_signed(world: World, registry: str) -> None:

@@ -49,7 +49,7 @@ def ca(app: Application) -> Path:
     return app.certificate_of("flask-redis/flask", "api_ca_cert", app.world.root / "api-ca.pem")
 
 
-def answer(app: Application, ca: Path, path: str, *words: str, seconds: float = 60) -> tuple[int, Any]:
+def answer(app: Application, ca: Path, path: str, *words: str, seconds: float = 180) -> tuple[int, Any]:
     """Send a request; wait as long as nobody listens. Return status and body."""
     deadline = time.monotonic() + seconds
     url = f"https://api:{PORT}{path}"

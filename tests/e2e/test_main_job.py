@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import helm_python as helm
@@ -11,7 +10,7 @@ import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
-from .world import CHECKSUM, GREETING, World, docker, inspected, logs, must, saved_bytes, snapshot, stored_rows
+from .world import CHECKSUM, GREETING, World, docker, inspected, log_until, must, saved_bytes, snapshot, stored_rows
 
 
 @pytest.mark.shows("002.output")
@@ -184,10 +183,7 @@ def test_restart_of_a_container(hello: World) -> None:
         docker("exec", container, "/bin/sh", "-c", "echo x > /python/left-over; mkdir /python/d; echo y > /python/d/e")
     )
     must(docker("restart", "-t", "5", container))
-    deadline = time.monotonic() + 30
-    while logs(container).count(CHECKSUM) < 2:
-        assert time.monotonic() < deadline, logs(container)
-        time.sleep(0.2)
+    log_until(container, "a second checksum", lambda log: log.count(CHECKSUM) == 2)
     listing = must(docker("exec", container, "/bin/ls", "/python")).out.split()
     assert "left-over" not in listing and "d" not in listing
 
@@ -196,7 +192,7 @@ def test_signals_and_exit_codes_pass_through(hello: World) -> None:
     container = hello.start(hello.image())
     hello.log_with(container, CHECKSUM)
     must(docker("kill", "-s", "TERM", container))
-    code, _ = hello.finish(container, seconds=10)
+    code, _ = hello.finish(container)
     assert code == 128 + 15
 
 

@@ -62,7 +62,7 @@ def test_from_the_chart_to_the_program(world: World, tmp_path: Path) -> None:
             must(world.apply_mesh(mesh))
             before = {name: cluster.status(name)["hash"] for name in names}
             changed = installed(world, cluster)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while {cluster.status(name).get("reason") for name in changed} != {"Active"}:
                 assert time.monotonic() < deadline
                 time.sleep(0.2)

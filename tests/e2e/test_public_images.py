@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from .registry import running_registry
 from .world import World, docker, must, running_world
 
 PROGRAM = """
@@ -69,12 +68,6 @@ def elsewhere(tmp_path: Path, base_image: str, ca_bundle: str, cache: Path) -> I
     """Another machine: home, CAS and target of its own."""
     with running_world(tmp_path / "elsewhere", base_image, ca_bundle, cache) as fresh:
         yield fresh
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    with running_registry(tmp_path) as running:
-        yield running.address
 
 
 def json_of(url: str, accept: str = "application/vnd.docker.distribution.manifest.v2+json") -> Any:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from .registry import running_registry
 from .world import World, docker, must
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    with running_registry(tmp_path) as running:
-        yield running.address
 
 
 def test_push_and_pull(world: World, registry: str, tmp_path: Path) -> None:

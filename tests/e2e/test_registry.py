@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from .registry import running_registry
 from .world import GREETING, World, docker, must, snapshot
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    with running_registry(tmp_path) as running:
-        yield running.address
 
 
 def test_push_and_learn_from_the_registry(world: World, registry: str) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,8 +20,7 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from .registry import running_registry
-from .world import EXAMPLE, REPOSITORY, SCONECTL, Outcome, World, docker, logs, must, run
+from .world import EXAMPLE, REPOSITORY, SCONECTL, Outcome, World, docker, log_until, must, run
 
 FOLDER = Path(__file__).with_name("run_steps")
 CORPUS = REPOSITORY.parent / "shared" / "corpus"
@@ -160,7 +158,7 @@ def workloads(objects: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def machine(module_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(module_world: World, registry: str, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     if shutil.which("envsubst") is None:
         pytest.skip("envsubst is not installed; `make test` installs it on Debian")
     root = tmp_path_factory.mktemp("clusters")
@@ -172,8 +170,7 @@ def machine(module_world: World, tmp_path_factory: pytest.TempPathFactory) -> It
     config = module_world.root / "sconectl.toml"
     text = config.read_text().replace("[base_images]\n", f'[base_images]\njava21 = "{JDK}"\n')
     config.write_text(f'{text}[cas_addresses]\n"{CAS}" = "{module_world.address}"\n')
-    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
-        yield Machine(module_world, registry.address, root)
+    return Machine(module_world, registry, root)
 
 
 def lacking(application: Application) -> str:
@@ -331,7 +328,4 @@ def test_a_software_update(machine: Machine) -> None:
     assert machine.calls(updates) == asked_of_the_cluster(updates, "upgrade --install updates target/helm")
     machine.world.log_with(machine.start(updates, "greeter"), "Version2 updates")
     must(docker("restart", "-t", "0", old))
-    deadline = time.monotonic() + 60
-    while logs(old).count("Hello updates") < 2:
-        assert time.monotonic() < deadline, logs(old)
-        time.sleep(0.2)
+    log_until(old, "a second greeting", lambda log: log.count("Hello updates") == 2)

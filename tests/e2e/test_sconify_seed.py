@@ -131,7 +131,7 @@ class Api:
 
     def answer(self, path: str, *words: str) -> tuple[int, Any]:
         """Send a request, waiting for the program to start; return status and body."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             done = self.curl("--cacert", self.ca, "-w", "\n%{http_code}", *words, f"https://api:{PORT}{path}")
             if done.code == 0:
@@ -286,7 +286,7 @@ def test_an_interrupted_observation_leaves_nothing(seed: Seed) -> None:
         env=seed.world.environment, cwd=seed.world.root, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background have it ignored
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while "/scone/tracer.py" not in must(docker("ps", "--no-trunc", "--format", "{{.Command}}")).out:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.2)

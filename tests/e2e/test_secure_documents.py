@@ -86,7 +86,7 @@ def document(number: object, content: str) -> list[str]:
     return ["-H", "Content-Type: application/json", "-d", json.dumps({"record_id": number, "content": content})]
 
 
-def back(app: Application, ca: Path, path: str, seconds: float = 60) -> tuple[int, Any]:
+def back(app: Application, ca: Path, path: str, seconds: float = 180) -> tuple[int, Any]:
     """Wait until the application answers again."""
     deadline = time.monotonic() + seconds
     while True:

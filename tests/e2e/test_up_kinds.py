@@ -28,16 +28,21 @@ while True:
         stream.sendall(str(count).encode())
 """
 ONCE = """
-import os, socket
+import os, socket, time
 def writes(path):
     try:
         open(path, "w").close()
     except OSError as error:
         return error.strerror
     return "yes"
-host = os.environ["KEEPER_HOST"]
+def ask(host):
+    for _ in range(600):  # it waits for another service only
+        try:
+            return socket.create_connection((host, 9000), 5)
+        except OSError:
+            time.sleep(0.1)
 print("as", os.getuid(), "writes", writes("/app/x"), "and", writes("/tmp/x"), flush=True)
-print("keeper:", socket.create_connection((host, 9000), 5).recv(10).decode(), flush=True)
+print("keeper:", ask(os.environ["KEEPER_HOST"]).recv(10).decode(), flush=True)
 raise SystemExit(int(os.environ["HOW"]))
 """
 PROGRAMS = {"keeper": KEEPER, "once": ONCE}

@@ -50,7 +50,7 @@ def test_compose_runs_the_same_mesh_from_the_file_alone(local: Local, compose: l
         must(run([*project, "up", "-d"]))
         log = local.world.log_with(f"{local.release}-client", "answer: hello the client")
         assert "SIMULATION" in log
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while local.container("server")["State"]["Health"]["Status"] != "healthy":
             assert time.monotonic() < deadline
             time.sleep(0.5)
@@ -183,7 +183,7 @@ def test_an_interrupted_run_is_finished_by_the_next_and_undone_by_down(local: Lo
                 assert time.monotonic() < deadline and running.poll() is None
                 time.sleep(0.5)
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=30)
+            _, said = running.communicate(timeout=120)
             assert running.returncode == 130 and b"run it again to finish" in said and b"Traceback" not in said
         assert local.objects()
     finally:

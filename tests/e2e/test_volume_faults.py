@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .confidential import Confidential, address_of, await_end, converted, is_running
+from .confidential import Confidential, address_of, await_end, converted
 from .databases.clients import IMAGE, Refused, Told
-from .world import World, docker, logs, must
+from .world import World, docker, is_running, logs, must
 
 SMALL_FILES = int(os.environ.get("SCONECTL_TEST_SMALL_FILES", "5000"))
 LARGE_FILE = int(os.environ.get("SCONECTL_TEST_LARGE_FILE", "80"))

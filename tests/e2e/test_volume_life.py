@@ -13,7 +13,7 @@ import pytest
 
 from sconectl.toolchains.sim.toolchain import SimToolchain
 
-from .world import Outcome, World, docker, logs, must
+from .world import Outcome, World, docker, is_running, log_until, logs, must
 
 pytestmark = pytest.mark.skipif(not SimToolchain.traits.volumes, reason="sim cannot protect volumes yet")
 REFUSED = 125
@@ -97,12 +97,8 @@ def synced(log: str) -> int:
     return int(re.findall(r"^synced ([0-9]+)$", log, re.M)[-1]) + 1
 
 
-def wait_for(container: str, pattern: str, *, seconds: float = 60) -> str:
-    deadline = time.monotonic() + seconds
-    while not re.search(pattern, log := logs(container), re.M):
-        assert time.monotonic() < deadline, f"{pattern!r} did not appear in:\n{log}"
-        time.sleep(0.2)
-    return log
+def wait_for(container: str, pattern: str) -> str:
+    return log_until(container, pattern, lambda log: bool(re.search(pattern, log, re.M)))
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +120,13 @@ def ledger(built: World) -> Iterator[Ledger]:
     storage = built.root / f"storage-{uuid.uuid4().hex[:8]}"
     storage.mkdir()
     found = Ledger(built, storage)
-    deadline = time.monotonic() + 40  # the lease of a container that was killed has to run out
+    deadline = time.monotonic() + 120  # the lease of a container that was killed has to run out
     while (done := found.volume("accept", SESSION, "data", "--empty")).code:
         assert "in use" in done.err and time.monotonic() < deadline, done.err
         time.sleep(1)
     yield found
+    if running := [container for container in built.containers if is_running(container)]:
+        docker("stop", *running)  # in order, so that nobody has to wait for the end of a lease
     built.remove_containers()
 
 
@@ -142,11 +140,10 @@ def test_a_second_instance_is_refused_and_a_restart_is_not(ledger: Ledger) -> No
     assert code == REFUSED and f"Volume data is in use by {host}" in log and "found" not in log
     must(docker("kill", "-s", "KILL", first))
     promised = synced(logs(first))
-    before = time.monotonic()
     must(docker("start", first))  # the same container: its lease is its own
     log = wait_for(first, r"^found [0-9]+\n(?:.*\n)*found [0-9]+$")
     assert int(re.findall("^found ([0-9]+)$", log, re.M)[-1]) >= promised
-    assert time.monotonic() - before < 25
+    assert "waiting for volume data" not in log
     ledger.stop(first)
     assert "in use" not in must(ledger.volume("list", SESSION)).out
     second = ledger.start()  # another one, at once: the first has released it
@@ -160,7 +157,7 @@ def test_another_container_follows_one_that_was_killed(ledger: Ledger) -> None:
     promised = synced(logs(first))
     second = ledger.start()
     wait_for(second, "waiting for volume data: Volume data is in use by")
-    wait_for(second, "^found ", seconds=60)
+    wait_for(second, "^found ")
     assert ledger.found(second) >= promised
 
 

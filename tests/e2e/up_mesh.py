@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .test_mesh_tls import SERVER, SERVICES, manifest
-from .world import Outcome, World, docker, must
+from .world import Outcome, World, docker, inspected, must
 
 PORT = 20000 + os.getpid() % 10000
 """Where the server listens, another one in each process of tests: Compose does not look for a port that is free."""
@@ -35,7 +35,7 @@ class Local:
         self.world = world
         self.release = f"up-{uuid.uuid4().hex[:8]}"
 
-    def up(self, *words: str | Path, release: str = "", seconds: int = 90) -> Outcome:
+    def up(self, *words: str | Path, release: str = "", seconds: int = 240) -> Outcome:
         chosen = ("--release", release or self.release, "--wait", str(seconds))
         return self.world.sconectl("up", "-f", "mesh.yaml", *chosen, *words)
 
@@ -50,8 +50,7 @@ class Local:
         return must(self.world.sconectl("logs", "--release", self.release, *words)).out
 
     def container(self, service: str) -> dict[str, Any]:
-        [found] = json.loads(must(docker("inspect", f"{self.release}-{service}")).out)
-        return dict(found)
+        return inspected(f"{self.release}-{service}")
 
     def objects(self) -> list[str]:
         """Return everything on the engine that carries the release's label."""

@@ -5,18 +5,26 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
+import select
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from docker import APIClient
+from docker.errors import NotFound
+from docker.utils import kwargs_from_env
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "hello-user"
@@ -24,6 +32,9 @@ SCONECTL = Path(sys.executable).with_name("sconectl")
 CONFIG_ID = "hello-user/pythonservice/python3"
 GREETING = "Hello, 'myself' - thanks for passing along the API_PASSWORD"
 CHECKSUM = "The checksum of the original API_PASSWORD is '"
+KEPT = f"sconectl-test-kept-{os.getpid()}"
+"""Where the names are of images that keep their layers in the engine until all tests of this process are done."""
+_ASKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,34 @@ def docker(*words: str | Path) -> Outcome:
 def logs(container: str) -> str:
     """Return stdout and stderr of a container in the order in which they were written."""
     return run(["sh", "-c", 'docker logs "$1" 2>&1', "sh", container]).out
+
+
+def log_until(container: str, awaited: str, enough: Callable[[str], bool], *, seconds: float = 120) -> str:
+    """Follow a container's log until it is `enough`; return it. `awaited` says what that is."""
+    deadline = time.monotonic() + seconds
+    while True:
+        log = _followed(container, enough, deadline)
+        if enough(log):
+            return log
+        assert is_running(container) and time.monotonic() < deadline, f"{awaited!r} did not appear in:\n{log}"
+        time.sleep(0.1)
+
+
+def _followed(container: str, enough: Callable[[str], bool], deadline: float) -> str:
+    """Return the log when it is enough, the container has ended, or it is too late."""
+    words = ["docker", "logs", "-f", container]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as following:
+        assert following.stdout is not None
+        log = b""
+        try:
+            while select.select([following.stdout], [], [], max(deadline - time.monotonic(), 0))[0]:
+                more = os.read(following.stdout.fileno(), 1 << 16)
+                log += more
+                if not more or enough(log.decode("utf-8", "replace")):
+                    break
+        finally:
+            following.kill()
+    return log.decode("utf-8", "replace")
 
 
 def must(outcome: Outcome) -> Outcome:
@@ -168,16 +207,9 @@ class World:
         must(docker("create", "--name", name, *words, *options, image, *arguments))
         return name
 
-    def log_with(self, container: str, awaited: str, *, seconds: float = 60) -> str:
+    def log_with(self, container: str, awaited: str, *, seconds: float = 120) -> str:
         """Wait until `awaited` is in the container's log; return the log."""
-        deadline = time.monotonic() + seconds
-        while True:
-            log = logs(container)
-            if awaited in log:
-                return log
-            state = must(docker("inspect", "-f", "{{.State.Running}}", container)).out.strip()
-            assert state == "true" and time.monotonic() < deadline, f"{awaited!r} did not appear in:\n{log}"
-            time.sleep(0.2)
+        return log_until(container, awaited, lambda log: awaited in log, seconds=seconds)
 
     def finish(self, container: str, *, seconds: float = 90) -> tuple[int, str]:
         """Wait for the container to end; return exit code and log."""
@@ -197,7 +229,14 @@ class World:
             self.stop_cas()
         for image in must(docker("images", "--format", "{{.Repository}}:{{.Tag}}")).out.split():
             if f"/{self.name}-" in image:
+                keep_layers(image, re.split("[/-]", image.rpartition(":")[0])[-1])
                 docker("rmi", "-f", image)
+
+
+def keep_layers(image: str, service: str) -> None:
+    """Keep the layers of an image in the engine: those of the same service in the next test are mostly the same."""
+    if docker("image", "inspect", f"{KEPT}/{service}").code != 0:
+        docker("tag", image, f"{KEPT}/{service}")
 
 
 @contextmanager
@@ -249,6 +288,26 @@ def stored_rows(directory: Path) -> list[str]:
     return rows
 
 
-def inspected(image: str) -> dict[str, Any]:
-    result: list[dict[str, Any]] = json.loads(must(docker("inspect", image)).out)
-    return result[0]
+@cache
+def _engine() -> APIClient:
+    return APIClient(version="auto", **kwargs_from_env())
+
+
+def inspected(name: str) -> dict[str, Any]:
+    """Return what the engine says about a container, else about an image; this costs less than a command."""
+    with _ASKING:
+        try:
+            found = _engine().inspect_container(name)
+        except NotFound:
+            found = _engine().inspect_image(name)  # type: ignore[no-untyped-call]
+        return cast(dict[str, Any], found)
+
+
+def is_running(container: str) -> bool:
+    return bool(inspected(container)["State"]["Running"])
+
+
+def remove_kept() -> None:
+    """Remove the images whose layers were kept."""
+    for image in must(docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{KEPT}/*")).out.split():
+        docker("rmi", "-f", image)

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..confidential import Confidential, address_of, await_end, is_running, is_there, process_of_cas
-from ..world import docker, logs, must, run
+from ..confidential import Confidential, address_of, await_end, is_there, process_of_cas
+from ..world import docker, is_running, logs, must, run
 from .clients import PATIENCE, Client, Database, Place, Refused
 from .ledger import CANARY, Ledger
 
