@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -109,8 +109,8 @@ class Watch(Protocol):
 class Live:
     """The live files below `root`."""
 
-    def __init__(self, root: str, tree: Tree, digests: Digests, watch: Watch) -> None:
-        """Take the files below `root`, which are those of the tree."""
+    def __init__(self, root: str, tree: Tree, digests: Digests, watch: Watch, inodes: Mapping[int, int]) -> None:
+        """Take the files below `root`, which are those of the tree; `inodes` has those of nodes that are known."""
         self._base = os.fsencode(root)
         self._tree, self._digests, self._watch = tree, digests, watch
         self.ids: dict[int, int] = {}
@@ -118,14 +118,17 @@ class Live:
         self._first_new = tree.next_id
         self._bind(os.lstat(root).st_ino, ROOT)
         watch.add(root)
-        for path, node in tree.walk():
-            place = self._base + b"/" + path
-            if node.kind == DIRECTORY:
-                watch.add(os.fsdecode(place))
-            inode = os.lstat(place).st_ino
-            self._bind(inode, node.id)
-            if len(tree.names[node.id]) > 1:
-                watch.linked.add(inode)
+        for id_, node in tree.nodes.items():
+            inode = inodes.get(id_)
+            if inode is None and id_ != ROOT:
+                place = self._path(id_)
+                if node.kind == DIRECTORY:
+                    watch.add(os.fsdecode(place))
+                inode = os.lstat(place).st_ino
+            if inode is not None:
+                self._bind(inode, id_)
+                if len(tree.names[id_]) > 1:
+                    watch.linked.add(inode)
 
     def _bind(self, inode: int, id_: int) -> None:
         self.ids[inode], self._inodes[id_] = id_, inode

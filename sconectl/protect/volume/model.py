@@ -219,14 +219,24 @@ class Tree:
             id_ = folder
         return b"/".join(reversed(parts))
 
+    def paths(self) -> dict[int, bytes]:
+        """Return the path of each node, as `path` does."""
+        found, pending = {ROOT: b""}, [(b"", ROOT)]
+        for prefix, folder in pending:
+            for name, id_ in self.entries[folder].items():
+                names = self.names[id_]
+                if len(names) == 1 or min(names) == (folder, name):
+                    found[id_] = prefix + name
+                    if id_ in self.entries:
+                        pending.append((prefix + name + b"/", id_))
+        return found
+
     def walk(self) -> Iterator[tuple[bytes, Node]]:
         """Yield each name below the root with its node, directories before what is in them, in a fixed order."""
         pending = [(b"", ROOT)]
         while pending:
             prefix, folder = pending.pop()
-            for name, id_ in sorted(self.entries[folder].items(), reverse=True):
-                node = self.nodes[id_]
-                if node.kind == DIRECTORY:
-                    pending.append((prefix + name + b"/", id_))
-            for name, id_ in sorted(self.entries[folder].items()):
-                yield prefix + name, self.nodes[id_]
+            found = [(name, self.nodes[id_]) for name, id_ in sorted(self.entries[folder].items())]
+            pending += [(prefix + name + b"/", node.id) for name, node in reversed(found) if node.kind == DIRECTORY]
+            for name, node in found:
+                yield prefix + name, node

@@ -32,9 +32,12 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 @no_collection()
 def materialise(
     storage: Storage, key: bytes, history: History, target: str, *, path: str, processes: int = PROCESSES
-) -> None:
-    """Write all files to the existing, empty directory `target`. `path` is the volume's in messages."""
-    _Opening(storage, key, history, target, path).run(processes)
+) -> dict[int, int]:
+    """Write all files to the existing, empty directory `target`. `path` is the volume's in messages.
+
+    Return the inodes of the regular files, by the numbers of their nodes.
+    """
+    return _Opening(storage, key, history, target, path).run(processes)
 
 
 def check(storage: Storage, key: bytes, history: History, *, path: str, processes: int = PROCESSES) -> None:
@@ -57,53 +60,56 @@ class _Opening:
         self._shown = os.fsencode(self.path.rstrip("/")) + b"/"
         tree = self.history.tree
         self._named = list(tree.walk())
-        self._paths = {ROOT: b""} | {
-            node.id: name if len(tree.names[node.id]) == 1 else tree.path(node.id) for name, node in self._named
-        }
+        self._paths = tree.paths()
         self._files = [node for node in tree.nodes.values() if node.kind == FILE]
         self._left = frozenset(self.storage.list_folder(NEXT))
 
-    def run(self, processes: int) -> None:
-        """Write directories, contents, other names and attributes, in this order."""
+    def run(self, processes: int) -> dict[int, int]:
+        """Write directories, contents, other names and attributes, in this order; return the inodes of files."""
         mask = os.umask(0)
         try:
             for name, node in self._named:
                 if node.kind == DIRECTORY:
                     os.mkdir(self._base + name, 0o700)  # noqa: PTH102 - many files: no Path for each
-            self.check_contents(processes)
+            inodes = self.check_contents(processes)
             self._replay()
             for name, node in self._named:
-                self._give_name(name, node)
+                if node.kind != FILE or node.id in self.history.changed or self._paths[node.id] != name:
+                    self._give_name(name, node)
             for _, node in reversed(self._named):
                 if node.kind == DIRECTORY:
                     self._give_attributes(node)
             self._give_attributes(self.history.tree.nodes[ROOT])
+            return inodes
         finally:
             os.umask(mask)
 
-    def check_contents(self, processes: int) -> None:
-        """Open the stored contents of all files, and write them if there is a target."""
+    def check_contents(self, processes: int) -> dict[int, int]:
+        """Open the stored contents of all files, and write them if there is a target; return the inodes there."""
         costs = [(node.stored.size if node.stored else 0) + _EACH for node in self._files]
         runs = balanced(costs, most=_MOST, many=_FILES)
         if sum(costs) < _MOST:
             processes = 1
         found = each_unit(len(runs), lambda number: self._open_run(runs[number]), processes=processes)
-        faults = sorted({fault for part in found for fault in part})
+        faults = sorted({fault for part, _ in found for fault in part})
         if faults:
             more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
             raise SealBroken("; ".join(faults[:_SHOWN]) + more)
+        return dict(pair for _, pairs in found for pair in pairs)
 
-    def _open_run(self, run: range) -> list[str]:
+    def _open_run(self, run: range) -> tuple[list[str], list[tuple[int, int]]]:
         self.storage.forget_folders()  # copies of this process share their positions
-        faults = []
+        faults, inodes = [], []
         for position in run:
+            node = self._files[position]
             try:
-                self._open(self._files[position])
+                inodes.append((node.id, self._open(node)))
             except SealBroken as error:
                 faults.append(str(error))
-        return faults
+        return faults, inodes if self.target is not None else []
 
-    def _open(self, node: Node) -> None:
+    def _open(self, node: Node) -> int:
+        """Open the content of a file, and write it if there is a target; return the inode there, or 0."""
         name = self._paths[node.id]
         handle, is_done = None, node.id not in self.history.changed  # others are written to once more
         if self.target is not None:
@@ -111,8 +117,11 @@ class _Opening:
         try:
             if node.stored is not None and node.stored.size:
                 self._restore(node, node.stored, os.fsdecode(self._shown + name), handle)
-            if handle is not None and is_done:
+            if handle is None:
+                return 0
+            if is_done:
                 self._set_attributes(handle, node)
+            return os.fstat(handle).st_ino
         finally:
             if handle is not None:
                 os.close(handle)
@@ -142,8 +151,7 @@ class _Opening:
         raise failed or SealBroken(f"file {shown} is missing: its stored content was deleted")
 
     def _candidates(self, id_: int, stored: Stored) -> Iterator[bytes]:
-        name = stored.identity.hex().encode()
-        if name in self._left:
+        if self._left and (name := stored.identity.hex().encode()) in self._left:
             yield NEXT + b"/" + name
         yield stored.place
         if id_ in self.history.places:
@@ -199,8 +207,7 @@ class _Opening:
                     self._make(self._base + first, node)
                 os.link(self._base + first, path, follow_symlinks=False)
         elif node.kind == FILE:
-            if node.id in self.history.changed:
-                self._give_attributes(node)
+            self._give_attributes(node)
         elif node.kind != DIRECTORY and not os.path.lexists(path):
             self._make(path, node)
 

@@ -32,8 +32,9 @@ class Placement:
 def placement(tree: Tree, gone: Iterable[bytes] = ()) -> Placement:
     """Return what the tree of a checkpoint wants."""
     folders, contents = [], []
+    paths = tree.paths()
     for node in tree.nodes.values():
-        path = tree.path(node.id)
+        path = paths[node.id]
         if path and node.kind == DIRECTORY:
             folders.append(place_of(path))
         elif node.stored is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sconectl.protect.chunks import CHUNK as BLOCK
@@ -42,12 +42,14 @@ class Volume:
     key: bytes = field(repr=False)
     history: History
     watch: Watch
+    inodes: Mapping[int, int] = field(default_factory=dict, repr=False)
+    """Those of live files, by the numbers of their nodes, as far as they are known; they need not be looked up."""
 
     def __post_init__(self) -> None:
         """Take the live files, which are those of the history."""
         self._head, self._tree = self.history.head, self.history.tree
         self._digests = Digests()
-        self._live = Live(self.root, self._tree, self._digests, self.watch)
+        self._live = Live(self.root, self._tree, self._digests, self.watch, self.inodes)
         self._unconfirmed = list(self.history.states)
         self._changed = set(self.history.changed)
         self._journal: Journal | None = None

@@ -178,6 +178,7 @@ def _open_ephemeral(volume: VolumeKey) -> None:
 def _open(volume: VolumeKey, tag: bytes | None) -> tuple[Volume, Watcher]:
     storage = _storage(volume)
     target = volume_target(volume.name)
+    inodes: dict[int, int] = {}
     try:
         try:
             storage.lock()
@@ -191,9 +192,9 @@ def _open(volume: VolumeKey, tag: bytes | None) -> tuple[Volume, Watcher]:
             kind = AUTHENTICATED if volume.files == AUTHENTICATED_ONLY else ENCRYPTED
             history = initialise(storage, volume.key, kind, os.stat(target))  # noqa: PTH116
         else:
-            _materialise(volume, storage, history)
+            inodes = _materialise(volume, storage, history)
         watch = Watcher(target)
-        return Volume(volume.name, volume.path, target, storage, volume.key, history, watch), watch
+        return Volume(volume.name, volume.path, target, storage, volume.key, history, watch, inodes), watch
     except OSError as error:
         storage.close()
         raise LaunchRefused(
@@ -232,11 +233,11 @@ def _history(volume: VolumeKey, storage: Storage, tag: bytes | None) -> History 
         ) from error
 
 
-def _materialise(volume: VolumeKey, storage: Storage, history: History) -> None:
-    """Write the files of a volume to memory, if they fit."""
+def _materialise(volume: VolumeKey, storage: Storage, history: History) -> dict[int, int]:
+    """Write the files of a volume to memory, if they fit; return their inodes."""
     _require_room(volume, required_bytes(history))
     try:
-        materialise(storage, volume.key, history, volume_target(volume.name), path=volume.path)
+        return materialise(storage, volume.key, history, volume_target(volume.name), path=volume.path)
     except SealBroken as error:
         raise LaunchRefused(
             f"volume {volume.name} is not opened: its storage was changed", causes=tuple(str(error).split("; "))

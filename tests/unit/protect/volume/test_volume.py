@@ -468,3 +468,18 @@ def test_an_interrupted_end_of_a_checkpoint_moves_nothing_twice(
     open_volume(mount, memory / "2", state).close()
     assert picture(memory / "2") == picture(memory / "1")
     assert not (mount / "volume.next").exists()
+
+
+def test_what_is_known_of_all_files_is_what_a_look_at_each_says(mount: Path, memory: Path) -> None:
+    volume = open_volume(mount, memory / "1", None)
+    fill(memory / "1")
+    state = volume.commit(look_everywhere())
+    volume.close()
+    volume = open_volume(mount, memory / "2", state, processes=2)
+    tree = volume._tree
+    found = tree.paths()
+    assert found == {id_: tree.path(id_) for id_ in tree.nodes} and len(found) > 10
+    assert {path for path, _ in tree.walk()} >= set(found.values()) - {b""}
+    inodes = {id_: os.lstat(os.fsencode(memory / "2") + b"/" + path).st_ino for id_, path in found.items()}
+    assert volume._live._inodes == inodes
+    volume.close()

@@ -48,8 +48,8 @@ def open_volume(
         history = read_history(storage, key, tag, any_state=any_state)
         if history is None:
             history = initialise(storage, key, kind, os.stat(live))  # noqa: PTH116
-        materialise(storage, key, history, str(live), path="/V1", processes=processes)
-        return Volume("V1", "/V1", str(live), storage, key, history, watch or NoWatch())
+        inodes = materialise(storage, key, history, str(live), path="/V1", processes=processes)
+        return Volume("V1", "/V1", str(live), storage, key, history, watch or NoWatch(), inodes)
     except BaseException:
         storage.close()
         raise
