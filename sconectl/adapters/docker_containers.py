@@ -84,6 +84,13 @@ class DockerContainers:
                 time.sleep(_PAUSE)
         return 1
 
+    def processes(self, container: str) -> tuple[str, ...]:
+        """Return the command lines of the processes in a container; none if it does not run."""
+        with suppress(DockerException, *BROKEN):
+            found = self._api.top(container)["Processes"] or ()
+            return tuple(process[-1] for process in found)
+        return ()
+
     def log(self, container: str, *, since: str = "", last: int | None = None, follow: bool = False) -> Iterator[str]:
         """Yield the lines of a log, each behind its time (RFC 3339) and a space."""
         options: dict[str, Any] = {"stdout": True, "stderr": True, "timestamps": True, "follow": follow}

@@ -95,6 +95,8 @@ def test_a_container_is_found_by_its_labels_from_its_creation_to_its_end(machine
     assert machine.state("a").status == "running"
     engine.start(identity)  # nothing happens
     behave(machine, "a", lambda state: state)
+    if not isinstance(engine, FakeContainers):
+        assert engine.processes(identity) == ("sleep 100",)
     assert engine.execute(identity, ("true",)) == 0
     assert [state.id for state in engine.find({LABEL: None}) if state.name == made.name] == [identity]
     assert engine.find({LABEL: "another"}) == ()
@@ -124,6 +126,7 @@ def test_the_end_of_a_container_and_its_log_are_told(machine: Machine) -> None:
     assert list(machine.engine.log(identity, follow=True)) == lines
     if not isinstance(machine.engine, FakeContainers):
         assert machine.engine.execute(identity, ("true",)) == 1  # it does not run any more
+    assert machine.engine.processes(identity) == ()
 
 
 def test_a_command_that_does_not_end_is_not_waited_for(machine: Machine) -> None:

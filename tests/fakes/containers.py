@@ -30,6 +30,8 @@ class FakeContainers:
     made_networks: dict[str, Mapping[str, str]] = field(default_factory=dict)
     made_volumes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    launching: set[str] = field(default_factory=set)
+    """Containers in which there is only the launcher."""
     refused: str = ""
     """A container that cannot be started."""
 
@@ -68,6 +70,13 @@ class FakeContainers:
         state = self.states[container]
         assert tuple(command) == state.health_command
         return 0 if state.name in self.healthy else 1
+
+    def processes(self, container: str) -> tuple[str, ...]:
+        state = self.states[container]
+        if state.status != "running":
+            return ()
+        launcher = "/scone/bin/python3 -I /scone/runtime"
+        return (launcher,) if state.name in self.launching else (launcher, "program -x")
 
     def log(self, container: str, *, since: str = "", last: int | None = None, follow: bool = False) -> Iterator[str]:
         lines = self.logs.get(self.states[container].name, []) if container in self.states else []

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from sconectl.artefacts.local.containers import RELEASE, LocalContainer, LocalMesh
 from sconectl.errors import BuildFailed
 from sconectl.ports import Containers, ContainerState
+from sconectl.protect.measure import LAUNCHER_ROOT
 from sconectl.usecases.local.health import Condition, condition
 
 REFUSED = 125
 """The exit code of a launcher that does not start its program: it has been patient already."""
 _RESTARTS = 5
 _STEADY = 3.0
+_LAUNCHER = f"{LAUNCHER_ROOT}/runtime"
 _PAUSE = 0.25
 _LAST_LINES = 20
 
@@ -81,12 +83,19 @@ class Waiting:
             self._ready(container, found, self._clock.now() - self._began)
 
     def _steady(self, state: ContainerState) -> bool:
-        """Say whether a container that nothing can be asked of has run for a while; a job need not."""
+        """Say whether the program of a container that nothing can be asked of has run for a while."""
+        if state.name in self._settled:
+            return True
         restarts, since = self._running_since.setdefault(state.name, (state.restarts, self._clock.now()))
-        if restarts != state.restarts:
+        if restarts != state.restarts or self._is_launching(state):
             self._running_since[state.name] = (state.restarts, self._clock.now())
             return False
-        return state.name in self._settled or self._clock.now() - since >= _STEADY
+        return self._clock.now() - since >= _STEADY
+
+    def _is_launching(self, state: ContainerState) -> bool:
+        """Say whether there is only the launcher, which measures the image, or attests."""
+        processes = self._engine.processes(state.id)
+        return bool(processes) and all(_LAUNCHER in process.split() for process in processes)
 
     def _give_up(self, states: dict[str, ContainerState], seconds: float) -> None:
         name, container = next(iter(self._open.items()))

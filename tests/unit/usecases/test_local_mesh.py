@@ -83,6 +83,23 @@ def test_everything_is_made_with_labels_and_started_but_who_waits(engine: FakeCo
     assert state_of(engine, WEB.name).ports == {443: "127.0.0.1:443"}
 
 
+def test_a_launcher_that_still_measures_is_no_program_that_works(engine: FakeContainers) -> None:
+    mesh = mesh_of(DB)
+    engine.launching.add(DB.name)
+    up(mesh, engine)
+    with pytest.raises(BuildFailed, match="demo-db does not do its work after 60 seconds"):
+        wait(mesh, engine)
+    looks = count()
+
+    def attested_at_last(state: ContainerState) -> ContainerState:
+        if next(looks) == 10:
+            engine.launching.clear()
+        return state
+
+    engine.behaviours[DB.name] = attested_at_last
+    assert wait(mesh, engine) == {DB.name: "running"} and next(looks) > 10
+
+
 def test_a_second_run_changes_nothing(engine: FakeContainers) -> None:
     up(MESH, engine)
     wait(MESH, engine)
