@@ -13,6 +13,7 @@ from typing import Any
 import helm_python as helm
 import kubernetes_validate
 import pytest
+from meant_differences import changes, stale, unexplained
 from ruamel.yaml import YAML
 
 from .capture import listening
@@ -24,6 +25,25 @@ from .world import REPOSITORY, SCONECTL, Outcome, World, docker, must, run
 
 EXAMPLE = REPOSITORY / "examples" / "counter"
 REFUSED = 125
+SEED = REPOSITORY.parent / "shared" / "seeds"
+DIFFERING = {
+    "version: was 0.3, is 0.3.8": "variables of the host need it",
+    "mode: was hardware, is simulation; no hardware vouches for a program": "there is none here",
+    "tolerate: … is tolerated no longer": "upstream accepts machines with known weaknesses",
+    "ignore_advisories: every advisory is ignored no longer": "and those with weaknesses that are found later",
+    "service python-service: is run by the enclave … instead of the enclave …": "it is another image",
+    "service python-service: variable SCONE_…: added": "they are measured here, and told to whoever reads the policy",
+    "service python-service: variable SCONE_…: removed": "they are of hardware",
+    "service python-service: variable HOME: added": "container runtimes give it to every program",
+    "service python-service: variable \\@\\@HOSTNAME: added": "as above",
+    "service python-service: the host decides the variable HOSTNAME": "as above",
+    "service python-service: image: is python-session": "a name",
+    "image python-service_image: mount /V1: removed": "the image with this name",
+    "image python-session: mount /V1: added": "it is mounted where it was",
+    "secret sconectl-fspf-key: …": "the key is not in the policy: it comes from the session of the image",
+    "service python-service: fspf_…": "another file system, with another key, at another place",
+}
+"""What the policy of upstream's document and ours are meant to differ in, and why."""
 CREATED = "/V1/num does not exist, creating ... \nAnd writing 0 to it ... \n"
 SET = (
     "volumev1.persistence.enabled=true,volumev1.persistence.existingClaim=test-pvc,useSGXDevPlugin=scone,"
@@ -207,6 +227,18 @@ def test_the_policy_is_that_of_upstream(counter: Counter) -> None:
     assert policy["access_policy"] == {"read": ["CREATOR"], "update": ["CREATOR"]}
 
 
+@pytest.mark.skipif(not SEED.is_dir(), reason="the documents of the seeds are not beside this checkout")
+@pytest.mark.shows("001.policy")
+def test_the_difference_to_the_policy_that_upstream_shows(counter: Counter, tmp_path: Path) -> None:
+    [document] = SEED.glob("001_*.txt")
+    shown = document.read_text(encoding="utf-8").partition("would look like this:\n")[2].partition("\nGenerated")[0]
+    theirs, ours = tmp_path / "theirs.yaml", counter.native.world.target / "policies" / "python-session.yaml"
+    theirs.write_text(shown, encoding="utf-8")
+    done = must(counter.native.world.sconectl("session", "diff", theirs, ours, "--output", "json"))
+    assert unexplained(changes(done.out), DIFFERING) == []
+    assert stale(changes(done.out), DIFFERING) == []
+
+
 @pytest.mark.shows("001.chart")
 def test_the_chart_has_the_names_and_values_of_upstream(counter: Counter) -> None:
     report = helm.lint(str(counter.chart), strict=True)
@@ -388,6 +420,7 @@ def test_plain_storage_at_the_old_place_is_refused_and_not_touched(counter: Coun
     assert counter.native.shell(volume, "cat /s/num") == "precious\n"
 
 
+@pytest.mark.shows("001.installs")
 def test_the_readme(walker: World) -> None:
     image = f"{walker.prefix('counter')}/native"
     build = f"docker build -t {image} --build-arg base_image={walker.base_image} native"

@@ -7,8 +7,6 @@ built: the engine is one in memory.
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fakes.engine import PYTHON, FakeEngine
+from meant_differences import Reasons, changes, stale, unexplained
 
 from .conftest import Run
 
@@ -26,11 +25,8 @@ VARIABLES = {
     **{"RELEASE": "demo", "NAMESPACE": "default", "JAVA_VERSION": "java17", "UPLOAD_MODE": "EncryptedManifest"},
     **{"CAS_URL": "cas.example.org", "CAS_KEY": "", "CAS_SESSION_ENCRYPTION_KEY": "ab" * 32},
 }
-SAME_VALUE = ("kept: ", "issued anew: each update issues it, for the same private key", "imported: still from ")
-"""What becomes of the values of secrets whose definitions are the same."""
-Reasons = Mapping[str, str]
-"""Changes from upstream's session to ours, as `SUBJECT: MESSAGE` with … for anything, and why each is meant."""
 
+# What differs from upstream's session to ours, and why it is meant.
 NAMESPACE: Reasons = {
     "version: …": "what upstream tolerates and hides needs a younger version of the language",
     "read: CREATOR may": "upstream encrypts its sessions for the CAS, and then nobody may read them again",
@@ -223,35 +219,15 @@ class Sides:
         return folder / "target" / "policies"
 
     def differences(self, upstream: Path, ours: Path) -> dict[str, list[str]]:
-        """Return what `session diff` says of each session, without values that stay what they are."""
+        """Return what `session diff` says of each session."""
         names = {file.stem for file in upstream.glob("*.yaml")}
         assert names == {file.stem for file in ours.glob("*.yaml")} == self.pair.differing.keys()
         found = {}
         for name in sorted(names):
             done = self.run("session", "diff", upstream / f"{name}.yaml", ours / f"{name}.yaml", "--output", "json")
             assert done.code == 0, done.err
-            changes = json.loads(done.out)["changes"]
-            found[name] = [
-                f"{change['subject']}: {change['message']}"
-                for change in changes
-                if change["group"] != "values" or not change["message"].startswith(SAME_VALUE)
-            ]
+            found[name] = changes(done.out)
         return found
-
-
-def matching(pattern: str, lines: list[str]) -> list[str]:
-    expression = re.compile(".*".join(re.escape(part) for part in pattern.split("…")))
-    return [line for line in lines if expression.fullmatch(line)]
-
-
-def unexplained(found: Mapping[str, list[str]], differing: Mapping[str, Reasons]) -> list[str]:
-    """Return the changes that nothing explains."""
-    return [
-        f"{name}: {line}"
-        for name, lines in found.items()
-        for line in lines
-        if not any(matching(pattern, [line]) for pattern in differing[name])
-    ]
 
 
 @pytest.fixture
@@ -264,14 +240,9 @@ def sides(run: Run, project: Path, engine: FakeEngine, request: pytest.FixtureRe
 @pytest.mark.shows("002.wiring", "003.wiring", "004.wiring")
 def test_the_wiring_is_that_of_upstream(sides: Sides) -> None:
     found = sides.differences(sides.upstream(), sides.ours())
-    assert unexplained(found, sides.pair.differing) == []
-    stale = [
-        f"{name}: {pattern}"
-        for name, reasons in sides.pair.differing.items()
-        for pattern in reasons
-        if not matching(pattern, found[name])
-    ]
-    assert stale == [], "these differences are there no longer"
+    for name, reasons in sides.pair.differing.items():
+        assert unexplained(found[name], reasons) == [], name
+        assert stale(found[name], reasons) == [], f"{name}: these differences are there no longer"
 
 
 CHANGED = {
@@ -290,5 +261,5 @@ def test_other_wiring_is_noticed(sides: Sides, old: str, new: str, said: str) ->
     """What is listed above hides nothing: one change of the wiring, and it is said."""
     first, second = sides.ours(), sides.ours("changed", {old: new})
     found = sides.differences(first, second)
-    lines = unexplained(found, sides.pair.differing)
+    lines = [line for name, reasons in sides.pair.differing.items() for line in unexplained(found[name], reasons)]
     assert any(said in line for line in lines), (found, lines)
