@@ -37,6 +37,8 @@ VOLUME_STORAGE = f"{LAUNCHER_ROOT}/{VOLUMES_DIR}"
 """Where the storage of each volume is mounted, in a directory of the volume's name."""
 IN_PLACE = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Container runtimes mount these; they are written where they are."""
+_RENEWED = ".renewed"
+"""A file in memory that is to take the place of another one."""
 _ENTER_ONLY, _OWNER = 0o711, 0o700
 _TERMINALS = "/dev/pts"
 _MACHINE_IPC = "ipc:[4026531839]"
@@ -99,19 +101,31 @@ class Given:
 def replace_files(files: Iterable[tuple[str, int, bytes]], index: Index) -> None:
     """Write files again that were brought in before, with other contents: each is the old one or the new one.
 
-    Raises `OSError`, and `LaunchRefused` if a link leads elsewhere now.
+    Owner and mode stay as the program has set them. Raises `OSError`, and `LaunchRefused` if a link leads elsewhere, or
+    the memory is somebody else's now.
     """
+    _require_own(Path(MEMORY))
     for path, permission, content in files:
         if path in IN_PLACE:
             _overwrite(path, content)
             continue
         target = Path(sealed_target(path) if is_below(path, index.sealed) else injected_target(path))
         _make_folder_above(target)
-        fresh = target.with_name(f".{target.name}.renewed")
-        fresh.unlink(missing_ok=True)
+        fresh = Path(MEMORY) / _RENEWED
+        fresh.unlink(missing_ok=True)  # of an attempt for which there was no memory
         with _create(fresh, permission) as file:
+            _resemble(file, target)
             file.write(content)
         fresh.replace(target)
+
+
+def _resemble(file: BinaryIO, other: Path) -> None:
+    """Give an open file the owner and the mode of another one, if that is there."""
+    with contextlib.suppress(FileNotFoundError):
+        status = other.lstat()
+        if stat.S_ISREG(status.st_mode):
+            os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode) & 0o777)
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
 
 
 def bring_in(config: Configuration, index: Index, fill: Fill) -> None:
@@ -144,14 +158,18 @@ def _prepare_memory() -> None:
         if f"{mount.point}/".startswith(f"{where}/"):
             raise LaunchRefused(f"something is mounted at {mount.point}, where decrypted files are to be written")
     with contextlib.suppress(FileNotFoundError):
-        status = folder.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise LaunchRefused(
-                f"{MEMORY} is already there and does not belong to this container",
-                causes=("do not share /dev/shm with the host or with other containers",),
-            )
+        _require_own(folder)
         shutil.rmtree(folder)  # of an earlier start in the same container
     _make_folder(folder)
+
+
+def _require_own(folder: Path) -> None:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise LaunchRefused(
+            f"{folder} is already there and does not belong to this container",
+            causes=("do not share /dev/shm with the host or with other containers",),
+        )
 
 
 def require_memory(folder: str, *, option: str = "") -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from sconectl.protect.index import Index
@@ -24,7 +26,10 @@ PARAMETER = "reload"
 SIGNALS = ("SIGHUP", "SIGUSR1", "SIGUSR2")
 _COMMAND_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
-Reload = Callable[[], None]
+_MASKS = re.compile(rb"^Sig(?:Blk|Ign|Cgt):\s*([0-9a-f]+)$", re.M)
+"""In /proc/PID/status: what a process blocks, to wait for it, ignores, and has a function for."""
+Reload = Callable[[int], None]
+"""It gets the number of the process that is, or will be, the program."""
 
 
 class ReloadFailed(Exception):
@@ -45,15 +50,27 @@ def reload_of(parameters: Mapping[str, str], config: Configuration, index: Index
     except (ValueError, TypeError, AttributeError) as error:
         raise LaunchRefused("the image says in an unknown way how its program reads files again") from error
     if words:
-        return lambda: _run(replace(config, argv=tuple(words)), index)
+        return lambda _program: _run(replace(config, argv=tuple(words)), index)
     if name:
-        return lambda: _signal(signal.Signals[name], launcher)
-    return lambda: None
+        return lambda program: _signal(signal.Signals[name], launcher, program)
+    return lambda _program: None
 
 
-def _signal(number: signal.Signals, launcher: int) -> None:
+def _signal(number: signal.Signals, launcher: int, program: int) -> None:
+    """Send a signal, but not to a program that it would end: one that is just starting, or that knows it not at all."""
+    if not _takes(program, number):
+        raise ReloadFailed(f"{number.name} would end the program, which has no handler for it (yet)")
     if os.getppid() == launcher:
         os.kill(launcher, number)
+
+
+def _takes(program: int, number: signal.Signals) -> bool:
+    """Say whether a signal does not end `program`; where the kernel does not tell, it is believed."""
+    try:
+        masks = _MASKS.findall(Path(f"/proc/{program}/status").read_bytes())
+    except OSError:
+        masks = []
+    return not masks or any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 def _run(config: Configuration, index: Index) -> None:

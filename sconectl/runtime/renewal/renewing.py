@@ -12,13 +12,14 @@ import gc
 import os
 import random
 import select
+import signal
 import time
 from collections.abc import Callable
 from typing import NoReturn
 
 from sconectl.protect.index import Index
 from sconectl.runtime import log
-from sconectl.runtime.attest import Attester, attest_again, fill_file
+from sconectl.runtime.attest import AttestationRefused, Attester, attest_again, fill_file
 from sconectl.runtime.configuration import Configuration, read_configuration
 from sconectl.runtime.enclave import Enclave
 from sconectl.runtime.files import Given, replace_files
@@ -30,9 +31,19 @@ CALL_SECONDS = 20.0
 _ALL_SECONDS = 120.0
 """For attesting and filling in all files: a CAS that sends single bytes passes the time of each call."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
+_LONGEST_REFUSED = 3600.0
+"""The longest pause while the CAS gives nothing: each attempt is in its audit log, and somebody has to act."""
 _SPREAD, _LONGEST_SPREAD = 0.05, 60.0
 """So much of the time until a renewal is added to it at most: not all programs come at the same moment."""
+_LOOK_SECONDS = 60.0
+"""A machine that slept is late by this at most."""
+_FOR_EVER = 10**10
+"""Seconds; a sum with more of them may be no time any more."""
 _ONE_TIME = "@"
+
+
+class _Changed(LaunchRefused):
+    """The session is of another version than the one that the program was started with."""
 
 
 def start_renewing(known: Attester, enclave: Enclave, config: Configuration, given: Given) -> Callable[[], None] | None:
@@ -45,7 +56,7 @@ def start_renewing(known: Attester, enclave: Enclave, config: Configuration, giv
         return None
     launcher = os.getpid()
     reload = reload_of(enclave.parameters, config, enclave.index, launcher)
-    asked = time.monotonic()
+    asked = _now()
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(writing)
@@ -53,7 +64,12 @@ def start_renewing(known: Attester, enclave: Enclave, config: Configuration, giv
     os.close(reading)
 
     def begin() -> None:
-        os.write(writing, b"1")
+        """Let the process begin that renews the files of the program, which is this process or becomes it."""
+        try:
+            os.write(writing, b"%d" % os.getpid())
+        except BrokenPipeError:
+            signal.sigtimedwait((signal.SIGPIPE,), 0)  # where it is blocked, it would end the program
+            log.write("WARNING", "certificates are not renewed: the process that does it has ended")
 
     return begin
 
@@ -63,15 +79,17 @@ def _serve(renewing: _Renewing, lifeline: int, asked: float) -> NoReturn:
         gc.freeze()  # what is there stays; from here on it may run for months
         gc.enable()
         os.setsid()
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a program may send them to all; this one ends with the launcher
         os.dup2(lifeline, 3)
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
         nothing = os.open("/dev/null", os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
-        if os.read(3, 1):  # else the program is not started
-            renewing.run(3, asked)
+        if program := os.read(3, 32):  # else it is not started
+            renewing.run(3, int(program), asked)
     except Exception as error:
-        log.write("ERROR", f"certificates are not renewed any more: {log.place_of(error)}; this is a bug of sconectl")
+        log.write("ERROR", f"certificates are not renewed any more: {_bug(error)}")
     os._exit(0)
 
 
@@ -84,37 +102,37 @@ class _Renewing:
         """Files were renewed, and the program does not know it yet."""
         self._said = ""
 
-    def run(self, lifeline: int, asked: float) -> None:
+    def run(self, lifeline: int, program: int, asked: float) -> None:
         """Do it until nothing is to be renewed any more, or the other end of the pipe is closed."""
-        wait = _spread(self._given.renew_in)
-        pause = _FIRST_PAUSE
-        while wait is not None:
-            left = max(0.0, asked + wait - time.monotonic())
-            if select.select([lifeline], (), (), left)[0]:
+        due = _later(asked, self._given.renew_in)
+        begin, pause = due, _FIRST_PAUSE
+        while begin is not None:
+            if _ended(lifeline, begin):
                 return
-            asked = time.monotonic()
             try:
-                with at_most(_ALL_SECONDS):
-                    wait = self._renew()
-                self._tell()
-            except (CasNotReady, LaunchRefused, ReloadFailed, OSError, ValueError) as error:
+                if due is not None and due <= (asked := _now()):
+                    with at_most(_ALL_SECONDS):
+                        self._renew()
+                    due = _later(asked, self._given.renew_in)
+                if self._untold:
+                    self._reload(program)
+                    self._untold = False
+                if self._given.renew_in == 0:
+                    raise LaunchRefused("the CAS has not made anew all that is due; its log says why")
+            except Exception as error:  # none of them may be the last one
                 self._warn(f"certificates could not be renewed, trying again: {_reason(error)}")
-                wait = 0
+                begin = _now() + pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, _LONGEST_REFUSED if _refused(error) else _LONGEST_PAUSE)
             else:
-                self._said = ""
-            if wait != 0:
-                pause, wait = _FIRST_PAUSE, _spread(wait)
-                continue
-            wait = pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                begin, pause, self._said = due, _FIRST_PAUSE, ""
 
-    def _renew(self) -> float | None:
-        """Bring in what is new; return after how many seconds there will be more, 0 if it was due already."""
+    def _renew(self) -> None:
+        """Bring in what is new."""
         link, answer = attest_again(self._known, CALL_SECONDS)
         try:
             config = read_configuration(answer, self._known.host)
             if config.version != self._given.config.version:
-                raise LaunchRefused(
+                raise _Changed(
                     f"session {config.session} was changed; the program has to be started again for what is new"
                 )
             fresh = Given(config)
@@ -129,12 +147,6 @@ class _Renewing:
         self._untold = self._untold or bool(changed)
         if changed:
             log.write("INFO", f"renewed {', '.join(changed)}")
-        return fresh.renew_in
-
-    def _tell(self) -> None:
-        if self._untold:
-            self._reload()
-            self._untold = False
 
     def _warn(self, text: str) -> None:
         """Log something, but not again and again."""
@@ -143,11 +155,40 @@ class _Renewing:
             self._said = text
 
 
-def _spread(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds + random.uniform(0, min(seconds * _SPREAD, _LONGEST_SPREAD))  # noqa: S311
+def _now() -> float:
+    """Return a time that goes on while the machine sleeps, and that nobody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _later(now: float, seconds: int | None) -> float | None:
+    """Return when so many seconds and a bit more are over; None stands for never."""
+    if seconds is None:
+        return None
+    wait = float(min(seconds, _FOR_EVER))
+    return now + wait + random.uniform(0, min(wait * _SPREAD, _LONGEST_SPREAD))  # noqa: S311 - jitter, not a secret
+
+
+def _ended(lifeline: int, until: float) -> bool:
+    """Wait until then; say whether the other end of the pipe was closed before."""
+    while True:
+        left = min(max(0.0, until - _now()), _LOOK_SECONDS)
+        if select.select([lifeline], (), (), left)[0]:
+            return True
+        if _now() >= until:
+            return False
+
+
+def _refused(error: Exception) -> bool:
+    return isinstance(error, _Changed) or (isinstance(error, AttestationRefused) and error.status != 429)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, LaunchRefused):
         return ": ".join((error.message, *error.causes))
-    return str(error) or type(error).__name__
+    if isinstance(error, CasNotReady | ReloadFailed | OSError):
+        return str(error) or type(error).__name__
+    return _bug(error)
+
+
+def _bug(error: Exception) -> str:
+    return f"{log.place_of(error)}; this is a bug of sconectl"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -43,6 +44,10 @@ def main() -> None:
     link.close()
     program = find_program(config, enclave.index)
     begin = None if given.renew_in is None else start_renewing(attester, enclave, config, given)
+    if known["lose"]:
+        [renewing] = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(renewing), signal.SIGKILL)
+        os.waitpid(int(renewing), 0)
     Path(known["ready"]).write_text(str(given.renew_in))
     start(config, program, begin=begin)
 
