@@ -1,6 +1,6 @@
 """Containers that stay, through the docker SDK: a mesh on this machine. Every exception of the SDK is translated here.
 
-In: what to make, with labels. Out: what there is. Implements `ports.Containers` for Docker (and Podman's Docker API).
+In: what to make, with labels. Out: what there is. Implements `ports.Containers` for Docker.
 """
 
 from __future__ import annotations

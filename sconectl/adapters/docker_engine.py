@@ -24,6 +24,7 @@ _TIMEOUT = 600
 _CHUNK = 1 << 20
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
 _PUSHES = 5
+_STOPPED = ("created", "exited", "dead")
 REMEDY = "start the engine (for example `systemctl start docker`), or set DOCKER_HOST to where it listens"
 
 
@@ -98,7 +99,7 @@ def connected() -> docker.DockerClient:
 
 
 class DockerEngine:
-    """Implements `ports.ImageEngine` for Docker (and podman's Docker API)."""
+    """Implements `ports.ImageEngine` for Docker."""
 
     def __init__(self) -> None:
         self._client = connected()
@@ -217,8 +218,8 @@ class DockerEngine:
         with translated("looking for what interrupted runs left behind"):
             marked = self._api.containers(all=True, filters={"label": LABEL})
             left = [item["Id"] for item in marked if is_gone(item["Labels"][LABEL], local=local)]
-            stopped = self._api.containers(all=True, filters={"status": ["created", "exited", "dead"]})
-            left += [item["Id"] for item in stopped if is_gone(self._builder(item["Id"]), local=local)]
+            stopped = [item["Id"] for item in self._api.containers(all=True) if item["State"] in _STOPPED]
+            left += [item for item in stopped if is_gone(self._builder(item), local=local)]
             for container in left:
                 self._remove_container(container)
             images = self._api.images(all=True, filters={"label": LABEL})

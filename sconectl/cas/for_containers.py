@@ -7,6 +7,7 @@ with the last mesh that needs it, and one that somebody else started is not.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import socket
@@ -97,13 +98,22 @@ def start(directory: Path, place: CasPlace, *, anywhere: bool) -> CasPlace:
 def _start_at(directory: Path, host: str, ports: Iterable[int]) -> Running:
     """Start the embedded CAS at the first of some ports that nobody has; the last one is tried in any case."""
     first, *others = ports
-    if not others or _is_free(host, first):
+    if not others or not _is_taken(host, first):
         try:
             return daemon.start_detached(directory, host, first).running
         except CasError:
-            if not others or _is_free(host, first):
+            if not others or not _is_taken(host, first):
                 raise  # else somebody else has just taken the port
     return _start_at(directory, host, others)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Say whether somebody listens on a port of this machine."""
+    try:
+        daemon.listen(host, port).close()
+    except CasError as error:
+        return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+    return False
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""A container in the words of the interface that Docker and Podman have.
+"""A container in the words of Docker's interface.
 
 In: a container, the id of its image, its network, the ports of this machine that lead to it. Out: the body of the
 request that creates it.

@@ -106,3 +106,9 @@ def test_a_port_that_is_taken(directories: list[Path]) -> None:
         with pytest.raises(CasError, match="cannot listen"):
             start(directories[0], taken, anywhere=False)
         assert start(directories[0], taken, anywhere=True).address != taken.address
+
+
+@pytest.mark.sockets
+def test_an_address_that_is_not_of_this_machine(directories: list[Path]) -> None:
+    with pytest.raises(CasError, match=f"cannot listen on {HOST}:8081: Cannot assign requested address"):
+        start(directories[0], CasPlace(f"{HOST}:8081", "", runs=False), anywhere=True)
