@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
     [
         ("counter", "examples/counter/README.md has its commands"),
         ("flask-sconify", "examples/flask-sconify/README.md has its commands"),
+        ("two-cases", "no mesh.yaml that `up` could start; examples/two-cases/README.md has its commands"),
         ("nothing", "no such demo: 'nothing'"),
         ("../examples/hello-user", "no such demo"),
         ("it's; echo", "no such demo: 'it's; echo'"),
