@@ -7,25 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sconectl.errors import PlanImpossible
-from sconectl.manifest.model.fields import is_late
 from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, main_cas
+from sconectl.plan.secrets.short_lived import holds, is_short
 from sconectl.plan.values.parameters import unusual_sizes
-from sconectl.policy.forms.durations import duration
 from sconectl.text.findings import Finding
-from sconectl.text.secret_placeholders import placeholders
 from sconectl.text.yaml_tree import Document, Path
 
 if TYPE_CHECKING:
     from sconectl.manifest.model.genservice import GenService
     from sconectl.manifest.model.mesh import Mesh
     from sconectl.plan.facts.toolchain_traits import ToolchainTraits
-
-_SHORT_LIVED = timedelta(days=30)
-"""The CAS renews a certificate when a third of its time is left: a program starts with that at least."""
 
 
 def unavailable_in_service(model: GenService, document: Document, toolchain: ToolchainTraits) -> list[Finding]:
@@ -75,14 +69,13 @@ def _unusual(model: GenService) -> Iterator[tuple[Path, str]]:
 
 def _short_lived(model: GenService) -> Iterator[tuple[Path, str]]:
     for number, secret in enumerate(model.secrets.global_):
-        valid_for = secret.valid_for
-        if valid_for is None or is_late(valid_for) or duration(valid_for) >= _SHORT_LIVED:
+        if not is_short(secret.valid_for):
             continue
         if model.build.reload is None:
             message = f"a program keeps the {secret.name} of its start, which may end after a third of this time"
             yield ("secrets", "global", number, "valid_for"), message
         for path, text in _started_with(model):
-            if any(found is not None and found.name == secret.name for found in placeholders(text)):
+            if holds([text], secret.name):
                 yield path, f"a program keeps the {secret.name} of its start here; only files are renewed"
 
 

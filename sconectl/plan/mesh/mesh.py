@@ -29,6 +29,7 @@ from sconectl.plan.mesh.mesh_checks import (
     key_faults,
     mode_faults,
     name_faults,
+    short_lived_certificates,
     toolchain_faults,
     volumes_faults,
 )
@@ -322,8 +323,11 @@ class MeshDraft:
 
     @cached_property
     def remarks(self) -> tuple[Finding, ...]:
-        """Warnings about values that lead to a port or a service that is not there."""
-        return tuple(wrong_addresses(self.given, self.services, self._addresses, self._helm.services))
+        """Warnings about values that lead nowhere, and about certificates that end while programs keep them."""
+        return (
+            *wrong_addresses(self.given, self.services, self._addresses, self._helm.services),
+            *short_lived_certificates(self.given, self.services),
+        )
 
     @cached_property
     def _callers(self) -> Mapping[str, tuple[str, ...] | None]:

@@ -15,6 +15,7 @@ from sconectl.plan.mesh.mesh_input import ENCRYPTED_MODES, SIGNED_MODE, MeshInpu
 from sconectl.plan.mesh.mesh_service import BoundService
 from sconectl.plan.mesh.mesh_session import NAMESPACE_FILE
 from sconectl.plan.mesh.mesh_volumes import volume_faults
+from sconectl.plan.secrets.short_lived import Given, kept_certificates
 from sconectl.plan.values.environment import SHARED_SECTIONS
 from sconectl.text.findings import Cause, Finding, Name
 from sconectl.text.yaml_tree import Path
@@ -148,3 +149,24 @@ def image_limits(given: MeshInput, services: Sequence[BoundService]) -> Iterator
                 "in this version"
             )
             yield given.remark((*service.place, "image"), "SC2001", message, "remove build.volumes from its manifest")
+
+
+def short_lived_certificates(given: MeshInput, services: Sequence[BoundService]) -> Iterator[Finding]:
+    """Yield a warning for each certificate that ends while a program keeps it, if no service manifest says that."""
+    places = {service.name: service.place for service in services}
+    found = {
+        service.name: Given(
+            service.secrets,
+            [file["content"] for file in service.injected],
+            [*service.command, *service.environment.values()],
+            "reload" in service.facts.parameters,
+            {
+                secret.name
+                for secret in service.facts.secrets.global_
+                if service.secrets.defined.get(secret.name, {}).get("valid_for") == secret.valid_for
+            },
+        )
+        for service in services
+    }
+    for service, message, hint in kept_certificates(found):
+        yield given.remark(places[service], "SC2033", message, hint)

@@ -66,13 +66,18 @@ def volume_parameters(volumes: Iterable[Volume]) -> dict[str, str]:
 
 
 def reload_parameters(reload: Reload | None) -> dict[str, str]:
-    """Return the parameter `reload`: how the launcher tells the program that its files were renewed, as JSON."""
+    """Return the parameter `reload`: how the launcher tells the program that its files were renewed, as JSON.
+
+    `{}` is there, too, for a program that looks by itself: who uses the image has to know that.
+    """
+    if reload is None:
+        return {}
     given: dict[str, str | list[str]] = {}
-    if reload and reload.signal:
+    if reload.signal:
         given["signal"] = reload.signal
-    if reload and reload.command:
+    if reload.command:
         given["command"] = list(reload.command.words)
-    return {"reload": json.dumps(given, separators=(",", ":"))} if given else {}
+    return {"reload": json.dumps(given, separators=(",", ":"))}
 
 
 def unusual_sizes(local: Iterable[NamedValue]) -> dict[str, str]:

@@ -199,6 +199,24 @@ def test_a_plan_says_where_services_listen_and_who_calls_them(run: Run, project:
     assert "SC2030" in run("validate", *words).err
 
 
+def test_a_mesh_warns_of_an_image_that_does_not_read_its_certificates_again(run: Run, project: Path) -> None:
+    own = [{"name": "key", "kind": "private-key"}, {"name": "ca", "kind": "x509-ca", "private_key": "key"}]
+    folder = project / "facts"
+    folder.mkdir()
+    read = [{"path": "/ca", "content": "$$SCONE::ca:crt$$"}]
+    db = facts("db", secrets={"global": [own[0], own[1] | {"valid_for": "1 day"}]}, reload={})
+    words = ("-f", project / "mesh.yaml", "--facts", folder)
+    (project / "mesh.yaml").write_text(mesh_text(["db", "web"]).replace("cas.example.org", "local"))
+    told: dict[str, Any] = {"reload": {"signal": "SIGHUP"}}
+    for reload, said in (({}, 1), (told, 0)):
+        for each in (db, facts(secrets={"import": ["ca"]}, injection_files=read, **reload)):
+            (folder / f"{each.name}.json").write_text(record(each).to_text())
+        for command in ("plan", "validate"):
+            done = run(command, *words)
+            assert done.code == 0 and done.err.count("SC2033") == said, done.err
+            assert done.err.count("the program of web keeps the ca of its start") == said
+
+
 def test_every_file_that_a_mesh_lacks_is_named_at_once(run: Run, project: Path) -> None:
     (project / "facts.json").write_text(record(facts()).to_text())
     more = "extra_policies: [{name: no.yaml}]\nrepo: {destination: example.org/shop, key_file: no.key}\n"

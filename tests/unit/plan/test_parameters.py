@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from fakes.builders import facts, service_text
+from fakes.builders import facts, service_plan, service_text
 
 from sconectl.manifest.model.fields import NamedValue
 from sconectl.manifest.model.genservice import GenService
@@ -181,3 +183,19 @@ def test_a_program_that_reads_its_files_again_keeps_only_what_is_no_file(reload:
     manifest = read_manifest(text, "service.yaml", {})
     found = [(each.code, each.path) for each in remarks(manifest.model, manifest.document)]
     assert found == [("SC2033", "build.command"), ("SC2033", "environment.local[1].value")]
+
+
+@pytest.mark.parametrize(
+    ("reload", "parameter"),
+    [
+        (None, None),
+        ({}, "{}"),
+        ({"signal": "SIGUSR2"}, '{"signal":"SIGUSR2"}'),
+        ({"command": "reload 'all of it'"}, '{"command":["reload","all of it"]}'),
+    ],
+)
+def test_an_image_says_how_its_program_reads_files_again(reload: dict[str, str] | None, parameter: str | None) -> None:
+    """One that looks by itself says so, too: else a mesh would warn of it."""
+    given: dict[str, Any] = {} if reload is None else {"reload": reload}
+    plan = service_plan(service_text(**given))
+    assert plan.parameters.get("reload") == parameter
