@@ -10,7 +10,9 @@ from typing import Literal
 
 from sconectl.artefacts.local.containers import ENDS
 from sconectl.ports import Containers, ContainerState
+from sconectl.protect.measure import LAUNCHER_ROOT
 
+_LAUNCHER = f"{LAUNCHER_ROOT}/runtime"
 Word = Literal["waiting", "starting", "running", "healthy", "unhealthy", "restarting", "done", "failed", "stopped"]
 
 
@@ -29,7 +31,10 @@ class Condition:
 
 
 def condition(state: ContainerState, engine: Containers) -> Condition:
-    """Return how a container is. An engine asks for health at intervals, so one that starts is asked once more."""
+    """Return how a container is. An engine asks for health at intervals, so one that starts is asked once more.
+
+    That takes a process in the container each time, so nothing is asked before there is a program that could answer.
+    """
     ends = ENDS in state.labels
     if state.status == "created":
         return Condition("waiting")
@@ -43,6 +48,14 @@ def condition(state: ContainerState, engine: Containers) -> Condition:
         return Condition("running")
     if state.health == "healthy":
         return Condition("healthy")
+    if is_launching(state, engine):
+        return Condition("starting")
     if engine.execute(state.id, state.health_command) == 0:
         return Condition("healthy")
     return Condition("unhealthy" if state.health == "unhealthy" else "starting")
+
+
+def is_launching(state: ContainerState, engine: Containers) -> bool:
+    """Say whether there is only the launcher, which measures the image, or attests."""
+    processes = engine.processes(state.id)
+    return bool(processes) and all(_LAUNCHER in process.split() for process in processes)

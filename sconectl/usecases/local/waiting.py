@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from sconectl.artefacts.local.containers import RELEASE, LocalContainer, LocalMesh
 from sconectl.errors import BuildFailed
 from sconectl.ports import Containers, ContainerState
-from sconectl.protect.measure import LAUNCHER_ROOT
-from sconectl.usecases.local.health import Condition, condition
+from sconectl.usecases.local.health import Condition, condition, is_launching
 
 REFUSED = 125
 """The exit code of a launcher that does not start its program: it has been patient already."""
 _RESTARTS = 5
 _STEADY = 3.0
-_LAUNCHER = f"{LAUNCHER_ROOT}/runtime"
 _PAUSE = 0.25
 _LAST_LINES = 20
 
@@ -87,15 +85,10 @@ class Waiting:
         if state.name in self._settled:
             return True
         restarts, since = self._running_since.setdefault(state.name, (state.restarts, self._clock.now()))
-        if restarts != state.restarts or self._is_launching(state):
+        if restarts != state.restarts or is_launching(state, self._engine):
             self._running_since[state.name] = (state.restarts, self._clock.now())
             return False
         return self._clock.now() - since >= _STEADY
-
-    def _is_launching(self, state: ContainerState) -> bool:
-        """Say whether there is only the launcher, which measures the image, or attests."""
-        processes = self._engine.processes(state.id)
-        return bool(processes) and all(_LAUNCHER in process.split() for process in processes)
 
     def _give_up(self, states: dict[str, ContainerState], seconds: float) -> None:
         name, container = next(iter(self._open.items()))

@@ -100,6 +100,20 @@ def test_a_launcher_that_still_measures_is_no_program_that_works(engine: FakeCon
     assert wait(mesh, engine) == {DB.name: "running"} and next(looks) > 10
 
 
+def test_a_launcher_that_still_measures_is_not_asked_for_the_health_of_its_program(
+    engine: FakeContainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = mesh_of(WEB)
+    engine.launching.add(WEB.name)
+    up(mesh, engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "execute", lambda *_: pytest.fail("asked"))
+        with pytest.raises(BuildFailed, match="demo-web does not do its work after 60 seconds"):
+            wait(mesh, engine)
+    engine.launching.clear()
+    assert wait(mesh, engine) == {WEB.name: "healthy"}
+
+
 def test_a_second_run_changes_nothing(engine: FakeContainers) -> None:
     up(MESH, engine)
     wait(MESH, engine)
