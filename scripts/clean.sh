@@ -24,7 +24,8 @@ fi
 if docker info >/dev/null 2>&1; then
     docker images --format '{{.Repository}}:{{.Tag}}' --filter reference='sconectl-demo/*' \
         --filter reference='sconectl-native/python-hello-user' --filter reference='sconectl-launcher' \
-        --filter reference='sconectl-native/curated-*' --filter reference='sconectl-test-image/*' |
+        --filter reference='sconectl-native/curated-*' --filter reference='sconectl-test-image/*' \
+        --filter reference='sconectl-test-kept-*/*' |
         grep -v '<none>' | xargs -r docker rmi >/dev/null || true
     docker images --format '{{.Repository}}:{{.Tag}}' --filter reference='sconectl-base/*' |
         sed 's/^/kept: a base image; remove it with: docker rmi /'

@@ -25,13 +25,17 @@ from .registry import running_registry
 from .world import World, docker, must, remove_kept, running_world
 
 LONGEST = (
-    *("test_secure_documents", "test_run_steps", "test_up_kinds", "test_restarts", "test_curated"),
-    *("test_up_ways", "test_volume_databases", "test_flask_redis", "test_changes_story", "test_up", "test_hello_user"),
-    *("test_public_images", "test_flask_sconify", "test_native_and_converted", "test_volume_life"),
-    *("test_volume_faults", "test_hello_java"),
+    *("test_secure_documents", "test_run_steps", "test_restarts"),
+    *("test_counter", "test_volume_databases", "test_changes_story"),
+    *("test_hello_user", "test_curated", "test_up_kinds"),
+    *("test_flask_redis", "test_up_ways", "test_sconified"),
+    *("test_hello_java", "test_up", "test_tampering"),
+    *("test_flask_sconify", "test_public_images", "test_bad_input_images"),
+    *("test_two_cases", "test_native_and_converted", "test_volume_life"),
+    *("test_env_tutorial", "test_volume_faults", "test_faults"),
 )
 """The files that take longest start first, so that no worker has one of them at the end, when others have none.
-Those that walk a README are apart: only one of them can at a time."""
+The first one of each line walks a README: only one of them can at a time."""
 
 
 def pytest_configure() -> None:
