@@ -4,11 +4,12 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
-from sconectl.manifest.model.faults import Misfit, with_misfits
+from sconectl.manifest.model.faults import Misfit, Unfit, with_misfits
 from sconectl.manifest.model.fields import CommandLine, Maybe, OneOf, Part
 from sconectl.text.marks import SHOWN
+from sconectl.text.secret_placeholders import START
 
 SIGNALS = {
     "SIGHUP": "what most servers take, nginx and PostgreSQL among them",
@@ -18,13 +19,23 @@ SIGNALS = {
 """The signals that programs take for this, and examples of them."""
 
 
+def _as_it_is(line: CommandLine) -> CommandLine:
+    """Refuse what would be filled in by nobody: the image holds the command, before there is a mesh or a CAS."""
+    if START in line or "{{" in line:
+        raise Unfit(
+            "it is measured with the image, so no value is filled into it",
+            "give the value in a variable of the program: the command gets that, too",
+        )
+    return line
+
+
 class Reload(Part):
     """What tells the program that its files were renewed; with neither field, it sees that by itself."""
 
     signal: Maybe[Annotated[str, OneOf(SIGNALS)]] = Field(
         None, description="The signal that the program gets.", examples=["SIGHUP"]
     )
-    command: Maybe[Annotated[CommandLine, SHOWN]] = Field(
+    command: Maybe[Annotated[CommandLine, AfterValidator(_as_it_is), SHOWN]] = Field(
         None,
         description="A command that is run beside the program, with its variables; it is measured.",
         examples=["mariadb-admin flush-ssl"],
