@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -126,9 +127,16 @@ class World:
         return [int(child) for child in children]
 
     def end(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        """End the launcher, and its program, which would outlive it: it is not process 1 here."""
+        if self.process is None:
+            return
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        found = children.read_text().split() if self.process.poll() is None else []
+        self.process.kill()
+        self.process.wait()
+        for child in map(int, found):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
 
 
 @pytest.fixture
