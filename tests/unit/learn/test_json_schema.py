@@ -21,7 +21,7 @@ from sconectl.learn import enum_words, value_rules
 from sconectl.learn.json_schema import KINDS, Generator, identifier, schema_text
 from sconectl.learn.scalar_forms import unknown
 from sconectl.learn.written_forms import WRITTEN
-from sconectl.manifest.model import program_input
+from sconectl.manifest.model import program_input, reload
 from sconectl.manifest.model.fields import NamedValue
 from sconectl.manifest.reading.reader import read_manifest
 from sconectl.plan.mesh.mesh_checks import RESERVED_NAMES
@@ -125,7 +125,7 @@ def test_every_check_of_a_model_has_a_form_or_is_known_to_have_none(kind: str) -
     assert not unknown(checks)
 
 
-TAKE_THEIR_FIELDS_ONLY = {program_input.Secrets, services.EnclaveSigner, session.Head}
+TAKE_THEIR_FIELDS_ONLY = {program_input.Secrets, reload.Reload, services.EnclaveSigner, session.Head}
 """Parts that are looked at before their fields are read, and do not take anything else."""
 
 
