@@ -348,7 +348,7 @@ class _Build:
         before = LoadedLayers(LayerCache(self._world.cache / "layers"), engine.inspect)
         known = before.images(digests, common_layers(digests, self._base.layers))
         previous = engine.inspect(plan.image)  # whichever that is: the engine knows layers by their digests
-        others = (self._base, native, previous, *known.values())
+        others = (self._base, native, previous, *(info for images in known.values() for info in images))
         there = max(common_layers(digests, info.layers) for info in others if info)
         try:
             loaded = engine.load(image_archive(blob, protected.layers, left_out=there))

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from sconectl.image.layers.layer_cache import LayerCache
 from sconectl.ports import ImageInfo
 
+_MOST = 8
+"""Images that are remembered for the same layers: the oldest ones that are there, and the latest one."""
+
 
 @dataclass(frozen=True)
 class LoadedLayers:
@@ -21,8 +24,8 @@ class LoadedLayers:
     known: LayerCache
     inspect: Callable[[str], ImageInfo | None]
 
-    def images(self, digests: Sequence[str], base: int) -> Mapping[str, ImageInfo | None]:
-        """Return images with lowest layers of `digests`, whose lowest `base` are the base image's, or None, by key.
+    def images(self, digests: Sequence[str], base: int) -> Mapping[str, Sequence[ImageInfo]]:
+        """Return images by key with lowest layers of `digests`, of which `base` are the base image's.
 
         One key is that of all layers but the highest, which is an image's own; the other that of the base image and the
         launcher, which all images on it have.
@@ -30,12 +33,15 @@ class LoadedLayers:
         found = {}
         for count in sorted({base + 1, len(digests) - 1}):
             key = hashlib.sha256("\n".join(("loaded", *digests[:count])).encode()).hexdigest()
-            image = self.known.value(key)
-            found[key] = self.inspect(image) if isinstance(image, str) and image.startswith("sha256:") else None
+            value = self.known.value(key)
+            images = value[:_MOST] if isinstance(value, list) else []
+            known = [image for image in images if isinstance(image, str) and image.startswith("sha256:")]
+            found[key] = [info for info in map(self.inspect, known) if info is not None]
         return found
 
-    def keep(self, found: Mapping[str, ImageInfo | None], image: str) -> None:
-        """Remember an image that was loaded where there was none; one that is there may be there for longer."""
+    def keep(self, found: Mapping[str, Sequence[ImageInfo]], image: str) -> None:
+        """Remember an image that was loaded, beside those that were there."""
         for key, there in found.items():
-            if there is None:
-                self.known.keep(key, image)
+            images = [info.id for info in there]
+            if image not in images:
+                self.known.keep(key, [*images[: _MOST - 1], image])
