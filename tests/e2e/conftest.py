@@ -30,9 +30,9 @@ LONGEST = (
     *("test_hello_user", "test_curated", "test_up_kinds"),
     *("test_flask_redis", "test_up_ways", "test_sconified"),
     *("test_hello_java", "test_up", "test_tampering"),
-    *("test_flask_sconify", "test_public_images", "test_bad_input_images"),
-    *("test_two_cases", "test_native_and_converted", "test_volume_life"),
-    *("test_env_tutorial", "test_volume_faults", "test_faults"),
+    *("test_flask_sconify", "test_bad_input_engine", "test_docs_ci", "test_bad_input_images"),
+    *("test_two_cases", "test_bad_input_registry", "test_native_and_converted", "test_signing"),
+    *("test_env_tutorial", "test_public_images", "test_volume_life", "test_volume_faults", "test_faults"),
 )
 """The files that take longest start first, so that no worker has one of them at the end, when others have none.
 The first one of each line walks a README: only one of them can at a time."""
