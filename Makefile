@@ -28,7 +28,7 @@ e2e: venv ## run the tests that build images and start containers
 	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
-	$(BIN)/pytest -x -n auto --dist loadfile --no-loadscope-reorder tests/e2e $(LONG:%=--deselect=%)
+	$(BIN)/pytest -x -n auto --dist loadfile --no-loadscope-reorder tests/e2e tests/contract $(LONG:%=--deselect=%)
 
 e2e-%: venv ## run the end-to-end tests of one example, like e2e-flask-redis
 	@scripts/engine.sh
