@@ -79,7 +79,7 @@ def _at(directory: Path, cas_url: str, running: Running | None, host: str) -> Ca
         own = _ip(own_host)
         same = own_port == port and (own == ip or (own.is_unspecified and where == host))
         return CasPlace(shown, _key(directory) if same else "")
-    if _is_free(where, port):
+    if not _obstacle(where, port):
         return CasPlace(shown, _key(directory), runs=False)
     return CasPlace(shown, "")  # another machine, or somebody answers there
 
@@ -98,31 +98,22 @@ def start(directory: Path, place: CasPlace, *, anywhere: bool) -> CasPlace:
 def _start_at(directory: Path, host: str, ports: Iterable[int]) -> Running:
     """Start the embedded CAS at the first of some ports that nobody has; the last one is tried in any case."""
     first, *others = ports
-    if not others or not _is_taken(host, first):
+    if not others or _obstacle(host, first) != errno.EADDRINUSE:
         try:
             return daemon.start_detached(directory, host, first).running
         except CasError:
-            if not others or not _is_taken(host, first):
+            if not others or _obstacle(host, first) != errno.EADDRINUSE:
                 raise  # else somebody else has just taken the port
     return _start_at(directory, host, others)
 
 
-def _is_taken(host: str, port: int) -> bool:
-    """Say whether somebody listens on a port of this machine."""
+def _obstacle(host: str, port: int) -> int:
+    """Return the number of the error with which nobody can listen at an address now; 0 if it is ours, and free."""
     try:
         daemon.listen(host, port).close()
     except CasError as error:
-        return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
-    return False
-
-
-def _is_free(host: str, port: int) -> bool:
-    """Say whether an address is one of this machine on which nobody listens."""
-    try:
-        daemon.listen(host, port).close()
-    except CasError:
-        return False
-    return True
+        return (error.__cause__.errno if isinstance(error.__cause__, OSError) else None) or errno.EINVAL
+    return 0
 
 
 def _last_port(directory: Path, host: str) -> int:

@@ -20,7 +20,7 @@ from sconectl.runtime.volumes.tags import DEFAULT_PATIENCE
 
 
 def with_volumes(settings: Settings, enclave: Enclave, config: Configuration, cas: CasLink) -> Supervise | None:
-    """Open the volumes; see `launcher.OpenVolumes`. Raises `LaunchRefused`."""
+    """Open the volumes; see `launcher.Extras`. Raises `LaunchRefused`."""
     patience = seconds_of("SCONE_VOLUME_TIMEOUT", settings.volume_timeout, DEFAULT_PATIENCE)
     asked = AttestedCas(attester(settings, enclave), cas, config.volumes)
     opened = open_volumes(config.volumes, enclave.parameters, asked, patience)
