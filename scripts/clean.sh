@@ -35,7 +35,7 @@ if [ -d "$cache" ]; then echo "kept: downloads and build caches; remove them wit
 
 # Only the engine that scripts/engine.sh started. A process id may have been given away since, so the name
 # must fit, too.
-if pid=$(cat .demo/dockerd.pid 2>/dev/null) && [ "$(ps -o comm= -p "$pid")" = dockerd ]; then
+if pid=$(cat .demo/dockerd.pid 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
     kill "$pid"
     for _ in $(seq 60); do
         kill -0 "$pid" 2>/dev/null || break

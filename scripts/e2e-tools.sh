@@ -16,6 +16,7 @@ needs curl curl
 needs openssl openssl
 needs envsubst gettext-base
 needs jq jq
+needs ps procps # of which engines make `docker top`
 needs gpg gpg gpg-agent
 needs sqlite3 sqlite3
 needs strings binutils
