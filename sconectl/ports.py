@@ -240,7 +240,7 @@ class Containers(Protocol):
         """Run a command in a container that runs; return its exit code, 1 if that is not possible or takes long."""
 
     def processes(self, container: str) -> tuple[str, ...]:
-        """Return the command lines of the processes in a container; none if it does not run, or the engine cannot tell."""
+        """Return the command lines of the processes in a container; none if it does not run, or nobody can tell."""
 
     def log(self, container: str, *, since: str = "", last: int | None = None, follow: bool = False) -> Iterator[str]:
         """Yield the lines of a log, each behind its time (RFC 3339) and a space.

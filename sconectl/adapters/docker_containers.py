@@ -85,7 +85,7 @@ class DockerContainers:
         return 1
 
     def processes(self, container: str) -> tuple[str, ...]:
-        """Return the command lines of the processes in a container; none if it does not run, or the engine cannot tell."""
+        """Return the command lines of the processes in a container; none if it does not run, or nobody can tell."""
         with suppress(DockerException, *BROKEN):
             found = self._api.top(container)["Processes"] or ()
             return tuple(process[-1] for process in found)
