@@ -70,12 +70,20 @@ def serve(listener: socket.socket, lifeline: int, execute: Execute) -> NoReturn:
         os.dup2(nothing, standard)
     ended = _noticed_ends()
     while True:
-        if lifeline in select.select([listener.fileno(), lifeline], (), ())[0]:
+        if lifeline in _readable(listener.fileno(), lifeline):
             os._exit(0)
         with contextlib.suppress(OSError), listener.accept()[0] as connection:
             connection.settimeout(_PATIENCE)
             if _may_ask(connection):
                 _answer(connection, ended, execute)
+
+
+def _readable(*descriptors: int) -> set[int]:
+    """Wait until one of the descriptors can be read, or its other end is closed; `select` takes none above 1023."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll()}
 
 
 def _noticed_ends() -> int:
@@ -111,7 +119,7 @@ def _answer(connection: socket.socket, ended: int, execute: Execute) -> None:
 def _wait(child: int, connection: socket.socket, ended: int) -> int:
     """Return the exit status of the command; end the command if the client hangs up."""
     while True:
-        readable = select.select([ended, connection.fileno()], (), ())[0]
+        readable = _readable(ended, connection.fileno())
         with contextlib.suppress(BlockingIOError):
             os.read(ended, 4096)
         if connection.fileno() in readable:  # nothing more is to come but the end

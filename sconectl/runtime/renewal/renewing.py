@@ -170,9 +170,11 @@ def _later(now: float, seconds: int | None) -> float | None:
 
 def _ended(lifeline: int, until: float) -> bool:
     """Wait until then; say whether the other end of the pipe was closed before."""
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
     while True:
         left = min(max(0.0, until - _now()), _LOOK_SECONDS)
-        if select.select([lifeline], (), (), left)[0]:
+        if poll.poll(1000 * left):
             return True
         if _now() >= until:
             return False

@@ -211,7 +211,7 @@ class Oracle:
                 transaction, world.sharing, session, session_hash(session), service, MEASUREMENT
             )  # fmt: skip
             found.pop("session_hash", None)  # names the version, and is no part of the configuration
-            for name in ("raw", "size", "unused") if found["fs_files"] else ():
+            for name in ("raw", "size", "unused", "key") if found["fs_files"] else ():
                 content = base64.b64encode(f"$$SCONE::{name}{':hex' * (name == 'raw')}$$".encode()).decode()
                 file = {"path": "/etc/more", "content": content}
                 try:

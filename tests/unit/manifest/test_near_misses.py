@@ -108,7 +108,7 @@ def test_ordinary_files() -> None:
     root = Path(__file__).parents[3]
     said = {}
     for file in [*root.glob("charts_templates/**/*.*"), *root.glob("scripts/*"), *root.glob("sconectl/adapters/*.py")]:
-        text = file.read_text()
+        text = file.read_text() if file.is_file() else ""
         said[file.name] = [line for line in text.splitlines() if any(near_misses(line))]
     assert {name: lines for name, lines in said.items() if lines} == {}
 

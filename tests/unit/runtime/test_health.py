@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -79,6 +80,20 @@ def test_output_and_exit_code_are_those_of_the_command(folder: Path, tmp_path: P
     child = launched(folder, tmp_path, f'echo "$SECRET in $PWD"; echo error >&2; exit {code}')
     for _ in range(2):
         assert ask(folder) == (code, f"of the program in {tmp_path}\n", "error\n")
+    end(child)
+
+
+def test_more_files_than_select_can_wait_for(folder: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(20_000, limits[1]), limits[1]))
+    held = [os.dup(2) for _ in range(1100)]
+    try:
+        child = launched(folder, tmp_path, "exit 7")
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert ask(folder)[0] == 7
     end(child)
 
 
