@@ -19,12 +19,13 @@ demo: ## set everything up and show an attested service that got its password fr
 test: lint unit e2e ## set everything up and run every check and test
 
 unit: venv ## run the tests that need no container engine
+	@scripts/test-tools.sh
 	$(BIN)/pytest -x -q -n auto --dist loadfile tests --ignore=tests/e2e
 
 # A file's tests share images and a CAS, so one worker runs them; tests/e2e/conftest.py says which files start first.
 e2e: venv ## run the tests that build images and start containers
 	@scripts/engine.sh
-	@scripts/e2e-tools.sh
+	@scripts/test-tools.sh
 	@scripts/test-images.sh || true
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
@@ -32,7 +33,7 @@ e2e: venv ## run the tests that build images and start containers
 
 e2e-%: venv ## run the end-to-end tests of one example, like e2e-flask-redis
 	@scripts/engine.sh
-	@scripts/e2e-tools.sh
+	@scripts/test-tools.sh
 	@scripts/test-images.sh
 	@base=$$(scripts/base-image.sh) && ca=$$(scripts/ca-bundle.sh) && \
 	export SCONECTL_TEST_BASE_IMAGE=$$base SCONECTL_TEST_CA_BUNDLE=$$ca && set -x && \
@@ -42,7 +43,7 @@ checkov: venv ## let checkov look at the charts, in an environment of its own
 	@scripts/checkov.sh
 
 nightly: venv checkov ## run the long campaigns: fuzzing, kill -9 under load, hostile clients, generated requests
-	@scripts/e2e-tools.sh
+	@scripts/test-tools.sh
 	$(BIN)/python tests/fuzz/fuzz_sessions.py 50000
 	$(BIN)/python tests/fuzz/fuzz_manifests.py 20000
 	$(BIN)/python tests/nightly/kill_loop.py --kills 200

@@ -16,6 +16,7 @@ import hmac
 import json
 import os
 import struct
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,12 +52,12 @@ class Anchor:
     def __init__(self, path: Path, sealing_key: bytes) -> None:
         self.path = path.absolute()
         self._key = derived_key(sealing_key, "sconectl CAS freshness anchor v1")
-        self._claim: int | None = None
+        self._claim: weakref.finalize[..., Anchor] | None = None
 
     def claim(self, directory: Path) -> None:
-        """Hold the anchor for the CAS in `directory` until `release`; several processes on one directory may.
+        """Hold the anchor for the CAS in `directory` until `release`, or as long as this object is in use.
 
-        Raises `CasError` while a process holds it for another directory.
+        Several processes on one directory may. Raises `CasError` while a process holds it for another directory.
         """
         found = directory.stat()
         own = json.dumps({"device": found.st_dev, "inode": found.st_ino, "directory": str(directory.absolute())})
@@ -80,13 +81,12 @@ class Anchor:
         except BaseException:
             os.close(descriptor)
             raise
-        self._claim = descriptor
+        self._claim = weakref.finalize(self, os.close, descriptor)
 
     def release(self) -> None:
         """Let another directory have the anchor."""
         if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+            self._claim()
 
     def read(self) -> Head | None:
         """Return the entry that the store must have, or None without an anchor; raises `CasError` if it is unusable."""

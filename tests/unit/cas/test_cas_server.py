@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -200,6 +201,7 @@ def test_nothing_secret_is_logged(
         assert generated not in text
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_curl(served: Served, tmp_path: Path) -> None:
     """A self-signed certificate of another kind, made by hand, as third-party clients do."""
     key = certificates.new_key()

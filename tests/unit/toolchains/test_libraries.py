@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -162,6 +163,7 @@ class HostRoot(MemoryRoot):
             return file.read(size)
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 def test_like_the_loader_of_this_machine(tmp_path: Path) -> None:
     """The only test that asks a real loader, about a program of ours."""
     done = subprocess.run(

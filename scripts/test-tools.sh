@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what some end-to-end tests need beside the engine: a registry, a compiler for musl, and the programs that look
+# Installs what some tests need beside the engine: a registry, a compiler for musl, and the programs that look
 # at the CAS from outside. Where that is not possible, those tests say that they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
