@@ -7,7 +7,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 official=python:3.12-slim-bookworm
-ours=${SCONECTL_BASE_IMAGE:-sconectl-base/python:bookworm}
+ours=${SCONECTL_BASE_IMAGE:-sconectl-base/python:slim-bookworm}
 suite=bookworm
 packages=python3,python3-pip,ca-certificates
 here=$(dirname "$0")
@@ -34,7 +34,7 @@ if ! command -v dpkg >/dev/null || [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 arch=$(dpkg --print-architecture)
-archive=$cache/python-$suite-$arch.tar.gz
+archive=$cache/python-slim-$suite-$arch.tar.gz
 
 mirror() {
     local found=""
@@ -43,6 +43,24 @@ mirror() {
             sed -nE 's/^(URIs:|deb( \[[^]]*\])?) +(https?:\/\/[^ ]+).*/\3/p' | grep -v security | head -n 1) || true
     fi
     echo "${found:-http://deb.debian.org/debian}"
+}
+
+# Removes what slim images have not: manuals, documentation but for licences, and translations (a quarter of all bytes).
+# Packages that are installed later leave them out, too. Directories stay: some packages put links into them.
+leave_out_documentation() { # ROOT
+    cat >"$1/etc/dpkg/dpkg.cfg.d/slim" <<'CONFIGURATION'
+path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/*/copyright
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/locale/*
+path-include=/usr/share/locale/locale.alias
+CONFIGURATION
+    (
+        cd "$1/usr/share"
+        find doc -mindepth 2 ! -type d ! -name copyright -delete # packages may share a directory by a link
+        find info man locale ! -type d ! -name locale.alias -delete
+    )
 }
 
 # Writes the root file system to the archive; the same packages give the same bytes.
@@ -67,6 +85,7 @@ make_archive() {
     rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/cache/ldconfig/aux-cache \
         "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/var/log/* "$root"/debootstrap \
         "$root"/etc/machine-id "$root"/etc/resolv.conf "$root"/etc/hostname
+    leave_out_documentation "$root"
     : >"$root/etc/machine-id"
     tar --create --directory "$root" --one-file-system --sort=name --numeric-owner --xattrs \
         --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \

@@ -29,8 +29,8 @@ mkdir -p "$demo"
 export XDG_DATA_HOME=$PWD/.demo/data
 {
     printf '[base_images]\npython = "%s"\ndebian = "%s"\n' "$base" "$base"
-    if docker image inspect sconectl-base/jdk:bookworm >/dev/null 2>&1; then
-        printf 'java17 = "sconectl-base/jdk:bookworm"\n'
+    if docker image inspect sconectl-base/jdk:slim-bookworm >/dev/null 2>&1; then
+        printf 'java17 = "sconectl-base/jdk:slim-bookworm"\n'
     fi
     if [ -n "$ca_bundle" ]; then printf '[build]\nca_bundle = "%s"\n' "$ca_bundle"; fi
 } >"$demo/sconectl.toml"

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 prefix=sconectl-test-image
-jdk=sconectl-base/jdk:bookworm
+jdk=sconectl-base/jdk:slim-bookworm
 sources=tests/e2e/images
 small="static musl musl-shell no-shell"
 if [ "${1:-}" = --names ]; then

@@ -246,7 +246,19 @@ def test_connections_of_one_address_keep_nobody_out(honest: Wire, hostile: Wire,
                 connection = stack.enter_context(hostile.tls())
                 if state == "half-a-body":
                     connection.sendall(half)
-        assert honest.attest("honest/app").status == 200
+        assert attested_at_last(honest) == 200
+
+
+def attested_at_last(honest: Wire) -> int:
+    """Attest as a launcher does: who comes within a second of too many others of one address has to come again."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return honest.attest("honest/app").status
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def until_closed(connection: socket.socket, content: bytes) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 from .readme_walk import walk
 from .world import REPOSITORY, World, docker, free_port, must, saved_bytes
 
-JDK = "sconectl-base/jdk:bookworm"
+JDK = "sconectl-base/jdk:slim-bookworm"
 EXAMPLE = REPOSITORY / "examples" / "hello-java"
 IMAGE = "sconectl-demo/java_hello_user:1"
 SERVING = "Serving on port 8080."

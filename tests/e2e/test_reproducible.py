@@ -17,7 +17,7 @@ import pytest
 from .second_engine import Engine, available, second_engine
 from .world import SCONECTL, World, docker, inspected, must, run
 
-JDK = "sconectl-base/jdk:bookworm"
+JDK = "sconectl-base/jdk:slim-bookworm"
 NATIVE = "sconectl-test-image/nginx"
 RUN = """
     - mkdir -p /opt/made && date +%H >/dev/null && cp -r data /opt/made/copy && ln -s ../made/copy /opt/made/link

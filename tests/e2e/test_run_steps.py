@@ -24,7 +24,7 @@ from .world import EXAMPLE, REPOSITORY, SCONECTL, Outcome, World, docker, log_un
 
 FOLDER = Path(__file__).with_name("run_steps")
 CORPUS = REPOSITORY.parent / "shared" / "corpus"
-JDK = "sconectl-base/jdk:bookworm"
+JDK = "sconectl-base/jdk:slim-bookworm"
 VERSION = "6.0.0-rc.1"
 CAS = "cas.scone-system"
 WAITS = "import time\nprint('started', flush=True)\ntime.sleep(600)\n"
