@@ -7,8 +7,8 @@
 BIN := .venv/bin
 # Tests start the command hundreds of times: it runs from bytecode, as it does where it is installed.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests of half a minute each that `make nightly` runs: generated requests (a shorter run is a unit test), and many files.
-LONG := tests/e2e/test_cas_openapi.py tests/e2e/test_bad_input_images.py::test_a_hundred_thousand_files
+# Tests of half a minute each that `make nightly` runs: generated requests (a shorter run is a unit test), many files, demos.
+LONG := tests/e2e/test_cas_openapi.py tests/e2e/test_bad_input_images.py::test_a_hundred_thousand_files tests/e2e/test_make_demo.py
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,8 @@ nightly: venv checkov ## run the long campaigns: fuzzing, kill -9 under load, ho
 	$(BIN)/python tests/nightly/pairs_of_builds.py --pairs 200 && \
 	SCONECTL_TEST_KILLS=200 SCONECTL_TEST_SMALL_FILES=100000 SCONECTL_TEST_LARGE_FILE=1024 $(BIN)/pytest -q -s tests/e2e/test_volume_databases.py \
 		tests/e2e/test_volume_faults.py && \
-	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand'
+	SCONECTL_TEST_FILE_SIZE=4294967297 $(BIN)/pytest -q tests/e2e/test_bad_input_images.py -k 'large_file or hundred_thousand' && \
+	$(BIN)/pytest -q tests/e2e/test_make_demo.py
 
 bench: venv ## measure speed as ratios, all of them even if one misses its goal (see bench/README.md)
 	-$(BIN)/python bench/start.py

@@ -16,6 +16,10 @@ if [ -d .demo/cas ]; then
     fi
 fi
 
+for undo in .demo/*/clean-up; do # of examples whose README was run
+    if [ -e "$undo" ]; then bash "$undo" >/dev/null 2>&1 || true; fi
+done
+
 if [ -d .demo/data ]; then
     scripts/venv.sh
     XDG_DATA_HOME=$root/.demo/data .venv/bin/sconectl down --release demo --volumes --cas-config "$root/.demo/cas-config" >/dev/null 2>&1 || true
