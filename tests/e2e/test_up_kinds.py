@@ -102,9 +102,9 @@ def local(tmp_path_factory: pytest.TempPathFactory, base_image: str, ca_bundle: 
         yield local
 
 
-def started(local: Local) -> tuple[int, str]:
-    """Return how often the keeper found that it was started, and the name of its host."""
-    log = local.world.log_with(f"{local.release}-keeper", "start ")
+def started(local: Local, times: int | str = "") -> tuple[int, str]:
+    """Return how often the keeper found that it was started (wait for so many `times`), and the name of its host."""
+    log = local.world.log_with(f"{local.release}-keeper", f"start {times}")
     found = re.findall(r"^start (\d+) on (\S+)$", log, re.M)[-1]
     return int(found[0]), found[1]
 
@@ -139,7 +139,7 @@ def test_data_stay_until_they_are_given_up_and_then_a_new_volume_is_taken(local:
     down = must(local.down())
     assert "these volumes stay" in down.err
     must(local.up())
-    assert started(local)[0] == before + 1
+    assert started(local, before + 1)[0] == before + 1
     there = local.objects()
     stranger = local.down("--volumes", "--cas-config", str(local.world.root / "stranger"))
     assert stranger.code == 6 and local.objects() == there, stranger.text  # the CAS is asked first
@@ -172,4 +172,4 @@ def test_a_service_starts_again_by_itself_and_finds_its_data(local: Local) -> No
     must(docker("kill", "--signal", "KILL", f"{local.release}-keeper"))
     must(docker("start", f"{local.release}-keeper"))  # an engine starts nothing again that was killed through it
     must(local.up())
-    assert started(local)[0] == before + 1
+    assert started(local, before + 1)[0] == before + 1
