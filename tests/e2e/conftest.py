@@ -25,14 +25,21 @@ from .registry import running_registry
 from .world import World, docker, must, remove_kept, running_world
 
 LONGEST = (
-    *("test_secure_documents", "test_run_steps", "test_restarts"),
+    *("test_secure_documents", "test_restarts", "test_run_steps"),
     *("test_counter", "test_volume_databases", "test_changes_story"),
-    *("test_hello_user", "test_curated", "test_up_kinds"),
-    *("test_flask_redis", "test_up_ways", "test_sconified"),
-    *("test_hello_java", "test_up", "test_tampering"),
-    *("test_flask_sconify", "test_bad_input_engine", "test_docs_ci", "test_bad_input_images"),
-    *("test_two_cases", "test_bad_input_registry", "test_native_and_converted", "test_signing"),
-    *("test_env_tutorial", "test_public_images", "test_volume_life", "test_volume_faults", "test_faults"),
+    *("test_hello_user", "test_reproducible", "test_up_ways", "test_sconify_seed", "test_up_kinds"),
+    *("test_flask_redis", "test_moving_names", "test_bad_input_engine", "test_docs_ci", "test_copied_images"),
+    *("test_hello_java", "test_bad_input_images", "test_up", "test_volume_life", "test_cas_image", "test_curated"),
+    *("test_flask_sconify", "test_sconified", "test_images", "test_signing", "test_main_job"),
+    *(
+        "test_two_cases",
+        "test_bad_input_registry",
+        "test_mesh_fields",
+        "test_native_part",
+        "test_cas_durability",
+        "test_volume_faults",
+    ),
+    *("test_env_tutorial", "test_public_images", "test_incremental", "test_unreadable", "test_tampering"),
 )
 """The files that take longest start first, so that no worker has one of them at the end, when others have none.
 The first one of each line walks a README: only one of them can at a time."""
