@@ -32,17 +32,18 @@ configuration() {
 }
 
 # Writes what a README types before "Try to break it" to `commands`, and its last block, which undoes that, to `clean-up`.
-# Commands whose output the README does not show have to succeed. `shell` gets the variables and functions at the end.
+# Commands whose output the README does not show have to succeed. `shell` gets the functions and variables that they made,
+# and no variable of whoever runs this, which may be a secret.
 take_commands() {
     awk '
-        BEGIN { print ". \"${0%/*}/shell\"" >"commands" }
+        BEGIN { print ". \"${0%/*}/shell\"; before=$(export -p)" >"commands" }
         on && /^ *```$/ { on = 0; ended = 1; next }
         on { block = block $0 "\n"; next }
         ended { put(); ended = 0 }
         /^## Try to break it/ { attacks = 1 }
         /^ *```sh$/ { on = 1; block = "" }
         END {
-            print "code=$?; { export -p; declare -f; } >>\"${0%/*}/shell\"; exit $code" >"commands"
+            print "code=$?; { export -p | grep -vxF \"$before\"; declare -f; } >>\"${0%/*}/shell\"; exit $code" >"commands"
             printf ". \"${0%%/*}/shell\"\n%s", block >"clean-up"
         }
         function put() {
