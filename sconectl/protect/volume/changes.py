@@ -140,6 +140,11 @@ class Live:
             if inode is not None and self.ids.get(inode) == id_:
                 del self.ids[inode]
 
+    def has_file(self, inode: int) -> bool:
+        """Tell whether this is the inode of a file of the tree."""
+        node = self._node(inode)
+        return node is not None and node.kind == FILE
+
     def changes(self, seen: Hints, target: int | None, *, data_only: bool = False) -> Changes:
         """Return what has changed, and apply it to the tree. `target` is the inode whose sync asks, None: all.
 

@@ -8,7 +8,9 @@ is no journal of this volume. A frame that is not whole ends the journal: what f
 from __future__ import annotations
 
 import contextlib
+import errno
 import hmac
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -32,7 +34,8 @@ RESERVE = 4 << 20
 """Bytes that are written ahead as zeros, so that the commits that fill them change no metadata of the file system."""
 _SMALL = RESERVE // 8
 """A commit of more bytes reserves nothing: what it writes takes longer than the metadata."""
-_NOTHING = bytes(RESERVE)
+_BLOCK = 4096
+"""What is written without the kernel's cache begins and ends at multiples of this, in the file and in memory."""
 _HEADER = struct.Struct(">8sH6xQ16s16s8x")
 HEADER = _HEADER.size
 _FRAME = struct.Struct(">IB3xQ")
@@ -44,8 +47,19 @@ def _cipher(key: bytes, header: bytes) -> AESGCM:
     return AESGCM(hmac.digest(key, b"sconectl volume journal\0" + header, "sha256"))
 
 
+def _aligned_memory(length: int) -> mmap.mmap:
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+_NOTHING = memoryview(_aligned_memory(RESERVE))
+
+
 class Journal:
-    """A new journal that commits are appended to. Its key is its own, so that its numbers of frames are safe nonces."""
+    """A new journal that commits are appended to. Its key is its own, so that its numbers of frames are safe nonces.
+
+    A small commit goes past the kernel's cache, and is durable with the same call, if the file system can do that. It
+    writes the block anew that the commit before it ended in, as the kernel would.
+    """
 
     def __init__(self, key: bytes, handle: int, number: int, base: bytes) -> None:
         """Begin in the empty file `handle`, which is the journal's from now on; the caller syncs its directory."""
@@ -58,10 +72,14 @@ class Journal:
         self._end = self.size = 0
         self._reserved = 0
         self._may_reserve = True
-        self._plain, self._sealed = memoryview(bytearray(_LONGEST)), memoryview(bytearray(_FRAME.size + _LONGEST + TAG))
+        self._plain = memoryview(bytearray(_LONGEST))
+        self._sealed = memoryview(_aligned_memory(2 * _BLOCK + _FRAME.size + _LONGEST + TAG))
         self._filled = 0
         self._append(memoryview(header))
         self.size = self._end
+        self._last = header
+        """What is committed of the block that the journal ends in."""
+        self._direct = _opened_past_the_cache(handle)
 
     def add(self, operation: bytes) -> None:
         """Add an operation, as bytes, to the commit that is being made. Raises `OSError`."""
@@ -73,7 +91,7 @@ class Journal:
         Raises `OSError`.
         """
         if self._filled >= FRAME:
-            self._close_frame(0)
+            self._append(self._sealed_frame(0))
         begin, self._filled = self._filled, self._filled + length
         return self._plain[begin : self._filled]
 
@@ -84,9 +102,13 @@ class Journal:
     def commit(self) -> bytes:
         """End the commit: when this returns it is durable. Return the new state. Raises `OSError`; then nothing is."""
         try:
-            self._close_frame(_COMMIT)
-            self._reserve()
-            os.fdatasync(self._handle)
+            frame = self._sealed_frame(_COMMIT)
+            if not self._commit_past_the_cache(frame):
+                self._append(frame)
+                self._reserve()
+                os.fdatasync(self._handle)
+                begin = self._end - self._end % _BLOCK
+                self._last = os.pread(self._handle, self._end - begin, begin)
         except OSError:
             self._may_reserve = False  # there may be no space for more than is needed
             self.give_up()
@@ -103,34 +125,75 @@ class Journal:
 
     def close(self) -> None:
         """Cut off what was reserved, and close the file."""
+        if self._direct is not None:
+            os.close(self._direct)
         with contextlib.suppress(OSError):  # zeros at the end are no frame
             os.ftruncate(self._handle, self.size)
         os.close(self._handle)
 
-    def _reserve(self) -> None:
-        """Write zeros behind a small commit that has used up what was reserved."""
-        if self._end <= self._reserved or self._end - self.size > _SMALL or not self._may_reserve:
-            return
-        try:
-            self._reserved = self._end + os.pwrite(self._handle, _NOTHING, self._end)
-        except OSError:
-            self._may_reserve = False
-
-    def _close_frame(self, flag: int) -> None:
+    def _sealed_frame(self, flag: int) -> memoryview:
+        """Return what was added as a frame, in memory at the place in its block that it gets in the file."""
         head = _FRAME.pack(self._filled + TAG, flag, self._frames)
-        frame = self._sealed[: len(head) + self._filled + TAG]
+        begin = self._end % _BLOCK
+        frame = self._sealed[begin : begin + len(head) + self._filled + TAG]
         frame[: len(head)] = head
         plain, bound = self._plain[: self._filled], head + self._chain
         self._cipher.encrypt_into(_NONCE.pack(self._frames), plain, bound, frame[len(head) :])
         self._frames += 1  # also if it is cut off again: a nonce is never used for another text
         self._filled = 0
-        self._append(frame)
         self._chain = bytes(frame[-TAG:])
+        return frame
 
     def _append(self, left: memoryview) -> None:
         while left:
             written = os.pwrite(self._handle, left, self._end)
             left, self._end = left[written:], self._end + written
+
+    def _reserve(self) -> None:
+        """Write zeros behind a small commit that has used up what was reserved."""
+        if self._end <= self._reserved or self._end - self.size > _SMALL or not self._may_reserve:
+            return
+        begin = -(-self._end // _BLOCK) * _BLOCK
+        try:
+            written = self._write_past_the_cache(_NOTHING, begin) or os.pwrite(self._handle, _NOTHING, begin)
+            self._reserved = begin + written // _BLOCK * _BLOCK
+        except OSError:
+            self._may_reserve = False
+
+    def _commit_past_the_cache(self, frame: memoryview) -> bool:
+        """Write the only frame of a commit durably to what is reserved; tell whether that was possible."""
+        if self._direct is None or self._end != self.size or self._end + len(frame) > self._reserved:
+            return False
+        used = len(self._last) + len(frame)
+        blocks = self._sealed[: -(-used // _BLOCK) * _BLOCK]
+        blocks[: len(self._last)] = self._last
+        blocks[used:] = bytes(len(blocks) - used)
+        if self._write_past_the_cache(blocks, self._end - len(self._last)) < used:
+            return False
+        self._end += len(frame)
+        self._last = bytes(blocks[used - used % _BLOCK : used])
+        return True
+
+    def _write_past_the_cache(self, data: memoryview, offset: int) -> int:
+        """Write whole blocks durably; return how many bytes were written, 0 if the file system cannot do that."""
+        if self._direct is None:
+            return 0
+        try:
+            return os.pwrite(self._direct, data, offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            os.close(self._direct)
+            self._direct = None
+            return 0
+
+
+def _opened_past_the_cache(handle: int) -> int | None:
+    """Open a file once more, for writes that go past the kernel's cache and are durable; None if that is impossible."""
+    try:
+        return os.open(f"/proc/self/fd/{handle}", os.O_WRONLY | os.O_DIRECT | os.O_DSYNC | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True)

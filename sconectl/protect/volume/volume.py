@@ -68,6 +68,10 @@ class Volume:
         """The newest committed state, 16 bytes."""
         return self._unconfirmed[-1]
 
+    def has_file(self, inode: int) -> bool:
+        """Tell whether this is the inode of a file that is committed, and still there, as far as is known."""
+        return self._live.has_file(inode)
+
     def confirm(self, state: bytes) -> None:
         """Note that the CAS has `state` as its tag: a storage that is older will never be accepted again."""
         if state in self._unconfirmed:
@@ -205,9 +209,13 @@ class Volume:
         self._next_journal += 1
         try:
             journal = Journal(self.key, handle, number, self.state)
-            self.storage.sync_root()
         except BaseException:
             os.close(handle)
+            raise
+        try:
+            self.storage.sync_root()
+        except BaseException:
+            journal.close()
             raise
         return journal
 

@@ -18,6 +18,7 @@ from functools import partial
 
 from sconectl.runtime import log
 from sconectl.runtime.system_calls import task
+from sconectl.runtime.system_calls.descriptors import Descriptors, mount_of
 from sconectl.runtime.system_calls.filter import NOTIFIED, SYNC_FLAGS, TRUNCATE_FLAG
 from sconectl.runtime.system_calls.listener import Call, Listener
 from sconectl.runtime.volumes.explained import Flight, Writes
@@ -42,6 +43,9 @@ class Calls:
         """Take calls from `listener`; `numbers` are those of this machine."""
         self._listener, self._keepers = listener, keepers
         self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
+        mounts = {keeper.device: mount_of(keeper.mount.volume.root) for keeper in keepers}
+        self._on_mount = {mounts[device]: keepers for device, keepers in self._on.items() if mounts[device] >= 0}
+        self._descriptors = Descriptors()
         self._flights: dict[int, Flight] = {}
         self._writes, self._mappings = Writes(), Mappings()
         for keeper in keepers:
@@ -128,24 +132,36 @@ class Calls:
 
     def _written(self, call: Call, range_: tuple[int, int] | None) -> int:
         """Note a write at an offset, and whether the kernel is going to count it."""
-        try:
-            status = task.file_of(call.tid, call.a0)
-            is_sure = (
-                stat.S_ISREG(status.st_mode)
-                and call.a3 + call.a2 < _LARGEST_OFFSET
-                and call.a1 + call.a2 < _LARGEST_ADDRESS
-                and task.is_writable(call.tid, call.a0)
-            )
-        except _GONE:
-            return 0
-        except OSError:  # the watch of the directory will tell
-            return self._begin(call, Flight(call.number, None, None, None), ())
+        is_valid = call.a3 + call.a2 < _LARGEST_OFFSET and call.a1 + call.a2 < _LARGEST_ADDRESS
+        if (known := self._known(call)) is not None:
+            keepers, inode, is_sure = known
+        else:
+            try:
+                status = task.file_of(call.tid, call.a0)
+                is_sure = stat.S_ISREG(status.st_mode) and task.is_writable(call.tid, call.a0)
+            except _GONE:
+                return 0
+            except OSError:  # the watch of the directory will tell
+                return self._begin(call, Flight(call.number, None, None, None), ())
+            keepers, inode = self._on.get(status.st_dev, []), status.st_ino
         before = self._writes.counted_by(call.tid)
-        counts = 1 if is_sure and before >= 0 else None
-        keepers = self._on.get(status.st_dev)
+        counts = 1 if is_sure and is_valid and before >= 0 else None
         if not keepers:
             return self._begin(call, Flight(call.number, None, _NOWHERE, counts, before), ())
-        return self._begin(call, Flight(call.number, status.st_ino, range_, counts, before), keepers)
+        return self._begin(call, Flight(call.number, inode, range_, counts, before), keepers)
+
+    def _known(self, call: Call) -> tuple[list[Keeper], int, bool] | None:
+        """Return where the file is that a call is about, its inode, and whether it is open for writing.
+
+        None if it is no file that is committed already.
+        """
+        found = self._descriptors.describe(call.tid, call.a0)
+        if found is None:
+            return None
+        keepers = self._on_mount.get(found.mount, [])
+        if not any(keeper.mount.volume.has_file(found.inode) for keeper in keepers):
+            return None
+        return keepers, found.inode, found.is_writable
 
     def _change(self, call: Call, descriptor: int) -> int:
         """Note a call that changes a file in another way."""
@@ -163,16 +179,19 @@ class Calls:
         return self._begin(call, Flight(call.number, None), ())
 
     def _sync_file(self, call: Call, *, data_only: bool = False) -> int | None:
-        try:
-            status = task.file_of(call.tid, call.a0)
-        except _GONE:
-            return 0
-        except OSError:
-            return self._ask(call, self._keepers)
-        keepers = self._on.get(status.st_dev, [])
+        if (known := self._known(call)) is not None:
+            keepers, inode, _ = known
+        else:
+            try:
+                status = task.file_of(call.tid, call.a0)
+            except _GONE:
+                return 0
+            except OSError:
+                return self._ask(call, self._keepers)
+            keepers, inode = self._on.get(status.st_dev, []), status.st_ino
         if len(keepers) > 1:
             keepers = self._owner(call, keepers)
-        return self._ask(call, keepers, status.st_ino, data_only=data_only)
+        return self._ask(call, keepers, inode, data_only=data_only)
 
     def _owner(self, call: Call, keepers: list[Keeper]) -> list[Keeper]:
         """Return the volume that a file with several candidates is in; all of them if that is not clear."""

@@ -33,6 +33,9 @@ class Volume(Protocol):
         nothing is promised, and the hints stay.
         """
 
+    def has_file(self, inode: int) -> bool:
+        """Tell whether this is the inode of a regular file that is committed and has a name; False if in doubt."""
+
     def confirm(self, state: bytes) -> None:
         """Take note that the CAS has this state, so that no older one will ever be asked for."""
 

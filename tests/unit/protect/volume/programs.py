@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -67,6 +68,8 @@ class Dying:
                 self.left -= 1
                 if self.left <= 0:
                     if name in ("write", "pwrite") and self.left == 0:
+                        flags = fcntl.fcntl(args[0], fcntl.F_GETFL)
+                        fcntl.fcntl(args[0], fcntl.F_SETFL, flags & ~os.O_DIRECT)  # which is for whole blocks only
                         real(args[0], memoryview(args[1])[: len(args[1]) // 2], *args[2:])  # torn
                     os._exit(9)
             return real(*args, **more)

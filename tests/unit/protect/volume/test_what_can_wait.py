@@ -99,7 +99,7 @@ def test_a_new_file_that_is_mapped_does_not_wait(memory: Path, tmp_path: Path) -
     assert (opened_again(volume, memory, tmp_path) / "new").read_bytes() == b"content"
 
 
-def broken(_handle: int) -> NoReturn:
+def broken(*_arguments: object) -> NoReturn:
     raise OSError(errno.EIO, "input/output error")
 
 
@@ -129,6 +129,7 @@ def test_a_sync_keeps_its_file_and_a_commit_keeps_all(
         target = draw.choice((None, *files))
         if draw.random() < 0.2:
             with monkeypatch.context() as patch, pytest.raises(OSError, match="input/output"):
+                patch.setattr(os, "pwrite", broken)
                 patch.setattr(os, "fdatasync", broken)
                 patch.setattr(os, "fsync", broken)
                 files[0].write_bytes(draw.randbytes(100))

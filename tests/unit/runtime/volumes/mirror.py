@@ -65,6 +65,9 @@ class Mirror:
                 self.copied += len(data)
                 os.pwrite(target.fileno(), data, offset)
 
+    def has_file(self, inode: int) -> bool:
+        return any((self.kept / place).is_file() for place in self.inodes.get(inode, ()))
+
     def commit(
         self, hints: Hints, target: int | None = None, *, data_only: bool = False, final: bool = False
     ) -> bytes | None:

@@ -37,6 +37,9 @@ class Volume:
         hints.modified |= {*self.left}
         return b"state"
 
+    def has_file(self, inode: int) -> bool:
+        return False
+
     def confirm(self, state: bytes) -> None: ...
 
     def close(self) -> None: ...
