@@ -21,7 +21,8 @@ from sconectl.runtime.volumes.attested_cas import VolumeLost
 from sconectl.runtime.volumes.interfaces import Progress
 from sconectl.runtime.volumes.lease import Lease
 
-DEFAULT_PATIENCE = 30.0
+DEFAULT_PATIENCE = 45.0
+"""Seconds; longer than a lease lasts, so that a new container outwaits that of one that was killed."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _RENEWALS = 3  # in the time of a lease

@@ -21,7 +21,7 @@ from sconectl.runtime.volumes import mounting
 from sconectl.runtime.volumes import tags as tags_module
 from sconectl.runtime.volumes.attested_cas import VolumeLost
 from sconectl.runtime.volumes.lease import Lease, this_holder
-from sconectl.runtime.volumes.tags import CasTags
+from sconectl.runtime.volumes.tags import DEFAULT_PATIENCE, CasTags
 
 from .cas_world import MEASUREMENT, ONE, SESSION, TWO, CasWorld
 
@@ -92,10 +92,12 @@ def test_the_lease_comes_with_the_tag(world: CasWorld) -> None:
 def test_another_instance_waits_for_the_end_of_the_lease(
     world: CasWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    clock = time.monotonic
     monkeypatch.setattr(time, "sleep", world.wait)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + world.ahead.total_seconds())
     world.lease().take(0)
     started = world.now()
-    world.lease(TWO).take(40)
+    world.lease(TWO).take(DEFAULT_PATIENCE)
     assert 29 <= (world.now() - started).total_seconds() < 33
     assert capfd.readouterr().err.count("waiting for volume V1: Volume V1 is in use by pod-1") == 1
 
