@@ -164,6 +164,8 @@ class Journal:
         """Write the only frame of a commit durably to what is reserved; tell whether that was possible."""
         if self._direct is None or self._end != self.size or self._end + len(frame) > self._reserved:
             return False
+        if len(self._last) != self._end % _BLOCK:  # somebody has cut off the file
+            return False
         used = len(self._last) + len(frame)
         blocks = self._sealed[: -(-used // _BLOCK) * _BLOCK]
         blocks[: len(self._last)] = self._last

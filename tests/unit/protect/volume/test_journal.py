@@ -126,6 +126,22 @@ def test_a_write_past_the_cache_that_fails_is_no_commit(tmp_path: Path, file_sys
     assert [text for text, _ in commits_in(tmp_path / "j")] == [b"first", b"second", b"third"]
 
 
+def test_a_block_that_cannot_be_read_back_is_not_written_anew(
+    tmp_path: Path, file_system: FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = begun(tmp_path / "j")
+    with monkeypatch.context() as patch:  # as if somebody had cut off the file
+        patch.setattr(os, "pread", lambda *_arguments: b"")
+        journal.add(b"first")
+        journal.commit()
+    for text in (b"second", b"third"):
+        journal.add(text)
+        journal.commit()
+    assert (file_system.done, file_system.syncs) == ([RESERVE, BLOCK], 2)
+    journal.close()
+    assert [text for text, _ in commits_in(tmp_path / "j")] == [b"first", b"second", b"third"]
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_any_sequence_of_commits_can_be_read_back_after_each(
     tmp_path: Path, file_system: FileSystem, seed: int
