@@ -129,12 +129,8 @@ def start_detached(
     `settings` are limits as `NAME=VALUE`.
     """
     directory = private_directory(directory.absolute())
-    if (already := status(directory)) is not None:
-        raise CasError(
-            f"the CAS in {directory} is already running at {already.address} (process {already.pid})",
-            hint="stop it with `sconectl cas stop`, or choose another directory with --dir",
-        )
-    listen(host, port).close()  # better to find out here than in a log that the address cannot be used
+    with writer(directory):  # better to find out here than in a log that a server runs, or that of another address
+        listen(host, port).close()
     more = [*(["--anchor", str(anchor.absolute())] if anchor else []), *(f"--limit={setting}" for setting in settings)]
     # A pipe, and no file: the disk of the CAS may be full, and then the reason would be lost.
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and program

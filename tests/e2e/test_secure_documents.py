@@ -237,12 +237,13 @@ def test_other_values_and_another_command(app: Application, ca: Path) -> None:
     evil = {"DB_HOST": "evil", "MC_HOST": "evil", "NGINX_ADDR": "evil", "sqlInitScript": "DROP DATABASE document_db"}
     for service in ("nginx", "fastapi", "memcached", "mariadb"):
         app.stop(service)
-        changed = app.create(service, "sh", "-c", "echo pwned", read_only=True, **evil)
-        must(docker("start", changed))
-        app.running[service] = changed
-    for service in PORTS:
-        app.await_health(app.running[service])
-        assert "pwned" not in logs(app.running[service])
+        app.running[service] = app.create(service, "sh", "-c", "echo pwned", read_only=True, **evil)
+    with app.kept_up():
+        for service in PORTS:
+            must(docker("start", app.running[service]))
+        for service in PORTS:
+            app.await_health(app.running[service])
+            assert "pwned" not in logs(app.running[service])
     assert back(app, ca, "/documents/31")[1] == {"record_id": 31, "content": BIRDS, "owner": BOB}
 
 

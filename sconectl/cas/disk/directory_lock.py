@@ -19,7 +19,7 @@ from sconectl.errors import CasError, LocalFault
 
 STATE_FILE = "server.json"
 _POLL_SECONDS = 0.02
-_GRACE_SECONDS = 1.0  # a command that asks for the status holds the lock, too, for a moment
+_GRACE_SECONDS = 5.0  # for a command, which holds the lock for a moment, and for a server that was killed just now
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Writer:
 
 @contextlib.contextmanager
 def writer(directory: Path, wait: float = 0.0) -> Iterator[Writer]:
-    """Hold the lock of `directory`; wait up to `wait` seconds for another command, but never for a server.
+    """Hold the lock of `directory`; wait some seconds, or `wait` if that is more, but never for a server that runs.
 
     Raises `CasError` if a server runs on it, or if somebody else keeps it longer.
     """
@@ -79,11 +79,20 @@ def status(directory: Path) -> Running | None:
     except BlockingIOError:
         try:
             state = json.loads(os.read(descriptor, 4096))
-            return Running(int(state["pid"]), str(state["address"]))
+            running = Running(int(state["pid"]), str(state["address"]))
         except (ValueError, KeyError, TypeError):
             return None  # a server that is only just starting, or a command
+        return None if _is_ending(running.pid) else running
     finally:
         os.close(descriptor)
+
+
+def _is_ending(pid: int) -> bool:
+    """Tell whether a process was killed of which a thread still waits, for a disk perhaps, and holds files open."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except OSError:
+        return False  # that of another machine or container
 
 
 def _try_lock(directory: Path) -> int | None:
