@@ -77,8 +77,9 @@ class Journal:
         self._filled = 0
         self._append(memoryview(header))
         self.size = self._end
-        self._last = header
-        """What is committed of the block that the journal ends in."""
+        self._sealed[:HEADER] = header
+        self._known = HEADER
+        """So many bytes at the beginning of `_sealed` are what is committed of the block that the journal ends in."""
         self._direct = _opened_past_the_cache(handle)
 
     def add(self, operation: bytes) -> None:
@@ -107,8 +108,8 @@ class Journal:
                 self._append(frame)
                 self._reserve()
                 os.fdatasync(self._handle)
-                begin = self._end - self._end % _BLOCK
-                self._last = os.pread(self._handle, self._end - begin, begin)
+                used = self._end % _BLOCK
+                self._known = os.preadv(self._handle, [self._sealed[:used]], self._end - used)
         except OSError:
             self._may_reserve = False  # there may be no space for more than is needed
             self.give_up()
@@ -135,6 +136,8 @@ class Journal:
         """Return what was added as a frame, in memory at the place in its block that it gets in the file."""
         head = _FRAME.pack(self._filled + TAG, flag, self._frames)
         begin = self._end % _BLOCK
+        if self._end != self.size:  # not the first frame of its commit: it may be put where those bytes are
+            self._known = -1
         frame = self._sealed[begin : begin + len(head) + self._filled + TAG]
         frame[: len(head)] = head
         plain, bound = self._plain[: self._filled], head + self._chain
@@ -164,16 +167,16 @@ class Journal:
         """Write the only frame of a commit durably to what is reserved; tell whether that was possible."""
         if self._direct is None or self._end != self.size or self._end + len(frame) > self._reserved:
             return False
-        if len(self._last) != self._end % _BLOCK:  # somebody has cut off the file
+        if self._known != self._end % _BLOCK:  # as when somebody has cut off the file
             return False
-        used = len(self._last) + len(frame)
+        used = self._known + len(frame)
         blocks = self._sealed[: -(-used // _BLOCK) * _BLOCK]
-        blocks[: len(self._last)] = self._last
         blocks[used:] = bytes(len(blocks) - used)
-        if self._write_past_the_cache(blocks, self._end - len(self._last)) < used:
+        if self._write_past_the_cache(blocks, self._end - self._known) < used:
             return False
         self._end += len(frame)
-        self._last = bytes(blocks[used - used % _BLOCK : used])
+        self._known = used % _BLOCK
+        self._sealed[: self._known] = blocks[used - self._known : used]
         return True
 
     def _write_past_the_cache(self, data: memoryview, offset: int) -> int:

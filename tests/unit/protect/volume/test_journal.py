@@ -131,7 +131,7 @@ def test_a_block_that_cannot_be_read_back_is_not_written_anew(
 ) -> None:
     journal = begun(tmp_path / "j")
     with monkeypatch.context() as patch:  # as if somebody had cut off the file
-        patch.setattr(os, "pread", lambda *_arguments: b"")
+        patch.setattr(os, "preadv", lambda *_arguments: 0)
         journal.add(b"first")
         journal.commit()
     for text in (b"second", b"third"):
