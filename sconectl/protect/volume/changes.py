@@ -8,11 +8,12 @@ a name. Raises `OSError`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
 from sconectl.protect.volume.digests import Digests
@@ -38,11 +39,12 @@ LARGE = 1 << 20
 """A larger file is only compared as a whole when its own sync asks for it, or at a commit of all files."""
 _OPEN = 64
 """So many changed files are kept open until they are written."""
+_LEFT_OPEN, _SMALL = 8, 8 << 20
+"""So many of them, not larger than this, are left open for the next commits: most write to the same file again."""
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK, stat.S_IFIFO: PIPE}
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """The ranges (offset, length) of a file whose content is to be committed.
 
     `handle` is the open file, or None: if there are many, they are opened one after the other.
@@ -59,7 +61,7 @@ class Content:
         return sum(length for _, length in self.ranges)
 
 
-@dataclass
+@dataclass(slots=True)
 class Changes:
     """What a commit consists of.
 
@@ -85,13 +87,6 @@ class Changes:
             operation.id for operation in self.operations if isinstance(operation, Resize | Zeros)
         }
 
-    def close(self) -> None:
-        """Close the files."""
-        for content in self.contents:
-            if content.handle is not None:
-                os.close(content.handle)
-        self.contents.clear()
-
 
 class Watch(Protocol):
     """Is told what to watch."""
@@ -115,6 +110,8 @@ class Live:
         self._tree, self._digests, self._watch = tree, digests, watch
         self.ids: dict[int, int] = {}
         self._inodes: dict[int, int] = {}
+        self._handles: dict[int, int] = {}
+        """Files that are open, by their inodes; they have had the same names since they were opened."""
         self._first_new = tree.next_id
         self._bind(os.lstat(root).st_ino, ROOT)
         watch.add(root)
@@ -140,9 +137,17 @@ class Live:
             if inode is not None and self.ids.get(inode) == id_:
                 del self.ids[inode]
 
+    def close_files(self, *, but_some: bool = False) -> None:
+        """Close the open files, but for some that were opened last: a deleted one takes its memory until then."""
+        most = _LEFT_OPEN if but_some else 0
+        for inode in list(self._handles):
+            node = self._node(inode)
+            if len(self._handles) > most or node is None or node.size > _SMALL:
+                os.close(self._handles.pop(inode))
+
     def has_file(self, inode: int) -> bool:
         """Tell whether this is the inode of a file of the tree."""
-        node = self._node(inode)
+        node = self._tree.nodes.get(self.ids.get(inode, 0))
         return node is not None and node.kind == FILE
 
     def changes(self, seen: Hints, target: int | None, *, data_only: bool = False) -> Changes:
@@ -152,32 +157,31 @@ class Live:
         """
         changes = Changes()
         self._first_new = self._tree.next_id
-        try:
-            fresh = self._look_at_names(self._names(seen), changes)
-            if seen.everything:
-                known = -1
-                while known != len(changes.operations):  # what is in directories that were moved can be listed now
-                    known = len(changes.operations)
-                    fresh |= self._look_at_names(self._names(seen), changes)
-                fresh |= {inode for inode, id_ in self.ids.items() if self._tree.nodes[id_].kind == FILE}
-            touched = fresh | seen.modified | seen.written.keys() | seen.mapped
-            if target is not None and not seen.everything:
-                touched -= seen.mapped - fresh - {target}  # a sync of another file promises nothing about them
-            for inode in sorted(touched):
-                self._look_at_content(inode, seen, target, changes, fresh)
-            folders = {inode for inode, _ in seen.names}  # their times have changed with their entries
-            others = seen.attributes | folders
-            if data_only and not seen.everything:
-                changes.times_later = seen.times | touched - others
-            else:
-                others |= seen.times | touched | (set(self.ids) if seen.everything else set())
-            for inode in sorted(others):
-                if inode not in changes.later:
-                    self._look_at_attributes(inode, changes)
-            changes.dropped = self._tree.drop_unnamed()
-        except BaseException:
-            changes.close()
-            raise
+        fresh: set[int] = set()
+        if seen.names or seen.everything:
+            self.close_files()
+            fresh |= self._look_at_names(self._names(seen), changes)
+        if seen.everything:
+            known = -1
+            while known != len(changes.operations):  # what is in directories that were moved can be listed now
+                known = len(changes.operations)
+                fresh |= self._look_at_names(self._names(seen), changes)
+            fresh |= {inode for inode, id_ in self.ids.items() if self._tree.nodes[id_].kind == FILE}
+        touched = fresh | seen.modified | seen.written.keys() | seen.mapped
+        if target is not None and not seen.everything:
+            touched -= seen.mapped - fresh - {target}  # a sync of another file promises nothing about them
+        for inode in sorted(touched):
+            self._look_at_content(inode, seen, target, changes, fresh)
+        folders = {inode for inode, _ in seen.names}  # their times have changed with their entries
+        others = seen.attributes | folders
+        if data_only and not seen.everything:
+            changes.times_later = seen.times | touched - others
+        else:
+            others |= seen.times | touched | (set(self.ids) if seen.everything else set())
+        for inode in sorted(others):
+            if inode not in changes.later:
+                self._look_at_attributes(inode, changes)
+        changes.dropped = self._tree.drop_unnamed()
         return changes
 
     def _do(self, operation: Operation, changes: Changes) -> None:
@@ -300,43 +304,55 @@ class Live:
         node = self._node(inode)
         if node is None or node.kind != FILE:
             return
-        try:
-            handle = self._open(self._path(node.id))
-        except FileNotFoundError:
-            changes.later.add(inode)  # it was moved or removed a moment ago; that is seen at the next look
+        handle = self._handles.get(inode)
+        if handle is None and (handle := self._opened(inode, node, changes)) is None:
             return
-        except ValueError:
-            return  # without a name, nothing is left of it after a crash
-        keep = False
         try:
-            status = os.fstat(handle)
-            if status.st_ino != inode:
-                changes.later.add(inode)  # it was moved a moment ago; that is seen at the next look
-                return
+            size = os.lseek(handle, 0, os.SEEK_END)  # its status is not asked for (`inode_at` says why)
             anywhere = inode in seen.modified or inode in seen.mapped or inode in fresh or seen.everything
             known = not seen.everything and (inode in seen.explained or not anywhere)
-            large = min(node.size, status.st_size) > LARGE
+            large = min(node.size, size) > LARGE
             if not known and large and target not in (None, inode) and inode not in fresh:
                 changes.later.add(inode)
                 return
             written = seen.written.get(inode, []) if known else None
-            ranges, zeros = differing(node, handle, status.st_size, written, self._digests)
+            ranges, zeros = differing(node, handle, size, written, self._digests)
             for part in zeros:
                 self._do(part, changes)
-            if status.st_size != node.size:
-                self._digests.forget(node.id, min(status.st_size, node.size) // BLOCK)
-                self._do(Resize(node.id, status.st_size), changes)
+            if size != node.size:
+                self._digests.forget(node.id, min(size, node.size) // BLOCK)
+                self._do(Resize(node.id, size), changes)
             if ranges:
-                keep = len(changes.contents) < _OPEN
-                changes.contents.append(Content(node.id, handle if keep else None, status.st_size, ranges))
+                if len(changes.contents) < _OPEN:
+                    self._handles[inode] = handle
+                changes.contents.append(Content(node.id, self._handles.get(inode), size, ranges))
         finally:
-            if not keep:
+            if self._handles.get(inode) != handle:
                 os.close(handle)
+
+    def _opened(self, inode: int, node: Node, changes: Changes) -> int | None:
+        """Open a file where the tree has it; None if it is not there, or has no name there."""
+        try:
+            handle = self._open(self._path(node.id))
+        except FileNotFoundError:
+            changes.later.add(inode)  # it was moved or removed a moment ago; that is seen at the next look
+            return None
+        except ValueError:
+            return None  # without a name, nothing is left of it after a crash
+        if os.fstat(handle).st_ino == inode:
+            return handle
+        os.close(handle)
+        changes.later.add(inode)  # the same
+        return None
 
     def open(self, node: Node, seen: Hints) -> int:
         """Open a file for reading. Raises `FileNotFoundError` if it is gone; then `seen` says where to look again."""
         try:
-            return self._open(self._path(node.id))
+            handle = self._open(self._path(node.id))
+            if os.fstat(handle).st_ino == self._inodes[node.id]:
+                return handle
+            os.close(handle)
+            raise FileNotFoundError(errno.ENOENT, "another file has its name")
         except FileNotFoundError:
             seen.names.update((self._inodes[folder], name) for folder, name in self._tree.names[node.id])
             raise

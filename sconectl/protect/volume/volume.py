@@ -72,6 +72,10 @@ class Volume:
         """Tell whether this is the inode of a file that is committed, and still there, as far as is known."""
         return self._live.has_file(inode)
 
+    def close_files(self) -> None:
+        """Close live files that were left open, in case that they are deleted."""
+        self._live.close_files()
+
     def confirm(self, state: bytes) -> None:
         """Note that the CAS has `state` as its tag: a storage that is older will never be accepted again."""
         if state in self._unconfirmed:
@@ -91,11 +95,9 @@ class Volume:
             self._tree.undo = undo
             try:
                 changes = self._live.changes(hints, target, data_only=data_only)
-                try:
-                    state = self._write(changes, hints, final=final)
-                finally:
-                    changes.close()
+                state = self._write(changes, hints, final=final)
             except BaseException as error:
+                self._live.close_files()
                 while undo:
                     undo.pop()()
                 if isinstance(error, FileNotFoundError) and tries_left:  # it was moved or removed at the same time
@@ -107,7 +109,8 @@ class Volume:
                 self._tree.undo = None
             for node in changes.dropped:
                 self._digests.forget(node.id)
-            self._live.forget(node.id for node in changes.dropped)
+            self._live.forget([node.id for node in changes.dropped])
+            self._live.close_files(but_some=True)
             hints.clear()
             hints.modified |= changes.later
             hints.names |= changes.names_later
@@ -116,7 +119,8 @@ class Volume:
         raise AssertionError("the last try returns or raises")
 
     def close(self) -> None:
-        """Close the files of the storage."""
+        """Close all files."""
+        self._live.close_files()
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -127,7 +131,7 @@ class Volume:
         size = self._journal_bytes() + new
         if changes.is_empty and not (final and size):
             return None
-        if self._is_fold_due(size, new, changes.files(), final=final):
+        if self._is_fold_due(size, new, changes, final=final):
             try:
                 return self._fold(changes, hints)
             except FileNotFoundError:
@@ -136,7 +140,7 @@ class Volume:
                 self._fold_later, self._old_journals = size, 0
         return None if changes.is_empty else self._append(changes, hints)
 
-    def _is_fold_due(self, size: int, new: int, files: set[int], *, final: bool) -> bool:
+    def _is_fold_due(self, size: int, new: int, changes: Changes, *, final: bool) -> bool:
         """Tell whether a commit is to be a checkpoint, when the journal would have `size` bytes, `new` ones included.
 
         Then more has been written to it than twice what a checkpoint writes; or the commit would write as much itself.
@@ -144,7 +148,7 @@ class Volume:
         is_long, are_many = size >= FOLD_BYTES + self._fold_later, self._old_journals >= _MANY_JOURNALS
         if not (final or is_long or are_many):
             return False
-        cost = self._fold_cost(self._changed | files)
+        cost = self._fold_cost(self._changed | changes.files())
         return are_many or (is_long and size + new >= 2 * cost) or (final and cost <= FOLD_BYTES)
 
     def _append(self, changes: Changes, hints: Hints) -> bytes:
