@@ -201,9 +201,9 @@ class ImageEngine(Protocol):
 
 @dataclass(frozen=True)
 class ContainerState:
-    """A container as the engine sees it: `status` is that of Docker, `health` its last word, if it asks for any.
+    """A container as the engine sees it: `status` and `health` are those of Docker, `started` is RFC 3339 text.
 
-    `ports` are places of this machine (`127.0.0.1:8443`) by ports of the container. `started` is RFC 3339 text.
+    `health_said`: what the newest failed check printed. `ports`: places of this machine by ports of the container.
     """
 
     id: str
@@ -213,6 +213,7 @@ class ContainerState:
     exit_code: int = 0
     restarts: int = 0
     health: str = ""
+    health_said: str = ""
     health_command: tuple[str, ...] = ()
     started: str = ""
     ports: Mapping[int, str] = field(default_factory=dict)

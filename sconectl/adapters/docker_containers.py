@@ -178,6 +178,8 @@ def _filter(labels: Mapping[str, str | None]) -> dict[str, Any]:
 
 def _state(data: Mapping[str, Any]) -> ContainerState:
     state, config = data["State"], data["Config"]
+    health = state.get("Health") or {}
+    failed = [check for check in health.get("Log") or () if check["ExitCode"]]
     test = (config.get("Healthcheck") or {}).get("Test") or ()
     wanted = (data.get("HostConfig") or {}).get("PortBindings") or {}
     bound = {**wanted, **((data.get("NetworkSettings") or {}).get("Ports") or {})}
@@ -188,7 +190,8 @@ def _state(data: Mapping[str, Any]) -> ContainerState:
         status=state["Status"],
         exit_code=state.get("ExitCode", 0),
         restarts=data.get("RestartCount", 0),
-        health=(state.get("Health") or {}).get("Status", ""),
+        health=health.get("Status", ""),
+        health_said=failed[-1]["Output"] if failed else "",
         health_command=tuple(test[1:]) if test[:1] == ["CMD"] else (),
         started=state.get("StartedAt", ""),
         ports={

@@ -28,7 +28,7 @@ class Machine:
         self.name = f"sconectl-contract-{uuid.uuid4().hex[:10]}"
         self.labels = {LABEL: self.name}
 
-    def create(self, end: str, *command: str, port: int = 0) -> str:
+    def create(self, end: str, *command: str, port: int = 0, health: dict[str, Any] | None = None) -> str:
         host = {"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]} if port else {}}
         config: dict[str, Any] = {
             "Image": self.image,
@@ -36,7 +36,7 @@ class Machine:
             "Labels": {**self.labels, "end": end},
         }
         config |= {"HostConfig": host, "StopTimeout": 0, "ExposedPorts": {"80/tcp": {}} if port else {}}
-        config["Healthcheck"] = {"Test": ["CMD", "true"], "Interval": 3600 * 10**9}
+        config["Healthcheck"] = health or {"Test": ["CMD", "true"], "Interval": 3600 * 10**9}
         return self.engine.create(f"{self.name}-{end}", config)
 
     def state(self, end: str) -> ContainerState:
@@ -140,6 +140,19 @@ def test_a_command_that_does_not_end_is_not_waited_for(machine: Machine) -> None
     began = time.monotonic()
     assert machine.engine.execute(identity, ("sleep", "90")) == 1
     assert time.monotonic() - began < 30
+
+
+def test_what_a_failing_health_check_said(machine: Machine) -> None:
+    behave(machine, "a", lambda state: replace(state, health="unhealthy", health_said="two\n"))
+    script = "[ -e /tmp/asked ] && { echo two >&2; exit 1; }; touch /tmp/asked; echo one; exit 1"
+    check = {"Test": ["CMD", "sh", "-c", script], "Interval": 10**8, "Retries": 2}
+    identity = machine.create("a", "sleep", "100", health=check)
+    machine.engine.start(identity)
+    deadline = time.monotonic() + 30
+    while (state := machine.state("a")).health != "unhealthy":
+        assert time.monotonic() < deadline, state
+        time.sleep(0.1)
+    assert state.health_said == "two\n"
 
 
 def test_networks_and_volumes_are_made_once_and_found_by_their_labels(machine: Machine) -> None:

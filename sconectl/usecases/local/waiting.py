@@ -98,6 +98,8 @@ class Waiting:
 
     def _fail(self, container: LocalContainer, state: ContainerState, what: str) -> None:
         lines = [line.partition(" ")[2] for line in self._engine.log(state.id, last=_LAST_LINES)]
+        if state.health_said and state.status == "running":
+            lines += ["its health check said:", *state.health_said.splitlines()[-_LAST_LINES:]]
         raise BuildFailed(
             f"{container.name} {what}",
             hint=f"mend it and run this again, which goes on from here; all of its log: docker logs {container.name}",

@@ -247,6 +247,16 @@ def test_one_that_never_serves_is_told_when_the_time_is_over_with_all_others() -
         wait(mesh, engine, 9)
 
 
+def test_what_the_health_check_of_one_said_that_never_serves() -> None:
+    engine = FakeContainers()
+    engine.behaviours[WEB.name] = lambda state: replace(state, health="unhealthy", health_said="404 Not Found\n")
+    engine.logs[WEB.name] = ["2026-01-01T00:00:00Z listening"]
+    up(mesh_of(WEB), engine)
+    with pytest.raises(BuildFailed) as caught:
+        wait(mesh_of(WEB), engine, 9)
+    assert caught.value.output == "listening\nits health check said:\n404 Not Found"
+
+
 class _Store:
     """A CAS that knows the states of the volumes of one session."""
 
