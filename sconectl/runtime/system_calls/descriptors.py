@@ -8,6 +8,8 @@ and never takes a later thread for the one whose directory it is in.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from sconectl.runtime.system_calls import task
@@ -25,27 +27,45 @@ class Description(NamedTuple):
     is_writable: bool
 
 
+_NOTHING = Description(-1, 0, is_writable=False)
+
+
+@dataclass(slots=True)
+class _Open:
+    """An open file of /proc, what it said last, and what that means."""
+
+    handle: int
+    text: bytes
+    description: Description
+
+
 class Descriptors:
     """The descriptors that were looked at."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._open: dict[tuple[int, int], int] = {}
+        self._open: dict[tuple[int, int], _Open] = {}
 
     def describe(self, tid: int, descriptor: int) -> Description | None:
         """Return what a descriptor of a thread stands for; None if the kernel does not say so."""
-        known = self._open.get((tid, descriptor))
         try:
-            if known is None:
-                while len(self._open) >= _MOST_OPEN:
-                    os.close(self._open.pop(next(iter(self._open))))
-                path = f"/proc/{tid}/fdinfo/{descriptor & 0xFFFFFFFF}"
-                known = self._open[tid, descriptor] = task.seen(tid, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            return described(os.pread(known, _LENGTH, 0))
+            known = self._open.get((tid, descriptor)) or self._opened(tid, descriptor)
+            text = os.pread(known.handle, _LENGTH, 0)
+            if text != known.text:
+                known.text, known.description = text, described(text)
         except (OSError, ValueError, IndexError):
-            if (known := self._open.pop((tid, descriptor), None)) is not None:
-                os.close(known)
+            if (gone := self._open.pop((tid, descriptor), None)) is not None:
+                os.close(gone.handle)
             return None
+        return known.description
+
+    def _opened(self, tid: int, descriptor: int) -> _Open:
+        while len(self._open) >= _MOST_OPEN:
+            os.close(self._open.pop(next(iter(self._open))).handle)
+        path = f"/proc/{tid}/fdinfo/{descriptor & 0xFFFFFFFF}"
+        handle = task.seen(tid, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        known = self._open[tid, descriptor] = _Open(handle, b"", _NOTHING)
+        return known
 
 
 def described(text: bytes) -> Description:
@@ -60,7 +80,8 @@ def mount_of(path: str) -> int:
     """Return the number of the mount that a file is on; -1 if the kernel does not tell."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        found = Descriptors().describe(os.getpid(), handle)
-        return -1 if found is None else found.mount
+        return described(Path(f"/proc/self/fdinfo/{handle}").read_bytes()).mount
+    except (OSError, ValueError, IndexError):
+        return -1
     finally:
         os.close(handle)

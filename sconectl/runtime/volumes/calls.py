@@ -39,19 +39,23 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 class Calls:
     """Answers the calls of a program that has these volumes."""
 
-    def __init__(self, listener: Listener, keepers: Sequence[Keeper], numbers: dict[str, int]) -> None:
-        """Take calls from `listener`; `numbers` are those of this machine."""
+    def __init__(
+        self, listener: Listener, keepers: Sequence[Keeper], numbers: dict[str, int], silent: int | None = None
+    ) -> None:
+        """Take calls from `listener`; `numbers` are those of this machine. The child process `silent` never writes."""
         self._listener, self._keepers = listener, keepers
         self._on = {keeper.device: [k for k in keepers if k.device == keeper.device] for keeper in keepers}
         mounts = {keeper.device: mount_of(keeper.mount.volume.root) for keeper in keepers}
         self._on_mount = {mounts[device]: keepers for device, keepers in self._on.items() if mounts[device] >= 0}
         self._descriptors = Descriptors()
         self._flights: dict[int, Flight] = {}
-        self._writes, self._mappings = Writes(), Mappings()
+        self._writes, self._mappings = Writes(silent), Mappings()
         for keeper in keepers:
             keeper.explain_with(self._writes, self._flights)
         self.asked: list[Keeper] = []
         """Those that a sync waits for."""
+        self._caller, self._syncs = 0, 0
+        """The thread that has made the last calls, and how many syncs were among them."""
         self._told: set[str] = set()
         handlers: dict[str, Callable[[Call], int | None]] = {
             "pwrite64": self._write,
@@ -72,8 +76,15 @@ class Calls:
         }
         self._handlers = {numbers[name]: handlers[name] for name in NOTIFIED if name in numbers}
 
+    @property
+    def is_of_one_thread(self) -> bool:
+        """Tell whether the same thread has made all calls since the sync before the last one: its syncs come alone."""
+        return self._syncs > 1
+
     def take(self, call: Call) -> None:
         """Answer one call, or let it wait for its keepers."""
+        if call.tid != self._caller:
+            self._caller, self._syncs = call.tid, 0
         over = self._flights.pop(call.tid, None)
         answer = self._handlers[call.number](call)
         if over:
@@ -156,12 +167,11 @@ class Calls:
         None if it is no file that is committed already.
         """
         found = self._descriptors.describe(call.tid, call.a0)
-        if found is None:
-            return None
-        keepers = self._on_mount.get(found.mount, [])
-        if not any(keeper.mount.volume.has_file(found.inode) for keeper in keepers):
-            return None
-        return keepers, found.inode, found.is_writable
+        if found is not None and (keepers := self._on_mount.get(found.mount)):
+            for keeper in keepers:
+                if keeper.mount.volume.has_file(found.inode):
+                    return keepers, found.inode, found.is_writable
+        return None
 
     def _change(self, call: Call, descriptor: int) -> int:
         """Note a call that changes a file in another way."""
@@ -220,6 +230,7 @@ class Calls:
     ) -> int | None:
         if not keepers:
             return 0
+        self._syncs += 1
         sync = Sync(partial(self._answer, call.id), len(keepers))
         for keeper in keepers:
             keeper.ask(sync, target, data_only=data_only)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -36,7 +37,7 @@ _MOST_OPEN = 128
 """Processes, and threads, whose counts are looked at."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Flight:
     """A call that may still be running: what it will have changed when it is over."""
 
@@ -68,8 +69,8 @@ class Account:
 class Writes:
     """Counts the writes of all processes, and those that were noted."""
 
-    def __init__(self) -> None:
-        """Begin without knowing anything."""
+    def __init__(self, silent: int | None = None) -> None:
+        """Begin without knowing anything. `silent` is a child of this process that never writes."""
         self.accounts: list[Account] = []
         self._ended = 0
         self._unsure = False
@@ -80,6 +81,13 @@ class Writes:
         self._newest: bytes | None = None
         self._is_current = False
         """Tells whether all processes are known that there were when `_newest` was the newest one."""
+        self._silent: tuple[int, select.poll] | None = None
+        """That process, and what tells of its end: then its number may be that of another one."""
+        if silent is not None:
+            with contextlib.suppress(OSError, AttributeError):  # without one it is looked at, as all others are
+                end = select.poll()
+                end.register(os.pidfd_open(silent))
+                self._silent = silent, end
         self._load = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 
     def account(self) -> Account:
@@ -188,6 +196,8 @@ class Writes:
 
     def _find_processes(self) -> None:
         found = processes()
+        if self._silent is not None and not self._silent[1].poll(0):
+            found.discard(self._silent[0])
         if len(found) > _MOST_OPEN:  # it would take long to ask them all, and many descriptors
             self._is_current = False
             found = set()

@@ -36,6 +36,9 @@ class Volume(Protocol):
     def has_file(self, inode: int) -> bool:
         """Tell whether this is the inode of a regular file that is committed and has a name; False if in doubt."""
 
+    def close_files(self) -> None:
+        """Close files that were left open: some may be deleted, and take their memory until then."""
+
     def confirm(self, state: bytes) -> None:
         """Take note that the CAS has this state, so that no older one will ever be asked for."""
 

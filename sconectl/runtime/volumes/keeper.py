@@ -121,7 +121,7 @@ class Keeper:
         A file that was renamed after the watch was asked is not found by its old name, and left in the hints.
         """
         left = self.hints.modified
-        moved = [one for one in waiting if (left if one[1] is None else one[1] in left)]
+        moved = [one for one in waiting if (left if one[1] is None else one[1] in left)] if left else []
         self._moved = self._moved + 1 if moved else 0
         if self._moved > _RENAMES:
             self._moved = 0
@@ -130,7 +130,7 @@ class Keeper:
         elif moved:
             self._waiting = moved + self._waiting
             self._at(now)
-        return [one for one in waiting if one not in moved]
+        return [one for one in waiting if one not in moved] if moved else waiting
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -145,8 +145,9 @@ class Keeper:
 
     def next(self) -> float | None:
         """Return when `tick` has something to do, if nothing else happens."""
-        times = [time for time in (self.due, self._unsent) if time is not None]
-        return min(times, default=None)
+        if self.due is None or self._unsent is None:
+            return self._unsent if self.due is None else self.due
+        return min(self.due, self._unsent)
 
     def heard(self, now: float) -> None:
         """Take the news of the tags. Raises `Lost`."""

@@ -89,8 +89,8 @@ def _supervise(mounts: Sequence[Mount], program: Callable[[], NoReturn], health:
         )
         status = EXIT_REFUSED
     else:
-        keep_open(listener)
-        status = _Loop(child, listener, keepers, signals).run()
+        silent = keep_open(listener)
+        status = _Loop(child, silent, listener, keepers, signals).run()
     finally:
         ours.close()
     _end_all()
@@ -128,9 +128,11 @@ def _finish(keepers: Sequence[Keeper]) -> bool:
 class _Loop:
     """Runs until the program has ended."""
 
-    def __init__(self, child: int, listener: Listener, keepers: Sequence[Keeper], signals: Sequence[int]) -> None:
+    def __init__(
+        self, child: int, silent: int, listener: Listener, keepers: Sequence[Keeper], signals: Sequence[int]
+    ) -> None:
         self._child, self._listener, self._keepers, self._signals = child, listener, keepers, signals
-        self._calls = Calls(listener, keepers, kernel.architecture().numbers)
+        self._calls = Calls(listener, keepers, kernel.architecture().numbers, silent)
         self._status: int | None = None
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
@@ -166,13 +168,15 @@ class _Loop:
                 else:  # every process with the filter has ended
                     self._poll.unregister(listening)
             calls += 1
-            if asked and (not stopped or calls > _MOST_CALLS):
+            if asked and (not stopped or calls > _MOST_CALLS or self._calls.is_of_one_thread):
                 self._commit(asked, clock())
                 busy = True
             if not asked or busy:
                 calls = 0
-            if busy or (wake is not None and wake <= clock()):
-                self._do_what_is_due(clock())
+            if busy:
+                wake = self._next()
+            if wake is not None and wake <= (now := clock()):
+                self._do_what_is_due(now)
                 wake = self._next()
         return self._status
 
@@ -189,6 +193,8 @@ class _Loop:
     def _see(self, keeper: Keeper, descriptor: int, now: float) -> None:
         """Take the changes out of the queue, and leave it alone for a moment."""
         keeper.mount.watch.drain(keeper.hints)
+        if keeper.hints.names:
+            keeper.mount.volume.close_files()
         keeper.changed(now)
         self._poll.unregister(descriptor)
         del self._others[descriptor]
@@ -196,8 +202,9 @@ class _Loop:
 
     def _next(self) -> float | None:
         """Return when there is something to do, if nothing happens before."""
-        times = [due for keeper in self._keepers if (due := keeper.next()) is not None]
-        return min([*times, *(until for until, _ in self._resting)], default=None)
+        times = [until for until, _ in self._resting]
+        times += [due for keeper in self._keepers if (due := keeper.next()) is not None]
+        return min(times, default=None)
 
     def _do_what_is_due(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:

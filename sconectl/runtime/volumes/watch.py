@@ -25,7 +25,7 @@ _OVERFLOW, _IGNORED, _IS_DIRECTORY = 0x4000, 0x8000, 0x40000000
 _ONLY_DIRECTORY, _DO_NOT_FOLLOW = 0x01000000, 0x02000000
 _MASK = _MODIFY | _ATTRIBUTES | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _ONLY_DIRECTORY | _DO_NOT_FOLLOW
 _EVENT = struct.Struct("=iIII")
-_READ, _LONGEST = 1 << 16, 16 + 256
+_READ, _LONGEST = 1 << 12, 16 + 256
 _GONE = 1 << 40
 """Not the kernel's: the file of this name was moved away."""
 _ATTEMPTS = 50
@@ -187,7 +187,7 @@ class Watcher:
                     missing[name] = mask
                 continue
             try:
-                inode = os.lstat(path + b"/" + name[1]).st_ino
+                inode = kernel.inode_at(path + b"/" + name[1])
             except OSError:  # the queue says where it is, or will say so at once
                 if not mask & _GONE:
                     missing[name] = mask

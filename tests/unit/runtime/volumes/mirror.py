@@ -68,6 +68,8 @@ class Mirror:
     def has_file(self, inode: int) -> bool:
         return any((self.kept / place).is_file() for place in self.inodes.get(inode, ()))
 
+    def close_files(self) -> None: ...
+
     def commit(
         self, hints: Hints, target: int | None = None, *, data_only: bool = False, final: bool = False
     ) -> bytes | None:

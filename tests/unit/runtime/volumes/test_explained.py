@@ -176,6 +176,29 @@ print('kept')
     assert world.out == "kept\n"
 
 
+@pytest.mark.parametrize("waiting", ["pass", "time.sleep(0.001)"])
+def test_a_sync_of_another_thread_than_the_one_that_writes(world: CountingWorld, waiting: str) -> None:
+    """The other one may still run, and have written in other ways, too."""
+    code = f"""
+import time
+os.lseek(f, 4000, 0)
+for round in range(30):
+    for _ in range(3):
+        os.pwrite(f, b'%d' % round, 9)
+        os.fsync(f)
+    os.pwrite(f, b'%d' % round, 100000 + round * 30000)
+    if round % 3 == 1:
+        os.write(f, b'other')
+    thread = threading.Thread(target=os.fsync, args=(f,))
+    thread.start()
+    while thread.is_alive(): {waiting}
+    check(round)
+print('kept')
+"""
+    assert world.run(program(code)) == 0, world.out
+    assert world.out == "kept\n"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_writes_of_all_kinds_at_the_same_time(world: CountingWorld, seed: int) -> None:
     """Each thread has its own part of the file, and finds there what it has synced, however it was written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import tempfile
@@ -66,9 +67,11 @@ def world() -> Iterator[RealWorld]:
         yield RealWorld(Path(folder))
 
 
+@pytest.mark.parametrize("is_open", [False, True])
 def test_a_sync_is_answered_when_a_file_that_is_renamed_at_that_moment_is_kept(
-    world: RealWorld, monkeypatch: pytest.MonkeyPatch
+    world: RealWorld, monkeypatch: pytest.MonkeyPatch, is_open: bool
 ) -> None:
+    """A file that is open is found by any name, and may be kept by its old one until the next commit."""
     live, storage = world.folder / "live", world.folder / "storage"
     live.mkdir()
     storage.mkdir()
@@ -81,6 +84,8 @@ def test_a_sync_is_answered_when_a_file_that_is_renamed_at_that_moment_is_kept(
     log.write_text("new")
     answers: list[int] = []
     keeper.ask(Sync(answers.append, 1), log.stat().st_ino)
+    if not is_open:
+        volume._live.close_files()
 
     def rotated(hints: Hints) -> None:
         watcher.drain(hints)
@@ -92,6 +97,12 @@ def test_a_sync_is_answered_when_a_file_that_is_renamed_at_that_moment_is_kept(
     if not answers:
         keeper.tick(2.0)
     assert answers == [0]
+    shutil.copytree(storage, world.folder / "copy")
+    open_volume(world.folder / "copy", world.folder / "then", volume.state).close()
+    assert [(path.name, path.read_text()) for path in (world.folder / "then").iterdir()] == [
+        ("log" if is_open else "log.1", "new")
+    ]
+    keeper.commit(3.0)
     state = volume.state
     volume.close()
     open_volume(storage, world.folder / "again", state).close()
@@ -150,6 +161,29 @@ def test_sqlite_has_what_it_acknowledged(world: RealWorld, mode: str, states: in
     database.close()
     assert has[: len(acknowledged)] == acknowledged
     assert len(has) <= len(acknowledged) + 1
+
+
+def test_a_deleted_file_does_not_stay_open_in_the_supervisor(world: RealWorld) -> None:
+    """The next commit is due a second later, and until then the file would take its memory."""
+    code = """
+    import os, time
+    f = os.open('file', os.O_CREAT | os.O_RDWR)
+    os.pwrite(f, b'content', 0)
+    os.fsync(f)
+    os.close(f)
+    time.sleep(0.3)
+    path, files = os.path.abspath('file'), f'/proc/{os.getppid()}/fd'
+    def held():
+        return sum(os.readlink(f'{files}/{handle}').startswith(path) for handle in os.listdir(files))
+    before = held()
+    os.unlink('file')
+    begin = time.monotonic()
+    while held() and time.monotonic() < begin + 5:
+        time.sleep(0.005)
+    print(before, time.monotonic() < begin + 0.5)
+    """
+    assert world.run(code) == 0, world.out
+    assert world.out == "1 True\n"
 
 
 PART = 400_000
