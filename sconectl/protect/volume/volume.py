@@ -110,7 +110,7 @@ class Volume:
             for node in changes.dropped:
                 self._digests.forget(node.id)
             self._live.forget([node.id for node in changes.dropped])
-            self._live.close_files(but_some=True)
+            self._live.close_files(but_some=not hints.everything)  # else nobody tells if they are deleted
             hints.clear()
             hints.modified |= changes.later
             hints.names |= changes.names_later
