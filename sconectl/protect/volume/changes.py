@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from sconectl.protect.chunks import CHUNK as BLOCK
+from sconectl.protect.inodes import inode_of
 from sconectl.protect.volume.digests import Digests
 from sconectl.protect.volume.hints import Hints
 from sconectl.protect.volume.model import (
@@ -308,7 +309,7 @@ class Live:
         if handle is None and (handle := self._opened(inode, node, changes)) is None:
             return
         try:
-            size = os.lseek(handle, 0, os.SEEK_END)  # its status is not asked for (`inode_at` says why)
+            size = os.lseek(handle, 0, os.SEEK_END)  # its status is not asked for (`inodes` says why)
             anywhere = inode in seen.modified or inode in seen.mapped or inode in fresh or seen.everything
             known = not seen.everything and (inode in seen.explained or not anywhere)
             large = min(node.size, size) > LARGE
@@ -339,7 +340,7 @@ class Live:
             return None
         except ValueError:
             return None  # without a name, nothing is left of it after a crash
-        if os.fstat(handle).st_ino == inode:
+        if inode_of(handle) == inode:
             return handle
         os.close(handle)
         changes.later.add(inode)  # the same
@@ -349,7 +350,7 @@ class Live:
         """Open a file for reading. Raises `FileNotFoundError` if it is gone; then `seen` says where to look again."""
         try:
             handle = self._open(self._path(node.id))
-            if os.fstat(handle).st_ino == self._inodes[node.id]:
+            if inode_of(handle) == self._inodes[node.id]:
                 return handle
             os.close(handle)
             raise FileNotFoundError(errno.ENOENT, "another file has its name")

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sconectl.protect.chunks import CHUNK, TAG, FileCipher, SealBroken, sealed_size
+from sconectl.protect.inodes import blocks_of
 from sconectl.protect.volume.index import ENCRYPTED
 from sconectl.protect.volume.model import Stored
 from sconectl.protect.volume.storage import begin_to_write
@@ -119,7 +120,7 @@ def store(
 
 def holes_of(handle: int, size: int) -> Holes:
     """Return the runs of whole chunks of an open file that were never written."""
-    if os.fstat(handle).st_blocks * 512 >= size:
+    if blocks_of(handle) * 512 >= size:
         return ()
     holes, place, count = [], 0, -(-size // CHUNK)
     for start, end in [*written_parts(handle, 0, size), (size, size)]:

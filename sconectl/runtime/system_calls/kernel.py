@@ -6,7 +6,6 @@ In: numbers and descriptors. Out: what the kernel answers. Raises `OSError`, as 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +17,6 @@ _BAD_ARGUMENT = 22
 _SIGNAL_SET_BYTES = 128
 _CLOSE_ON_EXEC = os.O_CLOEXEC
 _NON_BLOCKING = os.O_NONBLOCK
-_AT_CURRENT_DIRECTORY, _DO_NOT_FOLLOW, _INODE = -100, 0x100, 0x100
-_STATUS_WORDS, _INODE_WORD = 32, 4
-"""Of statx(2): AT_FDCWD, AT_SYMLINK_NOFOLLOW and STATX_INO; the length of what it fills, and where the inode is."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +84,6 @@ _libc.signalfd.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
 _libc.inotify_init1.argtypes = [ctypes.c_int]
 _libc.inotify_add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
 _libc.inotify_rm_watch.argtypes = [ctypes.c_int, ctypes.c_int]
-_statx = getattr(_libc, "statx", None)  # from glibc 2.28 on
-if _statx is not None:
-    _statx.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
 
 
 def _checked(result: int, call: str) -> int:
@@ -141,24 +134,6 @@ def inotify() -> int:
 def add_watch(queue: int, path: str, mask: int) -> int:
     """Watch a path; return the number that its events will have."""
     return _checked(_libc.inotify_add_watch(queue, os.fsencode(path), mask), "inotify_add_watch")
-
-
-def inode_at(path: bytes) -> int:
-    """Return the inode at a path; that of a link itself.
-
-    Unlike `os.lstat`, this does not ask for times. Kernels from 6.13 on give a file whose times were asked for a finer
-    time at its next change, and no file an older one after that (multigrain timestamps): then each write to the storage
-    would change the times of its file there, too, and some file systems write those with every sync.
-    """
-    if _statx is None:
-        return os.lstat(path).st_ino
-    found = (ctypes.c_uint64 * _STATUS_WORDS)()
-    if _statx(_AT_CURRENT_DIRECTORY, path, _DO_NOT_FOLLOW, _INODE, found) < 0:
-        number = ctypes.get_errno()
-        if number in (errno.ENOSYS, errno.EPERM):  # an old seccomp profile
-            return os.lstat(path).st_ino
-        raise OSError(number, os.strerror(number))
-    return int(found[_INODE_WORD])
 
 
 def remove_watch(queue: int, watch: int) -> None:

@@ -16,6 +16,7 @@ import errno
 import os
 import struct
 
+from sconectl.protect.inodes import inode_at
 from sconectl.protect.volume.hints import Hints
 from sconectl.runtime import log
 from sconectl.runtime.system_calls import kernel
@@ -187,7 +188,7 @@ class Watcher:
                     missing[name] = mask
                 continue
             try:
-                inode = kernel.inode_at(path + b"/" + name[1])
+                inode = inode_at(path + b"/" + name[1])
             except OSError:  # the queue says where it is, or will say so at once
                 if not mask & _GONE:
                     missing[name] = mask

@@ -18,6 +18,9 @@ from sconectl.protect.volume.volume import Volume
 
 from .worlds import look_everywhere, open_volume, picture
 
+LARGE = 8 << 20
+"""A file that is larger is not left open."""
+
 
 @pytest.fixture
 def live(tmp_path: Path) -> Path:
@@ -50,16 +53,18 @@ def written(path: Path, text: str) -> Hints:
     return Hints(written={path.stat().st_ino: [(0, len(text))]})
 
 
-def test_the_status_of_a_file_that_is_open_is_not_asked_for(
-    volume: Volume, live: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [100, LARGE + 1])
+def test_the_status_of_a_file_that_has_changed_is_not_asked_for(
+    volume: Volume, live: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Its times would become finer, and those of the journal's file with them."""
-    (live / "file").write_text("0")
+    (live / "file").write_bytes(bytes(size))
     volume.commit(look_everywhere())
-    volume.commit(written(live / "file", "y"))
-    for number in range(3):
-        hints = written(live / "file", "x" * (1 << number))
+    for number in range(4):
+        hints = written(live / "file", f"{number}")
         [inode] = hints.written
+        if number % 2:
+            hints = Hints(modified={inode})
         with monkeypatch.context() as patch:
             for name in ("stat", "lstat", "fstat"):
                 patch.setattr(os, name, lambda *_arguments, **_named: pytest.fail("the status was asked for"))
@@ -67,7 +72,7 @@ def test_the_status_of_a_file_that_is_open_is_not_asked_for(
     state = volume.state
     volume.close()
     open_volume(live.parent / "storage", live.parent / "again", state).close()
-    assert (live.parent / "again" / "file").read_text() == "xxxx"
+    assert (live.parent / "again" / "file").read_bytes() == b"3" + bytes(size - 1)
 
 
 def test_how_many_stay_open(volume: Volume, live: Path) -> None:
@@ -94,7 +99,7 @@ def test_a_large_file_is_closed(volume: Volume, live: Path) -> None:
     """Whoever deletes it has the memory at once."""
     (live / "small").write_text("0")
     with (live / "large").open("w") as file:
-        file.truncate((8 << 20) + 1)
+        file.truncate(LARGE + 1)
     volume.commit(look_everywhere())
     assert volume.commit(written(live / "large", "1")) and volume.commit(written(live / "small", "1"))
     assert open_in(live) == ["small"]
