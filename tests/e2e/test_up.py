@@ -127,6 +127,18 @@ def test_logs_name_the_service_of_each_line(local: Local) -> None:
     assert wrong.code == 2 and "known are" in wrong.err
 
 
+def test_a_service_that_is_not_healthy_is_shown_with_what_its_health_check_said(local: Local) -> None:
+    write_mesh(local.world, port=PORT + 1)  # where nobody listens
+    try:
+        failed = local.up(seconds=40)
+        assert failed.code == 5, failed.text
+        assert f"{local.release}-server does not do its work after 40 seconds" in failed.err
+        assert "| its health check said:" in failed.err and "refused" in failed.err.partition("health check said")[2]
+    finally:
+        write_mesh(local.world)
+    must(local.up())
+
+
 def test_a_service_that_ends_is_shown_with_the_end_of_its_log(local: Local) -> None:
     write_mesh(local.world, host="no-such-host")
     try:

@@ -148,7 +148,7 @@ class Live:
 
     def has_file(self, inode: int) -> bool:
         """Tell whether this is the inode of a file of the tree."""
-        node = self._tree.nodes.get(self.ids.get(inode, 0))
+        node = self._node(inode)
         return node is not None and node.kind == FILE
 
     def changes(self, seen: Hints, target: int | None, *, data_only: bool = False) -> Changes:
@@ -298,8 +298,7 @@ class Live:
             self._do(Make(found), changes)
 
     def _node(self, inode: int) -> Node | None:
-        id_ = self.ids.get(inode)
-        return self._tree.nodes.get(id_) if id_ is not None else None
+        return self._tree.nodes.get(self.ids.get(inode, 0))  # no node has the number 0
 
     def _look_at_content(self, inode: int, seen: Hints, target: int | None, changes: Changes, fresh: set[int]) -> None:
         node = self._node(inode)
